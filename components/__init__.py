@@ -1,0 +1,26 @@
+"""Reusable Pulumi components that deliver registry pull Secrets; they declare resources and do no I/O of their own."""
+
+from components.eso_egress import EsoEgress, EsoEgressArgs
+from components.image_pull_secret_binding import ImagePullSecretBinding, ImagePullSecretBindingArgs
+from components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
+from components.tenant_namespace import TenantNamespace, TenantNamespaceArgs
+from components.vault_access import VaultAccess, VaultAccessArgs
+from components.vault_cluster_secret_store import VaultClusterSecretStore, VaultClusterSecretStoreArgs
+from components.vault_registry_entry import VaultRegistryEntry, VaultRegistryEntryArgs
+
+__all__ = [
+    "EsoEgress",
+    "EsoEgressArgs",
+    "ImagePullSecretBinding",
+    "ImagePullSecretBindingArgs",
+    "RegistryPullSecret",
+    "RegistryPullSecretArgs",
+    "TenantNamespace",
+    "TenantNamespaceArgs",
+    "VaultAccess",
+    "VaultAccessArgs",
+    "VaultClusterSecretStore",
+    "VaultClusterSecretStoreArgs",
+    "VaultRegistryEntry",
+    "VaultRegistryEntryArgs",
+]

@@ -1,0 +1,30 @@
+"""Turns the plain objects of `pullsecrets.manifests` into inputs of Kubernetes resources."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pulumi
+
+from pullsecrets.manifests import STACK_ANNOTATION, KubernetesObject
+
+Spec = TypeVar("Spec")
+
+WAIT_FOR_ANNOTATION = "pulumi.com/waitFor"
+"""The official Kubernetes provider awaits what this names (https://www.pulumi.com/registry/packages/kubernetes/)."""
+
+
+def build(
+    builder: Callable[[Spec], KubernetesObject], spec: Callable[..., Spec], args: Mapping[str, Any]
+) -> pulumi.Output[KubernetesObject]:
+    """Call a builder with a specification once all its values, which may be outputs, are known."""
+    return pulumi.Output.from_input(dict(args)).apply(lambda known: builder(spec(**known)))
+
+
+def owned(item: KubernetesObject, annotations: Mapping[str, str] | None = None) -> Any:
+    """Return an object's metadata with the annotation that says which stack owns it."""
+    owner = f"{pulumi.get_project()}/{pulumi.get_stack()}"
+    found = item["metadata"]
+    return {
+        **found,
+        "annotations": {**found.get("annotations", {}), STACK_ANNOTATION: owner, **(annotations or {})},
+    }

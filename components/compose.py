@@ -1,0 +1,130 @@
+"""Composes the components into one cluster stack, in the order in which they need each other."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import cast
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pulumi_vault as vault
+
+from components.eso_egress import EsoEgress, EsoEgressArgs
+from components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
+from components.tenant_namespace import TenantNamespace
+from components.vault_access import VaultAccess
+from components.vault_cluster_secret_store import VaultClusterSecretStore, VaultClusterSecretStoreArgs
+from components.vault_registry_entry import VaultRegistryEntry
+from pullsecrets import manifests
+from pullsecrets.config import Registry, StackConfig, Tenant
+from pullsecrets.durations import parse_duration
+from pullsecrets.preflight import Environment
+
+
+def declare(config: StackConfig, environment: Environment) -> None:
+    """Declare everything that a stack's configuration asks for.
+
+    Args:
+        config: the stack's configuration.
+        environment: what the preflight learned of the cluster and of Vault.
+    """
+    opts = pulumi.ResourceOptions(providers=[_kubernetes_provider(config), _vault_provider(config)])
+    entries = [_entry(config, registry, opts) for registry in config.registries]
+    access = _access(config, environment, [entry.policy_name for entry in entries], opts)
+    egress = EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(manifests.EgressSpec.of(config))), opts)
+    store = VaultClusterSecretStore(
+        config.eso.store,
+        cast("VaultClusterSecretStoreArgs", asdict(manifests.StoreSpec.of(config))),
+        _after(opts, [access, egress]),
+    )
+    fanouts = [
+        RegistryPullSecret(
+            registry.name,
+            cast("RegistryPullSecretArgs", asdict(manifests.PullSecretSpec.of(config, registry))),
+            _after(opts, [store]),
+        )
+        for registry in config.registries
+    ]
+    for tenant in config.resolve_tenants():
+        # After the fan-outs, so that a destroy takes namespaces away while ESO still looks after its finalizer.
+        _tenant(config, tenant, _after(opts, fanouts))
+
+
+def _entry(config: StackConfig, registry: Registry, opts: pulumi.ResourceOptions) -> VaultRegistryEntry:
+    return VaultRegistryEntry(
+        registry.name,
+        {
+            "address": config.vault.address,
+            "ca_bundle": config.vault.ca_bundle,
+            "mount": config.vault.mount,
+            "path": registry.path,
+            "policy": manifests.vault_policy_name(config, registry),
+            "cluster": config.cluster.name,
+            "owner": registry.owner,
+            "hosts": list(registry.hosts),
+            "max_versions": registry.max_versions,
+        },
+        opts,
+    )
+
+
+def _access(
+    config: StackConfig,
+    environment: Environment,
+    policies: Sequence[pulumi.Output[str]],
+    opts: pulumi.ResourceOptions,
+) -> VaultAccess:
+    auth = config.vault.auth
+    return VaultAccess(
+        "vault-access",
+        {
+            "mount": auth.mount,
+            "create_mount": auth.create,
+            "import_mount": auth.create and environment.auth_mount_exists,
+            "kubernetes_host": environment.kubernetes_host,
+            "kubernetes_ca_cert": environment.kubernetes_ca_cert,
+            "role": auth.role,
+            "policies": [*policies],
+            "audience": auth.audience,
+            "token_ttl": int(parse_duration(auth.token_ttl).total_seconds()),
+            "namespace": config.eso.namespace,
+            "service_account": config.eso.service_account,
+            "reviewer": manifests.ReviewerSpec.of(config).name,
+        },
+        opts,
+    )
+
+
+def _tenant(config: StackConfig, tenant: Tenant, opts: pulumi.ResourceOptions) -> TenantNamespace:
+    return TenantNamespace(
+        tenant.name,
+        {
+            "name": tenant.name,
+            "labels": dict(tenant.labels),
+            "adopt": tenant.adopt,
+            "protect": config.tenants.protect,
+            "service_accounts": list(tenant.service_accounts),
+            "secrets": list(tenant.registries),
+            "context": config.cluster.context,
+        },
+        opts,
+    )
+
+
+def _after(opts: pulumi.ResourceOptions, needed: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=list(needed)))
+
+
+def _kubernetes_provider(config: StackConfig) -> kubernetes.Provider:
+    return kubernetes.Provider(
+        "cluster",
+        context=config.cluster.context,
+        enable_server_side_apply=True,
+        # A run killed before it saved its state must converge on a rerun. The preflight has refused every object of
+        # these names that is not this stack's own.
+        upsert_existing_objects=True,
+    )
+
+
+def _vault_provider(config: StackConfig) -> vault.Provider:
+    # The token comes from VAULT_TOKEN, so that it is never an input and never in state.
+    return vault.Provider("vault", address=config.vault.address, skip_child_token=True)

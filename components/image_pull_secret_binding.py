@@ -1,0 +1,93 @@
+"""`ImagePullSecretBinding`: pull Secrets in ServiceAccounts' lists, appended and never replacing anything."""
+
+from typing import Any, TypedDict
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+from pullsecrets import binding
+from pullsecrets.kube import KubernetesClient, shared_client
+
+
+class ImagePullSecretBindingArgs(TypedDict):
+    """Arguments of `ImagePullSecretBinding`."""
+
+    namespace: pulumi.Input[str]
+    """Namespace of the ServiceAccounts."""
+    service_accounts: pulumi.Input[list[pulumi.Input[str]]]
+    """ServiceAccounts to bind. One that does not exist yet is bound by a later `up`, except `default`, which is
+    waited for."""
+    secrets: pulumi.Input[list[pulumi.Input[str]]]
+    """Names of the pull Secrets."""
+    context: pulumi.Input[str | None]
+    """kubeconfig context; None for the current one."""
+
+
+class _Provider(ResourceProvider):
+    """Reads the live lists in each diff, so that a plain `up` repairs drift and binds late ServiceAccounts."""
+
+    # The pickled provider holds no secret; as plain text it costs no encryption per resource.
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Append the entries."""
+        return CreateResult(id_=props["namespace"], outs=_bind(props))
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Report which ServiceAccounts are bound now."""
+        state = binding.read_state(_client(props), props["namespace"], props["service_accounts"], props["secrets"])
+        return ReadResult(id_=id_, outs={**props, "bound": list(state.bound), "missing": list(state.missing)})
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Find what `update` would do: other wishes, entries that others removed, ServiceAccounts that appeared."""
+        if _olds["namespace"] != _news["namespace"]:
+            return DiffResult(changes=True, replaces=["namespace"])
+        if any(_olds[key] != _news[key] for key in ("service_accounts", "secrets")):
+            return DiffResult(changes=True)
+        state = binding.read_state(_client(_news), _news["namespace"], _news["service_accounts"], _news["secrets"])
+        return DiffResult(changes=list(state.bound) != _olds["bound"] or bool(state.unbound))
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Append what is wanted now, remove our entries that are not wanted any more."""
+        client, namespace = _client(_news), _news["namespace"]
+        dropped_secrets = [name for name in _olds["secrets"] if name not in _news["secrets"]]
+        dropped_accounts = [name for name in _olds["service_accounts"] if name not in _news["service_accounts"]]
+        binding.unbind(client, namespace, dropped_accounts, _olds["secrets"])
+        binding.unbind(client, namespace, _news["service_accounts"], dropped_secrets)
+        return UpdateResult(outs=_bind(_news))
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """Remove our entries and no other."""
+        binding.unbind(_client(_props), _props["namespace"], _props["service_accounts"], _props["secrets"])
+
+
+class ImagePullSecretBinding(Resource, module="pullsecrets", name="ImagePullSecretBinding"):
+    """Binds pull Secrets to ServiceAccounts of one namespace without losing any other entry.
+
+    `imagePullSecrets` is an atomic list, so a ServiceAccountPatch would replace the entries that OpenShift puts there
+    (and `destroy` would remove them all). This resource appends with a guarded JSON Patch and removes only its own.
+    """
+
+    bound: pulumi.Output[list[str]]
+    """ServiceAccounts that list every Secret."""
+    missing: pulumi.Output[list[str]]
+    """Wanted ServiceAccounts that do not exist yet."""
+
+    def __init__(self, name: str, args: ImagePullSecretBindingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare the binding.
+
+        Args:
+            name: resource name.
+            args: namespace, ServiceAccounts and Secrets.
+            opts: resource options.
+        """
+        super().__init__(_Provider(), name, {**args, "bound": None, "missing": None}, opts)
+
+
+def _bind(props: dict[str, Any]) -> dict[str, Any]:
+    state = binding.bind(_client(props), props["namespace"], props["service_accounts"], props["secrets"])
+    return {**props, "bound": list(state.bound), "missing": list(state.missing)}
+
+
+def _client(props: dict[str, Any]) -> KubernetesClient:
+    return shared_client(props.get("context"))

@@ -1,0 +1,70 @@
+"""`TenantNamespace`: a namespace that opted in, with its ServiceAccounts bound."""
+
+from typing import TypedDict
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Namespace, NamespacePatch
+
+from components import _objects
+from components.image_pull_secret_binding import ImagePullSecretBinding
+from pullsecrets import manifests
+
+
+class TenantNamespaceArgs(TypedDict):
+    """Arguments of `TenantNamespace`."""
+
+    name: str
+    """Name of the namespace."""
+    labels: dict[str, str]
+    """Opt-in labels that grant the registries."""
+    adopt: bool
+    """Whether the namespace exists and only our labels are put on it; if not, it is made."""
+    protect: bool
+    """Whether deleting a made namespace needs `pulumi state unprotect` first."""
+    service_accounts: pulumi.Input[list[pulumi.Input[str]]]
+    """ServiceAccounts that pull images, `default` among them."""
+    secrets: pulumi.Input[list[pulumi.Input[str]]]
+    """Names of the pull Secrets that the labels grant."""
+    context: pulumi.Input[str | None]
+    """kubeconfig context; None for the current one."""
+
+
+class TenantNamespace(pulumi.ComponentResource):
+    """Declares a tenant namespace, or labels one that exists, and binds its ServiceAccounts."""
+
+    namespace_name: pulumi.Output[str]
+    """Name of the namespace."""
+
+    def __init__(self, name: str, args: TenantNamespaceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare namespace and binding.
+
+        Args:
+            name: resource name.
+            args: the namespace and who pulls in it.
+            opts: resource options; children inherit the Kubernetes provider.
+        """
+        super().__init__("pullsecrets:index:TenantNamespace", name, {}, opts)
+        if args["adopt"]:
+            item = manifests.namespace_labels(args["name"], args["labels"])
+            namespace: pulumi.Resource = NamespacePatch(
+                f"{name}-labels", metadata=item["metadata"], opts=pulumi.ResourceOptions(parent=self)
+            )
+        else:
+            item = manifests.namespace(args["name"], args["labels"])
+            namespace = Namespace(
+                f"{name}-namespace",
+                metadata=_objects.owned(item),
+                opts=pulumi.ResourceOptions(parent=self, protect=args["protect"]),
+            )
+        ImagePullSecretBinding(
+            f"{name}-binding",
+            {
+                "namespace": args["name"],
+                "service_accounts": args["service_accounts"],
+                "secrets": args["secrets"],
+                "context": args["context"],
+            },
+            pulumi.ResourceOptions(parent=self, depends_on=[namespace]),
+        )
+        self.namespace_name = pulumi.Output.from_input(args["name"])
+        self.register_outputs({"namespace_name": self.namespace_name})

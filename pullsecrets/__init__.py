@@ -1,0 +1,1 @@
+"""Domain library and command line for registry pull Secrets; imports no Pulumi."""

@@ -1,0 +1,193 @@
+"""Append-safe binding of pull Secrets to ServiceAccounts, and release of the finalizer that ESO leaves behind.
+
+`ServiceAccount.imagePullSecrets` is an atomic list: any merge or apply replaces it whole, and with it the entries of
+OpenShift's own `default-dockercfg-...`. So each change here is a JSON Patch on the list as it was just read, guarded by
+a `test` on the object's resourceVersion; whoever wrote in between makes the patch fail, and the list is read again.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from pullsecrets.errors import ConflictError, PullSecretsError
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.manifests import FINALIZER_PREFIX
+
+Found = dict[str, Any] | None
+Operations = Callable[[dict[str, Any]], list[dict[str, Any]]]
+
+ATTEMPTS = 10
+ACCOUNT_SECONDS = 30
+EXTERNAL_SECRET_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class BindingState:
+    """Which of the wanted ServiceAccounts list every wanted Secret, and which do not exist yet."""
+
+    bound: tuple[str, ...]
+    unbound: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def append_operations(account: dict[str, Any], secrets: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the JSON Patch that appends the entries which a ServiceAccount lacks; empty when it lacks none."""
+    entries = entries_of(account)
+    lacking = [name for name in secrets if name not in entries]
+    if not lacking:
+        return []
+    creation = [] if account.get("imagePullSecrets") else [_operation("add", "/imagePullSecrets", [])]
+    return [_unchanged(account), *creation, *(_operation("add", "/imagePullSecrets/-", {"name": n}) for n in lacking)]
+
+
+def removal_operations(account: dict[str, Any], secrets: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the JSON Patch that removes our entries and no other; empty when there are none."""
+    unwanted = set(secrets)
+    positions = [index for index, name in enumerate(entries_of(account)) if name in unwanted]
+    # From the end, so that each removal leaves the positions before it as they are.
+    removals = [{"op": "remove", "path": f"/imagePullSecrets/{index}"} for index in reversed(positions)]
+    return [_unchanged(account), *removals] if removals else []
+
+
+def entries_of(account: dict[str, Any]) -> list[str]:
+    """Return the names that a ServiceAccount's `imagePullSecrets` lists, in order."""
+    return [str(entry.get("name", "")) for entry in cast("list[dict[str, Any]]", account.get("imagePullSecrets") or [])]
+
+
+def read_state(
+    client: KubernetesClient, namespace: str, accounts: Sequence[str], secrets: Sequence[str]
+) -> BindingState:
+    """Look at a namespace's ServiceAccounts without changing them."""
+    found = _list_accounts(client, namespace)
+    existing = [name for name in accounts if name in found]
+    bound = tuple(name for name in existing if set(secrets) <= set(entries_of(found[name])))
+    return BindingState(
+        bound=bound,
+        unbound=tuple(name for name in existing if name not in bound),
+        missing=tuple(name for name in accounts if name not in found),
+    )
+
+
+def bind(client: KubernetesClient, namespace: str, accounts: Sequence[str], secrets: Sequence[str]) -> BindingState:
+    """Append the Secrets to each ServiceAccount that exists, keep every other entry, and read back.
+
+    The `default` ServiceAccount is waited for: the controller makes it in each new namespace. Others may appear
+    later; they are reported as missing and bound by the next `pulumi up`.
+
+    Raises:
+        ConflictError: when others keep changing a ServiceAccount.
+        PullSecretsError: when the `default` ServiceAccount does not appear.
+    """
+    found = _list_accounts(client, namespace)
+    if "default" in accounts and "default" not in found:
+        found["default"] = _await_account(client, namespace, "default")
+    for account in (name for name in accounts if name in found):
+        path = f"{_accounts(namespace)}/{account}"
+        _patch(client, path, lambda live: append_operations(live, secrets), found[account])
+    state = read_state(client, namespace, accounts, secrets)
+    if state.unbound:
+        raise ConflictError(
+            f"ServiceAccounts {', '.join(state.unbound)} in namespace {namespace!r} lost the entry again right after "
+            "it was appended; find what rewrites imagePullSecrets there, then run `pulumi up` again"
+        )
+    return state
+
+
+def unbind(client: KubernetesClient, namespace: str, accounts: Iterable[str], secrets: Iterable[str]) -> None:
+    """Remove our entries from each ServiceAccount that still exists; every other entry stays."""
+    wanted = tuple(secrets)
+    for account in accounts:
+        _patch(client, f"{_accounts(namespace)}/{account}", lambda found: removal_operations(found, wanted))
+
+
+def release_finalizers(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
+    """Take ESO's finalizers of registries that a namespace no longer has off it, once their ExternalSecrets are gone.
+
+    ESO 0.20 puts the finalizer on when a namespace is selected and never takes it off when the label goes, so that
+    the namespace's next deletion would hang (https://github.com/external-secrets/external-secrets/issues/6677).
+
+    Raises:
+        PullSecretsError: when an ExternalSecret stays although the label is gone.
+    """
+    for registry in registries:
+        _await_absence(client, f"/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets/{registry}")
+        finalizer = f"{FINALIZER_PREFIX}{registry}"
+        _patch(client, f"/api/v1/namespaces/{namespace}", partial(_release, finalizer))
+
+
+def _release(finalizer: str, namespace: dict[str, Any]) -> list[dict[str, Any]]:
+    finalizers = cast("list[str]", namespace["metadata"].get("finalizers") or [])
+    if finalizer not in finalizers:
+        return []
+    path = f"/metadata/finalizers/{finalizers.index(finalizer)}"
+    return [_operation("test", path, finalizer), {"op": "remove", "path": path}]
+
+
+def _patch(client: KubernetesClient, path: str, operations_for: Operations, first: Found = None) -> None:
+    """Read, compute and patch until nobody writes in between; an object that does not exist is left alone."""
+    found = first or client.find(path)
+    for _ in range(ATTEMPTS):
+        operations = operations_for(found) if found else []
+        if not operations:
+            return
+        try:
+            client.json_patch(path, operations)
+        except KubernetesApiError as error:
+            # 422: the test failed, 409: a write between the server's own read and write. Both mean: read again.
+            if error.status not in {404, 409, 422}:
+                raise
+            found = client.find(path)
+        else:
+            return
+    raise ConflictError(f"{path}: others changed it {ATTEMPTS} times in a row; run the command again")
+
+
+def _list_accounts(client: KubernetesClient, namespace: str) -> dict[str, dict[str, Any]]:
+    return {item["metadata"]["name"]: item for item in client.items(_accounts(namespace))}
+
+
+def _await_account(client: KubernetesClient, namespace: str, account: str) -> dict[str, Any]:
+    # A watch without a resourceVersion begins with what exists, so nothing is missed before it.
+    deadline = time.monotonic() + ACCOUNT_SECONDS
+    selector = {"fieldSelector": f"metadata.name={account}"}
+    while (left := int(deadline - time.monotonic())) > 0:
+        for event in client.watch(_accounts(namespace), selector, left):
+            if event["type"] in {"ADDED", "MODIFIED"}:
+                return event["object"]
+    raise PullSecretsError(
+        f"ServiceAccount {account!r} did not appear in namespace {namespace!r} within {ACCOUNT_SECONDS} s; "
+        "does kube-controller-manager run, and is the namespace being deleted?"
+    )
+
+
+def _await_absence(client: KubernetesClient, path: str) -> None:
+    collection, _, name = path.rpartition("/")
+    found = client.find(path)
+    deadline = time.monotonic() + EXTERNAL_SECRET_SECONDS
+    while found and (left := int(deadline - time.monotonic())) > 0:
+        selector = {
+            "fieldSelector": f"metadata.name={name}",
+            "resourceVersion": found["metadata"]["resourceVersion"],
+        }
+        if any(event["type"] == "DELETED" for event in client.watch(collection, selector, left)):
+            return
+        found = client.find(path)
+    if found:
+        raise PullSecretsError(
+            f"ExternalSecret {path}: still there {EXTERNAL_SECRET_SECONDS} s after its namespace lost the label; "
+            "does ESO run (`kubectl get pods -A -l app.kubernetes.io/name=external-secrets`)?"
+        )
+
+
+def _accounts(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/serviceaccounts"
+
+
+def _unchanged(account: dict[str, Any]) -> dict[str, Any]:
+    return _operation("test", "/metadata/resourceVersion", account["metadata"]["resourceVersion"])
+
+
+def _operation(op: str, path: str, value: Any) -> dict[str, Any]:
+    return {"op": op, "path": path, "value": value}

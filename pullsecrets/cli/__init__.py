@@ -1,0 +1,5 @@
+"""The `pull-secrets` command line."""
+
+from pullsecrets.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,55 @@
+"""`pull-secrets render`: writes the program's objects as YAML for a GitOps repository."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pullsecrets import render
+from pullsecrets.cli import console
+from pullsecrets.errors import ExitCode
+
+
+def command(
+    stack: console.Stack,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Root of the GitOps repository.")] = Path("rendered"),
+    directory: console.Directory = Path(),
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 when the files there are not what would be written.")
+    ] = False,
+    dry_run: console.DryRun = False,
+    json: console.Json = False,
+) -> None:
+    """Write the stack's objects as YAML, one folder per object with a kustomization.yaml.
+
+    The objects are the ones that `pulumi up` declares, for clusters where Argo CD applies them. Files that an earlier
+    rendering wrote and that the stack no longer has are removed; files made by hand are left alone.
+
+    Examples:
+
+        pull-secrets render --stack prod --out ../platform-gitops
+
+        pull-secrets render --stack prod --out ../platform-gitops --check
+    """
+    files = render.render(console.load(stack, directory), stack)
+    changes = render.compare(files, out)
+    if not check and not dry_run:
+        render.apply(files, changes, out)
+    if json:
+        console.print_json({name: [str(path) for path in getattr(changes, name)] for name in render.FIELDS})
+    else:
+        _show(changes, out, done=not check and not dry_run)
+    if check and (changes.written or changes.removed):
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _show(changes: render.RenderChanges, out: Path, *, done: bool) -> None:
+    for verb, paths in (("write", changes.written), ("remove", changes.removed)):
+        for path in paths:
+            console.output.print(f"{verb:7} {out / path}", soft_wrap=True)
+    tense = "" if done else "would be "
+    console.output.print(
+        f"{len(changes.written)} {tense}written, {len(changes.removed)} {tense}removed, "
+        f"{len(changes.unchanged)} unchanged in {out}"
+    )

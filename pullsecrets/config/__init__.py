@@ -1,0 +1,7 @@
+"""Typed configuration of one cluster stack: shape, rules and loading."""
+
+from pullsecrets.config.model import Registry, StackConfig, Tenant
+from pullsecrets.config.parse import ConfigError, load_stack, parse
+from pullsecrets.config.rules import Problem
+
+__all__ = ["ConfigError", "Problem", "Registry", "StackConfig", "Tenant", "load_stack", "parse"]

@@ -1,0 +1,305 @@
+"""Shape of a stack's configuration: frozen models that refuse unknown keys and wrong types."""
+
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from pullsecrets import names
+from pullsecrets.durations import parse_duration
+
+LONGEST_REFRESH = timedelta(hours=24)
+
+
+def _full_match(pattern_of: str, text: str) -> str:
+    pattern, allowed = _FORMS[pattern_of]
+    if pattern.fullmatch(text) is None:
+        raise ValueError(allowed)
+    return text
+
+
+_FORMS = {
+    "label": (names.DNS_LABEL, "a DNS label: lower-case letters, digits and '-', at most 63, such as 'auth-dev'"),
+    "subdomain": (names.DNS_SUBDOMAIN, "an object name: lower-case letters, digits, '-' and '.', at most 253"),
+    "host": (
+        names.REGISTRY_HOST,
+        "a host with an optional port, in lower case, without scheme or path, such as 'registry.example.com:5000'",
+    ),
+    "pattern": (names.NAMESPACE_PATTERN, "a namespace name in which '*' stands for any characters, such as 'apps-*'"),
+}
+
+
+def _check_host(text: str) -> str:
+    _full_match("host", text)
+    port = text.partition(":")[2]
+    if port and not 0 < int(port) < 65536:
+        raise ValueError("a port between 1 and 65535")
+    return text
+
+
+def _check_pattern(text: str) -> str:
+    _full_match("pattern", text)
+    taken = [name for name in names.PLATFORM_NAMESPACES if names.matches(name, [text])]
+    if taken:
+        raise ValueError(f"a pattern that takes in no platform namespace; this one takes in {', '.join(taken)}")
+    return text
+
+
+def _check_selector(selector: dict[str, str]) -> dict[str, str]:
+    if not selector:
+        raise ValueError("at least one label and value; an empty selector would match every namespace")
+    reserved = [key for key in selector if key.partition("/")[0].endswith(("kubernetes.io", "k8s.io"))]
+    if reserved:
+        raise ValueError(
+            f"an opt-in label of your own; the cluster sets {', '.join(reserved)} itself, "
+            "so it could match every namespace"
+        )
+    return selector
+
+
+def _check_refresh(text: str) -> str:
+    duration = parse_duration(text)
+    if not timedelta(0) < duration <= LONGEST_REFRESH:
+        raise ValueError("a duration above 0 and at most 24h; with 0 a rotated credential would never arrive")
+    return text
+
+
+def _check_token_ttl(text: str) -> str:
+    if not timedelta(minutes=1) <= parse_duration(text) <= timedelta(hours=1):
+        raise ValueError("a duration between 1m and 1h: ESO logs in anew for each refresh")
+    return text
+
+
+def _check_cidr(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise ValueError("a CIDR block such as 10.0.0.0/8, without host bits") from None
+    return text
+
+
+def _check_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.path.rstrip("/") or parts.query or parts.username:
+        raise ValueError("an https URL without path or credentials, such as 'https://vault.example.com:8200'")
+    return text.rstrip("/")
+
+
+def _check_path(text: str) -> str:
+    segments = text.split("/")
+    if any(not segment or segment in {".", ".."} or "*" in segment or "+" in segment for segment in segments):
+        raise ValueError("a path below the KV mount without leading '/', empty segments or wildcards")
+    if segments[0] in {"data", "metadata"}:
+        raise ValueError("the logical path below the KV mount; the API adds 'data/' or 'metadata/' itself")
+    return text
+
+
+Label = Annotated[str, AfterValidator(lambda text: _full_match("label", text))]
+ObjectName = Annotated[str, AfterValidator(lambda text: _full_match("subdomain", text))]
+Host = Annotated[str, AfterValidator(_check_host)]
+NamespacePattern = Annotated[str, AfterValidator(_check_pattern)]
+Selector = Annotated[dict[str, str], AfterValidator(_check_selector)]
+Refresh = Annotated[str, AfterValidator(_check_refresh)]
+TokenTtl = Annotated[str, AfterValidator(_check_token_ttl)]
+Cidr = Annotated[str, AfterValidator(_check_cidr)]
+Address = Annotated[str, AfterValidator(_check_address)]
+KvPath = Annotated[str, AfterValidator(_check_path)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ConfigModel(BaseModel):
+    """Base of all config models: camelCase keys, frozen, unknown keys refused, no coercion of types."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
+    )
+
+
+class ApiServer(ConfigModel):
+    """Where ESO's Pods reach the Kubernetes API server, for the egress rule."""
+
+    cidrs: tuple[Cidr, ...] = ()
+    port: Port = 6443
+
+
+class Cluster(ConfigModel):
+    """The cluster of this stack."""
+
+    name: Label
+    platform: Literal["kubernetes", "openshift"] = "kubernetes"
+    context: str | None = None
+    api_server: ApiServer = ApiServer()
+
+
+class VaultAuth(ConfigModel):
+    """Vault's Kubernetes auth mount for this cluster and the role that ESO logs in to."""
+
+    mount: Annotated[str, AfterValidator(_check_path)] = "kubernetes"
+    create: bool = True
+    role: Label = "external-secrets-registries"
+    audience: str = "vault"
+    api_audience: str = "https://kubernetes.default.svc"
+    token_ttl: TokenTtl = "10m"  # noqa: S105 - a duration
+    kubernetes_host: Address | None = None
+    kubernetes_ca_cert: str | None = None
+
+
+class VaultEgress(ConfigModel):
+    """Where Vault is, as a NetworkPolicy sees it: address blocks outside, or a namespace inside the cluster."""
+
+    cidrs: tuple[Cidr, ...] = ()
+    namespace_selector: dict[str, str] | None = None
+    port: Port | None = None
+
+    @model_validator(mode="after")
+    def _one_destination(self) -> "VaultEgress":
+        if bool(self.cidrs) == bool(self.namespace_selector):
+            raise ValueError("either cidrs or namespaceSelector, not both and not neither")
+        return self
+
+
+class Vault(ConfigModel):
+    """The Vault (or OpenBao) server that holds the credentials."""
+
+    address: Address
+    mount: KvPath = "secret"
+    ca_bundle: str | None = None
+    auth: VaultAuth = VaultAuth()
+    egress: VaultEgress
+
+    @property
+    def port(self) -> int:
+        """TCP port of Vault as ESO's Pods see it."""
+        return self.egress.port or urlsplit(self.address).port or 443
+
+
+class Eso(ConfigModel):
+    """The External Secrets Operator of this cluster and the names of the objects it is given."""
+
+    namespace: Label = "external-secrets"
+    service_account: ObjectName = "external-secrets"
+    distribution: Literal["helm", "redhat"] = "helm"
+    pod_labels: Annotated[dict[str, str], Field(min_length=1)] = {"app.kubernetes.io/name": "external-secrets"}
+    store: ObjectName = "vault-platform"
+    network_policy: ObjectName = "eso-allow-egress-to-vault"
+
+
+class Registry(ConfigModel):
+    """One registry credential, the namespaces that may have it and the label that grants it."""
+
+    name: Label
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
+    rejected_hosts: tuple[Host, ...] = ()
+    path: KvPath
+    property: Annotated[str, Field(min_length=1)] = "dockerconfigjson"
+    owner: Annotated[str, Field(min_length=1, max_length=512)] = "platform"
+    selector: Selector
+    namespaces: Annotated[tuple[NamespacePattern, ...], Field(min_length=1)]
+    refresh: Refresh = "1h"
+    sync_wave: int = 45
+    max_versions: Annotated[int, Field(ge=2, le=100)] = 10
+
+
+class NamespaceTenant(ConfigModel):
+    """One tenant namespace by name."""
+
+    name: Label
+    adopt: bool = False
+    registries: Annotated[tuple[str, ...], Field(min_length=1)]
+    service_accounts: tuple[ObjectName, ...] = ()
+
+
+class TenantMatrix(ConfigModel):
+    """Services times environments, each a namespace by the name pattern."""
+
+    services: Annotated[tuple[Label, ...], Field(min_length=1)]
+    environments: Annotated[tuple[Label, ...], Field(min_length=1)]
+    pattern: str = "{service}-{environment}"
+    adopt: bool = False
+    registries: Annotated[tuple[str, ...], Field(min_length=1)]
+    service_accounts: tuple[ObjectName, ...] = ()
+
+    @model_validator(mode="after")
+    def _both_placeholders(self) -> "TenantMatrix":
+        if self.pattern.count("{service}") != 1 or self.pattern.count("{environment}") != 1:
+            raise ValueError("a pattern with {service} and {environment} once each, such as '{service}-{environment}'")
+        return self
+
+
+class Tenants(ConfigModel):
+    """The tenant namespaces of the stack."""
+
+    protect: bool = True
+    namespaces: tuple[NamespaceTenant, ...] = ()
+    matrices: tuple[TenantMatrix, ...] = ()
+
+
+class Tenant(BaseModel):
+    """A tenant namespace as resolved from the stack's configuration."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    adopt: bool
+    registries: tuple[str, ...]
+    service_accounts: tuple[str, ...]
+    labels: dict[str, str]
+
+
+class StackConfig(ConfigModel):
+    """Everything one stack declares. Build it with `pullsecrets.config.parse`, which also applies the rules."""
+
+    cluster: Cluster
+    vault: Vault
+    eso: Eso = Eso()
+    registries: Annotated[tuple[Registry, ...], Field(min_length=1)]
+    tenants: Tenants = Tenants()
+    gate: Literal["warn", "fail", "off"] = "warn"
+
+    def registry(self, name: str) -> Registry:
+        """Return the registry of that name.
+
+        Raises:
+            KeyError: when the stack has none of that name.
+        """
+        return {registry.name: registry for registry in self.registries}[name]
+
+    def resolve_tenants(self) -> tuple[Tenant, ...]:
+        """Return every tenant namespace once, the matrices multiplied out, sorted by name."""
+        products = [tenant for matrix in self.tenants.matrices for tenant in expand(matrix)]
+        declared = sorted([*self.tenants.namespaces, *products], key=lambda tenant: tenant.name)
+        return tuple(self._resolve(tenant) for tenant in declared)
+
+    def _resolve(self, declared: NamespaceTenant) -> Tenant:
+        accounts = ("default", *(name for name in declared.service_accounts if name != "default"))
+        labels = {key: value for name in declared.registries for key, value in self.registry(name).selector.items()}
+        return Tenant(
+            name=declared.name,
+            adopt=declared.adopt,
+            registries=declared.registries,
+            service_accounts=tuple(dict.fromkeys(accounts)),
+            labels=labels,
+        )
+
+
+def expand(matrix: TenantMatrix) -> tuple[NamespaceTenant, ...]:
+    """Multiply a matrix out.
+
+    Raises:
+        pydantic.ValidationError: when a product is no DNS label, such as one that is too long.
+    """
+    return tuple(
+        NamespaceTenant.model_validate(
+            {
+                "name": matrix.pattern.replace("{service}", service).replace("{environment}", environment),
+                "adopt": matrix.adopt,
+                "registries": matrix.registries,
+                "serviceAccounts": matrix.service_accounts,
+            }
+        )
+        for service in matrix.services
+        for environment in matrix.environments
+    )

@@ -1,0 +1,108 @@
+"""Rules between keys of a stack's configuration that no single key can break alone."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from pullsecrets import names
+from pullsecrets.config.model import NamespaceTenant, Registry, StackConfig, expand
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a configuration: where, what was found there, and what is allowed."""
+
+    key: str
+    found: str
+    allowed: str
+
+    def __str__(self) -> str:
+        """Render as one line for a terminal."""
+        return f"{self.key}: found {self.found}; allowed: {self.allowed}"
+
+
+def check(config: StackConfig) -> list[Problem]:
+    """Return every rule that the configuration breaks, in the order of its keys."""
+    problems = [*_registries(config.registries)]
+    declared: list[tuple[str, NamespaceTenant]] = []
+    for key, tenants in _declared_tenants(config):
+        if isinstance(tenants, Problem):
+            problems.append(tenants)
+        else:
+            declared.extend((key, tenant) for tenant in tenants)
+    problems.extend(_repeated("tenants", [tenant.name for _, tenant in declared], "each namespace once"))
+    for key, tenant in declared:
+        problems.extend(_tenant(key, tenant, config))
+    return problems
+
+
+def _registries(registries: Iterable[Registry]) -> Iterator[Problem]:
+    registries = tuple(registries)
+    yield from _repeated("registries", [item.name for item in registries], "one registry per name")
+    yield from _repeated("registries", [item.path for item in registries], "one registry per path")
+    for index, registry in enumerate(registries):
+        key = f"registries[{index}]"
+        yield from _repeated(f"{key}.hosts", registry.hosts, "each host once")
+        for host in sorted(set(registry.hosts) & set(registry.rejected_hosts)):
+            yield Problem(f"{key}.hosts", repr(host), "hosts that rejectedHosts of the same registry does not name")
+
+
+def _repeated(key: str, found: Iterable[str], allowed: str) -> Iterator[Problem]:
+    for name, count in Counter(found).items():
+        if count > 1:
+            yield Problem(key, f"{name!r} {count} times", allowed)
+
+
+def _declared_tenants(config: StackConfig) -> Iterator[tuple[str, tuple[NamespaceTenant, ...] | Problem]]:
+    for index, tenant in enumerate(config.tenants.namespaces):
+        yield f"tenants.namespaces[{index}]", (tenant,)
+    for index, matrix in enumerate(config.tenants.matrices):
+        key = f"tenants.matrices[{index}]"
+        try:
+            yield key, expand(matrix)
+        except ValidationError as error:
+            detail = error.errors(include_input=True)[0]
+            yield key, Problem(f"{key}.pattern", repr(detail["input"]), detail["msg"].removeprefix("Value error, "))
+
+
+def _tenant(key: str, tenant: NamespaceTenant, config: StackConfig) -> Iterator[Problem]:
+    if names.is_platform_namespace(tenant.name) or tenant.name == config.eso.namespace:
+        yield Problem(key, repr(tenant.name), "a namespace that does not belong to the cluster or to ESO itself")
+        return
+    registries = {registry.name: registry for registry in config.registries}
+    unknown = [name for name in tenant.registries if name not in registries]
+    for name in unknown:
+        yield Problem(f"{key}.registries", repr(name), f"registries of this stack: {', '.join(registries)}")
+    yield from _repeated(f"{key}.registries", tenant.registries, "each registry once")
+    chosen = [registries[name] for name in tenant.registries if name in registries]
+    for registry in chosen:
+        if not names.matches(tenant.name, registry.namespaces):
+            patterns = ", ".join(registry.namespaces)
+            yield Problem(key, repr(tenant.name), f"namespaces that registry {registry.name!r} permits: {patterns}")
+    if not unknown:
+        yield from _delivery(key, tenant, chosen, config.registries)
+
+
+def _delivery(
+    key: str, tenant: NamespaceTenant, chosen: list[Registry], registries: Iterable[Registry]
+) -> Iterator[Problem]:
+    """The labels of a tenant must grant exactly the registries that it declares."""
+    labels: dict[str, str] = {}
+    for registry in chosen:
+        for label, value in registry.selector.items():
+            if labels.setdefault(label, value) != value:
+                yield Problem(
+                    f"{key}.registries",
+                    f"{registry.name!r}, whose selector wants {label}={value} where another wants {labels[label]}",
+                    "registries whose selectors a namespace can carry together",
+                )
+                return
+    granted = {registry.name for registry in registries if registry.selector.items() <= labels.items()}
+    for name in sorted(granted - set(tenant.registries)):
+        yield Problem(
+            f"{key}.registries",
+            f"{list(tenant.registries)!r}, whose labels on {tenant.name!r} also grant {name!r}",
+            f"a list with {name!r} in it, or a selector of its own for {name!r}",
+        )

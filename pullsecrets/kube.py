@@ -1,0 +1,217 @@
+"""A thin client of the Kubernetes API: plain objects in and out, errors that say what to do."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlencode
+
+import urllib3
+from kubernetes import config as kubernetes_config
+from kubernetes.client import ApiClient, Configuration
+from kubernetes.config import ConfigException
+
+from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
+
+FIELD_MANAGER = "pull-secrets"
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 30.0
+PAGE_SIZE = 500
+
+
+class KubernetesApiError(PullSecretsError):
+    """The API server refused a request; carries the status code and the server's own reason."""
+
+    def __init__(self, method: str, path: str, status: int, reason: str, message: str) -> None:
+        """Keep the status and reason for callers that tell cases apart."""
+        self.status = status
+        self.reason = reason
+        self.server_message = message
+        super().__init__(f"Kubernetes API: {method} {path}: {status} {reason}: {message}")
+
+
+class KubernetesClient:
+    """Requests to one cluster, as the kubeconfig (or the Pod's ServiceAccount) identifies us. Safe across threads."""
+
+    def __init__(self, context: str | None = None) -> None:
+        """Load the credentials of a kubeconfig context; the current one by default.
+
+        Raises:
+            BadInputError: when there is no kubeconfig, or no such context in it.
+        """
+        self._configuration = _configuration(context)
+        self._pool = ApiClient(self._configuration).rest_client.pool_manager
+        self._auth_lock = threading.Lock()
+
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return str(self._configuration.host)
+
+    @property
+    def certificate_authority(self) -> str | None:
+        """PEM certificates that sign the API server's certificate; None when the system's own are used."""
+        data = cast("str | bytes | None", getattr(self._configuration, "ca_cert_data", None))
+        if data:
+            return data.decode() if isinstance(data, bytes) else data
+        file = self._configuration.ssl_ca_cert
+        return Path(file).read_text(encoding="utf-8") if file else None
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return one object, or one list as the server gives it."""
+        return self.request("GET", path, query)
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """Return one object, or None when it does not exist."""
+        try:
+            return self.get(path)
+        except KubernetesApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def items(
+        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield every object of a list, page by page.
+
+        Args:
+            path: the collection, such as `/api/v1/namespaces`.
+            query: selectors.
+            metadata_only: ask for metadata alone, so that the content of a Secret never leaves the server.
+        """
+        page = {"limit": str(PAGE_SIZE), **(query or {})}
+        accept = METADATA_ONLY if metadata_only else "application/json"
+        while True:
+            found = self.request("GET", path, page, accept=accept)
+            yield from found.get("items") or ()
+            following = found["metadata"].get("continue")
+            if not following:
+                return
+            page = {**page, "continue": following}
+
+    def json_patch(self, path: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
+        """Apply JSON Patch operations under our field manager and return the object that results."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return self.request("PATCH", path, query, body=operations, content_type=JSON_PATCH)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> dict[str, Any]:
+        """Send one request and return the decoded answer.
+
+        Raises:
+            UnreachableError: when the server does not answer or does not know us.
+            KubernetesApiError: for any other refusal.
+        """
+        response = self._send(method, path, query, body, {"Content-Type": content_type, "Accept": accept})
+        content: Any = _decode(response.data)
+        if response.status == 401:
+            raise UnreachableError(
+                f"Kubernetes API at {self.server}: 401 Unauthorized: the kubeconfig's credentials are not accepted; "
+                "log in again, or name another context in cluster.context"
+            )
+        if response.status >= 400:
+            raise KubernetesApiError(
+                method, path, response.status, str(content.get("reason", "")), str(content.get("message", ""))
+            )
+        return content
+
+    def watch(self, path: str, query: Mapping[str, str], seconds: int) -> Iterator[dict[str, Any]]:
+        """Yield the events of a watch until the server ends it after the given number of seconds."""
+        query = {**query, "watch": "true", "timeoutSeconds": str(seconds)}
+        # Leaving the block closes the connection, so that a caller may stop before the server does.
+        with self._send("GET", path, query, None, {"Accept": "application/json"}, seconds + READ_SECONDS) as response:
+            if response.status >= 400:
+                content = _decode(response.data)
+                raise KubernetesApiError("GET", path, response.status, content["reason"], content["message"])
+            pending = b""
+            for chunk in response.stream(decode_content=True):
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Any,
+        headers: dict[str, str],
+        streamed_seconds: float = 0,
+    ) -> urllib3.BaseHTTPResponse:
+        url = f"{self.server.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            return self._pool.request(
+                method,
+                url,
+                body=None if body is None else json.dumps(body).encode(),
+                headers={**headers, **self._authorization(), "User-Agent": FIELD_MANAGER},
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=streamed_seconds or READ_SECONDS),
+                retries=urllib3.Retry(total=None, connect=1, read=0, redirect=0, status=0, other=0),
+                preload_content=not streamed_seconds,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise UnreachableError(
+                f"Kubernetes API at {self.server} does not answer ({_cause(error)}); check the kubeconfig's server "
+                "and context (cluster.context), the network and the cluster"
+            ) from None
+
+    def _authorization(self) -> dict[str, str]:
+        with self._auth_lock:  # refreshing an expired token changes the shared configuration
+            settings = cast("dict[str, dict[str, str]]", self._configuration.auth_settings())
+        return {setting["key"]: setting["value"] for setting in settings.values() if setting["in"] == "header"}
+
+
+@cache
+def shared_client(context: str | None) -> KubernetesClient:
+    """Return this process's client of a kubeconfig context, with its open connections."""
+    return KubernetesClient(context)
+
+
+def _configuration(context: str | None) -> Configuration:
+    configuration = Configuration()
+    loader = cast("Any", kubernetes_config)
+    try:
+        try:
+            loader.load_kube_config(context=context, client_configuration=configuration)
+        except ConfigException:
+            if context is not None:
+                raise
+            loader.load_incluster_config(client_configuration=configuration)
+    except (ConfigException, OSError) as error:
+        wanted = f"context {context!r} of the kubeconfig" if context else "a kubeconfig"
+        raise BadInputError(
+            f"cluster.context: {wanted} cannot be used ({_first_line(error)}); set KUBECONFIG to a file, "
+            "or cluster.context to one of its contexts (`kubectl config get-contexts`)"
+        ) from None
+    configuration.connection_pool_maxsize = 16
+    return configuration
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return {"reason": "NotJSON", "message": "the answer is not JSON; is this a Kubernetes API server?"}
+
+
+def _cause(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    return _first_line(reason if isinstance(reason, Exception) else error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,314 @@
+"""The one definition of each Kubernetes object: pure builders that return plain objects.
+
+Components hand them to Pulumi, `render` writes them as YAML, policies and lint judge the same shapes.
+"""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pullsecrets.config.model import Registry, StackConfig, Tenant
+from pullsecrets.dockerconfig import DIGEST_LENGTH
+
+KubernetesObject = dict[str, Any]
+
+CONTENT_DIGEST_ANNOTATION = "apps.platform/content-digest"
+"""On each delivered Secret: digest of its content, so that delivery is proved by reading metadata only."""
+
+CONTENT_DIGEST_TEMPLATE = f"{{{{ .dockerconfigjson | sha256sum | trunc {DIGEST_LENGTH} }}}}"
+"""ESO template of the digest; `dockerconfig.content_digest` computes the same."""
+
+SYNC_WAVE_ANNOTATION = "argocd.argoproj.io/sync-wave"
+
+STACK_ANNOTATION = "apps.platform/pulumi-stack"
+"""On each object that the program creates: which stack owns it, so that no other object is ever taken over."""
+
+FINALIZER_PREFIX = "externalsecrets.external-secrets.io/ces-"
+"""Finalizer that ESO puts on a Namespace for a ClusterExternalSecret, and forgets there (ESO issue 6677)."""
+
+STANDARD_LABELS = {"app.kubernetes.io/part-of": "pull-secrets"}
+
+NETWORK_POLICY_SYNC_WAVE = 40
+STORE_SYNC_WAVE = 44
+
+
+@dataclass(frozen=True)
+class EgressSpec:
+    """What ESO's egress rule is made of; the arguments of the `EsoEgress` component."""
+
+    name: str
+    namespace: str
+    pod_labels: Mapping[str, str]
+    vault_cidrs: Sequence[str]
+    vault_namespace_labels: Mapping[str, str]
+    vault_port: int
+    api_server_cidrs: Sequence[str]
+    api_server_port: int
+    distribution: str
+
+    @classmethod
+    def of(cls, config: StackConfig) -> Self:
+        """Take the values from a stack's configuration."""
+        egress, api_server = config.vault.egress, config.cluster.api_server
+        return cls(
+            name=config.eso.network_policy,
+            namespace=config.eso.namespace,
+            pod_labels=config.eso.pod_labels,
+            vault_cidrs=egress.cidrs,
+            vault_namespace_labels=egress.namespace_selector or {},
+            vault_port=config.vault.port,
+            api_server_cidrs=api_server.cidrs,
+            api_server_port=api_server.port,
+            distribution=config.eso.distribution,
+        )
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """What the store is made of; the arguments of the `VaultClusterSecretStore` component."""
+
+    name: str
+    server: str
+    mount: str
+    ca_bundle: str | None
+    auth_mount: str
+    role: str
+    audiences: Sequence[str]
+    namespace: str
+    service_account: str
+    selectors: Sequence[Mapping[str, str]]
+
+    @classmethod
+    def of(cls, config: StackConfig) -> Self:
+        """Take the values from a stack's configuration."""
+        vault = config.vault
+        distinct = {json.dumps(registry.selector, sort_keys=True): registry.selector for registry in config.registries}
+        return cls(
+            name=config.eso.store,
+            server=vault.address,
+            mount=vault.mount,
+            ca_bundle=base64.b64encode(vault.ca_bundle.encode()).decode() if vault.ca_bundle else None,
+            auth_mount=vault.auth.mount,
+            role=vault.auth.role,
+            audiences=(vault.auth.audience, vault.auth.api_audience),
+            namespace=config.eso.namespace,
+            service_account=config.eso.service_account,
+            selectors=[distinct[key] for key in sorted(distinct)],
+        )
+
+
+@dataclass(frozen=True)
+class ReviewerSpec:
+    """What the token reviewer's binding is made of."""
+
+    name: str
+    namespace: str
+    service_account: str
+
+    @classmethod
+    def of(cls, config: StackConfig) -> Self:
+        """Take the values from a stack's configuration; there is one binding per store."""
+        return cls(f"{config.eso.store}-token-reviewer", config.eso.namespace, config.eso.service_account)
+
+
+@dataclass(frozen=True)
+class PullSecretSpec:
+    """What a registry's fan-out is made of; the arguments of the `RegistryPullSecret` component."""
+
+    name: str
+    path: str
+    property: str
+    selector: Mapping[str, str]
+    refresh: str
+    store: str
+    sync_wave: int
+
+    @classmethod
+    def of(cls, config: StackConfig, registry: Registry) -> Self:
+        """Take the values from a stack's configuration."""
+        return cls(
+            name=registry.name,
+            path=registry.path,
+            property=registry.property,
+            selector=registry.selector,
+            refresh=registry.refresh,
+            store=config.eso.store,
+            sync_wave=registry.sync_wave,
+        )
+
+
+def namespace(name: str, labels: Mapping[str, str]) -> KubernetesObject:
+    """Return a tenant's Namespace with the opt-in labels that grant its registries."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {**STANDARD_LABELS, **labels}},
+    }
+
+
+def namespace_labels(name: str, labels: Mapping[str, str]) -> KubernetesObject:
+    """Return the part of an adopted Namespace that this project owns: the opt-in labels alone."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
+
+
+def tenant_namespace(tenant: Tenant) -> KubernetesObject:
+    """Return the whole Namespace of a tenant, or our part of one that is adopted."""
+    return (namespace_labels if tenant.adopt else namespace)(tenant.name, tenant.labels)
+
+
+def egress(spec: EgressSpec) -> KubernetesObject:
+    """Return the object that opens ESO's egress on its distribution of ESO."""
+    return _redhat_egress(spec) if spec.distribution == "redhat" else _network_policy(spec)
+
+
+def egress_rules(spec: EgressSpec) -> list[dict[str, Any]]:
+    """Return the egress that ESO needs: Vault, DNS and the Kubernetes API server.
+
+    DNS is allowed on 5353 as well as 53, and the API server on its own port, because OVN-Kubernetes judges egress
+    after the Service address was replaced by the Pod's.
+    """
+    to_vault = _ip_blocks(spec.vault_cidrs)
+    if spec.vault_namespace_labels:
+        to_vault = [{"namespaceSelector": {"matchLabels": dict(spec.vault_namespace_labels)}}]
+    api_rule: dict[str, Any] = {"ports": _ports(("TCP", spec.api_server_port))}
+    if spec.api_server_cidrs:
+        api_rule["to"] = _ip_blocks(spec.api_server_cidrs)
+    return [
+        {"to": to_vault, "ports": _ports(("TCP", spec.vault_port))},
+        {"ports": _ports(("UDP", 53), ("TCP", 53), ("UDP", 5353), ("TCP", 5353))},
+        api_rule,
+    ]
+
+
+def _network_policy(spec: EgressSpec) -> KubernetesObject:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {
+            "name": spec.name,
+            "namespace": spec.namespace,
+            "labels": dict(STANDARD_LABELS),
+            "annotations": {SYNC_WAVE_ANNOTATION: str(NETWORK_POLICY_SYNC_WAVE)},
+        },
+        "spec": {
+            "podSelector": {"matchLabels": dict(spec.pod_labels)},
+            "policyTypes": ["Egress"],
+            "egress": egress_rules(spec),
+        },
+    }
+
+
+def _redhat_egress(spec: EgressSpec) -> KubernetesObject:
+    """Return our entry in the configuration of Red Hat's ESO operator, which owns all NetworkPolicies there.
+
+    The operator prefixes the name with `eso-user-`; entries merge by name and component
+    (operator.openshift.io/v1alpha1, ExternalSecretsConfig `spec.controllerConfig.networkPolicies`).
+    """
+    entry = {"name": spec.name, "componentName": "ExternalSecretsCoreController", "egress": egress_rules(spec)}
+    return {
+        "apiVersion": "operator.openshift.io/v1alpha1",
+        "kind": "ExternalSecretsConfig",
+        "metadata": {"name": "cluster"},
+        "spec": {"controllerConfig": {"networkPolicies": [entry]}},
+    }
+
+
+def token_reviewer_binding(spec: ReviewerSpec) -> KubernetesObject:
+    """Return the binding that lets Vault review ESO's own token with that same token.
+
+    With it Vault keeps no long-lived reviewer token, so none passes through Pulumi state
+    (https://developer.hashicorp.com/vault/docs/auth/kubernetes, "Use the Vault client's JWT as the reviewer JWT").
+    """
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": spec.name, "labels": dict(STANDARD_LABELS)},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:auth-delegator"},
+        "subjects": [{"kind": "ServiceAccount", "name": spec.service_account, "namespace": spec.namespace}],
+    }
+
+
+def cluster_secret_store(spec: StoreSpec) -> KubernetesObject:
+    """Return the store that reads the registry paths, usable only from namespaces that carry an opt-in label."""
+    account = {"name": spec.service_account, "namespace": spec.namespace, "audiences": list(spec.audiences)}
+    login = {"mountPath": spec.auth_mount, "role": spec.role, "serviceAccountRef": account}
+    provider: dict[str, Any] = {
+        "server": spec.server,
+        "path": spec.mount,
+        "version": "v2",
+        "auth": {"kubernetes": login},
+    }
+    if spec.ca_bundle:
+        provider["caBundle"] = spec.ca_bundle
+    # A store's conditions are alternatives (ESO matches any), so each selector stands alone.
+    conditions = [{"namespaceSelector": {"matchLabels": dict(selector)}} for selector in spec.selectors]
+    return {
+        "apiVersion": "external-secrets.io/v1",
+        "kind": "ClusterSecretStore",
+        "metadata": {
+            "name": spec.name,
+            "labels": dict(STANDARD_LABELS),
+            "annotations": {SYNC_WAVE_ANNOTATION: str(STORE_SYNC_WAVE)},
+        },
+        "spec": {"conditions": conditions, "provider": {"vault": provider}},
+    }
+
+
+def cluster_external_secret(spec: PullSecretSpec) -> KubernetesObject:
+    """Return the object that fans one registry's Secret out to every namespace with the opt-in label."""
+    source = {"secretKey": "dockerconfigjson", "remoteRef": {"key": spec.path, "property": spec.property}}
+    return {
+        "apiVersion": "external-secrets.io/v1",
+        "kind": "ClusterExternalSecret",
+        "metadata": {
+            "name": spec.name,
+            "labels": dict(STANDARD_LABELS),
+            "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave)},
+        },
+        "spec": {
+            "externalSecretName": spec.name,
+            "refreshTime": spec.refresh,
+            "namespaceSelectors": [{"matchLabels": dict(spec.selector)}],
+            "externalSecretSpec": {
+                "refreshInterval": spec.refresh,
+                "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.store},
+                "target": _target(spec.name),
+                "data": [source],
+            },
+        },
+    }
+
+
+def vault_read_policy(mount: str, path: str) -> str:
+    """Return the Vault policy that lets ESO read one registry's path and nothing else."""
+    rules = {f"{mount}/{part}/{path}": {"capabilities": ["read"]} for part in ("data", "metadata")}
+    return json.dumps({"path": rules}, indent=2, sort_keys=True)
+
+
+def _target(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "creationPolicy": "Owner",
+        # Losing Vault must never take the pull Secrets of running tenants away.
+        "deletionPolicy": "Retain",
+        "template": {
+            "type": "kubernetes.io/dockerconfigjson",
+            "metadata": {"annotations": {CONTENT_DIGEST_ANNOTATION: CONTENT_DIGEST_TEMPLATE}},
+            "data": {".dockerconfigjson": "{{ .dockerconfigjson }}"},
+        },
+    }
+
+
+def vault_policy_name(config: StackConfig, registry: Registry) -> str:
+    """Return the name of the Vault policy that reads one registry's path."""
+    return f"pull-secrets-{config.cluster.name}-{registry.name}"
+
+
+def _ip_blocks(cidrs: Iterable[str]) -> list[dict[str, Any]]:
+    return [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]
+
+
+def _ports(*ports: tuple[str, int]) -> list[dict[str, Any]]:
+    return [{"protocol": protocol, "port": port} for protocol, port in ports]

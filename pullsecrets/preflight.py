@@ -1,0 +1,173 @@
+"""Everything that is checked before the program declares its first resource, so that nothing is left half-written."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import cast
+
+from pullsecrets import manifests
+from pullsecrets.config import StackConfig, Tenant
+from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.vault import VaultClient
+
+ESO_GROUP_VERSION = "/apis/external-secrets.io/v1"
+ESO_KINDS = ("ClusterSecretStore", "ClusterExternalSecret", "ExternalSecret")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the preflight learned of the cluster and of Vault, for the components to build on."""
+
+    kubernetes_host: str
+    kubernetes_ca_cert: str | None
+    auth_mount_exists: bool
+    unpopulated: tuple[str, ...] = ()
+
+
+class GateError(PullSecretsError):
+    """A Vault path holds no credential and the gate is set to `fail`."""
+
+
+def inspect(config: StackConfig, stack: str, project: str = "pull-secrets") -> Environment:
+    """Look at the cluster and at Vault, and refuse to go on when the run could not succeed.
+
+    Reads only, and of Vault only metadata.
+
+    Args:
+        config: the stack's configuration.
+        stack: the stack's name, for the commands that errors recommend and for the ownership of objects.
+        project: the Pulumi project's name.
+
+    Raises:
+        BadInputError: no kubeconfig, no Vault token, no ESO in the cluster, a namespace to adopt is not there.
+        UnreachableError: the API server or Vault does not answer.
+        ConflictError: an object of this stack's names exists and belongs to somebody else.
+        GateError: `gate: fail` and a path without a credential.
+    """
+    cluster = KubernetesClient(config.cluster.context)
+    vault = open_vault(config)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        served = pool.submit(_require_eso, cluster)
+        owned = pool.submit(_require_ownership, cluster, config, owner(project, stack))
+        mounts = pool.submit(vault.auth_mounts)
+        empty = pool.submit(unpopulated, config, vault)
+        served.result()
+        owned.result()
+        exists = config.vault.auth.mount in mounts.result()
+        missing = empty.result()
+    if not exists and not config.vault.auth.create:
+        raise BadInputError(
+            f"vault.auth.mount: found no auth mount {config.vault.auth.mount!r} in Vault; allowed: an existing one, "
+            "or vault.auth.create: true"
+        )
+    if missing and config.gate == "fail":
+        raise GateError("\n".join(gate_messages(config, missing, stack)))
+    return Environment(
+        kubernetes_host=config.vault.auth.kubernetes_host or cluster.server,
+        kubernetes_ca_cert=config.vault.auth.kubernetes_ca_cert or cluster.certificate_authority,
+        auth_mount_exists=exists,
+        unpopulated=missing,
+    )
+
+
+def owner(project: str, stack: str) -> str:
+    """Return the value of the ownership annotation."""
+    return f"{project}/{stack}"
+
+
+def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
+    """Return a client for the stack's Vault that trusts the stack's CA bundle."""
+    return VaultClient(config.vault.address, config.vault.ca_bundle, token)
+
+
+def unpopulated(config: StackConfig, vault: VaultClient) -> tuple[str, ...]:
+    """Return the names of registries whose Vault path holds no live version; reads metadata only."""
+    if config.gate == "off":
+        return ()
+    return tuple(
+        registry.name
+        for registry in config.registries
+        if not ((found := vault.read_metadata(config.vault.mount, registry.path)) and found.live)
+    )
+
+
+def gate_messages(config: StackConfig, names: Iterable[str], stack: str) -> list[str]:
+    """Return one message for each unpopulated registry: the path and the command to run."""
+    return [
+        f"Vault path {config.vault.mount}/{config.registry(name).path} holds no credential for registry {name!r}; "
+        f"run: pull-secrets seed {name} --stack {stack} --from-file <dockerconfig.json>"
+        for name in names
+    ]
+
+
+def _require_eso(cluster: KubernetesClient) -> None:
+    try:
+        served = {item["kind"] for item in cluster.get(ESO_GROUP_VERSION)["resources"]}
+    except KubernetesApiError as error:
+        if error.status != 404:
+            raise
+        served = set[str]()
+    missing = [kind for kind in ESO_KINDS if kind not in served]
+    if missing:
+        raise BadInputError(
+            f"External Secrets Operator: the cluster at {cluster.server} does not serve external-secrets.io/v1 "
+            f"{', '.join(missing)}; install ESO 0.17 or newer with its CRDs: "
+            "helm install external-secrets external-secrets/external-secrets -n external-secrets --create-namespace "
+            "--set installCRDs=true (or Red Hat's External Secrets Operator 1.0 or newer)"
+        )
+
+
+def _require_ownership(cluster: KubernetesClient, config: StackConfig, stack_owner: str) -> None:
+    tenants = config.resolve_tenants()
+    namespaces = {item["metadata"]["name"]: item for item in cluster.items("/api/v1/namespaces", metadata_only=True)}
+    problems = [
+        problem
+        for tenant in tenants
+        if (problem := _namespace_problem(tenant, namespaces.get(tenant.name), stack_owner))
+    ]
+    if config.eso.namespace not in namespaces:
+        raise BadInputError(
+            f"eso.namespace: found no namespace {config.eso.namespace!r} in the cluster; allowed: the one ESO runs in"
+        )
+    for path in _object_paths(config):
+        found = cluster.find(path)
+        if found and _owner_of(found) != stack_owner:
+            problems.append(
+                f"{path} exists and {_described(_owner_of(found))}; remove it there, or give this stack another name"
+            )
+    if problems:
+        raise ConflictError("\n".join(problems))
+
+
+def _namespace_problem(tenant: Tenant, found: manifests.KubernetesObject | None, stack_owner: str) -> str | None:
+    if tenant.adopt:
+        if found is None:
+            return f"namespace {tenant.name!r} is to be adopted and does not exist; create it, or drop adopt: true"
+        return None
+    if found is None or _owner_of(found) == stack_owner:
+        return None
+    return (
+        f"namespace {tenant.name!r} exists and {_described(_owner_of(found))}; "
+        "set adopt: true for it, so that only the opt-in label is put on it and taken off again"
+    )
+
+
+def _object_paths(config: StackConfig) -> list[str]:
+    paths = [
+        f"{ESO_GROUP_VERSION}/clustersecretstores/{config.eso.store}",
+        *(f"{ESO_GROUP_VERSION}/clusterexternalsecrets/{registry.name}" for registry in config.registries),
+    ]
+    if config.eso.distribution == "helm":
+        policies = f"/apis/networking.k8s.io/v1/namespaces/{config.eso.namespace}/networkpolicies"
+        paths.append(f"{policies}/{config.eso.network_policy}")
+    return paths
+
+
+def _owner_of(found: manifests.KubernetesObject) -> str | None:
+    annotations = cast("dict[str, str]", found["metadata"].get("annotations") or {})
+    return annotations.get(manifests.STACK_ANNOTATION)
+
+
+def _described(found_owner: str | None) -> str:
+    return f"belongs to stack {found_owner!r}" if found_owner else "was not made by this program"

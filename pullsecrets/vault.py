@@ -1,0 +1,180 @@
+"""The Vault API as this project uses it: KV v2 metadata, check-and-set writes, and errors that tell cases apart."""
+
+import atexit
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, cast
+from urllib.parse import quote
+
+import hvac
+import hvac.exceptions
+import requests
+
+from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
+
+TIMEOUT_SECONDS = 15
+MERGE_PATCH = "application/merge-patch+json"
+
+
+class VaultDeniedError(PullSecretsError):
+    """The token's policies do not permit a request."""
+
+
+@dataclass(frozen=True)
+class EntryMetadata:
+    """What KV v2 tells of a path without its value."""
+
+    current_version: int
+    live: bool
+    cas_required: bool
+    max_versions: int
+    custom: Mapping[str, str]
+
+
+class VaultClient:
+    """One Vault or OpenBao server, with the caller's token."""
+
+    def __init__(self, address: str, ca_bundle: str | None = None, token: str | None = None) -> None:
+        """Take the token from the argument, VAULT_TOKEN or the file that `vault login` leaves.
+
+        Args:
+            address: https URL of the server.
+            ca_bundle: PEM certificates to trust; by default the file in VAULT_CACERT, or the system's own.
+            token: only for callers that hold one already; never from a command line.
+
+        Raises:
+            BadInputError: when there is no token.
+        """
+        self.address = address
+        found = token or os.environ.get("VAULT_TOKEN") or _token_file()
+        if not found:
+            raise BadInputError(
+                f"Vault at {address}: no token; set VAULT_TOKEN, or run `vault login` so that ~/.vault-token exists"
+            )
+        verify = _certificate_file(ca_bundle) if ca_bundle else os.environ.get("VAULT_CACERT") or True
+        self._client = hvac.Client(url=address, token=found, verify=verify, timeout=TIMEOUT_SECONDS)
+
+    def read_metadata(self, mount: str, path: str) -> EntryMetadata | None:
+        """Return the metadata of a KV v2 path, or None when the path was never written."""
+        answer = self._request("GET", f"{mount}/metadata/{path}", absent_ok=True)
+        if answer is None:
+            return None
+        data = cast("dict[str, Any]", answer["data"])
+        version = int(data["current_version"])
+        versions = cast("dict[str, dict[str, Any]]", data.get("versions") or {})
+        latest = versions.get(str(version), {})
+        return EntryMetadata(
+            current_version=version,
+            live=bool(latest) and not latest["destroyed"] and not latest["deletion_time"],
+            cas_required=bool(data["cas_required"]),
+            max_versions=int(data["max_versions"]),
+            custom=dict(data.get("custom_metadata") or {}),
+        )
+
+    def patch_metadata(
+        self, mount: str, path: str, custom: Mapping[str, str | None], settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Merge into a path's metadata, creating it when it is not there; None removes a custom key.
+
+        Two writers share a path: the program declares owner, hosts and cluster, `seed` records digest and time. A
+        merge lets each keep its own keys.
+        """
+        body: dict[str, Any] = {"custom_metadata": dict(custom), **(settings or {})}
+        where = f"{mount}/metadata/{path}"
+        if self._request("PATCH", where, body, absent_ok=True) is None:
+            body["custom_metadata"] = {key: value for key, value in custom.items() if value is not None}
+            self._request("POST", where, body)
+
+    def write_with_cas(self, mount: str, path: str, data: Mapping[str, str], version: int) -> int:
+        """Write a new version if the current one is still `version`, and return the new version.
+
+        Raises:
+            ConflictError: when somebody else wrote in between; nothing was changed.
+        """
+        body = {"data": dict(data), "options": {"cas": version}}
+        try:
+            answer = self._request("POST", f"{mount}/data/{path}", body)
+        except hvac.exceptions.InvalidRequest as error:
+            if "check-and-set" in str(error):
+                raise ConflictError(
+                    f"Vault path {mount}/{path}: another write came in after version {version}; nothing was "
+                    "changed; look at who wrote it, then run the command again"
+                ) from None
+            raise PullSecretsError(f"Vault path {mount}/{path}: the write was refused: {_reason(error)}") from None
+        return int(cast("dict[str, Any]", answer)["data"]["version"])
+
+    def auth_mounts(self) -> dict[str, dict[str, Any]]:
+        """Return the auth mounts by path, without the trailing slash."""
+        answer = cast("dict[str, Any]", self._request("GET", "sys/auth"))
+        return {path.rstrip("/"): mount for path, mount in answer["data"].items()}
+
+    def mount_version(self, mount: str) -> str | None:
+        """Return the KV version of a secrets mount (`1` or `2`), or None when it is no KV mount."""
+        answer = self._request("GET", f"sys/internal/ui/mounts/{mount}", absent_ok=True)
+        data = cast("dict[str, Any]", (answer or {}).get("data", {}))
+        options = cast("dict[str, Any]", data.get("options") or {})
+        return str(options.get("version", "1")) if data.get("type") in {"kv", "generic"} else None
+
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, absent_ok: bool = False
+    ) -> dict[str, Any] | None:
+        headers = {"Content-Type": MERGE_PATCH} if method == "PATCH" else None
+        try:
+            answer = cast("Any", self._client.adapter).request(method, f"/v1/{quote(path)}", json=body, headers=headers)
+        except hvac.exceptions.InvalidPath:
+            if absent_ok:
+                return None
+            raise PullSecretsError(
+                f"Vault at {self.address}: {path}: not found; is the mount there (`vault secrets list`)?"
+            ) from None
+        except hvac.exceptions.Forbidden:
+            raise VaultDeniedError(
+                f"Vault at {self.address}: {method} {path}: permission denied; the token lacks the capability, or "
+                "has expired (`vault token lookup`)"
+            ) from None
+        except hvac.exceptions.VaultDown:
+            raise UnreachableError(f"Vault at {self.address} is sealed or on standby; unseal it first") from None
+        except hvac.exceptions.InvalidRequest:
+            raise
+        except hvac.exceptions.VaultError as error:
+            raise PullSecretsError(f"Vault at {self.address}: {method} {path}: {_reason(error)}") from None
+        except requests.exceptions.SSLError as error:
+            raise UnreachableError(
+                f"Vault at {self.address}: its certificate is not trusted ({_tls_reason(error)}); "
+                "name the CA's PEM file in VAULT_CACERT"
+            ) from None
+        except requests.exceptions.RequestException as error:
+            raise UnreachableError(
+                f"Vault at {self.address} does not answer ({type(error).__name__}); check vault.address, "
+                "VAULT_ADDR and the network"
+            ) from None
+        return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+
+
+@cache
+def _certificate_file(ca_bundle: str) -> str:
+    """Requests takes trusted certificates from a file only; it lives as long as the process."""
+    with NamedTemporaryFile("w", prefix="pull-secrets-ca-", suffix=".pem", delete=False) as file:
+        file.write(ca_bundle)
+    atexit.register(Path(file.name).unlink, missing_ok=True)
+    return file.name
+
+
+def _token_file() -> str:
+    try:
+        return (Path.home() / ".vault-token").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition(", on ")[0]
+
+
+def _tls_reason(error: Exception) -> str:
+    text = str(error)
+    return text[text.find("certificate verify failed") :].partition(" (")[0] if "certificate" in text else "TLS failed"
