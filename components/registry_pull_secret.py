@@ -7,6 +7,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 
 from components import _objects
 from pullsecrets import manifests
+from pullsecrets.durations import canonical_duration
 
 
 class RegistryPullSecretArgs(TypedDict):
@@ -47,7 +48,12 @@ class RegistryPullSecret(pulumi.ComponentResource):
             opts: resource options; let it depend on the store.
         """
         super().__init__("pullsecrets:index:RegistryPullSecret", name, {}, opts)
-        item = _objects.build(manifests.cluster_external_secret, manifests.PullSecretSpec, args)
+        # ESO writes the object back with its durations as Go encodes them and so comes to own them: any other
+        # spelling would be drift in each refresh and a conflict in the next server-side apply.
+        refresh = pulumi.Output.from_input(args["refresh"]).apply(canonical_duration)
+        item = _objects.build(
+            manifests.cluster_external_secret, manifests.PullSecretSpec, {**args, "refresh": refresh}
+        )
         CustomResource(
             f"{name}-fanout",
             api_version="external-secrets.io/v1",

@@ -44,7 +44,7 @@ def parse(raw: Mapping[str, Any], source: str, environment: Mapping[str, str] | 
     try:
         config = StackConfig.model_validate(completed)
     except ValidationError as error:
-        raise ConfigError(source, [_problem(detail, completed) for detail in error.errors()]) from None
+        raise ConfigError(source, [_problem(detail, completed) for detail in _causes(error)]) from None
     problems = check(config)
     if problems:
         raise ConfigError(source, problems)
@@ -129,6 +129,17 @@ def _with_path(entry: Any, folder: str) -> Any:
         return entry
     registry = cast("Mapping[str, Any]", entry)
     return {"path": f"{folder}/{registry.get('name')}", **registry}
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """Leave out that a list is too short when that is only because one of its items was refused."""
+    details = error.errors()
+    refused = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short" or not any(loc[:-1] == detail["loc"] for loc in refused)
+    ]
 
 
 def _problem(detail: Any, raw: Any) -> Problem:

@@ -1,0 +1,1 @@
+"""Components and the program under mocks."""

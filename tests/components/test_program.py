@@ -1,0 +1,181 @@
+"""The program declares, for each stack file, what the stack's configuration asks for."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pulumi
+import pytest
+
+from pullsecrets import manifests
+from pullsecrets.config import StackConfig, parse
+from pullsecrets.manifests import STACK_ANNOTATION
+from pullsecrets.preflight import Environment
+from tests.components.program import VAULT, Declared, run_program, stack_file
+
+ENVIRONMENT = Environment(
+    kubernetes_host="https://api.example.com:6443", kubernetes_ca_cert="CA", auth_mount_exists=False
+)
+CES = "kubernetes:external-secrets.io/v1:ClusterExternalSecret"
+STORE = "kubernetes:external-secrets.io/v1:ClusterSecretStore"
+NAMESPACE = "kubernetes:core/v1:Namespace"
+NAMESPACE_PATCH = "kubernetes:core/v1:NamespacePatch"
+BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
+KV_METADATA = "pulumi-python:dynamic/pullsecrets:KvMetadata"
+
+
+@pytest.fixture(params=["dev", "prod"])
+def stack(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def declared(stack: str, monkeypatch: pytest.MonkeyPatch) -> Declared:
+    return run_program(stack_file(stack), ENVIRONMENT, monkeypatch, stack)
+
+
+@pytest.fixture
+def config(stack: str) -> StackConfig:
+    return parse(stack_file(stack), stack, {"VAULT_ADDR": VAULT})
+
+
+def kubernetes_object(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The object as it is sent, without what only the program adds."""
+    metadata = dict(inputs["metadata"])
+    added = {STACK_ANNOTATION, "pulumi.com/waitFor"}
+    annotations = {key: value for key, value in metadata.pop("annotations", {}).items() if key not in added}
+    return {**inputs, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}}
+
+
+def test_every_tenant_of_the_stack_file_is_declared_once(declared: Declared, config: StackConfig) -> None:
+    names = [item.inputs["metadata"]["name"] for item in declared.of_type(NAMESPACE).values()]
+    adopted = [item.inputs["metadata"]["name"] for item in declared.of_type(NAMESPACE_PATCH).values()]
+    assert sorted(names + adopted) == [tenant.name for tenant in config.resolve_tenants()]
+    assert adopted == ["apps-platform-liberty-hello-dev"]
+    assert len(names) == 24
+
+
+def test_the_program_declares_the_objects_that_render_writes(declared: Declared, config: StackConfig) -> None:
+    specs = [manifests.PullSecretSpec.of(config, registry) for registry in config.registries]
+    # Durations alone are spelt as ESO writes them back.
+    assert [kubernetes_object(item.inputs) for item in declared.of_type(CES).values()] == [
+        manifests.cluster_external_secret(replace(spec, refresh="1h0m0s")) for spec in specs
+    ]
+    store = declared.of_type(STORE)[f"{config.eso.store}-store"]
+    assert kubernetes_object(store.inputs) == manifests.cluster_secret_store(manifests.StoreSpec.of(config))
+    policy = declared.of_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")["eso-egress-policy"]
+    assert kubernetes_object(policy.inputs) == manifests.egress(manifests.EgressSpec.of(config))
+    namespaces = [*declared.of_type(NAMESPACE).values(), *declared.of_type(NAMESPACE_PATCH).values()]
+    by_name = {item.inputs["metadata"]["name"]: kubernetes_object(item.inputs) for item in namespaces}
+    assert by_name == {tenant.name: manifests.tenant_namespace(tenant) for tenant in config.resolve_tenants()}
+
+
+def test_every_created_object_says_which_stack_owns_it(declared: Declared, stack: str) -> None:
+    for token in (CES, STORE, NAMESPACE, "kubernetes:networking.k8s.io/v1:NetworkPolicy"):
+        for item in declared.of_type(token).values():
+            assert item.inputs["metadata"]["annotations"][STACK_ANNOTATION] == f"pull-secrets/{stack}"
+
+
+def test_an_adopted_namespace_gets_our_labels_and_nothing_else(declared: Declared) -> None:
+    (patch,) = declared.of_type(NAMESPACE_PATCH).values()
+    assert patch.inputs["metadata"] == {
+        "name": "apps-platform-liberty-hello-dev",
+        "labels": {"apps.platform/tenant": "true"},
+    }
+
+
+def test_the_store_is_awaited_and_the_fan_out_is_not(declared: Declared) -> None:
+    (store,) = declared.of_type(STORE).values()
+    assert store.inputs["metadata"]["annotations"]["pulumi.com/waitFor"] == "condition=Ready"
+    for item in declared.of_type(CES).values():
+        assert "pulumi.com/waitFor" not in item.inputs["metadata"]["annotations"]
+
+
+def test_each_tenant_binds_exactly_its_registries(declared: Declared, config: StackConfig) -> None:
+    bindings = {item.inputs["namespace"]: item.inputs for item in declared.of_type(BINDING).values()}
+    for tenant in config.resolve_tenants():
+        assert bindings[tenant.name]["secrets"] == list(tenant.registries)
+        assert bindings[tenant.name]["service_accounts"] == ["default"]
+
+
+def test_a_tenant_costs_at_most_three_resources(declared: Declared, config: StackConfig) -> None:
+    without_tenants = [item for item in declared.resources if "pullsecrets:index:TenantNamespace" not in item.typ]
+    tenants = [tenant.name for tenant in config.resolve_tenants()]
+    for name in tenants:
+        assert sum(item.name == name or item.name.startswith(f"{name}-") for item in declared.resources) <= 3
+    assert len(declared.resources) - len(without_tenants) == len(tenants)
+
+
+def test_vault_policies_read_one_path_each_and_nothing_else(declared: Declared, config: StackConfig) -> None:
+    policies = declared.of_type("vault:index/policy:Policy")
+    for registry in config.registries:
+        rules = json.loads(policies[f"{registry.name}-policy"].inputs["policy"])["path"]
+        assert rules == {
+            f"secret/data/{registry.path}": {"capabilities": ["read"]},
+            f"secret/metadata/{registry.path}": {"capabilities": ["read"]},
+        }
+
+
+def test_the_role_admits_only_esos_service_account(declared: Declared) -> None:
+    (role,) = declared.of_type("vault:kubernetes/authBackendRole:AuthBackendRole").values()
+    assert role.inputs["boundServiceAccountNames"] == ["external-secrets"]
+    assert role.inputs["boundServiceAccountNamespaces"] == ["external-secrets"]
+    assert role.inputs["audience"] == "vault"
+    assert role.inputs["tokenTtl"] == 600
+
+
+def test_no_resource_holds_a_token_or_a_credential(declared: Declared) -> None:
+    (provider,) = declared.of_type("pulumi:providers:vault").values()
+    assert "token" not in provider.inputs
+    (config,) = declared.of_type("vault:kubernetes/authBackendConfig:AuthBackendConfig").values()
+    assert "tokenReviewerJwt" not in config.inputs
+    assert "vault:kv/secretV2:SecretV2" not in declared.types()
+    assert "kubernetes:core/v1:Secret" not in declared.types()
+    assert "kubernetes:core/v1:ServiceAccountPatch" not in declared.types()
+
+
+def test_the_metadata_names_owner_hosts_and_cluster(declared: Declared, config: StackConfig) -> None:
+    entries = declared.of_type(KV_METADATA)
+    for registry in config.registries:
+        inputs = entries[f"{registry.name}-metadata"].inputs
+        assert inputs["custom"] == {
+            "owner": registry.owner,
+            "hosts": ",".join(registry.hosts),
+            "cluster": config.cluster.name,
+        }
+
+
+def test_an_unpopulated_path_is_warned_of_with_path_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = Environment("https://api.example.com:6443", "CA", False, ("app-registry-pull",))
+    declared = run_program(stack_file("dev"), environment, monkeypatch, "dev")
+    (warning,) = declared.warnings
+    assert "secret/ocp/dev/registries/app-registry-pull" in warning
+    assert "pull-secrets seed app-registry-pull --stack dev" in warning
+    assert declared.of_type(CES), "desired state is still declared"
+
+
+def test_a_misspelt_key_stops_the_program_before_it_declares_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {**stack_file("dev"), "registrys": []}
+    with pytest.raises(pulumi.RunError, match=r"registrys: found an unknown key; .*did you mean 'registries'"):
+        run_program(config, ENVIRONMENT, monkeypatch)
+
+
+def test_red_hats_operator_gets_its_egress_through_its_own_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {**stack_file("prod"), "eso": {"distribution": "redhat", "store": "vault-platform"}}
+    declared = run_program(config, ENVIRONMENT, monkeypatch)
+    assert "kubernetes:networking.k8s.io/v1:NetworkPolicy" not in declared.types()
+    token = "kubernetes:operator.openshift.io/v1alpha1:ExternalSecretsConfigPatch"
+    (patch,) = declared.of_type(token).values()
+    (entry,) = patch.inputs["spec"]["controllerConfig"]["networkPolicies"]
+    assert entry["name"] == "eso-allow-egress-to-vault"
+    assert entry["componentName"] == "ExternalSecretsCoreController"
+
+
+def test_an_existing_auth_mount_is_used_and_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = stack_file("prod")
+    config["vault"] = {**config["vault"], "auth": {"mount": "kubernetes", "create": False}}
+    declared = run_program(config, ENVIRONMENT, monkeypatch)
+    assert "vault:index/authBackend:AuthBackend" not in declared.types()
+    assert "vault:kubernetes/authBackendConfig:AuthBackendConfig" not in declared.types()
+    (role,) = declared.of_type("vault:kubernetes/authBackendRole:AuthBackendRole").values()
+    assert role.inputs["backend"] == "kubernetes"

@@ -1,0 +1,1 @@
+"""The program on the real control plane, through the real `pulumi` command."""

@@ -1,0 +1,131 @@
+"""The toolchain as the rest of local/ uses it: names, where the tools are, and what an absent one says."""
+
+import re
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from local import paths, toolchain
+from local.toolchain import golang, official, recipes, store
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine where nothing is built, with no Pulumi on PATH."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    official._pulumi_on.cache_clear()
+    return tmp_path
+
+
+def built(name: str) -> Path:
+    """Put an empty stand-in where the build of a recipe belongs, and return its folder."""
+    recipe = next(one for one in recipes.RECIPES if one.name == name)
+    go = golang.choose(golang.required(recipes.RECIPES))
+    key = store.key(recipe, go.version, *golang.target(), golang.BUILD_FLAGS)
+    folder = paths.cache_home() / name / key
+    (folder / "bin").mkdir(parents=True)
+    for executable in recipe.executables:
+        (folder / "bin" / executable).write_text("")
+    return folder
+
+
+@pytest.mark.usefixtures("empty")
+@pytest.mark.parametrize("name", [name for name in toolchain.names() if name not in {"bao", "kubectl"}])
+def test_an_absent_tool_says_what_to_run(name: str) -> None:
+    with pytest.raises(toolchain.ToolMissing, match=rf"{name} is not built: run `make build`"):
+        toolchain.binary(name)
+
+
+@pytest.mark.usefixtures("empty")
+def test_an_unknown_tool_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(toolchain.ToolMissing, match=r"'kubelet' is no tool.*kube-apiserver"):
+        toolchain.binary("kubelet")
+    with pytest.raises(toolchain.ToolMissing, match=r"'kubelet' is no tool"):
+        toolchain.ensure("kubelet")
+
+
+@pytest.mark.usefixtures("empty")
+def test_a_built_tool_is_found_by_its_executables() -> None:
+    folder = built("kubernetes")
+    assert toolchain.binary("kube-apiserver") == folder / "bin" / "kube-apiserver"
+    assert toolchain.binary("kube-controller-manager") == folder / "bin" / "kube-controller-manager"
+
+
+@pytest.mark.usefixtures("empty")
+def test_the_operators_module_is_asked_for_before_it_is_built() -> None:
+    with pytest.raises(toolchain.ToolMissing, match="make build"):
+        toolchain.eso_module()
+
+
+@pytest.mark.parametrize("name", ["bao", "kubectl"])
+def test_packaged_tools_are_real_executables_and_no_scripts(name: str) -> None:
+    with toolchain.binary(name).open("rb") as file:
+        assert file.read(2) != b"#!"
+
+
+def test_a_release_on_path_stands_in_for_the_build(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pulumi", *official.COMPANIONS):
+        (empty / name).write_text("#!/bin/sh\necho v3.259.0\n")
+        (empty / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{empty}:/usr/bin:/bin")
+    official._pulumi_on.cache_clear()
+    assert toolchain.pulumi_is_official()
+    assert toolchain.binary("pulumi") == empty / "pulumi"
+    assert toolchain.binary("pulumi-language-python-exec") == empty / "pulumi-language-python-exec"
+    toolchain.ensure("pulumi")
+
+
+@pytest.mark.usefixtures("empty")
+def test_nothing_to_do_takes_no_time() -> None:
+    for recipe in recipes.RECIPES:
+        built(recipe.name)
+    store.key.cache_clear()
+    golang.required.cache_clear()
+    started = time.process_time()
+    toolchain.ensure()
+    assert time.process_time() - started < 0.05
+
+
+def test_asking_for_a_tool_imports_nothing_that_draws() -> None:
+    script = "import sys; from local import toolchain; toolchain.names(); print('rich' in sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], cwd=paths.repository(), capture_output=True, text=True, check=True, timeout=60
+    )
+    assert shown.stdout.strip() == "False"
+
+
+def test_the_vault_plugin_serves_tokens_that_the_sdk_registers() -> None:
+    source = (recipes.MODULES / "pulumi-resource-vault" / "main.go").read_text(encoding="utf-8")
+    tokens = re.findall(r'"(vault:[^"]+)"', source)
+    assert len(tokens) == 7
+    for token in tokens:
+        _, module, name = token.split(":")
+        folder = module.split("/")[0]
+        package = import_module("pulumi_vault" if folder == "index" else f"pulumi_vault.{folder}")
+        assert getattr(package, name).pulumi_type == token
+    assert f'version = "{recipes.VAULT_PLUGIN_VERSION}"' in source
+
+
+class TestPaths:
+    def test_the_cache_follows_xdg_and_ignores_a_relative_value(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", "/srv/xdg")
+        assert paths.cache_home() == Path("/srv/xdg/pull-secrets-local")
+        monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+        monkeypatch.setenv("HOME", "/home/someone")
+        assert paths.cache_home() == Path("/home/someone/.cache/pull-secrets-local")
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        assert paths.cache_home() == Path("/home/someone/.cache/pull-secrets-local")
+
+    def test_state_stands_in_the_clone_unless_the_environment_says_otherwise(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.delenv("LOCAL_STATE", raising=False)
+        assert paths.state_home() == paths.repository() / ".local"
+        assert (paths.repository() / "pyproject.toml").is_file()
+        monkeypatch.setenv("LOCAL_STATE", str(tmp_path))
+        assert paths.state_home() == tmp_path

@@ -1,0 +1,217 @@
+"""Bad configuration gets one error that names the key, what was found and what is allowed."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pullsecrets.config import ConfigError, load_stack, parse
+from pullsecrets.errors import BadInputError, ExitCode
+from tests.components.program import REPOSITORY
+
+GOOD: dict[str, Any] = {
+    "cluster": {"name": "dev"},
+    "vault": {"address": "https://vault.example.com:8200", "egress": {"cidrs": ["10.0.0.0/8"]}},
+    "registries": [
+        {
+            "name": "app",
+            "hosts": ["registry.example.com"],
+            "rejectedHosts": ["old.example.com"],
+            "path": "registries/app",
+            "selector": {"apps.example/app": "true"},
+            "namespaces": ["apps-*"],
+        },
+        {
+            "name": "web",
+            "hosts": ["web.example.com:5000"],
+            "path": "registries/web",
+            "selector": {"apps.example/web": "true"},
+            "namespaces": ["apps-*", "web-*"],
+        },
+    ],
+    "tenants": {"namespaces": [{"name": "apps-one", "registries": ["app"]}]},
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The good configuration with one place set; a value of `...` removes the key."""
+    config = copy.deepcopy(GOOD)
+    parts: list[Any] = [int(part) if part.isdigit() else part for part in path.split(".")]
+    *parents, last = parts
+    place: Any = config
+    for part in parents:
+        place = place[part] if isinstance(part, int) else place.setdefault(part, {})
+    if value is ...:
+        del place[last]
+    elif isinstance(place, list) and last == len(place):
+        place.append(value)
+    else:
+        place[last] = value
+    return config
+
+
+def problem(config: dict[str, Any], environment: dict[str, str] | None = None) -> str:
+    """The only problem of a configuration."""
+    with pytest.raises(ConfigError) as raised:
+        parse(config, "Pulumi.test.yaml", environment or {})
+    assert raised.value.exit_code == ExitCode.BAD_INPUT
+    (found,) = raised.value.problems
+    return str(found)
+
+
+def test_the_good_configuration_is_good() -> None:
+    assert [tenant.name for tenant in parse(GOOD, "test", {}).resolve_tenants()] == ["apps-one"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("vualt", {}, "vualt: found an unknown key; allowed: cluster, eso, gate, registries, tenants, vault"),
+        ("vault.adress", "x", "(did you mean 'address'?)"),
+        ("registries.0.host", [], "registries[0].host: found an unknown key; allowed: hosts,"),
+        ("vault.auth.rol", "x", "vault.auth.rol: found an unknown key"),
+        ("cluster", "dev", "cluster: found 'dev'; allowed:"),
+        ("cluster.name", 7, "cluster.name: found 7; allowed: a string"),
+        ("cluster.name", ..., "cluster.name: found nothing; allowed: a value; this key is required"),
+        ("cluster.platform", "nomad", "cluster.platform: found 'nomad'; allowed: 'kubernetes' or 'openshift'"),
+        ("gate", "maybe", "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'"),
+        ("vault.address", "http://vault", "vault.address: found 'http://vault'; allowed: an https URL"),
+        ("vault.address", ..., "vault.address: found nothing; allowed: the server's https URL, here or in the VAULT_"),
+        ("vault.egress", {}, "vault.egress: found {}; allowed: either cidrs or namespaceSelector"),
+        ("vault.egress.cidrs", ["10.0.0.1/8"], "vault.egress.cidrs[0]: found '10.0.0.1/8'; allowed: a CIDR block"),
+        ("vault.egress.port", 70000, "vault.egress.port: found 70000; allowed: less than or equal to 65535"),
+        ("vault.auth.tokenTtl", "24h", "vault.auth.tokenTtl: found '24h'; allowed: a duration between 1m and 1h"),
+        ("registries", [], "registries: found []"),
+        ("registries.1.name", "app", "registries: found 'app' 2 times; allowed: one registry per name"),
+        ("registries.1.path", "registries/app", "registries: found 'registries/app' 2 times; allowed: one registry"),
+        ("registries.0.hosts.0", "https://registry.example.com", "registries[0].hosts[0]: found 'https://registry"),
+        ("registries.0.hosts.0", "registry.example.com/team", "without scheme or path"),
+        ("registries.0.hosts.0", "registry.example.com:0", "allowed: a port between 1 and 65535"),
+        ("registries.0.hosts.0", "Registry.example.com", "in lower case"),
+        (
+            "registries.0.hosts.0",
+            "old.example.com",
+            "registries[0].hosts: found 'old.example.com'; allowed: hosts that",
+        ),
+        ("registries.0.path", "/registries/app", "without leading '/'"),
+        ("registries.0.path", "data/registries/app", "the API adds 'data/' or 'metadata/' itself"),
+        ("registries.0.path", "registries/*", "without leading '/', empty segments or wildcards"),
+        ("registries.0.selector", {}, "registries[0].selector: found {}; allowed: at least one label and value"),
+        ("registries.0.selector", {"kubernetes.io/metadata.name": "a"}, "it could match every namespace"),
+        ("registries.0.selector", {"team": True}, "registries[0].selector.team: found True; allowed: a string"),
+        ("registries.0.namespaces", ["*"], "takes in default, kube-node-lease"),
+        ("registries.0.namespaces", ["openshift-*"], "takes in openshift-config, openshift-monitoring"),
+        (
+            "registries.0.refresh",
+            "0s",
+            "registries[0].refresh: found '0s'; allowed: a duration above 0 and at most 24h",
+        ),
+        ("registries.0.refresh", "25h", "allowed: a duration above 0 and at most 24h"),
+        ("registries.0.refresh", "soon", "registries[0].refresh: found 'soon'; allowed: a duration such as 1h"),
+        ("registries.0.maxVersions", 1, "registries[0].maxVersions: found 1; allowed: greater than or equal to 2"),
+        ("tenants.namespaces.0.name", "Apps_One", "tenants.namespaces[0].name: found 'Apps_One'; allowed: a DNS label"),
+        ("tenants.namespaces.0.name", "a" * 64, "at most 63"),
+        ("tenants.namespaces.0.name", "kube-system", "found 'kube-system'; allowed: a namespace that does not belong"),
+        ("tenants.namespaces.0.name", "openshift-config", "tenants.namespaces[0]: found 'openshift-config'"),
+        ("tenants.namespaces.0.name", "external-secrets", "a namespace that does not belong to the cluster or to ESO"),
+        ("tenants.namespaces.0.name", "web-one", "namespaces that registry 'app' permits: apps-*"),
+        (
+            "tenants.namespaces.0.registries",
+            ["nope"],
+            "registries: found 'nope'; allowed: registries of this stack: app",
+        ),
+        ("tenants.namespaces.0.registries", ["app", "app"], "found 'app' 2 times; allowed: each registry once"),
+        ("tenants.namespaces.1", {"name": "apps-one", "registries": ["web"]}, "found 'apps-one' 2 times"),
+    ],
+)
+def test_bad_input_is_named_with_what_is_allowed(path: str, value: Any, expected: str) -> None:
+    assert expected in problem(changed(path, value))
+
+
+def test_labels_must_grant_exactly_the_declared_registries() -> None:
+    config = changed("registries.1.selector", {"apps.example/app": "true"})
+    assert "whose labels on 'apps-one' also grant 'web'" in problem(config)
+
+
+def test_selectors_that_contradict_each_other_cannot_be_combined() -> None:
+    config = changed("registries.1.selector", {"apps.example/app": "other"})
+    config["tenants"]["namespaces"][0]["registries"] = ["app", "web"]
+    assert "registries whose selectors a namespace can carry together" in problem(config)
+
+
+def test_a_matrix_is_multiplied_out_by_its_pattern() -> None:
+    config = changed(
+        "tenants.matrices",
+        [
+            {
+                "services": ["b", "a"],
+                "environments": ["x", "y"],
+                "pattern": "web-{service}-{environment}",
+                "registries": ["web"],
+            }
+        ],
+    )
+    names = [tenant.name for tenant in parse(config, "test", {}).resolve_tenants()]
+    assert names == ["apps-one", "web-a-x", "web-a-y", "web-b-x", "web-b-y"]
+
+
+def test_a_matrix_whose_product_is_no_dns_label_is_refused() -> None:
+    matrix = {"services": ["a" * 60], "environments": ["production"], "registries": ["web"]}
+    assert "tenants.matrices[0].pattern: found" in problem(changed("tenants.matrices", [matrix]))
+
+
+def test_a_pattern_needs_both_placeholders() -> None:
+    matrix = {"services": ["a"], "environments": ["x"], "pattern": "web-{service}", "registries": ["web"]}
+    assert "a pattern with {service} and {environment} once each" in problem(changed("tenants.matrices", [matrix]))
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    config = changed("cluster.nmae", "x")
+    config["registries"][0]["refresh"] = "0s"
+    with pytest.raises(ConfigError, match="2 problems") as raised:
+        parse(config, "Pulumi.test.yaml", {})
+    assert [item.key for item in raised.value.problems] == ["cluster.nmae", "registries[0].refresh"]
+
+
+def test_a_registry_without_a_path_gets_the_layout_of_the_platform() -> None:
+    config = parse(changed("registries.0.path", ...), "test", {})
+    assert config.registry("app").path == "ocp/dev/registries/app"
+
+
+def test_vault_is_taken_from_the_environment_when_the_stack_leaves_it_out(tmp_path: Path) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.write_text("PEM")
+    environment = {"VAULT_ADDR": "https://127.0.0.1:8200", "VAULT_CACERT": str(certificates)}
+    config = parse(changed("vault.address", ...), "test", environment)
+    assert (config.vault.address, config.vault.ca_bundle) == ("https://127.0.0.1:8200", "PEM")
+
+
+def test_the_environments_certificates_do_not_mix_with_the_stacks_address(tmp_path: Path) -> None:
+    environment = {"VAULT_ADDR": "https://127.0.0.1:8200", "VAULT_CACERT": str(tmp_path)}
+    assert parse(GOOD, "test", environment).vault.ca_bundle is None
+
+
+def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
+    environment = {"VAULT_ADDR": "https://127.0.0.1:8200", "VAULT_CACERT": str(tmp_path / "absent.pem")}
+    with pytest.raises(BadInputError, match=r"VAULT_CACERT=.*absent\.pem: No such file"):
+        parse(changed("vault.address", ...), "test", environment)
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_the_committed_stack_files_are_good(stack: str) -> None:
+    config = load_stack(stack, REPOSITORY, {"VAULT_ADDR": "https://127.0.0.1:8200"})
+    assert len(config.resolve_tenants()) == 25
+
+
+def test_a_stack_that_does_not_exist_is_answered_with_those_that_do() -> None:
+    with pytest.raises(BadInputError, match=r"Pulumi\.nope\.yaml: no such file; stacks here: dev, prod"):
+        load_stack("nope", REPOSITORY)
+
+
+@pytest.mark.parametrize("text", ["config: [", "- a\n- b\n"])
+def test_a_stack_file_that_is_no_mapping_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: pull-secrets\nruntime: python\n")
+    (tmp_path / "Pulumi.bad.yaml").write_text(text)
+    with pytest.raises(BadInputError, match=r"Pulumi\.bad\.yaml: (not YAML|found list)"):
+        load_stack("bad", tmp_path)
