@@ -2,6 +2,7 @@
 
 from components.eso_egress import EsoEgress, EsoEgressArgs
 from components.image_pull_secret_binding import ImagePullSecretBinding, ImagePullSecretBindingArgs
+from components.namespace_opt_in import NamespaceOptIn, NamespaceOptInArgs
 from components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
 from components.tenant_namespace import TenantNamespace, TenantNamespaceArgs
 from components.vault_access import VaultAccess, VaultAccessArgs
@@ -13,6 +14,8 @@ __all__ = [
     "EsoEgressArgs",
     "ImagePullSecretBinding",
     "ImagePullSecretBindingArgs",
+    "NamespaceOptIn",
+    "NamespaceOptInArgs",
     "RegistryPullSecret",
     "RegistryPullSecretArgs",
     "TenantNamespace",

@@ -54,6 +54,8 @@ class _Provider(ResourceProvider):
         dropped_accounts = [name for name in _olds["service_accounts"] if name not in _news["service_accounts"]]
         binding.unbind(client, namespace, dropped_accounts, _olds["secrets"])
         binding.unbind(client, namespace, _news["service_accounts"], dropped_secrets)
+        # The namespace comes before its binding, so the labels that granted these are off by now.
+        binding.release_finalizers(client, namespace, dropped_secrets)
         return UpdateResult(outs=_bind(_news))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:

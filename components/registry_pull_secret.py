@@ -51,9 +51,7 @@ class RegistryPullSecret(pulumi.ComponentResource):
         # ESO writes the object back with its durations as Go encodes them and so comes to own them: any other
         # spelling would be drift in each refresh and a conflict in the next server-side apply.
         refresh = pulumi.Output.from_input(args["refresh"]).apply(canonical_duration)
-        item = _objects.build(
-            manifests.cluster_external_secret, manifests.PullSecretSpec, {**args, "refresh": refresh}
-        )
+        item = _objects.build(manifests.cluster_external_secret, manifests.PullSecretSpec, {**args, "refresh": refresh})
         CustomResource(
             f"{name}-fanout",
             api_version="external-secrets.io/v1",

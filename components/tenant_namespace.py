@@ -3,10 +3,11 @@
 from typing import TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import Namespace, NamespacePatch
+from pulumi_kubernetes.core.v1 import Namespace
 
 from components import _objects
 from components.image_pull_secret_binding import ImagePullSecretBinding
+from components.namespace_opt_in import NamespaceOptIn
 from pullsecrets import manifests
 
 
@@ -45,9 +46,15 @@ class TenantNamespace(pulumi.ComponentResource):
         """
         super().__init__("pullsecrets:index:TenantNamespace", name, {}, opts)
         if args["adopt"]:
-            item = manifests.namespace_labels(args["name"], args["labels"])
-            namespace: pulumi.Resource = NamespacePatch(
-                f"{name}-labels", metadata=item["metadata"], opts=pulumi.ResourceOptions(parent=self)
+            namespace: pulumi.Resource = NamespaceOptIn(
+                f"{name}-labels",
+                {
+                    "namespace": args["name"],
+                    "labels": {**args["labels"]},
+                    "registries": args["secrets"],
+                    "context": args["context"],
+                },
+                pulumi.ResourceOptions(parent=self),
             )
         else:
             item = manifests.namespace(args["name"], args["labels"])

@@ -70,7 +70,6 @@ class VaultAccess(pulumi.ComponentResource):
             token_policies=args["policies"],
             token_ttl=args["token_ttl"],
             token_max_ttl=args["token_ttl"],
-            token_no_default_policy=True,
             opts=child,
         )
         binding = _objects.build(

@@ -34,6 +34,8 @@ class Coverage:
     seeded_digest: str | None
     bound: tuple[str, ...]
     unbound: tuple[str, ...]
+    awaited: tuple[str, ...]
+    """Wanted ServiceAccounts that do not exist yet, so that no Pod can run under them."""
 
     @property
     def proved(self) -> bool:
@@ -144,7 +146,8 @@ def _row(registry: Registry, namespace: str, tenant: Tenant | None, found: _Clus
     secret = found.secrets[registry.name].get(namespace)
     accounts = found.accounts.get(namespace, {})
     wanted = tenant.service_accounts if tenant and declared else ("default",)
-    bound = tuple(name for name in wanted if registry.name in accounts.get(name, ()))
+    existing = tuple(name for name in wanted if name in accounts or name == "default")
+    bound = tuple(name for name in existing if registry.name in accounts.get(name, ()))
     annotations = cast("dict[str, str]", (secret or {}).get("metadata", {}).get("annotations") or {})
     return Coverage(
         namespace=namespace,
@@ -158,7 +161,8 @@ def _row(registry: Registry, namespace: str, tenant: Tenant | None, found: _Clus
         digest=annotations.get(CONTENT_DIGEST_ANNOTATION),
         seeded_digest=seeded,
         bound=bound,
-        unbound=tuple(name for name in wanted if name not in bound),
+        unbound=tuple(name for name in existing if name not in bound),
+        awaited=tuple(name for name in wanted if name not in existing),
     )
 
 

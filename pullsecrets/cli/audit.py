@@ -77,7 +77,8 @@ def _show(found: Audit, stack: str) -> None:
 
 def _cells(row: Coverage) -> list[str | Text]:
     wanted = len(row.bound) + len(row.unbound)
-    missing = f" without {', '.join(row.unbound)}" if row.unbound else ""
+    without = f" without {', '.join(row.unbound)}" if row.unbound else ""
+    awaited = f" awaiting {', '.join(row.awaited)}" if row.awaited else ""
     secret = "dockerconfigjson" if row.typed else "wrong type" if row.secret else "absent"
     return [
         row.namespace if row.declared else f"{row.namespace} (by label)",
@@ -86,7 +87,7 @@ def _cells(row: Coverage) -> list[str | Text]:
         _mark(row.ready, "Ready" if row.ready else row.reason),
         _mark(row.typed, secret),
         _mark(row.proved, _content(row)),
-        _mark(not row.unbound, f"{len(row.bound)}/{wanted}{missing}"),
+        _mark(not row.unbound, f"{len(row.bound)}/{wanted}{without}{awaited}"),
     ]
 
 

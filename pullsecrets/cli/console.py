@@ -10,7 +10,10 @@ from rich.console import Console
 
 from pullsecrets.config import StackConfig, load_stack
 
-output = Console(highlight=False)
+# Where no terminal says how wide it is, lines are left whole for whatever reads them.
+PIPED_WIDTH = 200
+
+output = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 errors = Console(stderr=True, highlight=False)
 
 Stack = Annotated[

@@ -19,7 +19,7 @@ ENVIRONMENT = Environment(
 CES = "kubernetes:external-secrets.io/v1:ClusterExternalSecret"
 STORE = "kubernetes:external-secrets.io/v1:ClusterSecretStore"
 NAMESPACE = "kubernetes:core/v1:Namespace"
-NAMESPACE_PATCH = "kubernetes:core/v1:NamespacePatch"
+OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
 KV_METADATA = "pulumi-python:dynamic/pullsecrets:KvMetadata"
 
@@ -49,7 +49,7 @@ def kubernetes_object(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_tenant_of_the_stack_file_is_declared_once(declared: Declared, config: StackConfig) -> None:
     names = [item.inputs["metadata"]["name"] for item in declared.of_type(NAMESPACE).values()]
-    adopted = [item.inputs["metadata"]["name"] for item in declared.of_type(NAMESPACE_PATCH).values()]
+    adopted = [item.inputs["namespace"] for item in declared.of_type(OPT_IN).values()]
     assert sorted(names + adopted) == [tenant.name for tenant in config.resolve_tenants()]
     assert adopted == ["apps-platform-liberty-hello-dev"]
     assert len(names) == 24
@@ -65,9 +65,9 @@ def test_the_program_declares_the_objects_that_render_writes(declared: Declared,
     assert kubernetes_object(store.inputs) == manifests.cluster_secret_store(manifests.StoreSpec.of(config))
     policy = declared.of_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")["eso-egress-policy"]
     assert kubernetes_object(policy.inputs) == manifests.egress(manifests.EgressSpec.of(config))
-    namespaces = [*declared.of_type(NAMESPACE).values(), *declared.of_type(NAMESPACE_PATCH).values()]
-    by_name = {item.inputs["metadata"]["name"]: kubernetes_object(item.inputs) for item in namespaces}
-    assert by_name == {tenant.name: manifests.tenant_namespace(tenant) for tenant in config.resolve_tenants()}
+    namespaces = {item.name: kubernetes_object(item.inputs) for item in declared.of_type(NAMESPACE).values()}
+    made = [tenant for tenant in config.resolve_tenants() if not tenant.adopt]
+    assert namespaces == {f"{tenant.name}-namespace": manifests.tenant_namespace(tenant) for tenant in made}
 
 
 def test_every_created_object_says_which_stack_owns_it(declared: Declared, stack: str) -> None:
@@ -76,12 +76,12 @@ def test_every_created_object_says_which_stack_owns_it(declared: Declared, stack
             assert item.inputs["metadata"]["annotations"][STACK_ANNOTATION] == f"pull-secrets/{stack}"
 
 
-def test_an_adopted_namespace_gets_our_labels_and_nothing_else(declared: Declared) -> None:
-    (patch,) = declared.of_type(NAMESPACE_PATCH).values()
-    assert patch.inputs["metadata"] == {
-        "name": "apps-platform-liberty-hello-dev",
-        "labels": {"apps.platform/tenant": "true"},
-    }
+def test_an_adopted_namespace_gets_our_labels_and_nothing_else(declared: Declared, config: StackConfig) -> None:
+    (opt_in,) = declared.of_type(OPT_IN).values()
+    assert opt_in.inputs["namespace"] == "apps-platform-liberty-hello-dev"
+    assert opt_in.inputs["labels"] == {"apps.platform/tenant": "true"}
+    (tenant,) = [tenant for tenant in config.resolve_tenants() if tenant.adopt]
+    assert manifests.tenant_namespace(tenant)["metadata"]["labels"] == opt_in.inputs["labels"]
 
 
 def test_the_store_is_awaited_and_the_fan_out_is_not(declared: Declared) -> None:
@@ -98,12 +98,12 @@ def test_each_tenant_binds_exactly_its_registries(declared: Declared, config: St
         assert bindings[tenant.name]["service_accounts"] == ["default"]
 
 
-def test_a_tenant_costs_at_most_three_resources(declared: Declared, config: StackConfig) -> None:
-    without_tenants = [item for item in declared.resources if "pullsecrets:index:TenantNamespace" not in item.typ]
-    tenants = [tenant.name for tenant in config.resolve_tenants()]
-    for name in tenants:
-        assert sum(item.name == name or item.name.startswith(f"{name}-") for item in declared.resources) <= 3
-    assert len(declared.resources) - len(without_tenants) == len(tenants)
+def test_a_tenant_costs_three_resources(declared: Declared, config: StackConfig) -> None:
+    for tenant in config.resolve_tenants():
+        names = [item.name for item in declared.resources if item.name.rpartition("-")[0] == tenant.name]
+        kinds = {"labels" if tenant.adopt else "namespace", "binding"}
+        assert {name.rpartition("-")[2] for name in names} == kinds
+        assert tenant.name in declared.of_type("pullsecrets:index:TenantNamespace")
 
 
 def test_vault_policies_read_one_path_each_and_nothing_else(declared: Declared, config: StackConfig) -> None:

@@ -1,0 +1,57 @@
+# Entry points. Everything is installed into this clone or a per-user cache; nothing needs to be on the machine but
+# Python 3.11 or newer, make and the package registries.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv || echo .local/uv/bin/uv)
+RUN := .venv/bin/python -m
+export UV_PYTHON_DOWNLOADS := never
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit e2e bench build up down status render install clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.installed ## The main job on a real control plane: bring up, seed, pulumi up, prove delivery
+	@$(RUN) local demo
+
+test: lint unit e2e ## Every check: lint, types, unit and component tests, end to end on the real control plane
+
+lint: .venv/.installed ## Style and types
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/pyright
+
+unit: .venv/.installed build ## Tests that need no running control plane
+	.venv/bin/pytest -q -m "not controlplane"
+
+e2e: .venv/.installed build ## Tests on the real control plane, which is started if it is down and left running
+	.venv/bin/pytest -q -m controlplane
+
+bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants; reports, asserts nothing
+	@$(RUN) local bench
+
+build: .venv/.installed ## Build the control plane's programs into the per-user cache; a no-op once built
+	@$(RUN) local build
+
+up: .venv/.installed build ## Start the control plane
+	@$(RUN) local up
+
+down: ## Stop everything that was started
+	@test ! -x .venv/bin/python || $(RUN) local down
+
+status: .venv/.installed ## Show the control plane's components
+	@$(RUN) local status
+
+install: .venv/.installed ## Install the pinned dependencies into .venv
+
+# The pinned environment; uv itself is fetched from the package index when the machine has none.
+.venv/.installed: pyproject.toml uv.lock
+	@test -x "$(UV)" || command -v "$(UV)" > /dev/null || \
+		{ $(PYTHON) -m venv .local/uv && .local/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	@$(UV) sync --locked --quiet --python $(PYTHON)
+	@touch $@
+
+clean: down ## Stop the control plane and remove this clone's state; the per-user cache stays
+	rm -rf .local .venv

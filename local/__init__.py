@@ -1,0 +1,1 @@
+"""The embedded control plane and toolchain that demo and tests run on."""

@@ -1,0 +1,115 @@
+"""The command line of the local control plane: `python -m local build|up|down|status|env|demo`."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from local import paths, toolchain
+from local.controlplane import ERRORS, ControlPlane
+from local.workspace import PulumiError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# Progress and errors go to standard error: standard output is for what another program reads.
+_progress = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# Where no terminal says how wide it is, a line per component.
+_WIDE = 240
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    """Show expected errors as one message and exit with 1; Ctrl-C ends with 130."""
+    try:
+        yield
+    except (*ERRORS, PulumiError) as error:
+        _progress.print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        _progress.print("interrupted: run the same command again to go on, or `make down` to end what was started")
+        raise typer.Exit(130) from None
+
+
+def _control_plane() -> ControlPlane:
+    return ControlPlane(paths.state_home(), report=lambda line: _progress.print(line, markup=False))
+
+
+@app.command()
+def build(
+    tools: Annotated[list[str] | None, typer.Argument(help="Tools to build; all when none is named.")] = None,
+) -> None:
+    """Build what the control plane runs, from the package registries; a no-op when it is there."""
+    with _messages():
+        toolchain.ensure(*(tools or ()))
+
+
+@app.command()
+def up() -> None:
+    """Start etcd, Kubernetes, OpenBao and External Secrets Operator; a no-op when they run."""
+    with _messages():
+        _control_plane().up()
+
+
+@app.command()
+def down() -> None:
+    """End everything that `up` started; the data stays for the next `up`."""
+    with _messages():
+        if not _control_plane().down():
+            _progress.print("nothing was running")
+
+
+@app.command()
+def status() -> None:
+    """Show each component; exit with 1 when one is not healthy."""
+    with _messages():
+        components = _control_plane().status()
+    table = Table("component", "version", "pid", "port", "healthy", box=None, pad_edge=False)
+    # Paths are there to be copied: one that is cut off is of no use.
+    table.add_column("log", overflow="fold")
+    for component in components:
+        ports = ", ".join(str(port) for port in component.ports.values())
+        healthy = "yes" if component.healthy else f"no: {component.cause}"
+        table.add_row(
+            component.name, component.version, str(component.pid or "-"), ports or "-", healthy, str(component.log)
+        )
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=_WIDE)).print(table)
+    if not all(component.healthy for component in components):
+        raise typer.Exit(1)
+
+
+@app.command()
+def env() -> None:
+    """Print the command that puts a shell into the control plane's environment: eval "$(python -m local env)"."""
+    file = paths.state_home() / "env"
+    if not file.exists():
+        _progress.print(f"error: no {file}: the control plane was never up, run `make up`", style="red", markup=False)
+        raise typer.Exit(1)
+    # The file's name and not its content, which holds a token.
+    print(f". {shlex.quote(str(file))}")
+
+
+@app.command()
+def demo() -> None:
+    """Run the main job: bring up, seed, `pulumi up`, and prove that every tenant namespace holds a pull Secret."""
+    from local.demo import Demo  # noqa: PLC0415 - slow to import, and `up` and `status` do not need it
+
+    console = Console(highlight=False, soft_wrap=True)
+    with _messages():
+        toolchain.ensure()
+        plane = _control_plane()
+        plane.up()
+        code = Demo(plane, console).run()
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app()

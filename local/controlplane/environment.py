@@ -1,0 +1,77 @@
+"""The environment in which `pulumi`, `kubectl`, `bao` and `pull-secrets` meet this control plane."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local import toolchain
+from local.controlplane.files import private_folder, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.controlplane.layout import Layout
+
+# Prepended to what the variable holds where the file is sourced; all others replace.
+_EXTENDED = {"PATH": ":", "NO_PROXY": ","}
+_LOOPBACK = "127.0.0.1,localhost"
+
+
+def variables(layout: Layout, kubeconfig: Path, vault_address: str) -> dict[str, str]:
+    """Return the variables, without what the caller's environment adds to them.
+
+    Args:
+        layout: where things stand.
+        kubeconfig: of the identity that runs `pulumi`.
+        vault_address: URL of OpenBao.
+
+    Returns:
+        The variables; VAULT_TOKEN among them is a credential.
+    """
+    passphrase = layout.state / "pulumi-passphrase"
+    if not passphrase.exists():
+        write_private(passphrase, secrets.token_urlsafe(32))
+    return {
+        "KUBECONFIG": str(kubeconfig),
+        "VAULT_ADDR": vault_address,
+        "VAULT_CACERT": str(layout.openbao_authority),
+        "VAULT_TOKEN": layout.platform_token.read_text().strip(),
+        "PULUMI_HOME": str(layout.state / "pulumi-home"),
+        "PULUMI_BACKEND_URL": f"file://{private_folder(layout.state / 'pulumi')}",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "NO_PROXY": _LOOPBACK,
+        "PATH": ":".join(_path(layout)),
+    }
+
+
+def merged(own: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables as they are inside an outer environment: PATH and NO_PROXY keep its entries behind ours."""
+    result = dict(own)
+    for name, separator in _EXTENDED.items():
+        if outer.get(name):
+            result[name] = f"{own[name]}{separator}{outer[name]}"
+    return result
+
+
+def write(layout: Layout, own: Mapping[str, str]) -> None:
+    """Write the variables as `env` (to be sourced by a POSIX shell) and `env.json`, both readable by the owner only."""
+    lines = ["# Source this file to work with the local control plane. It holds a credential."]
+    for name, value in own.items():
+        rest = f'"${{{name}:+{_EXTENDED[name]}${name}}}"' if name in _EXTENDED else ""
+        lines.append(f"export {name}={shlex.quote(value)}{rest}")
+    shell, data = layout.environment
+    write_private(shell, "\n".join(lines) + "\n")
+    write_private(data, json.dumps(merged(own, os.environ), indent=2) + "\n")
+
+
+def _path(layout: Layout) -> list[str]:
+    # The shims come first: they start a tool with what it needs. Folders once each, in that order.
+    folders = [layout.state / "bin", *(toolchain.binary(tool).parent for tool in ("pulumi", "kubectl", "bao"))]
+    return list(dict.fromkeys(str(folder) for folder in [*folders, Path(sys.executable).parent]))

