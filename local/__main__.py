@@ -1,4 +1,4 @@
-"""The command line of the local control plane: `python -m local build|up|down|status|env|demo`."""
+"""The command line of the local control plane: `python -m local build|up|down|status|env|demo|bench`."""
 
 from __future__ import annotations
 
@@ -109,6 +109,20 @@ def demo() -> None:
         plane.up()
         code = Demo(plane, console).run()
     raise typer.Exit(code)
+
+
+@app.command()
+def bench(
+    sizes: Annotated[list[int] | None, typer.Option("--size", help="Tenants; repeat for several.")] = None,
+    kills: Annotated[int, typer.Option(help="Runs to kill at random points; each must converge on a rerun.")] = 20,
+) -> None:
+    """Measure create, preview, add, destroy and delivery for a number of tenants; reports and asserts nothing."""
+    from local.bench import SIZES, Benchmark  # noqa: PLC0415 - slow to import, and `up` and `status` do not need it
+
+    with _messages():
+        plane = _control_plane()
+        plane.up()
+        Benchmark(plane, Console(highlight=False)).run(sizes or SIZES, kills)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -40,22 +39,23 @@ class Demo:
 
     def run(self) -> int:
         """Run every step; return the exit code of the proof of delivery."""
-        auditor = self.plane.kubeconfig_for("auditor", [AUDITORS])
         adopted = [tenant.name for tenant in self.config.resolve_tenants() if tenant.adopt]
         with self.step(f"A namespace that exists before the program: {', '.join(adopted)}"):
             for namespace in adopted:
                 self._existing_namespace(namespace)
         with self.step("A generated credential for each registry, seeded into Vault"):
             for registry in self.config.registries:
-                self._seed(registry)
+                if not seed_generated(self.plane, self.workspace, STACK, registry):
+                    # A new one would be a rotation, which the namespaces see at their next refresh only.
+                    self.console.print(f"{registry.name} holds the one of an earlier demo")
         with self.step(f"pulumi up --stack {STACK}"):
             self.workspace.pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--suppress-outputs", stream=True)
         with self.step("Coverage, proved by the digest beside each Secret"):
-            proof = self._command("audit", "--stack", STACK, "--wait", "120", kubeconfig=auditor)
+            code = self._audit("--wait", "120")
         with self.step(f"pulumi preview --stack {STACK} once more: nothing left to change"):
             preview = ("preview", "--stack", STACK, "--expect-no-changes", "--suppress-outputs", "--diff")
             self.workspace.pulumi(*preview, stream=True)
-        return proof.returncode
+        return code
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -75,35 +75,41 @@ class Demo:
             admin.call("PATCH", path, entries, "application/merge-patch+json")
         self.console.print(f"its default ServiceAccount lists {OTHERS_ENTRY}, which is not ours to lose")
 
-    def _seed(self, registry: Registry) -> None:
-        source = self.config.vault
-        vault = VaultClient(source.address, source.ca_bundle, self.workspace.environment["VAULT_TOKEN"])
-        if seeded_digest(vault.read_metadata(self.config.vault.mount, registry.path)):
-            # A new one would be a rotation, which the namespaces see at their next refresh only.
-            self.console.print(f"{registry.name} holds one of an earlier demo")
-            return
-        document = generated_credential(registry.hosts)
-        self._command("seed", registry.name, "--stack", STACK, "--from-file", "-", "--yes", stdin=document)
+    def _audit(self, *options: str) -> int:
+        environment = {
+            **self.workspace.environment,
+            "KUBECONFIG": str(self.plane.kubeconfig_for("auditor", [AUDITORS])),
+        }
+        return run_command(self.workspace, environment, "audit", "--stack", STACK, *options).returncode
 
-    def _command(
-        self, *arguments: str, stdin: str | None = None, kubeconfig: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        environment = dict(self.workspace.environment)
-        if stdin is not None:
-            # Only the seeder's token may write the value; the program's cannot even read it.
-            environment["VAULT_TOKEN"] = (self.plane.layout.openbao / "seeder-token").read_text().strip()
-        words = [*arguments, "--directory", str(self.workspace.root)]
-        if kubeconfig:
-            environment["KUBECONFIG"] = str(kubeconfig)
-        sys.stdout.flush()
-        return subprocess.run(
-            [sys.executable, "-m", "pullsecrets", *words],
-            env=environment,
-            input=stdin,
-            text=True,
-            timeout=300,
-            check=stdin is not None,
-        )
+
+def seed_generated(plane: ControlPlane, workspace: Workspace, stack: str, registry: Registry) -> bool:
+    """Seed a generated credential with the seeder's token; return False when the path holds one already."""
+    config = load_stack(stack, workspace.root, workspace.environment)
+    vault = VaultClient(config.vault.address, config.vault.ca_bundle, workspace.environment["VAULT_TOKEN"])
+    if seeded_digest(vault.read_metadata(config.vault.mount, registry.path)):
+        return False
+    # Only the seeder's token may write the value; the program's cannot even read it.
+    token = (plane.layout.openbao / "seeder-token").read_text(encoding="utf-8").strip()
+    environment = {**workspace.environment, "VAULT_TOKEN": token}
+    words = ("seed", registry.name, "--stack", stack, "--from-file", "-", "--yes")
+    run_command(workspace, environment, *words, stdin=generated_credential(registry.hosts)).check_returncode()
+    return True
+
+
+def run_command(
+    workspace: Workspace, environment: Mapping[str, str], *words: str, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a `pull-secrets` command on the workspace's stack files, its output going to ours."""
+    sys.stdout.flush()
+    return subprocess.run(
+        [sys.executable, "-m", "pullsecrets", *words, "--directory", str(workspace.root)],
+        env=dict(environment),
+        input=stdin,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def _existing(api: KubernetesApi, path: str) -> dict[str, Any]:

@@ -29,7 +29,8 @@ _TOKEN_PERIOD = "8760h"  # noqa: S105 - a duration
 
 # What Pulumi may do: declare where credentials stand and who may read them, and not read them itself.
 _PLATFORM: dict[str, list[str]] = {
-    f"{KV_MOUNT}/metadata/*": ["create", "read", "update", "patch", "delete"],
+    # Without `delete`, which would destroy the credential with its metadata.
+    f"{KV_MOUNT}/metadata/*": ["create", "read", "update", "patch"],
     "sys/policies/acl/pull-secrets-*": ["create", "read", "update", "delete"],
     # Auth mounts: `sudo` is what the server asks for on this path.
     "sys/auth": ["read"],
@@ -37,8 +38,6 @@ _PLATFORM: dict[str, list[str]] = {
     "sys/mounts/auth/*": ["create", "read", "update"],
     "auth/+/config": ["create", "read", "update", "delete"],
     "auth/+/role/*": ["create", "read", "update", "delete", "list"],
-    # The provider works with a child of the token that it is given.
-    "auth/token/create": ["create", "update"],
     "auth/token/lookup-self": ["read"],
     "auth/token/renew-self": ["update"],
     "auth/token/revoke-self": ["update"],

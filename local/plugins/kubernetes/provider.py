@@ -24,7 +24,7 @@ from local.plugins.kubernetes.values import (
     to_struct,
     without_secrets,
 )
-from local.plugins.kubernetes.waiting import SKIP_AWAIT, WAIT_FOR, WaitError
+from local.plugins.kubernetes.waiting import SKIP_AWAIT, WAIT_FOR, ExpressionError, WaitError
 
 NOTICE = (
     "Kubernetes objects are handled by this repository's local stand-in for the official plugin {version}, which is "
@@ -236,6 +236,7 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             return unchanged
         operations = self._reachable()
         manager = self._field_manager({}, inputs)
+        refusal = f'resource "{request.urn}" was not successfully created by the Kubernetes API server'
         try:
             live = operations.create(request.urn, inputs, manager, preview=request.preview)
         except NotServedError as error:
@@ -247,22 +248,23 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
         except (ApiError, ExistsError, ConflictError) as error:
             if request.preview and _hides_preview(error):
                 return unchanged
-            raise RequestError(
-                f'resource "{request.urn}" was not successfully created by the Kubernetes API server: {error}'
-            ) from None
+            raise RequestError(f"{refusal}: {error}") from None
         if request.preview:
             # What a controller will put there is not known, so it must not look as if it were empty.
             live.pop("status", None)
             state = objects.state_of(inputs, live, given, inputs["apiVersion"], manager)
             return provider_pb2.CreateResponse(properties=to_struct(state))
-        live = self._await(
-            request,
-            inputs,
-            live,
-            lambda seen: objects.state_of(inputs, seen, given, inputs["apiVersion"], manager),
-            f'resource "{request.urn}" was successfully created, but the Kubernetes API server reported that it '
-            "failed to fully initialize or become live",
-        )
+        try:
+            live = self._await(
+                request,
+                inputs,
+                live,
+                lambda seen: objects.state_of(inputs, seen, given, inputs["apiVersion"], manager),
+                f'resource "{request.urn}" was successfully created, but the Kubernetes API server reported that it '
+                "failed to fully initialize or become live",
+            )
+        except ExpressionError as error:
+            raise RequestError(f"{refusal}: {error}") from None
         if kind.is_definition and self._server is not None:
             self._server.forget()
         state = objects.state_of(inputs, live, given, inputs["apiVersion"], manager)

@@ -1,6 +1,7 @@
 """Builds: complete or absent, one at a time per tool, ended with everything they started, and clear when they fail."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,6 +109,22 @@ def test_an_interrupted_build_leaves_no_tool_and_no_process(tmp_path: Path, modu
     (module / "behaviour").write_text(SUCCEED)
     build(folder, go)
     assert (folder / "bin" / "hello").is_file()
+
+
+def test_a_polite_kill_ends_the_compiler_too(tmp_path: Path, module: Path, folder: Path, go: Go) -> None:
+    (module / "behaviour").write_text(HANG)
+    child = tmp_path / "child"
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminate_once_it_runs(_: Sequence[Step]) -> None:
+        if child.is_file() and child.read_text().strip():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(folder, go, Silent(terminate_once_it_runs))
+    assert _ended(int(child.read_text()))
+    assert list(folder.parent.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_what_a_killed_run_left_is_swept_away_by_the_next(folder: Path, go: Go) -> None:

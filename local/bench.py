@@ -1,0 +1,293 @@
+"""`make bench`: what tenants cost, beside `kubectl apply` of the same objects; it reports and asserts nothing."""
+
+import io
+import json
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+from ruamel.yaml import YAML
+
+from local.controlplane import ControlPlane
+from local.controlplane.api import KubernetesApi, RequestRefused
+from local.controlplane.waiting import NotYet, until
+from local.demo import seed_generated
+from local.workspace import PROJECT, Workspace
+from pullsecrets.config import load_stack
+from pullsecrets.manifests import namespace
+
+STACK = "bench"
+REGISTRY = "bench-registry"
+LABEL = {"bench.platform/registry": "true"}
+SIZES = (25, 100, 400, 1000)
+SAMPLE_SECONDS = 0.1
+RUN_SECONDS = 3600
+KILLED_TENANTS = 10
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One command: how long it took, how much memory its processes had at the most, and what it printed."""
+
+    seconds: float
+    peak_bytes: int
+    printed: str
+
+
+class Benchmark:
+    """One benchmark stack on the running control plane."""
+
+    def __init__(self, plane: ControlPlane, console: Console) -> None:
+        """Run on this control plane and print to this console."""
+        self.plane = plane
+        self.admin = plane.admin()
+        self.console = console
+        self.workspace = Workspace(plane.layout.state / STACK, plane.env())
+
+    def run(self, sizes: Sequence[int], kills: int) -> None:
+        """Measure each size, then kill so many runs at random points."""
+        self.configure(0)
+        self.workspace.pulumi("destroy", "--yes", "--skip-preview", "--stack", STACK)
+        for registry in load_stack(STACK, self.workspace.root, self.workspace.environment).registries:
+            seed_generated(self.plane, self.workspace, STACK, registry)
+        table = Table(title="Tenants: seconds (ms per resource, peak MiB)", header_style="bold")
+        for column in ("tenants", "resources", "create", "no-op preview", "add one", "label to Secret", "destroy"):
+            table.add_column(column, justify="right")
+        table.add_column("kubectl namespaces", justify="right")
+        table.add_column("and ServiceAccounts", justify="right")
+        for size in sizes:
+            table.add_row(*self._row(size))
+            self.console.print(f"[dim]{size} tenants measured[/]")
+        self.console.print(table)
+        if kills:
+            self._killed_runs(kills)
+
+    def configure(self, tenants: int) -> None:
+        """Write the stack file for so many tenants."""
+        stream = io.StringIO()
+        values = {f"{PROJECT}:{key}": value for key, value in _stack(tenants).items()}
+        YAML(typ="safe").dump({"config": values}, stream)
+        self.workspace.use_stack(STACK, stream.getvalue())
+
+    def _row(self, size: int) -> list[str]:
+        self.configure(size)
+        create = self._measure("up", "--yes", "--skip-preview")
+        preview = self._measure("preview", "--expect-no-changes")
+        label = self._label_to_secret()
+        self.configure(size + 1)
+        add = self._measure("up", "--yes", "--skip-preview")
+        resources = self._resources()
+        destroy = self._measure("destroy", "--yes", "--skip-preview")
+        namespaces = [_plain(f"bench-plain-{index:04}") for index in range(size)]
+        accounts = [_account(item["metadata"]["name"]) for item in namespaces]
+        kubectl = self._kubectl(namespaces)
+        bound = kubectl + self._kubectl(accounts)
+        self._delete([item["metadata"]["name"] for item in namespaces])
+        each = [_cell(measured, resources) for measured in (create, preview)]
+        return [
+            str(size),
+            str(resources),
+            *each,
+            f"{add.seconds:.1f}",
+            f"{label:.1f}",
+            _cell(destroy, resources),
+            f"{kubectl:.1f}",
+            f"{bound:.1f}",
+        ]
+
+    def _measure(self, *arguments: str) -> Measured:
+        return measure(self.workspace.command("--non-interactive", *arguments, "--stack", STACK), self.workspace)
+
+    def _resources(self) -> int:
+        exported = self.workspace.pulumi("stack", "export", "--stack", STACK).stdout
+        return len(json.loads(exported)["deployment"]["resources"])
+
+    def _kubectl(self, objects: Sequence[dict[str, Any]]) -> float:
+        kubectl = shutil.which("kubectl", path=self.workspace.environment["PATH"]) or "kubectl"
+        file = self.workspace.root / "objects.json"
+        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}), encoding="utf-8")
+        kubeconfig = str(self.plane.kubeconfig("admin"))
+        command = [kubectl, "--kubeconfig", kubeconfig, "apply", "--server-side", "--force-conflicts", "-f", str(file)]
+        return measure(command, self.workspace).seconds
+
+    def _label_to_secret(self) -> float:
+        name = "bench-by-hand"
+        self.admin.apply(_plain(name))
+        started = time.monotonic()
+        self.admin.apply(namespace(name, LABEL))
+        path = f"/api/v1/namespaces/{name}/secrets/{REGISTRY}"
+        until(lambda: _present(self.admin, path), deadline=300, what=path)
+        took = time.monotonic() - started
+        self._delete([name])
+        return took
+
+    def _delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.admin.call("DELETE", f"/api/v1/namespaces/{name}")
+        for name in names:
+            path = f"/api/v1/namespaces/{name}"
+            until(lambda path=path: _absent(self.admin, path), deadline=RUN_SECONDS, what=f"{path} gone", every=0.5)
+
+    def _killed_runs(self, kills: int) -> None:
+        """SIGKILL `up` at random points; each time a plain rerun must converge, with nothing left to change."""
+        self.configure(KILLED_TENANTS)
+        whole = self._measure("up", "--yes", "--skip-preview").seconds
+        converged = 0
+        for number in range(kills):
+            self.workspace.pulumi("destroy", "--yes", "--skip-preview", "--stack", STACK)
+            moment = random.uniform(0, whole)  # noqa: S311 - when to kill is no secret
+            finished = kill_after(self.workspace, STACK, moment)
+            self.configure(KILLED_TENANTS)
+            again = self.workspace.pulumi("up", "--yes", "--skip-preview", "--stack", STACK, check=False)
+            clean = self.workspace.pulumi("preview", "--refresh", "--expect-no-changes", "--stack", STACK, check=False)
+            good = not again.returncode and not clean.returncode
+            converged += good
+            note = "was through already" if finished else "killed"
+            self.console.print(f"kill {number + 1} at {moment:.1f} s ({note}): {'converged' if good else again.stdout}")
+        self.workspace.pulumi("destroy", "--yes", "--skip-preview", "--stack", STACK)
+        left = [
+            item["metadata"]["name"]
+            for item in self.admin.call("GET", "/api/v1/namespaces")["items"]
+            if item["metadata"]["name"].startswith("bench-")
+        ]
+        self.console.print(f"{converged} of {kills} killed runs converged; namespaces left over: {left or 'none'}")
+
+
+def measure(command: Sequence[str], workspace: Workspace) -> Measured:
+    """Run a command to its end, sampling the memory of all its processes.
+
+    Raises:
+        RuntimeError: when it fails; the message is what it printed.
+    """
+    started = time.monotonic()
+    process = subprocess.Popen(
+        list(command),
+        env=workspace.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    sampler = _Sampler(process.pid)
+    sampler.start()
+    printed, _ = process.communicate(timeout=RUN_SECONDS)
+    seconds = time.monotonic() - started
+    sampler.finished.set()
+    sampler.join()
+    if process.returncode:
+        raise RuntimeError(f"`{' '.join(command)}` exited with {process.returncode}:\n{printed}")
+    return Measured(seconds, sampler.peak, printed)
+
+
+def kill_after(workspace: Workspace, stack: str, seconds: float) -> bool:
+    """Start `pulumi up`, SIGKILL it after so many seconds, and return whether it was through before that."""
+    process = subprocess.Popen(
+        workspace.command("--non-interactive", "up", "--yes", "--skip-preview", "--stack", stack),
+        env=workspace.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return False
+    return True
+
+
+class _Sampler(threading.Thread):
+    """Samples the resident memory of a process and its descendants."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.finished = threading.Event()
+        self.peak = 0
+        self._pid = pid
+
+    def run(self) -> None:
+        while not self.finished.wait(SAMPLE_SECONDS):
+            self.peak = max(self.peak, _resident(self._pid))
+
+
+def _resident(pid: int) -> int:
+    try:
+        root = psutil.Process(pid)
+        return sum(_memory(process) for process in [root, *root.children(recursive=True)])
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _stack(tenants: int) -> dict[str, Any]:
+    matrix = {
+        "services": [f"{index:04}" for index in range(tenants)],
+        "environments": ["dev"],
+        "pattern": "bench-{service}-{environment}",
+        "registries": [REGISTRY],
+    }
+    return {
+        "cluster": {"name": STACK},
+        "vault": {
+            "mount": "secret",
+            "auth": {"mount": "kubernetes-bench", "role": "external-secrets-bench"},
+            "egress": {"cidrs": ["127.0.0.1/32"]},
+        },
+        "eso": {"store": "vault-bench", "networkPolicy": "eso-allow-egress-to-vault-bench"},
+        "registries": [
+            {"name": REGISTRY, "hosts": ["bench.example.com"], "selector": LABEL, "namespaces": ["bench-*"]}
+        ],
+        "tenants": {"protect": False, "matrices": [matrix] if tenants else []},
+    }
+
+
+def _plain(name: str) -> dict[str, Any]:
+    return namespace(name, {})
+
+
+def _account(namespace_name: str) -> dict[str, Any]:
+    metadata = {"name": "default", "namespace": namespace_name}
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata,
+        "imagePullSecrets": [{"name": REGISTRY}],
+    }
+
+
+def _cell(measured: Measured, resources: int) -> str:
+    mebibytes = measured.peak_bytes / 2**20
+    return f"{measured.seconds:.1f} ({measured.seconds / resources * 1000:.1f}, {mebibytes:.0f})"
+
+
+def _present(api: KubernetesApi, path: str) -> None:
+    try:
+        api.call("GET", path)
+    except RequestRefused as error:
+        raise NotYet(str(error)) from error
+
+
+def _absent(api: KubernetesApi, path: str) -> None:
+    try:
+        api.call("GET", path)
+    except RequestRefused as error:
+        if error.status == 404:
+            return
+        raise
+    raise NotYet("it is there")

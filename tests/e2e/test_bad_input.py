@@ -1,0 +1,224 @@
+"""What bad input and broken surroundings get: an error that says what to do, before anything is changed."""
+
+import base64
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from local.controlplane import ControlPlane
+from local.workspace import Workspace
+from pullsecrets import dockerconfig, preflight, seed
+from pullsecrets.config import load_stack
+from pullsecrets.errors import ConflictError, ExitCode
+from pullsecrets.vault import EntryMetadata, VaultClient
+from tests.e2e.stack import BASELINE, STACK, Stack
+
+pytestmark = pytest.mark.controlplane
+
+HOST = "app.registry.example.com"
+
+
+@pytest.fixture(scope="module")
+def configured(stack: Stack) -> Stack:
+    """The stack with nothing of it deployed by these tests."""
+    stack.configure()
+    return stack
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A loopback port on which nobody answers while the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def bare_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real API server without ESO."""
+    plane = ControlPlane(tmp_path_factory.mktemp("bare"))
+    try:
+        plane.start("etcd")
+        plane.start("kube-apiserver")
+        yield plane
+    finally:
+        plane.down()
+
+
+def refused(stack: Stack, environment: dict[str, str | None]) -> str:
+    """What `pulumi up` prints in other surroundings, in which it must fail and create nothing."""
+    workspace = Workspace(stack.workspace.root, stack.workspace.environment)
+    for name, value in environment.items():
+        if value is None:
+            workspace.environment.pop(name, None)
+        else:
+            workspace.environment[name] = value
+    before = stack.pulumi("stack", "export")
+    done = workspace.pulumi("up", "--yes", "--skip-preview", "--stack", STACK, check=False)
+    assert done.returncode, done.stdout
+    assert "Traceback" not in done.stdout
+    assert stack.pulumi("stack", "export").count('"urn"') == before.count('"urn"')
+    return done.stdout
+
+
+def kubeconfig_for(source: Path, target: Path, server: str) -> str:
+    """A copy of a kubeconfig that names another server."""
+    content = YAML(typ="safe").load(source.read_text())
+    for entry in content["clusters"]:
+        entry["cluster"]["server"] = server
+    with target.open("w") as file:
+        YAML(typ="safe").dump(content, file)
+    return str(target)
+
+
+class TestSurroundings:
+    """Missing and unreachable things are named."""
+
+    def test_no_kubeconfig(self, configured: Stack, tmp_path: Path) -> None:
+        printed = refused(configured, {"KUBECONFIG": str(tmp_path / "absent")})
+        assert "cluster.context: a kubeconfig cannot be used" in printed
+        assert "set KUBECONFIG to a file" in printed
+
+    def test_no_vault_token(self, configured: Stack, tmp_path: Path) -> None:
+        printed = refused(configured, {"VAULT_TOKEN": None, "HOME": str(tmp_path)})
+        assert "no token; set VAULT_TOKEN, or run `vault login`" in printed
+
+    def test_unreachable_api_server(self, configured: Stack, tmp_path: Path, closed_port: int) -> None:
+        source = Path(configured.workspace.environment["KUBECONFIG"])
+        server = f"https://127.0.0.1:{closed_port}"
+        printed = refused(configured, {"KUBECONFIG": kubeconfig_for(source, tmp_path / "config", server)})
+        assert f"Kubernetes API at {server} does not answer" in printed
+
+    def test_unreachable_vault(self, configured: Stack, closed_port: int) -> None:
+        address = f"https://127.0.0.1:{closed_port}"
+        printed = refused(configured, {"VAULT_ADDR": address})
+        assert f"Vault at {address} does not answer" in printed
+
+    def test_vault_with_a_certificate_that_is_not_trusted(self, configured: Stack, plane: ControlPlane) -> None:
+        other = plane.layout.pki / "kubernetes" / "ca.crt"
+        printed = refused(configured, {"VAULT_CACERT": str(other)})
+        assert "its certificate is not trusted" in printed
+        assert "VAULT_CACERT" in printed
+
+    def test_a_vault_token_that_is_not_accepted(self, configured: Stack) -> None:
+        printed = refused(configured, {"VAULT_TOKEN": "unknown"})
+        assert "permission denied; the token lacks the capability, or has expired" in printed
+
+    def test_a_cluster_without_eso_is_told_how_to_install_it(
+        self, configured: Stack, bare_cluster: ControlPlane
+    ) -> None:
+        printed = refused(configured, {"KUBECONFIG": str(bare_cluster.kubeconfig("admin"))})
+        assert "does not serve external-secrets.io/v1 ClusterSecretStore" in printed
+        assert "helm install external-secrets" in printed
+
+
+class TestConfiguration:
+    """The real engine hands every key on, so that nothing is silently ignored."""
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            ({"gaet": "warn"}, "gaet: found an unknown key; allowed: cluster, eso, gate, registries, tenants, vault"),
+            ({"cluster": {"name": "e2e", "port": 6443}}, "cluster.port: found an unknown key"),
+            ({"gate": "maybe"}, "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'"),
+            (
+                {"registries": [{**BASELINE["registries"][0], "selector": {}}]},
+                "registries[0].selector: found {}; allowed: at least one label and value",
+            ),
+        ],
+    )
+    def test_a_mistake_is_named(self, stack: Stack, change: dict[str, Any], expected: str) -> None:
+        printed = stack.up(change, fails=True)
+        assert expected in printed
+        assert "Traceback" not in printed
+
+
+class TestSeed:
+    """Nothing is written unless all of it is right."""
+
+    @pytest.fixture(autouse=True)
+    def unchanged(self, stack: Stack) -> Iterator[None]:
+        """The stored version is the same after each of these tests."""
+        stack.configure()
+        stack.seed_all()
+        before = version(stack)
+        yield
+        assert version(stack) == before
+
+    @pytest.mark.parametrize(
+        ("document", "expected"),
+        [
+            ("no json", "dockerconfigjson: not JSON at line 1 column 1"),
+            ("{}", "dockerconfigjson: auths: found nothing; allowed: at least one host"),
+            (json.dumps({"auths": {HOST: {"auth": "?"}}}), "found text that is not base64 of user:password"),
+            (
+                json.dumps({"auths": {"registry.example.com": {"auth": base64.b64encode(b"a:b").decode()}}}),
+                "found 'registry.example.com', a name that images do not use",
+            ),
+            (
+                json.dumps({"auths": {"other.example.com": {"auth": base64.b64encode(b"a:b").decode()}}}),
+                f"found 'other.example.com'; allowed for registry 'e2e-app': {HOST}",
+            ),
+        ],
+    )
+    def test_a_bad_document_is_refused(self, stack: Stack, document: str, expected: str) -> None:
+        done = stack.seed("e2e-app", document, "--yes")
+        assert done.returncode == ExitCode.BAD_INPUT
+        assert expected in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_a_new_version_over_an_old_one_wants_a_yes(self, stack: Stack) -> None:
+        done = stack.seed("e2e-app", stack.credential("e2e-app", "another"))
+        assert done.returncode == ExitCode.BAD_INPUT
+        assert "add --yes to write a new version over it" in done.stderr
+
+    def test_a_dry_run_shows_and_writes_nothing(self, stack: Stack) -> None:
+        done = stack.seed("e2e-app", stack.credential("e2e-app", "another"), "--dry-run")
+        assert done.returncode == ExitCode.DONE
+        assert "dry run: nothing was written" in done.stdout
+
+    def test_the_credential_that_is_stored_is_not_written_again(self, stack: Stack) -> None:
+        done = stack.seed("e2e-app", None, "--yes", "--json")
+        assert json.loads(done.stdout)["outcome"] == "unchanged"
+
+    def test_an_unknown_registry_is_answered_with_the_known_ones(self, stack: Stack) -> None:
+        done = stack.seed("nope", "{}")
+        assert done.returncode == ExitCode.BAD_INPUT
+        assert "registry: found 'nope'; allowed in stack 'e2e': e2e-app, e2e-web" in done.stderr
+
+    def test_the_programs_token_cannot_write_a_credential(self, stack: Stack) -> None:
+        document = stack.credential("e2e-app", "another")
+        done = stack.command("seed", "e2e-app", "--from-file", "-", "--yes", stdin=document)
+        assert done.returncode == ExitCode.PROBLEM
+        assert "permission denied" in done.stderr
+
+
+def test_of_two_writers_one_wins_and_the_other_changes_nothing(stack: Stack) -> None:
+    stack.configure()
+    stack.seed_all()
+    config = load_stack(STACK, stack.workspace.root, stack.workspace.environment)
+    registry = config.registry("e2e-app")
+    ours = dockerconfig.parse(stack.credential("e2e-app", "ours"))
+    vault = preflight.open_vault(config, (stack.plane.layout.openbao / "seeder-token").read_text().strip())
+    planned = seed.plan(vault, config, registry, ours)
+    assert stack.seed("e2e-app", stack.credential("e2e-app", "theirs"), "--yes").returncode == ExitCode.DONE
+    with pytest.raises(ConflictError, match=f"another write came in after version {planned.version}"):
+        seed.write(vault, config, registry, ours, planned)
+    assert seed.seeded_digest(metadata(stack)) == dockerconfig.parse(stack.credential("e2e-app", "theirs")).digest
+
+
+def metadata(stack: Stack) -> EntryMetadata:
+    config = load_stack(STACK, stack.workspace.root, stack.workspace.environment)
+    vault = VaultClient(config.vault.address, config.vault.ca_bundle, stack.workspace.environment["VAULT_TOKEN"])
+    found = vault.read_metadata("secret", config.registry("e2e-app").path)
+    assert found is not None
+    return found
+
+
+def version(stack: Stack) -> int:
+    return metadata(stack).current_version

@@ -1,0 +1,60 @@
+"""A run killed with SIGKILL converges on a plain rerun, without prompts, orphans or leftovers of its processes."""
+
+import random
+
+import psutil
+import pytest
+
+from local.bench import kill_after, measure
+from local.controlplane.waiting import NotYet, until
+from tests.e2e.stack import ADOPTED, OTHERS_ENTRY, STACK, Stack, namespace
+
+pytestmark = pytest.mark.controlplane
+
+
+def pulumi_processes(stack: Stack) -> list[psutil.Process]:
+    """Processes that work in the stack's folder or for its Pulumi home."""
+    home = stack.workspace.environment["PULUMI_HOME"]
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("PULUMI_HOME") == home and process.pid != psutil.Process().pid:
+                found.append(process)
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_random_points(deployed: Stack) -> None:
+    deployed.pulumi("destroy", "--yes", "--skip-preview")
+    command = deployed.workspace.command("--non-interactive", "up", "--yes", "--skip-preview", "--stack", STACK)
+    whole = measure(command, deployed.workspace).seconds
+    for part in range(3):
+        deployed.pulumi("destroy", "--yes", "--skip-preview")
+        moment = whole * (part + random.random()) / 3  # noqa: S311 - when to kill is no secret
+        kill_after(deployed.workspace, STACK, moment)
+
+        def nothing_runs() -> None:
+            if found := pulumi_processes(deployed):
+                raise NotYet(f"{[process.cmdline() for process in found]} still run")
+
+        until(nothing_runs, 60, f"processes of the run killed at {moment:.1f} s")
+        deployed.up()
+        deployed.audit("--wait", "60")
+        deployed.pulumi("preview", "--refresh", "--expect-no-changes")
+        assert deployed.entries(ADOPTED) == [OTHERS_ENTRY, "e2e-app", "e2e-web"]
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_destroy_is_finished_by_another(deployed: Stack) -> None:
+    command = deployed.workspace.command("--non-interactive", "destroy", "--yes", "--skip-preview", "--stack", STACK)
+    process = psutil.Popen(command, env=deployed.workspace.environment)
+    with pytest.raises(psutil.TimeoutExpired):
+        process.wait(timeout=3)
+    process.kill()
+    process.wait(timeout=10)
+    deployed.configure()
+    deployed.pulumi("destroy", "--yes", "--skip-preview")
+    assert deployed.entries(ADOPTED) == [OTHERS_ENTRY]
+    deployed.gone(namespace("e2e-auth-dev"))
