@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import pulumi
 
+from pullsecrets import manifests
 from pullsecrets.manifests import STACK_ANNOTATION, KubernetesObject
 
 Spec = TypeVar("Spec")
@@ -20,11 +21,15 @@ def build(
     return pulumi.Output.from_input(dict(args)).apply(lambda known: builder(spec(**known)))
 
 
+def owner() -> str:
+    """Return how an object says that the running stack owns it."""
+    return manifests.owner(pulumi.get_project(), pulumi.get_stack())
+
+
 def owned(item: KubernetesObject, annotations: Mapping[str, str] | None = None) -> Any:
     """Return an object's metadata with the annotation that says which stack owns it."""
-    owner = f"{pulumi.get_project()}/{pulumi.get_stack()}"
     found = item["metadata"]
     return {
         **found,
-        "annotations": {**found.get("annotations", {}), STACK_ANNOTATION: owner, **(annotations or {})},
+        "annotations": {**found.get("annotations", {}), STACK_ANNOTATION: owner(), **(annotations or {})},
     }

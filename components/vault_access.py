@@ -92,7 +92,7 @@ class VaultAccess(pulumi.ComponentResource):
             f"{name}-mount",
             type="kubernetes",
             path=args["mount"],
-            description=f"{pulumi.get_project()}/{pulumi.get_stack()}",
+            description=_objects.owner(),
             opts=pulumi.ResourceOptions(parent=self, import_=str(args["mount"]) if args["import_mount"] else None),
         )
         vault.kubernetes.AuthBackendConfig(

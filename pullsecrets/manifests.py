@@ -301,6 +301,11 @@ def _target(name: str) -> dict[str, Any]:
     }
 
 
+def owner(project: str, stack: str) -> str:
+    """Return how an object says which stack owns it."""
+    return f"{project}/{stack}"
+
+
 def vault_policy_name(config: StackConfig, registry: Registry) -> str:
     """Return the name of the Vault policy that reads one registry's path."""
     return f"pull-secrets-{config.cluster.name}-{registry.name}"

@@ -1,9 +1,9 @@
 """Everything that is checked before the program declares its first resource, so that nothing is left half-written."""
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from pullsecrets import manifests
 from pullsecrets.config import StackConfig, Tenant
@@ -22,6 +22,7 @@ class Environment:
     kubernetes_host: str
     kubernetes_ca_cert: str | None
     auth_mount_exists: bool
+    """Whether this stack's own auth mount is there, be it in state or from a run that was killed."""
     unpopulated: tuple[str, ...] = ()
 
 
@@ -49,31 +50,19 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets") -> E
     vault = open_vault(config)
     with ThreadPoolExecutor(max_workers=4) as pool:
         served = pool.submit(_require_eso, cluster)
-        owned = pool.submit(_require_ownership, cluster, config, owner(project, stack))
-        mounts = pool.submit(vault.auth_mounts)
+        owned = pool.submit(_require_ownership, cluster, config, manifests.owner(project, stack))
+        mounted = pool.submit(_own_mount, config, vault, manifests.owner(project, stack))
         empty = pool.submit(unpopulated, config, vault)
-        served.result()
-        owned.result()
-        exists = config.vault.auth.mount in mounts.result()
-        missing = empty.result()
-    if not exists and not config.vault.auth.create:
-        raise BadInputError(
-            f"vault.auth.mount: found no auth mount {config.vault.auth.mount!r} in Vault; allowed: an existing one, "
-            "or vault.auth.create: true"
-        )
+    _raise_all(served, owned, mounted, empty)
+    missing = empty.result()
     if missing and config.gate == "fail":
         raise GateError("\n".join(gate_messages(config, missing, stack)))
     return Environment(
         kubernetes_host=config.vault.auth.kubernetes_host or cluster.server,
         kubernetes_ca_cert=config.vault.auth.kubernetes_ca_cert or cluster.certificate_authority,
-        auth_mount_exists=exists,
+        auth_mount_exists=mounted.result(),
         unpopulated=missing,
     )
-
-
-def owner(project: str, stack: str) -> str:
-    """Return the value of the ownership annotation."""
-    return f"{project}/{stack}"
 
 
 def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
@@ -99,6 +88,36 @@ def gate_messages(config: StackConfig, names: Iterable[str], stack: str) -> list
         f"run: pull-secrets seed {name} --stack {stack} --from-file <dockerconfig.json>"
         for name in names
     ]
+
+
+def _raise_all(*checks: Future[Any]) -> None:
+    """Raise what the checks found, all of it at once, so that one run tells everything that is in the way."""
+    found = {str(error): error for check in checks if (error := check.exception())}
+    unexpected = next((error for error in found.values() if not isinstance(error, PullSecretsError)), None)
+    if unexpected or len(found) == 1:
+        raise unexpected or next(iter(found.values())) from None
+    if found:
+        raise PullSecretsError("\n".join(found)) from None
+
+
+def _own_mount(config: StackConfig, vault: VaultClient, stack_owner: str) -> bool:
+    auth = config.vault.auth
+    found = vault.auth_mounts().get(auth.mount)
+    if found is None:
+        if not auth.create:
+            raise BadInputError(
+                f"vault.auth.mount: found no auth mount {auth.mount!r} in Vault; allowed: an existing one, "
+                "or vault.auth.create: true"
+            )
+        return False
+    if not auth.create:
+        return False
+    if found["type"] != "kubernetes" or found["description"] != stack_owner:
+        raise ConflictError(
+            f"vault.auth.mount: {auth.mount!r} exists and was not made by this stack; set vault.auth.create: false to "
+            "use it as it is, or give this stack another mount"
+        )
+    return True
 
 
 def _require_eso(cluster: KubernetesClient) -> None:
