@@ -6,6 +6,9 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv || echo .local/uv/bin/uv)
 RUN := .venv/bin/python -m
 export UV_PYTHON_DOWNLOADS := never
+# Without it each process compiles what it imports anew where the machine forbids writing bytecode.
+export UV_COMPILE_BYTECODE := 1
+export UV
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit e2e bench build up down status render install clean

@@ -39,7 +39,7 @@ class Workspace:
             environment: variables of the control plane, as `ControlPlane.env()` gives them; they stand over ours.
         """
         self.root = root
-        self.environment = {**os.environ, **environment, "PULUMI_SKIP_CHECKPOINTS": "true"}
+        self.environment = {**os.environ, **environment}
         root.mkdir(parents=True, exist_ok=True)
         for name in _LINKED:
             link = root / name

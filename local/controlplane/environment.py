@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 # Prepended to what the variable holds where the file is sourced; all others replace.
 _EXTENDED = {"PATH": ":", "NO_PROXY": ","}
+# What README recommends for every stack: see docs/operations.md, "Settings".
+PULUMI_SETTINGS = {
+    "PULUMI_SKIP_CHECKPOINTS": "true",
+    "PULUMI_PARALLEL": "64",
+    "PULUMI_PARALLEL_DIFF": "true",
+}
 _LOOPBACK = "127.0.0.1,localhost"
 
 
@@ -46,6 +52,7 @@ def variables(layout: Layout, kubeconfig: Path, vault_address: str) -> dict[str,
         "PULUMI_BACKEND_URL": f"file://{private_folder(layout.state / 'pulumi')}",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        **PULUMI_SETTINGS,
         "NO_PROXY": _LOOPBACK,
         "PATH": ":".join(_path(layout)),
     }

@@ -27,7 +27,7 @@ _URL: Final = re.compile(r"(https?://)[^\s/\"']+")
 _CAUSES: Final = (
     (
         re.compile(r"no space left on device"),
-        "The disk is full: make room (`go clean -cache` frees what Go can build again)",
+        "The disk is full: make room (Go needs about 15 GB for its caches while everything is built)",
     ),
     (
         re.compile(r"dial tcp|no such host|connection refused|i/o timeout|TLS handshake|403 Forbidden|404 Not Found"),

@@ -72,7 +72,8 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802
         """Agrees with the engine on what both understand."""
-        self._log.connect(request.engine_address)
+        if request.engine_address:
+            self._log.connect(request.engine_address)
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True, supports_autonaming_configuration=True)
 
     def Attach(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802
@@ -173,6 +174,8 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             )
             return provider_pb2.CheckResponse(inputs=request.olds)
         kind = kind_of_urn(request.urn)
+        if kind.is_built_in and kind.name.endswith("List"):
+            raise RequestError("list resources cannot be created directly. Use the underlying resource type instead")
         given = from_struct(request.news)
         inputs = objects.normalized(objects.dashed(without_secrets(given)))
         patches = is_patch(request.urn, objects.kind_of(inputs).name)
@@ -234,12 +237,39 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
         unchanged = provider_pb2.CreateResponse(properties=request.properties)
         if request.preview and (is_patch(request.urn, kind.name) or has_unknown(inputs) or not self._is_served(kind)):
             return unchanged
-        operations = self._reachable()
         manager = self._field_manager({}, inputs)
-        refusal = f'resource "{request.urn}" was not successfully created by the Kubernetes API server'
+
+        def stored(live: Object) -> Object:
+            return objects.state_of(inputs, live, given, inputs["apiVersion"], manager)
+
+        live = self._created(request, inputs, manager)
+        if live is None:
+            return unchanged
+        if request.preview:
+            # What a controller will put there is not known, so it must not look as if it were empty.
+            live.pop("status", None)
+            return provider_pb2.CreateResponse(properties=to_struct(stored(live)))
         try:
-            live = operations.create(request.urn, inputs, manager, preview=request.preview)
+            live = self._await(
+                request,
+                inputs,
+                live,
+                stored,
+                f'resource "{request.urn}" was successfully created, but the Kubernetes API server reported that it '
+                "failed to fully initialize or become live",
+            )
+        except ExpressionError as error:
+            raise RequestError(f"{_not_created(request.urn)}: {error}") from None
+        if kind.is_definition and self._server is not None:
+            self._server.forget()
+        return provider_pb2.CreateResponse(id=objects.identifier(live), properties=to_struct(stored(live)))
+
+    def _created(self, request: Any, inputs: Object, manager: str) -> Object | None:
+        """The object as the server made it; None when a preview cannot tell."""
+        try:
+            return self._reachable().create(request.urn, inputs, manager, preview=request.preview)
         except NotServedError as error:
+            kind = objects.kind_of(inputs)
             raise RequestError(
                 f'creation of resource "{request.urn}" with kind {kind.api_version}/{kind.name} failed because the '
                 "Kubernetes API server reported that the apiVersion for this resource does not exist. "
@@ -247,28 +277,8 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             ) from None
         except (ApiError, ExistsError, ConflictError) as error:
             if request.preview and _hides_preview(error):
-                return unchanged
-            raise RequestError(f"{refusal}: {error}") from None
-        if request.preview:
-            # What a controller will put there is not known, so it must not look as if it were empty.
-            live.pop("status", None)
-            state = objects.state_of(inputs, live, given, inputs["apiVersion"], manager)
-            return provider_pb2.CreateResponse(properties=to_struct(state))
-        try:
-            live = self._await(
-                request,
-                inputs,
-                live,
-                lambda seen: objects.state_of(inputs, seen, given, inputs["apiVersion"], manager),
-                f'resource "{request.urn}" was successfully created, but the Kubernetes API server reported that it '
-                "failed to fully initialize or become live",
-            )
-        except ExpressionError as error:
-            raise RequestError(f"{refusal}: {error}") from None
-        if kind.is_definition and self._server is not None:
-            self._server.forget()
-        state = objects.state_of(inputs, live, given, inputs["apiVersion"], manager)
-        return provider_pb2.CreateResponse(id=objects.identifier(live), properties=to_struct(state))
+                return None
+            raise RequestError(f"{_not_created(request.urn)}: {error}") from None
 
     @reported
     def Read(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802
@@ -312,7 +322,6 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
         unchanged = provider_pb2.UpdateResponse(properties=request.news)
         if request.preview and (has_unknown(inputs) or not self._is_served(kind)):
             return unchanged
-        operations = self._reachable()
         state = without_secrets(from_struct(request.olds))
         old = objects.checkpoint(state)
         initial = str(state.get(objects.INITIAL_API_VERSION) or inputs["apiVersion"])
@@ -326,24 +335,33 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             "become live"
         )
         try:
-            live = operations.update(
-                request.urn, inputs, old.live, manager, request.ignoreChanges, preview=request.preview
+            live = self._updated(request, inputs, old.live, manager)
+        except (ApiError, ConflictError) as error:
+            raise self._after_failed_update(request.urn, old.live, error, failed, stored) from None
+        if live is None:
+            return unchanged
+        if request.preview:
+            return provider_pb2.UpdateResponse(properties=to_struct(stored(live)))
+        live = self._await(request, inputs, live, stored, failed)
+        if manager != old_manager:
+            self._reachable().relinquish(live, old_manager)
+        return provider_pb2.UpdateResponse(properties=to_struct(stored(live)))
+
+    def _updated(self, request: Any, inputs: Object, old: Object, manager: str) -> Object | None:
+        """The object as the server changed it; None when a preview cannot tell."""
+        try:
+            return self._reachable().update(
+                request.urn, inputs, old, manager, request.ignoreChanges, preview=request.preview
             )
         except NotServedError as error:
             raise RequestError(
                 f'update of resource "{request.urn}" failed because the Kubernetes API server reported that the '
                 f"apiVersion for this resource does not exist. Verify that any required CRDs have been created: {error}"
             ) from None
-        except (ApiError, ConflictError) as error:
-            if request.preview and isinstance(error, ApiError) and error.is_forbidden:
-                return unchanged
-            raise self._after_failed_update(request.urn, old.live, error, failed, stored) from None
-        if request.preview:
-            return provider_pb2.UpdateResponse(properties=to_struct(stored(live)))
-        live = self._await(request, inputs, live, stored, failed)
-        if manager != old_manager:
-            operations.relinquish(live, old_manager)
-        return provider_pb2.UpdateResponse(properties=to_struct(stored(live)))
+        except ApiError as error:
+            if request.preview and error.is_forbidden:
+                return None
+            raise
 
     @reported
     def Delete(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802
@@ -500,6 +518,10 @@ def _imported(live: Object, inputs: Object) -> Object:
     if isinstance(annotations, dict):
         objects.set_metadata(found, "annotations", {k: v for k, v in annotations.items() if k != _LAST_APPLIED})
     return found
+
+
+def _not_created(urn: str) -> str:
+    return f'resource "{urn}" was not successfully created by the Kubernetes API server'
 
 
 def _hides_preview(error: Exception) -> bool:

@@ -1,0 +1,1 @@
+"""The policy packs, judged by the real engine."""

@@ -1,0 +1,1 @@
+"""A Pulumi program that tries each way around the packs."""
