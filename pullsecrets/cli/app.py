@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from pullsecrets.cli import audit, render, seed
+from pullsecrets.cli import audit, lint, render, seed
 from pullsecrets.cli.console import errors
 from pullsecrets.errors import PullSecretsError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("seed")(seed.command)
 app.command("render")(render.command)
 app.command("audit")(audit.command)
+app.command("lint")(lint.command)
 
 
 def main() -> None:
