@@ -3,9 +3,12 @@
 import pulumi
 
 from components.compose import declare
+from components.engine_log import drop_debug_messages
 from components.settings import read_config
 from pullsecrets import preflight
 from pullsecrets.errors import PullSecretsError
+
+drop_debug_messages()
 
 try:
     config = read_config()
