@@ -11,10 +11,10 @@ export UV_COMPILE_BYTECODE := 1
 export UV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e bench build up down status render install clean
+.PHONY: help demo test lint unit e2e bench build up down status docs pack-policies install clean
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## The main job on a real control plane: bring up, seed, pulumi up, prove delivery
 	@$(RUN) local demo
@@ -46,6 +46,12 @@ down: ## Stop everything that was started
 
 status: .venv/.installed ## Show the control plane's components
 	@$(RUN) local status
+
+docs: .venv/.installed ## Write docs/policies.md from the policies themselves
+	.venv/bin/python -m policies.document
+
+pack-policies: .venv/.installed ## Build a self-contained folder per policy pack into build/
+	.venv/bin/python -m policies.package
 
 install: .venv/.installed ## Install the pinned dependencies into .venv
 

@@ -1,0 +1,75 @@
+"""Settings of the rules for a lint: from a stack's configuration, or from the file that the packs are given."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pullsecrets.config import StackConfig
+from pullsecrets.errors import BadInputError
+from pullsecrets.rules import cluster_pull_secret, hygiene, tenant_delivery, workloads
+from pullsecrets.rules.model import PolicyInfo, Settings
+
+POLICIES = (
+    *cluster_pull_secret.POLICIES,
+    *tenant_delivery.POLICIES,
+    *workloads.POLICIES,
+    *hygiene.POLICIES,
+)
+
+
+def settings_of(config: StackConfig) -> dict[str, Settings]:
+    """Return the settings of every policy that knows registries, from a stack's configuration.
+
+    Written as JSON it is what `pulumi preview --policy-pack-config` takes.
+    """
+    registries = [
+        {
+            "name": registry.name,
+            "selector": dict(registry.selector),
+            "namespaces": list(registry.namespaces),
+            "hosts": list(registry.hosts),
+            "rejectedHosts": list(registry.rejected_hosts),
+        }
+        for registry in config.registries
+    ]
+    return {policy.name: {"registries": registries} for policy in POLICIES if "registries" in policy.settings}
+
+
+def read_settings(file: Path) -> dict[str, Settings]:
+    """Read a file of the form that `pulumi preview --policy-pack-config` takes.
+
+    Raises:
+        BadInputError: when it is not such a file, or names a policy or a setting that does not exist.
+    """
+    known = {policy.name: policy for policy in POLICIES}
+    settings: dict[str, Settings] = {}
+    for name, given in _load(file).items():
+        if name not in known:
+            raise BadInputError(f"{file}: {name}: found no policy of that name; allowed: {', '.join(known)}")
+        settings[name] = _settings(file, known[name], given)
+    return settings
+
+
+def _load(file: Path) -> Mapping[str, Any]:
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"{file}: {error.strerror}; name a JSON file of policy settings") from None
+    except ValueError:
+        raise BadInputError(f"{file}: not JSON; allowed: an object of policy names and their settings") from None
+    if not isinstance(content, dict):
+        raise BadInputError(f"{file}: found {type(cast('object', content)).__name__}; allowed: an object")
+    return cast("dict[str, Any]", content)
+
+
+def _settings(file: Path, policy: PolicyInfo, given: Any) -> Settings:
+    if not isinstance(given, dict):
+        # A level alone, such as "disabled": a lint has no exemptions.
+        raise BadInputError(f"{file}: {policy.name}: found a level; allowed: an object of its settings")
+    settings = cast("dict[str, Any]", given)
+    for key in settings:
+        if key not in policy.settings:
+            allowed = ", ".join(policy.settings) or "none: this policy has no settings"
+            raise BadInputError(f"{file}: {policy.name}.{key}: found an unknown setting; allowed: {allowed}")
+    return settings

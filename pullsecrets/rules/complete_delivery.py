@@ -1,0 +1,110 @@
+"""Judging a stack's delivery as a whole: the way to Vault is open, and every bound tenant is labelled."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pullsecrets.rules.model import Finding, Resource, Settings, every_object, is_unknown, named, unknown
+from pullsecrets.rules.registries import KnownRegistry, known_registries
+from pullsecrets.rules.targets import describe, group_of, kind_of
+from pullsecrets.rules.tenant_delivery import COMPLETE
+from pullsecrets.rules.values import Path, Values, could_be, dig, dig_all, mapping, sequence
+
+_ESO = "external-secrets.io"
+
+
+@dataclass
+class _Delivery:
+    """What one stack, or one set of files, declares of delivery; each object with what finds it again."""
+
+    stores: list[tuple[Values, str | None]] = field(default_factory=list[tuple[Values, str | None]])
+    egress: set[str] = field(default_factory=set[str])
+    operator_egress: bool = False
+    selectors: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    labels: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict[str, dict[str, Any]](dict))
+    bound: list[tuple[str, Sequence[Any], str]] = field(default_factory=list[tuple[str, Sequence[Any], str]])
+
+    def add(self, item: Values, where: str | None) -> None:
+        """Take an object in."""
+        kind = (group_of(item), kind_of(item))
+        if kind == (_ESO, "ClusterSecretStore") and dig(item, ("spec", "provider", "vault")) is not None:
+            self.stores.append((item, where))
+        elif kind == ("networking.k8s.io", "NetworkPolicy") and dig(item, ("spec", "egress")):
+            self.egress.add(str(dig(item, ("metadata", "namespace"))))
+        elif kind == ("operator.openshift.io", "ExternalSecretsConfig"):
+            policies = dig(item, ("spec", "controllerConfig", "networkPolicies"))
+            self.operator_egress = self.operator_egress or bool(policies)
+        elif kind == (_ESO, "ClusterExternalSecret"):
+            target = dig(item, ("spec", "externalSecretSpec", "target", "name")) or named(item)
+            for _, labels in dig_all(item, ("spec", "namespaceSelectors", "*", "matchLabels")):
+                self.selectors[str(target)] = mapping(labels)
+        elif kind == ("", "Namespace"):
+            self.labels[named(item)].update(mapping(dig(item, ("metadata", "labels"))))
+
+    def missing_egress(self) -> Iterator[Finding]:
+        """Find stores without an egress rule in the namespace that reads through them."""
+        account: Path = ("spec", "provider", "vault", "auth", "kubernetes", "serviceAccountRef", "namespace")
+        for item, where in self.stores:
+            namespace = dig(item, account) or "external-secrets"
+            if not self.operator_egress and namespace not in self.egress:
+                yield Finding(
+                    f"{describe(item)} has no egress NetworkPolicy to Vault beside it in namespace {namespace}",
+                    "declare EsoEgress: where egress is denied by default, External Secrets Operator hangs without it",
+                    ("spec",),
+                    where,
+                )
+
+    def missing_labels(self, registries: Iterable[KnownRegistry]) -> Iterator[Finding]:
+        """Find namespaces whose ServiceAccounts are bound to a pull Secret that no label grants them."""
+        selectors = {**{registry.name: registry.selector for registry in registries}, **self.selectors}
+        for namespace, secrets, urn in self.bound:
+            for secret in (str(name) for name in secrets if str(name) in selectors):
+                if not self._carries(namespace, selectors[secret]):
+                    problem = f"tenant {namespace} is bound to {secret}, and its opt-in label is not declared"
+                    yield Finding(problem, "declare the tenant with TenantNamespace", (), urn)
+
+    def unlabelled(self, tenants: Iterable[str], registries: Iterable[KnownRegistry]) -> Iterator[Finding]:
+        """Find tenants of the settings that no label grants any registry."""
+        known = [registry.selector for registry in registries]
+        for tenant in tenants:
+            if not any(self._carries(tenant, selector) for selector in known):
+                yield Finding(f"tenant {tenant} has no opt-in label", "declare the tenant with TenantNamespace")
+
+    def _carries(self, namespace: str, selector: Mapping[str, Any]) -> bool:
+        labels = self.labels.get(namespace, {})
+        return all(could_be(labels.get(key), str(value)) for key, value in selector.items())
+
+
+def judge_stack(resources: Iterable[Resource], settings: Settings) -> Iterator[Finding]:
+    """Find what a stack's delivery lacks; resources of several stacks are judged stack by stack."""
+    stacks: dict[str, _Delivery] = defaultdict(_Delivery)
+    for resource in resources:
+        delivery = stacks[resource.stack]
+        for item in every_object(resource):
+            delivery.add(item, resource.urn)
+        if resource.is_of_ours("ImagePullSecretBinding"):
+            namespace, secrets = resource.props.get("namespace"), resource.props.get("secrets")
+            if isinstance(namespace, str) and not is_unknown(secrets):
+                delivery.bound.append((namespace, sequence(secrets), resource.urn))
+            else:
+                yield _unknown_binding(resource)
+    registries = known_registries(COMPLETE, settings)
+    tenants = [str(name) for name in sequence(COMPLETE.setting(settings, "tenants"))]
+    for delivery in stacks.values():
+        yield from delivery.missing_egress()
+        yield from delivery.missing_labels(registries)
+        yield from delivery.unlabelled(tenants, registries)
+
+
+def _unknown_binding(resource: Resource) -> Finding:
+    found = unknown(f"ImagePullSecretBinding {resource.name}", ("namespace",), "give it plain texts")
+    return replace(found, urn=resource.urn)
+
+
+def stores_without_egress(items: Iterable[tuple[Values, str]]) -> Iterator[Finding]:
+    """Find stores in a set of files that hold no egress rule for them; each object comes with its place."""
+    delivery = _Delivery()
+    for item, where in items:
+        delivery.add(item, where)
+    yield from delivery.missing_egress()

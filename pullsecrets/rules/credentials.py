@@ -1,0 +1,109 @@
+"""Finding credentials that stand in a resource or an object as they are, without ever returning one."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pullsecrets.rules.model import Finding, Resource, Settings, every_object, kubernetes_object
+from pullsecrets.rules.targets import describe, group_of, kind_of
+from pullsecrets.rules.values import Path, Unknown, Values, is_open, mapping, shown, texts
+
+_VAULT_VALUES = frozenset({"vault:generic/secret:Secret", "vault:kv/secret:Secret", "vault:kv/secretV2:SecretV2"})
+_VAULT_TOKENS = {
+    "pulumi:providers:vault": "token",
+    "vault:kubernetes/authBackendConfig:AuthBackendConfig": "tokenReviewerJwt",
+}
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{24,}={0,2}\s*")
+_LOGIN = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"(?!\s*\{\{)[^"]+"')
+_LOGIN_FIELDS = ("auth", "password", "identitytoken", "registrytoken")
+_FORMS = {
+    "a Vault token": re.compile(r"\bhv[sbr]\.[A-Za-z0-9_-]{20,}"),
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    "a URL with a password": re.compile(r"\b[a-z][a-z0-9+.-]*://[^/\s:@{}$]+:[^/\s@{}$]+@[\w.-]"),
+}
+
+
+def judge_credentials(item: Values, _settings: Settings) -> Iterator[Finding]:
+    """Find credentials that stand in an object as they are."""
+    subject = describe(item)
+    fix = "put it into Vault with `pull-secrets seed` and have it delivered; change it where it was issued"
+    if (group_of(item), kind_of(item)) == ("", "Secret") and has_content(item):
+        key = "stringData" if item.get("stringData") else "data"
+        yield Finding(f"{subject} brings its content along", fix, (key,))
+        return
+    for path, kind in inline_credentials(item):
+        yield Finding(f"{subject} holds {kind} at {shown(path)}", fix, path)
+
+
+def judge_credentials_resource(resource: Resource, settings: Settings) -> Iterator[Finding]:
+    """Find credentials that stand in a resource as they are, values of Vault's KV store among them."""
+    subject = f"{resource.token} {resource.name}"
+    writes_value = resource.token in _VAULT_VALUES or (
+        resource.token == "vault:generic/endpoint:Endpoint"  # noqa: S105 - a type token
+        and "/data/" in f"/{resource.props.get('path')}/"
+    )
+    if writes_value:
+        problem = f"{subject} writes a value into Vault, and even a write-only field lands in state"
+        yield Finding(problem, "write it with `pull-secrets seed`, and declare the path with VaultRegistryEntry")
+        return
+    key = _VAULT_TOKENS.get(resource.token)
+    if key and resource.props.get(key):
+        fix = "leave it out: VAULT_TOKEN gives the provider its token, and the client's own token is reviewed"
+        yield Finding(f"{subject} holds a token as its {key}", fix, (key,))
+    for item in every_object(resource):
+        yield from judge_credentials(item, settings)
+    if kubernetes_object(resource) is None and resource.package != "pulumi":
+        yield from (
+            Finding(f"{subject} holds {kind} at {shown(path)}", "put it into Vault with `pull-secrets seed`", path)
+            for path, kind in inline_credentials(resource.props)
+        )
+
+
+def inline_credentials(value: Any) -> Iterator[tuple[Path, str]]:
+    """Yield where a credential stands inside a value and what kind of credential it is."""
+    for path, text in texts(value):
+        kind = _kind(text) or next((found for inner in _decoded(text) if (found := _kind(inner))), None)
+        if kind:
+            yield path, kind
+
+
+def _kind(text: str) -> str | None:
+    if "auths" in text and _holds_login(text):
+        return "a registry login"
+    return next((kind for kind, form in _FORMS.items() if form.search(text)), None)
+
+
+def _holds_login(text: str) -> bool:
+    try:
+        content: Any = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return _LOGIN.search(text) is not None
+    logins = mapping(mapping(content).get("auths"))
+    return any(_is_literal(login, key) for login in logins.values() for key in _LOGIN_FIELDS)
+
+
+def _is_literal(login: Any, key: str) -> bool:
+    value = mapping(login).get(key)
+    return isinstance(value, str) and bool(value) and not is_open(value)
+
+
+def _decoded(text: str) -> Iterator[str]:
+    if _BASE64.fullmatch(text) is None:
+        return
+    try:
+        yield base64.b64decode(text).decode()
+    except (binascii.Error, ValueError):
+        return
+
+
+def has_content(item: Values) -> bool:
+    """Tell whether a Secret brings its content along, known or not; what SOPS has encrypted is none."""
+    fields = [item.get("data"), item.get("stringData")]
+    if any(isinstance(field, Unknown) for field in fields):
+        return True
+    values = [value for field in fields for value in mapping(field).values()]
+    return any(value and not (isinstance(value, str) and value.startswith("ENC[")) for value in values)

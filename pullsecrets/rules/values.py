@@ -1,0 +1,116 @@
+"""Reading plain data of which parts may be unknown, and telling what an unknown part could turn out to be."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast
+
+Path = tuple[str | int, ...]
+Values = Mapping[str, Any]
+
+LARGEST_TEXT = 1 << 20
+"""Longer texts are no manifest and no name: etcd takes no object above 1.5 MiB."""
+
+
+class Unknown:
+    """Stands for a value that is not known yet, such as another resource's output in a preview."""
+
+    def __repr__(self) -> str:
+        """Show up as what it is."""
+        return "UNKNOWN"
+
+
+UNKNOWN: Final = Unknown()
+
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)", re.DOTALL)
+"""Templates of Helm, ESO and Kyverno, variables of Flux and of OpenShift's Template."""
+
+
+def mapping(value: Any) -> Values:
+    """Return a mapping as it is and everything else as an empty one."""
+    return cast("Values", value) if isinstance(value, Mapping) else {}
+
+
+def sequence(value: Any) -> Sequence[Any]:
+    """Return a list as it is and everything else as an empty one."""
+    return cast("Sequence[Any]", value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
+def dig(value: Any, path: Path) -> Any:
+    """Return what stands at a path: None when nothing does, UNKNOWN when that cannot be told."""
+    current = value
+    for part in path:
+        if isinstance(current, Unknown):
+            return UNKNOWN
+        if isinstance(part, int):
+            items = sequence(current)
+            current = items[part] if part < len(items) else None
+        else:
+            current = mapping(current).get(part)
+    return current
+
+
+def dig_all(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """Yield everything that stands at a path in which `*` means each item of a list, and where it stands."""
+    if not path:
+        yield (), value
+        return
+    first, rest = path[0], path[1:]
+    if isinstance(value, Unknown):
+        yield (), UNKNOWN
+    elif first == "*":
+        for index, item in enumerate(sequence(value)):
+            yield from (((index, *where), found) for where, found in dig_all(item, rest))
+    elif first in mapping(value):
+        yield from (((first, *where), found) for where, found in dig_all(mapping(value)[str(first)], rest))
+
+
+def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield a value and everything inside it, each with its path."""
+    yield path, value
+    if isinstance(value, Mapping):
+        for key, item in cast("Values", value).items():
+            yield from walk(item, (*path, str(key)))
+    else:
+        for index, item in enumerate(sequence(value)):
+            yield from walk(item, (*path, index))
+
+
+def texts(value: Any) -> Iterator[tuple[Path, str]]:
+    """Yield every text inside a value with its path; keys count as texts too."""
+    for path, found in walk(value):
+        if isinstance(found, str):
+            yield path, found[:LARGEST_TEXT]
+        for key in mapping(found):
+            yield (*path, str(key)), str(key)
+
+
+def has_unknown(value: Any) -> bool:
+    """Tell whether any part of a value is unknown."""
+    return any(isinstance(found, Unknown) for _, found in walk(value))
+
+
+def is_open(value: Any) -> bool:
+    """Tell whether a value is unknown or holds a placeholder that something else fills in."""
+    return isinstance(value, Unknown) or (isinstance(value, str) and _PLACEHOLDER.search(value) is not None)
+
+
+def could_be(value: Any, wanted: str) -> bool:
+    """Tell whether a value is, or could turn out to be, the wanted text; a missing one never is."""
+    if isinstance(value, Unknown):
+        return True
+    if not isinstance(value, str):
+        return False
+    if _PLACEHOLDER.search(value) is None:
+        return value == wanted
+    literal = (re.escape(part) for part in _PLACEHOLDER.split(value))
+    return re.fullmatch(".*".join(literal), wanted, re.DOTALL) is not None
+
+
+def is_true(value: Any) -> bool:
+    """Tell whether a switch is on or could be; the engine hands a provider's switches over as texts."""
+    return isinstance(value, Unknown) or value is True or (isinstance(value, str) and value.lower() == "true")
+
+
+def shown(path: Path) -> str:
+    """Return a path as people write it, such as `spec.target.name` or `spec.data[0]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")

@@ -1,0 +1,335 @@
+"""Lint of files: what is judged, where it is found, and in which forms it is told."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from pullsecrets import lint, render
+from pullsecrets.cli.app import app
+from pullsecrets.config import StackConfig, parse
+from pullsecrets.errors import BadInputError
+from pullsecrets.lint import reading
+from pullsecrets.lint.judging import POLICIES
+from pullsecrets.rules.model import Level
+
+REPOSITORY = Path(__file__).parents[2]
+CANARY = "canary-1c2d"
+
+BAD = f"""\
+# A comment, and a document that is not Kubernetes.
+replicas: 3
+---
+apiVersion: v1
+kind: List
+items:
+  - apiVersion: v1
+    kind: Namespace
+    metadata:
+      name: openshift-monitoring
+      labels:
+        team: a
+        apps.platform/tenant: "true"
+  - apiVersion: external-secrets.io/v1
+    kind: ExternalSecret
+    metadata: {{name: registry, namespace: openshift-config}}
+    spec:
+      target:
+        name: pull-secret
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: registry
+  namespace: team-a
+stringData:
+  token: {CANARY}
+"""
+
+
+def stack_config(stack: str) -> StackConfig:
+    content = YAML(typ="safe").load((REPOSITORY / f"Pulumi.{stack}.yaml").read_text())
+    raw = {key.partition(":")[2]: value for key, value in content["config"].items()}
+    return parse(raw, stack, {"VAULT_ADDR": "https://vault.example.com:8200"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def linted(text: str, folder: Path, name: str = "a.yaml") -> list[lint.Violation]:
+    (folder / name).write_text(text)
+    return list(lint.lint([Path(name)], {}).violations)
+
+
+def shown(violations: list[lint.Violation]) -> list[tuple[str, int, int]]:
+    return [(found.policy.name, found.line, found.column) for found in violations]
+
+
+def test_each_violation_is_found_by_file_line_and_column(folder: Path) -> None:
+    assert shown(linted(BAD, folder)) == [
+        ("restrict-opt-in-labels", 13, 9),
+        ("disallow-cluster-pull-secret-writes", 19, 9),
+        ("disallow-inline-credentials", 26, 1),
+    ]
+
+
+def test_a_rendered_stack_has_nothing_to_report(folder: Path) -> None:
+    for stack in ("dev", "prod"):
+        config = stack_config(stack)
+        files = render.render(config, stack)
+        for path, text in files.items():
+            (folder / stack / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / stack / path).write_text(text)
+        report = lint.lint([Path(stack)], lint.settings_of(config))
+        assert report.violations == ()
+        assert report.objects >= len(config.resolve_tenants())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "just text",
+        "- a\n- b\n",
+        "key: value\n---\n- 1\n",
+        "kind: [not, a, kind]\napiVersion: v1\n",
+        "kind: Thing\n",
+        "a: &a [*a]\n",
+        "a: 2001-99-99\nb: =\n",
+        "kind: Deployment\napiVersion: 3\nmetadata: 4\nspec: []\n",
+        "apiVersion: v1\nkind: Secret\nmetadata: [1]\ndata: 7\n",
+        "apiVersion: v1\nkind: List\nitems: {}\n",
+        "\ufeffa: b\n",
+    ],
+)
+def test_yaml_that_is_not_kubernetes_is_passed_over(text: str, folder: Path) -> None:
+    assert [found for found in linted(text, folder) if found.level is Level.MANDATORY] == []
+
+
+@given(st.text(max_size=120))
+def test_any_text_is_survived(text: str) -> None:
+    list(reading._objects("a.yaml", text))
+
+
+fragments = st.sampled_from(
+    [
+        "apiVersion: v1\n",
+        "kind: Secret\n",
+        "metadata:\n",
+        "  name: pull-secret\n",
+        "- ",
+        "{{ x }}\n",
+        "&a ",
+        "*a ",
+        "<<: ",
+    ]
+)
+
+
+@given(st.lists(fragments, max_size=12).map("".join))
+def test_broken_manifests_are_survived(text: str) -> None:
+    for found in reading._objects("a.yaml", text):
+        if isinstance(found, reading.Manifest):
+            assert found.position(("metadata", "name", 0))
+
+
+def test_a_template_is_reported_as_unread_and_what_stands_before_it_is_judged(folder: Path) -> None:
+    violations = linted(BAD + "---\nkind: Deployment\n{{- if .Values.on }}\n", folder)
+    assert shown(violations)[-1][0] == "report-unread-files"
+    assert violations[-1].level is Level.ADVISORY
+    assert len(violations) == 4
+
+
+def test_a_binary_file_is_reported_as_unread(folder: Path) -> None:
+    (folder / "a.yaml").write_bytes(b"\xff\xfe\x00")
+    (violation,) = lint.lint([Path("a.yaml")], {}).violations
+    assert violation.policy is lint.UNREAD
+
+
+def test_a_value_behind_a_tag_is_unknown_and_unknown_identity_is_a_violation(folder: Path) -> None:
+    text = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: !from-elsewhere x\n  namespace: openshift-config\n"
+    assert shown(linted(text, folder)) == [("disallow-cluster-pull-secret-writes", 4, 3)]
+
+
+def test_a_secret_without_a_namespace_could_be_the_guarded_one(folder: Path) -> None:
+    (violation,) = linted("apiVersion: v1\nkind: Secret\nmetadata:\n  name: pull-secret\n", folder)
+    assert "could write" in violation.problem
+    assert "state name and namespace" in violation.fix
+
+
+def test_merged_keys_count_and_point_to_what_is_there(folder: Path) -> None:
+    text = (
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  <<: &identity\n    name: pull-secret\n"
+        "    namespace: openshift-config\n"
+    )
+    assert shown(linted(text, folder)) == [("disallow-cluster-pull-secret-writes", 5, 5)]
+
+
+def test_a_kustomization_needs_no_kind(folder: Path) -> None:
+    text = "patches:\n  - target:\n      kind: Secret\n      name: pull-secret\n    patch: '[]'\n"
+    assert shown(linted(text, folder, "kustomization.yaml")) == [("disallow-cluster-pull-secret-writes", 4, 7)]
+    assert linted(text, folder, "other.yaml") == []
+
+
+def test_a_store_without_egress_beside_it_is_advisory(folder: Path) -> None:
+    store = (
+        "apiVersion: external-secrets.io/v1\nkind: ClusterSecretStore\nmetadata: {name: vault}\nspec:\n"
+        "  conditions: [{namespaceSelector: {matchLabels: {a: b}}}]\n  provider: {vault: {server: https://vault}}\n"
+    )
+    (violation,) = linted(store, folder)
+    assert (violation.policy.name, violation.level) == ("require-complete-delivery", Level.ADVISORY)
+    policy = (
+        "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: external-secrets}\n"
+        "spec: {podSelector: {}, policyTypes: [Egress], egress: [{}]}\n"
+    )
+    assert linted(store + policy, folder) == []
+
+
+def test_folders_are_read_without_what_is_hidden_or_something_else(folder: Path) -> None:
+    for name in ("b/secret.yml", "b/secret.json", ".git/secret.yaml", "b/.hidden/secret.yaml", "b/secret.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text('{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pull-secret"}}')
+    report = lint.lint([Path()], {})
+    assert [found.file for found in report.violations] == ["b/secret.json", "b/secret.yml"]
+
+
+def test_a_path_that_names_nothing_is_bad_input(folder: Path) -> None:
+    with pytest.raises(BadInputError, match=r"nowhere: no such file or folder; name what to lint"):
+        lint.lint([folder / "nowhere"], {})
+
+
+# Forms.
+
+
+@pytest.fixture
+def report(folder: Path) -> lint.Report:
+    (folder / "bad file.yaml").write_text(BAD)
+    (folder / "good.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n")
+    (folder / "template.yaml").write_text("kind: Deployment\n{{ x }}\n")
+    return lint.lint([Path()], {})
+
+
+def test_text_gives_place_level_policy_and_fix(report: lint.Report) -> None:
+    lines = lint.render(report, "text").splitlines()
+    assert lines[0].startswith("bad file.yaml:13:9: mandatory restrict-opt-in-labels: Namespace openshift-monitoring ")
+    assert lines[1].startswith("    fix: take the label off")
+    assert lines[-1] == "3 mandatory, 1 advisory: 4 objects in 3 files"
+
+
+def test_json_holds_every_violation(report: lint.Report) -> None:
+    document = json.loads(lint.render(report, "json"))
+    assert (document["files"], document["objects"], document["mandatory"]) == (3, 4, 3)
+    assert {"policy", "level", "severity", "file", "line", "column", "problem", "fix", "url"} == set(
+        document["violations"][0]
+    )
+
+
+def test_sarif_refers_to_its_rules_and_places(report: lint.Report) -> None:
+    document = json.loads(lint.render(report, "sarif"))
+    assert document["version"] == "2.1.0"
+    (run,) = document["runs"]
+    listed = run["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in listed] == [policy.name for policy in POLICIES]
+    assert [result["level"] for result in run["results"]] == ["error", "error", "error", "warning"]
+    for result in run["results"]:
+        assert listed[result["ruleIndex"]]["id"] == result["ruleId"]
+        (location,) = result["locations"]
+        assert location["physicalLocation"]["region"]["startLine"] >= 1
+    assert run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "bad%20file.yaml"
+
+
+def test_junit_has_a_case_per_file_and_fails_those_with_mandatory_violations(report: lint.Report) -> None:
+    suites = ET.fromstring(lint.render(report, "junit"))  # noqa: S314 - made here
+    cases = {case.get("name"): case for case in suites.iter("testcase")}
+    assert suites.get("tests") == "3"
+    assert suites.get("failures") == "1"
+    failure = cases["bad file.yaml"].find("failure")
+    assert failure is not None
+    assert failure.get("type") == "restrict-opt-in-labels"
+    assert "disallow-inline-credentials" in str(failure.text)
+    assert cases["good.yaml"].find("failure") is None
+    assert cases["template.yaml"].find("system-out") is not None
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=20))
+def test_junit_is_xml_whatever_a_name_holds(name: str) -> None:
+    violation = lint.Violation(lint.UNREAD, Level.MANDATORY, "a", 1, 1, name, name)
+    ET.fromstring(lint.render(lint.Report(("a",), 1, (violation,)), "junit"))  # noqa: S314 - made here
+
+
+@pytest.mark.parametrize("form", lint.FORMATS)
+def test_no_form_shows_a_value(report: lint.Report, form: str) -> None:
+    assert CANARY not in lint.render(report, form)
+
+
+# The command.
+
+runner = CliRunner()
+
+
+def test_the_command_exits_with_1_on_a_mandatory_violation_and_0_without(folder: Path) -> None:
+    (folder / "bad.yaml").write_text(BAD)
+    (folder / "good.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n")
+    failed = runner.invoke(app, ["lint", "bad.yaml", "good.yaml"])
+    assert failed.exit_code == 1
+    assert "bad.yaml:13:9: mandatory" in failed.stdout
+    assert runner.invoke(app, ["lint", "good.yaml"]).exit_code == 0
+
+
+def test_the_command_reads_standard_input() -> None:
+    result = runner.invoke(app, ["lint", "-", "--format", "json"], input=BAD)
+    assert result.exit_code == 1
+    assert {found["file"] for found in json.loads(result.stdout)["violations"]} == {"standard input"}
+
+
+def test_the_command_judges_by_a_stacks_registries(folder: Path) -> None:
+    labels = "{apps.platform/registry-api-tanhdev: 'true'}"
+    (folder / "a.yaml").write_text(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: auth-dev, labels: {labels}}}\n")
+    arguments = ["lint", "a.yaml", "--directory", str(REPOSITORY)]
+    assert runner.invoke(app, arguments, env={"VAULT_ADDR": "https://vault.example.com"}).exit_code == 0
+    assert runner.invoke(app, [*arguments, "--stack", "prod"]).exit_code == 1
+
+
+# Settings.
+
+
+def test_settings_of_a_stack_are_settings_that_the_file_takes(folder: Path) -> None:
+    settings = lint.settings_of(stack_config("prod"))
+    (folder / "settings.json").write_text(json.dumps(settings))
+    assert lint.read_settings(folder / "settings.json") == settings
+    assert "restrict-opt-in-labels" in settings
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON; allowed: an object"),
+        ("[]", "found list; allowed: an object"),
+        ('{"restrict-labels": {}}', "restrict-labels: found no policy of that name; allowed: disallow-cluster"),
+        ('{"restrict-opt-in-labels": "disabled"}', "found a level; allowed: an object of its settings"),
+        ('{"restrict-opt-in-labels": {"regs": []}}', "regs: found an unknown setting; allowed: registries"),
+    ],
+)
+def test_settings_that_mean_nothing_are_bad_input(content: str, message: str, folder: Path) -> None:
+    (folder / "settings.json").write_text(content)
+    with pytest.raises(BadInputError, match=message):
+        lint.read_settings(folder / "settings.json")
+
+
+def test_settings_from_the_file_are_applied(folder: Path) -> None:
+    registries: list[dict[str, Any]] = [
+        {"name": "a", "selector": {"a": "b"}, "namespaces": ["team-*"], "hosts": ["a.example.com"]}
+    ]
+    (folder / "settings.json").write_text(json.dumps({"restrict-opt-in-labels": {"registries": registries}}))
+    (folder / "a.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: other, labels: {a: b}}\n")
+    assert runner.invoke(app, ["lint", "a.yaml"]).exit_code == 0
+    assert runner.invoke(app, ["lint", "a.yaml", "--policy-config", "settings.json"]).exit_code == 1
