@@ -1,5 +1,8 @@
 """The Pulumi program: one cluster stack's registry pull Secrets, from its configuration."""
 
+import asyncio
+from typing import Any
+
 import pulumi
 
 from components.compose import declare
@@ -8,20 +11,27 @@ from components.settings import read_config
 from pullsecrets import preflight
 from pullsecrets.errors import PullSecretsError
 
-drop_debug_messages()
 
-try:
-    config = read_config()
-    environment = preflight.inspect(config, pulumi.get_stack(), pulumi.get_project())
-except PullSecretsError as error:
-    raise pulumi.RunError(str(error)) from None
+async def main() -> dict[str, Any]:
+    """Check the surroundings, declare the stack and return its outputs."""
+    drop_debug_messages()
+    try:
+        config = read_config()
+        environment = preflight.inspect(config, pulumi.get_stack(), pulumi.get_project())
+    except PullSecretsError as error:
+        raise pulumi.RunError(str(error)) from None
+    for message in preflight.gate_messages(config, environment.unpopulated, pulumi.get_stack()):
+        pulumi.warn(message)
+    declare(config, environment)
+    # Registrations start here and not after the program: the SDK would then look through every output each time one of
+    # them completes, a cost that grows with the square of the tenants.
+    await asyncio.sleep(0)
+    return {
+        "cluster": config.cluster.name,
+        "store": config.eso.store,
+        "registries": {registry.name: list(registry.hosts) for registry in config.registries},
+        "tenants": [tenant.name for tenant in config.resolve_tenants()],
+    }
 
-for message in preflight.gate_messages(config, environment.unpopulated, pulumi.get_stack()):
-    pulumi.warn(message)
 
-declare(config, environment)
-
-pulumi.export("cluster", config.cluster.name)
-pulumi.export("store", config.eso.store)
-pulumi.export("registries", {registry.name: list(registry.hosts) for registry in config.registries})
-pulumi.export("tenants", [tenant.name for tenant in config.resolve_tenants()])
+pulumi.run(main)

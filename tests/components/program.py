@@ -72,6 +72,8 @@ def run_program(
     asyncio.set_event_loop(asyncio.new_event_loop())
     settings.reset_options()
     set_mocks(RecordingMocks(declared), project="pull-secrets", stack=stack_name, preview=False)
+    # The mocks made a stack of their own; the program runs in one as the engine's entry point makes it.
+    settings.ROOT.set(None)
     set_all_config(
         {f"pull-secrets:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
     )
@@ -79,5 +81,5 @@ def run_program(
     def program() -> None:
         runpy.run_path(str(REPOSITORY / "__main__.py"), run_name="__main__")
 
-    asyncio.get_event_loop().run_until_complete(stack.run_pulumi_func(program))
+    asyncio.get_event_loop().run_until_complete(stack.run_in_stack(program))
     return declared

@@ -56,11 +56,12 @@ def test_every_tenant_of_the_stack_file_is_declared_once(declared: Declared, con
 
 
 def test_the_program_declares_the_objects_that_render_writes(declared: Declared, config: StackConfig) -> None:
+    fanouts = {name: kubernetes_object(item.inputs) for name, item in declared.of_type(CES).items()}
     specs = [manifests.PullSecretSpec.of(config, registry) for registry in config.registries]
     # Durations alone are spelt as ESO writes them back.
-    assert [kubernetes_object(item.inputs) for item in declared.of_type(CES).values()] == [
-        manifests.cluster_external_secret(replace(spec, refresh="1h0m0s")) for spec in specs
-    ]
+    assert fanouts == {
+        f"{spec.name}-fanout": manifests.cluster_external_secret(replace(spec, refresh="1h0m0s")) for spec in specs
+    }
     store = declared.of_type(STORE)[f"{config.eso.store}-store"]
     assert kubernetes_object(store.inputs) == manifests.cluster_secret_store(manifests.StoreSpec.of(config))
     policy = declared.of_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")["eso-egress-policy"]

@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import time
 from typing import Any
 
 import pytest
@@ -84,6 +85,16 @@ def test_a_label_taken_off_by_hand_is_put_back(deployed: Stack) -> None:
     deployed.pulumi("refresh", "--yes", "--skip-preview")
     deployed.up()
     deployed.get(secret("e2e-auth-dev", "e2e-app"))
+
+
+def test_a_rotated_credential_arrives_at_once_when_asked_to(deployed: Stack) -> None:
+    rotated = deployed.seed("e2e-app", deployed.credential("e2e-app", f"{deployed.passwords['e2e-app']}-2"), "--yes")
+    assert rotated.returncode == 0, rotated.stderr
+    assert not deployed.audit()["green"], "what was delivered is not what was seeded any more"
+    annotation = {"external-secrets.io/force-sync": str(time.time_ns())}
+    fanout = "/apis/external-secrets.io/v1/clusterexternalsecrets/e2e-app"
+    deployed.patch(fanout, {"metadata": {"annotations": annotation}})
+    assert deployed.audit("--wait", "60")["green"]
 
 
 class TestBinding:
