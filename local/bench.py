@@ -21,7 +21,11 @@ from local.controlplane import ControlPlane
 from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.waiting import NotYet, until
 from local.demo import seed_generated
+from local.packs import pack_options
+from local.paths import repository
 from local.workspace import PROJECT, Workspace
+from policies.packs import PACKS
+from policies.timing import start_seconds
 from pullsecrets.config import load_stack
 from pullsecrets.manifests import namespace
 
@@ -32,6 +36,8 @@ SIZES = (25, 100, 400, 1000)
 SAMPLE_SECONDS = 0.1
 RUN_SECONDS = 3600
 KILLED_TENANTS = 10
+PACK_TENANTS = 25
+PACK_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Benchmark:
             table.add_row(*self._row(size))
             self.console.print(f"[dim]{size} tenants measured[/]")
         self.console.print(table)
+        self._packs()
         if kills:
             self._killed_runs(kills)
 
@@ -136,6 +143,23 @@ class Benchmark:
         for name in names:
             path = f"/api/v1/namespaces/{name}"
             until(lambda path=path: _absent(self.admin, path), deadline=RUN_SECONDS, what=f"{path} gone", every=0.5)
+
+    def _packs(self) -> None:
+        """What the packs cost: their start, and a no-op preview of the size of stack dev with and without them."""
+        for pack in PACKS:
+            seconds = start_seconds(repository() / "policies" / pack.name.replace("-", "_"))
+            self.console.print(f"pack {pack.name} starts in {seconds:.2f} s")
+        self.configure(PACK_TENANTS)
+        self._measure("up", "--yes", "--skip-preview")
+        config = load_stack(STACK, self.workspace.root, self.workspace.environment)
+        options = pack_options(config, self.workspace.root)
+        plain = min(self._measure("preview").seconds for _ in range(PACK_RUNS))
+        judged = min(self._measure("preview", *options).seconds for _ in range(PACK_RUNS))
+        share = (judged / plain - 1) * 100
+        self.console.print(
+            f"no-op preview of {PACK_TENANTS} tenants: {plain:.1f} s, with all packs {judged:.1f} s ({share:+.0f} %)"
+        )
+        self._measure("destroy", "--yes", "--skip-preview")
 
     def _killed_runs(self, kills: int) -> None:
         """SIGKILL `up` at random points; each time a plain rerun must converge, with nothing left to change."""

@@ -16,6 +16,7 @@ from local.controlplane import ControlPlane
 from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.rbac import AUDITORS
 from local.controlplane.waiting import NotYet, until
+from local.packs import pack_options
 from local.workspace import Workspace
 from pullsecrets.config import Registry, load_stack
 from pullsecrets.seed import seeded_digest
@@ -48,8 +49,10 @@ class Demo:
                 if not seed_generated(self.plane, self.workspace, STACK, registry):
                     # A new one would be a rotation, which the namespaces see at their next refresh only.
                     self.console.print(f"{registry.name} holds the one of an earlier demo")
-        with self.step(f"pulumi up --stack {STACK}"):
-            self.workspace.pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--suppress-outputs", stream=True)
+        packs = pack_options(self.config, self.workspace.root)
+        with self.step(f"pulumi up --stack {STACK}, with the policy packs on"):
+            up = ("up", "--stack", STACK, "--yes", "--skip-preview", "--suppress-outputs")
+            self.workspace.pulumi(*up, *packs, stream=True)
         with self.step("Coverage, proved by the digest beside each Secret"):
             code = self._audit("--wait", "120")
         with self.step(f"pulumi preview --stack {STACK} once more: nothing left to change"):

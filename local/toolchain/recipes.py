@@ -132,4 +132,10 @@ RECIPES: Final = (
         version="v3.6.8",
         programs=(Program("go.etcd.io/etcd/server/v3", "etcd"),),
     ),
+    # No part of the control plane: `make lint` judges the workflows with it.
+    Recipe(
+        name="actionlint",
+        version="v1.7.12",
+        programs=(Program("github.com/rhysd/actionlint/cmd/actionlint", "actionlint"),),
+    ),
 )

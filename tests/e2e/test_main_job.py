@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from local.packs import pack_options
+from policies.packs import PACKS
+from pullsecrets.config import load_stack
 from pullsecrets.dockerconfig import content_digest
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
-from tests.e2e.stack import ADOPTED, BASELINE, OTHERS_ENTRY, Stack, account, changes, namespace, secret
+from tests.e2e.stack import ADOPTED, BASELINE, OTHERS_ENTRY, STACK, Stack, account, changes, namespace, secret
 
 pytestmark = pytest.mark.controlplane
 
@@ -47,6 +50,14 @@ def test_the_secret_is_what_the_kubelet_needs(deployed: Stack) -> None:
 def test_nothing_is_left_to_change(deployed: Stack) -> None:
     printed = deployed.pulumi("preview", "--expect-no-changes")
     assert set(changes(printed)) == {"unchanged"}
+
+
+def test_the_stack_passes_every_policy_pack(deployed: Stack) -> None:
+    config = load_stack(STACK, deployed.workspace.root, deployed.workspace.environment)
+    printed = deployed.pulumi("preview", *pack_options(config, deployed.workspace.root))
+    assert "[mandatory]" not in printed
+    for pack in PACKS:
+        assert pack.name in printed
 
 
 def test_the_cluster_and_vault_hold_what_state_says(deployed: Stack) -> None:

@@ -1,0 +1,28 @@
+"""Options that put the policy packs on a `pulumi` run, with a stack's own registries as their settings."""
+
+import json
+from pathlib import Path
+
+from local.paths import repository
+from policies.packs import PACKS
+from pullsecrets.config import StackConfig
+from pullsecrets.lint.settings import settings_of
+
+
+def pack_options(config: StackConfig, folder: Path) -> list[str]:
+    """Return the options of every pack, writing the settings that they name.
+
+    Args:
+        config: the stack's configuration.
+        folder: where the settings files are written.
+    """
+    settings = settings_of(config)
+    options: list[str] = []
+    for pack in PACKS:
+        file = folder / f"{pack.name}.json"
+        known = {info.name for info in pack.infos}
+        own = {name: values for name, values in settings.items() if name in known}
+        file.write_text(json.dumps(own, indent=2), encoding="utf-8")
+        source = repository() / "policies" / pack.name.replace("-", "_")
+        options += ["--policy-pack", str(source), "--policy-pack-config", str(file)]
+    return options
