@@ -21,10 +21,14 @@ demo: .venv/.installed ## The main job on a real control plane: bring up, seed, 
 
 test: lint unit e2e ## Every check: lint, types, unit and component tests, end to end on the real control plane
 
-lint: .venv/.installed ## Style and types
+lint: .venv/.installed ## Style, types and pipelines
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pyright
+	@$(RUN) local build actionlint
+	$$($(RUN) local.toolchain actionlint)
+	.venv/bin/zizmor --quiet --offline .
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 
 unit: .venv/.installed build ## Tests that need no running control plane
 	.venv/bin/pytest -q -m "not controlplane"

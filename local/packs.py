@@ -1,24 +1,27 @@
 """Options that put the policy packs on a `pulumi` run, with a stack's own registries as their settings."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from local.paths import repository
+from policies.crossguard import Pack
 from policies.packs import PACKS
 from pullsecrets.config import StackConfig
 from pullsecrets.lint.settings import settings_of
 
 
-def pack_options(config: StackConfig, folder: Path) -> list[str]:
-    """Return the options of every pack, writing the settings that they name.
+def pack_options(config: StackConfig, folder: Path, packs: Sequence[Pack] = PACKS) -> list[str]:
+    """Return the options of the packs, all of them by default, writing the settings that they name.
 
     Args:
         config: the stack's configuration.
         folder: where the settings files are written.
+        packs: which packs.
     """
     settings = settings_of(config)
     options: list[str] = []
-    for pack in PACKS:
+    for pack in packs:
         file = folder / f"{pack.name}.json"
         known = {info.name for info in pack.infos}
         own = {name: values for name, values in settings.items() if name in known}

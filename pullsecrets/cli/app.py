@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from pullsecrets.cli import audit, lint, render, seed
+from pullsecrets.cli import audit, lint, preview_comment, render, seed
 from pullsecrets.cli.console import errors
 from pullsecrets.errors import PullSecretsError
 
@@ -23,6 +23,7 @@ app.command("seed")(seed.command)
 app.command("render")(render.command)
 app.command("audit")(audit.command)
 app.command("lint")(lint.command)
+app.command("preview-comment")(preview_comment.command)
 
 
 def main() -> None:

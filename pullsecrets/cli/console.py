@@ -17,7 +17,7 @@ output = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_W
 errors = Console(stderr=True, highlight=False)
 
 Stack = Annotated[
-    str, typer.Option("--stack", "-s", envvar="PULL_SECRETS_STACK", help="Stack whose Pulumi.<stack>.yaml to read.")
+    str, typer.Option("--stack", "-s", envvar="PULL_SECRETS_STACK", help="Stack whose Pulumi.STACK.yaml to read.")
 ]
 Directory = Annotated[
     Path, typer.Option("--directory", "-C", envvar="PULL_SECRETS_DIRECTORY", help="Folder that holds Pulumi.yaml.")

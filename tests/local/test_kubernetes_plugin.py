@@ -143,14 +143,14 @@ def namespace(project: Project, *, name: str = "tenant", **metadata: Any) -> dic
 
 
 def test_a_namespace_from_its_first_preview_to_its_end(project: Project):
-    project.declare(namespace(project, labels={"apps.platform/tenant": "true"}))
+    project.declare(namespace(project, labels={"plugin.example/tenant": "true"}))
     assert "+ 3 to create" in project.pulumi("preview")
     assert "+ 3 created" in project.up()
     project.pulumi("preview", "--expect-no-changes")
-    project.declare(namespace(project, labels={"apps.platform/tenant": "false"}))
-    assert '~ apps.platform/tenant: "true" => "false"' in project.pulumi("preview", "--diff")
+    project.declare(namespace(project, labels={"plugin.example/tenant": "false"}))
+    assert '~ plugin.example/tenant: "true" => "false"' in project.pulumi("preview", "--diff")
     assert "~ 1 updated" in project.up()
-    assert project.labels(f"{project.prefix}-tenant")["apps.platform/tenant"] == "false"
+    assert project.labels(f"{project.prefix}-tenant")["plugin.example/tenant"] == "false"
 
 
 def test_drift_is_seen_by_a_refresh_and_repaired_by_force(project: Project):

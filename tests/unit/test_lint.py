@@ -139,7 +139,9 @@ fragments = st.sampled_from(
 def test_broken_manifests_are_survived(text: str) -> None:
     for found in reading._objects("a.yaml", text):
         if isinstance(found, reading.Manifest):
-            assert found.position(("metadata", "name", 0))
+            line, column = found.position(("metadata", "name", 0))
+            assert 1 <= line <= text.count("\n") + 1
+            assert column >= 1
 
 
 def test_a_template_is_reported_as_unread_and_what_stands_before_it_is_judged(folder: Path) -> None:

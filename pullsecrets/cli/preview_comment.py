@@ -1,0 +1,39 @@
+"""`pull-secrets preview-comment`: makes a pull request's comment of a preview."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pullsecrets import preview_comment
+from pullsecrets.cli import console
+from pullsecrets.errors import BadInputError
+
+
+def command(
+    preview: Annotated[str, typer.Argument(metavar="FILE", help="Output of the preview; - reads standard input.")],
+    stack: console.Stack,
+    link: Annotated[str, typer.Option("--link", help="Address of the pipeline's run, for the comment to name.")] = "",
+) -> None:
+    """Write the Markdown of a pull request's comment from the output of `pulumi preview --json`.
+
+    It names resources, operations, properties, policy violations and warnings, and never a property's value. Set
+    PULUMI_ENABLE_STREAMING_JSON_PREVIEW=true for the preview: without it pulumi leaves policy violations out.
+
+    Examples:
+
+        pulumi preview --stack prod --json > preview.json; pull-secrets preview-comment preview.json --stack prod
+    """
+    found = preview_comment.read(_read(preview))
+    # Not through the console: it would wrap lines and read markup into them.
+    sys.stdout.write(preview_comment.render(found, stack, link))
+
+
+def _read(source: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{source}: {error.strerror}; name the file with the preview's output, or -") from None
+    # A server's message can hold bytes that are no UTF-8, which is no reason to say nothing.
+    return content.decode("utf-8", errors="replace")
