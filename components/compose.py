@@ -8,13 +8,15 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pulumi_vault as vault
 
+from components.cluster_pull_secret_guard import ClusterPullSecretGuard, ClusterPullSecretGuardArgs
 from components.eso_egress import EsoEgress, EsoEgressArgs
+from components.pod_admission import PodAdmission, PodAdmissionArgs
 from components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
 from components.tenant_namespace import TenantNamespace
 from components.vault_access import VaultAccess
 from components.vault_cluster_secret_store import VaultClusterSecretStore, VaultClusterSecretStoreArgs
 from components.vault_registry_entry import VaultRegistryEntry
-from pullsecrets import manifests
+from pullsecrets import admission, manifests
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.durations import parse_duration
 from pullsecrets.preflight import Environment
@@ -28,13 +30,16 @@ def declare(config: StackConfig, environment: Environment) -> None:
         environment: what the preflight learned of the cluster and of Vault.
     """
     opts = pulumi.ResourceOptions(providers=[_kubernetes_provider(config), _vault_provider(config)])
+    guards = _guards(config, opts)
     entries = [_entry(config, registry, opts) for registry in config.registries]
     access = _access(config, environment, [entry.policy_name for entry in entries], opts)
     egress = EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(manifests.EgressSpec.of(config))), opts)
     store = VaultClusterSecretStore(
         config.eso.store,
         cast("VaultClusterSecretStoreArgs", asdict(manifests.StoreSpec.of(config))),
-        _after(opts, [access, egress]),
+        pulumi.ResourceOptions.merge(
+            _after(opts, [access, egress]), pulumi.ResourceOptions(protect=config.tenants.protect)
+        ),
     )
     fanouts = [
         RegistryPullSecret(
@@ -45,8 +50,22 @@ def declare(config: StackConfig, environment: Environment) -> None:
         for registry in config.registries
     ]
     for tenant in config.resolve_tenants():
-        # After the fan-outs, so that a destroy takes namespaces away while ESO still looks after its finalizers.
-        _tenant(config, tenant, _after(opts, fanouts))
+        # After the fan-outs, so that a destroy takes namespaces away while ESO still looks after its finalizers, and
+        # after the admission policies, so that no label is put and no Pod is made without them.
+        _tenant(config, tenant, _after(opts, [*fanouts, *guards]))
+
+
+def _guards(config: StackConfig, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
+    """Declare the admission policies that the configuration asks for."""
+    found: list[pulumi.Resource] = []
+    if config.guard.mode != "off":
+        args = cast("ClusterPullSecretGuardArgs", asdict(admission.GuardSpec.of(config)))
+        found.append(ClusterPullSecretGuard("guard", args, opts))
+    if config.binding == admission.ADMISSION:
+        for registry in config.registries:
+            spec = admission.PodAdmissionSpec.of(config, registry)
+            found.append(PodAdmission(registry.name, cast("PodAdmissionArgs", asdict(spec)), opts))
+    return found
 
 
 def _entry(config: StackConfig, registry: Registry, opts: pulumi.ResourceOptions) -> VaultRegistryEntry:
@@ -103,6 +122,7 @@ def _tenant(config: StackConfig, tenant: Tenant, opts: pulumi.ResourceOptions) -
             "adopt": tenant.adopt,
             "protect": config.tenants.protect,
             "service_accounts": list(tenant.service_accounts),
+            "bind_service_accounts": config.binding != admission.ADMISSION,
             "secrets": list(tenant.registries),
             "context": config.cluster.context,
         },

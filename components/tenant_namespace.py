@@ -22,6 +22,8 @@ class TenantNamespaceArgs(TypedDict):
     """Whether the namespace exists and only our labels are put on it; if not, it is made."""
     protect: bool
     """Whether deleting a made namespace needs `pulumi state unprotect` first."""
+    bind_service_accounts: bool
+    """Whether ServiceAccounts get the entries; not where `PodAdmission` gives them to Pods."""
     service_accounts: pulumi.Input[list[pulumi.Input[str]]]
     """ServiceAccounts that pull images, `default` among them."""
     secrets: pulumi.Input[list[pulumi.Input[str]]]
@@ -31,7 +33,7 @@ class TenantNamespaceArgs(TypedDict):
 
 
 class TenantNamespace(pulumi.ComponentResource):
-    """Declares a tenant namespace, or labels one that exists, and binds its ServiceAccounts."""
+    """Declares a tenant namespace, or labels one that exists, and binds its ServiceAccounts unless admission does."""
 
     namespace_name: pulumi.Output[str]
     """Name of the namespace."""
@@ -63,15 +65,16 @@ class TenantNamespace(pulumi.ComponentResource):
                 metadata=_objects.owned(item),
                 opts=pulumi.ResourceOptions(parent=self, protect=args["protect"]),
             )
-        ImagePullSecretBinding(
-            f"{name}-binding",
-            {
-                "namespace": args["name"],
-                "service_accounts": args["service_accounts"],
-                "secrets": args["secrets"],
-                "context": args["context"],
-            },
-            pulumi.ResourceOptions(parent=self, depends_on=[namespace]),
-        )
+        if args["bind_service_accounts"]:
+            ImagePullSecretBinding(
+                f"{name}-binding",
+                {
+                    "namespace": args["name"],
+                    "service_accounts": args["service_accounts"],
+                    "secrets": args["secrets"],
+                    "context": args["context"],
+                },
+                pulumi.ResourceOptions(parent=self, depends_on=[namespace]),
+            )
         self.namespace_name = pulumi.Output.from_input(args["name"])
         self.register_outputs({"namespace_name": self.namespace_name})

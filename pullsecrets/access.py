@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pullsecrets.admission import GROUP as ADMISSION_GROUP
 from pullsecrets.manifests import KubernetesObject
 
 RBAC_GROUP = "rbac.authorization.k8s.io"
 _READ = ("get", "list", "watch")
+_VALIDATING = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+_MUTATING = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
 _EDIT = (*_READ, "create", "update", "patch", "delete")
 
 
@@ -30,6 +33,8 @@ def deployer_roles(group: str, eso_namespace: str, reviewers: Sequence[str]) -> 
         _rule(RBAC_GROUP, ["clusterrolebindings"], ["list", "watch", "create"]),
         _rule(RBAC_GROUP, ["clusterrolebindings"], ["get", "update", "patch", "delete"], reviewers),
         _rule(RBAC_GROUP, ["clusterroles"], ["bind"], ["system:auth-delegator"]),
+        # The guard and Pod admission. Names differ by stack, and `create` cannot be restricted by name anyway.
+        _rule(ADMISSION_GROUP, [*_VALIDATING, *_MUTATING], _EDIT),
     ]
     eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)]
     return [
@@ -47,6 +52,7 @@ def auditor_roles(group: str) -> list[KubernetesObject]:
     rules = [
         _rule("", ["namespaces", "serviceaccounts", "secrets"], ["list"]),
         _rule("external-secrets.io", ["externalsecrets", "clusterexternalsecrets", "clustersecretstores"], _READ),
+        _rule(ADMISSION_GROUP, ["mutatingadmissionpolicybindings"], ["list"]),
     ]
     return _granted("pull-secrets-auditor", group, rules)
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
+from pullsecrets import admission
 from pullsecrets.binding import entries_of
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.kube import KubernetesClient
@@ -32,6 +33,8 @@ class Coverage:
     typed: bool
     digest: str | None
     seeded_digest: str | None
+    binding: str
+    """How Pods get the entry: by their `serviceAccounts`, or by `admission` whatever ServiceAccount they run as."""
     bound: tuple[str, ...]
     unbound: tuple[str, ...]
     awaited: tuple[str, ...]
@@ -86,6 +89,8 @@ class _Cluster:
     external_secrets: Mapping[str, Mapping[str, dict[str, Any]]]
     secrets: Mapping[str, Mapping[str, dict[str, Any]]]
     typed: Mapping[str, frozenset[str]]
+    admitted: frozenset[str]
+    """Names of the bound policies that append entries to Pods; empty where ServiceAccounts are bound."""
 
 
 def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient) -> Audit:
@@ -99,7 +104,7 @@ def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient) ->
         seeded = {name: seeded_digest(metadata.result()) for name, metadata in digests.items()}
     tenants = {tenant.name: tenant for tenant in config.resolve_tenants()}
     rows = [
-        _row(registry, namespace, tenants.get(namespace), found, seeded[registry.name])
+        _row(config, registry, tenants.get(namespace), namespace, found, seeded[registry.name])
         for registry in config.registries
         for namespace in _concerned(registry, tenants.values(), found)
     ]
@@ -117,6 +122,8 @@ def _read(config: StackConfig, cluster: KubernetesClient, pool: ThreadPoolExecut
 
     namespaces = listing("/api/v1/namespaces", metadata_only=True)
     accounts = listing("/api/v1/serviceaccounts")
+    by_admission = config.binding == admission.ADMISSION
+    policies = listing(admission.MUTATING_BINDINGS, metadata_only=True) if by_admission else None
     external_secrets = {name: listing(external, by_name[name]) for name in names}
     secrets = {name: listing("/api/v1/secrets", by_name[name], metadata_only=True) for name in names}
     of_type = {name: listing("/api/v1/secrets", typed[name], metadata_only=True) for name in names}
@@ -126,6 +133,7 @@ def _read(config: StackConfig, cluster: KubernetesClient, pool: ThreadPoolExecut
         external_secrets={name: _by_namespace(future.result()) for name, future in external_secrets.items()},
         secrets={name: _by_namespace(future.result()) for name, future in secrets.items()},
         typed={name: frozenset(_by_namespace(future.result())) for name, future in of_type.items()},
+        admitted=frozenset(item["metadata"]["name"] for item in policies.result()) if policies else frozenset(),
     )
 
 
@@ -140,14 +148,23 @@ def _selected(registry: Registry, namespace: Mapping[str, Any] | None) -> bool:
     return registry.selector.items() <= labels.items()
 
 
-def _row(registry: Registry, namespace: str, tenant: Tenant | None, found: _Cluster, seeded: str | None) -> Coverage:
+def _row(
+    config: StackConfig,
+    registry: Registry,
+    tenant: Tenant | None,
+    namespace: str,
+    found: _Cluster,
+    seeded: str | None,
+) -> Coverage:
     declared = tenant is not None and registry.name in tenant.registries
     ready, reason = _readiness(found.external_secrets[registry.name].get(namespace))
     secret = found.secrets[registry.name].get(namespace)
     accounts = found.accounts.get(namespace, {})
     wanted = tenant.service_accounts if tenant and declared else ("default",)
     existing = tuple(name for name in wanted if name in accounts or name == "default")
-    bound = tuple(name for name in existing if registry.name in accounts.get(name, ()))
+    by_admission = config.binding == admission.ADMISSION
+    admitted = by_admission and admission.PodAdmissionSpec.of(config, registry).name in found.admitted
+    bound = tuple(name for name in existing if admitted or registry.name in accounts.get(name, ()))
     annotations = cast("dict[str, str]", (secret or {}).get("metadata", {}).get("annotations") or {})
     return Coverage(
         namespace=namespace,
@@ -160,6 +177,7 @@ def _row(registry: Registry, namespace: str, tenant: Tenant | None, found: _Clus
         typed=namespace in found.typed[registry.name],
         digest=annotations.get(CONTENT_DIGEST_ANNOTATION),
         seeded_digest=seeded,
+        binding=config.binding,
         bound=bound,
         unbound=tuple(name for name in existing if name not in bound),
         awaited=tuple(name for name in wanted if name not in existing),

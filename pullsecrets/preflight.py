@@ -5,10 +5,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pullsecrets import manifests
+from pullsecrets import admission, manifests
 from pullsecrets.config import StackConfig, Tenant
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kube import KubernetesClient
 from pullsecrets.vault import VaultClient
 
 ESO_GROUP_VERSION = "/apis/external-secrets.io/v1"
@@ -41,7 +41,8 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets") -> E
         project: the Pulumi project's name.
 
     Raises:
-        BadInputError: no kubeconfig, no Vault token, no ESO in the cluster, a namespace to adopt is not there.
+        BadInputError: no kubeconfig, no Vault token, no ESO in the cluster, no admission policies that the stack asks
+            for, a guard that would refuse this run's own labels, a namespace to adopt is not there.
         UnreachableError: the API server or Vault does not answer.
         ConflictError: an object of this stack's names exists and belongs to somebody else.
         GateError: `gate: fail` and a path without a credential.
@@ -50,10 +51,12 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets") -> E
     vault = open_vault(config)
     with ThreadPoolExecutor(max_workers=4) as pool:
         served = pool.submit(_require_eso, cluster)
+        admitted = pool.submit(require_admission, cluster, config)
+        labeler = pool.submit(require_labeler, cluster, config)
         owned = pool.submit(_require_ownership, cluster, config, manifests.owner(project, stack))
         mounted = pool.submit(_own_mount, config, vault, manifests.owner(project, stack))
         empty = pool.submit(unpopulated, config, vault)
-    _raise_all(served, owned, mounted, empty)
+    _raise_all(served, admitted, labeler, owned, mounted, empty)
     missing = empty.result()
     if missing and config.gate == "fail":
         raise GateError("\n".join(gate_messages(config, missing, stack)))
@@ -121,12 +124,7 @@ def _own_mount(config: StackConfig, vault: VaultClient, stack_owner: str) -> boo
 
 
 def _require_eso(cluster: KubernetesClient) -> None:
-    try:
-        served = {item["kind"] for item in cluster.get(ESO_GROUP_VERSION)["resources"]}
-    except KubernetesApiError as error:
-        if error.status != 404:
-            raise
-        served = set[str]()
+    served = _served_kinds(cluster, ESO_GROUP_VERSION)
     missing = [kind for kind in ESO_KINDS if kind not in served]
     if missing:
         raise BadInputError(
@@ -134,6 +132,63 @@ def _require_eso(cluster: KubernetesClient) -> None:
             f"{', '.join(missing)}; install ESO 0.17 or newer with its CRDs: "
             "helm install external-secrets external-secrets/external-secrets -n external-secrets --create-namespace "
             "--set installCRDs=true (or Red Hat's External Secrets Operator 1.0 or newer)"
+        )
+
+
+def _served_kinds(cluster: KubernetesClient, group_version: str) -> set[str]:
+    found = cluster.find(group_version) or {"resources": []}
+    return {item["kind"] for item in found["resources"]}
+
+
+def require_admission(cluster: KubernetesClient, config: StackConfig) -> None:
+    """Refuse a cluster that does not serve the admission policies that the stack asks for.
+
+    Raises:
+        BadInputError: naming each kind that is missing.
+    """
+    wanted = {
+        "ValidatingAdmissionPolicy": (
+            config.guard.mode != "off",
+            f"guard.mode: found {config.guard.mode!r}",
+            "Kubernetes 1.30, OpenShift 4.17",
+            "set guard.mode: off",
+        ),
+        "MutatingAdmissionPolicy": (
+            config.binding == admission.ADMISSION,
+            f"binding: found {config.binding!r}",
+            "Kubernetes 1.36",
+            "set binding: serviceAccounts",
+        ),
+    }
+    needed = {kind: text for kind, (chosen, *text) in wanted.items() if chosen}
+    served = _served_kinds(cluster, f"/apis/{admission.GROUP_VERSION}") if needed else set[str]()
+    problems = [
+        f"{found}, and the cluster at {cluster.server} does not serve {kind} in {admission.GROUP_VERSION} "
+        f"({since} and newer); {instead}, or upgrade the cluster"
+        for kind, (found, since, instead) in needed.items()
+        if kind not in served
+    ]
+    if problems:
+        raise BadInputError("\n".join(problems))
+
+
+def require_labeler(cluster: KubernetesClient, config: StackConfig) -> None:
+    """Refuse a guard that would deny the opt-in labels of the very run that puts it up.
+
+    Raises:
+        BadInputError: when the guard lists neither our user nor one of our groups.
+    """
+    if config.guard.mode != "deny":
+        return
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    answer = cluster.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
+    user = cast("dict[str, Any]", answer["status"]["userInfo"])
+    groups = cast("list[str]", user.get("groups") or [])
+    if not admission.GuardSpec.of(config).may_label(user["username"], groups):
+        raise BadInputError(
+            f"guard.labelers: found neither user {user['username']!r}, as whom the kubeconfig identifies this run, nor "
+            f"one of its groups ({', '.join(groups)}), so the guard would deny the run's own opt-in labels; "
+            "add one of them, or run as somebody who is listed"
         )
 
 
@@ -180,7 +235,9 @@ def _object_paths(config: StackConfig) -> list[str]:
     if config.eso.distribution == "helm":
         policies = f"/apis/networking.k8s.io/v1/namespaces/{config.eso.namespace}/networkpolicies"
         paths.append(f"{policies}/{config.eso.network_policy}")
-    return paths
+    root = f"/apis/{admission.GROUP_VERSION}"
+    policies = admission.stack_objects(config)
+    return [*paths, *(f"{root}/{admission.resource_of(item)}/{item['metadata']['name']}" for item in policies)]
 
 
 def _owner_of(found: manifests.KubernetesObject) -> str | None:

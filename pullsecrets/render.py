@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ruamel.yaml import YAML
 
-from pullsecrets import manifests
+from pullsecrets import admission, manifests
 from pullsecrets.config import StackConfig
 from pullsecrets.manifests import EgressSpec, KubernetesObject, PullSecretSpec, ReviewerSpec, StoreSpec
 
@@ -80,6 +80,10 @@ def _objects(config: StackConfig) -> Iterator[tuple[str, KubernetesObject]]:
     yield f"secrets/{config.eso.store}", manifests.cluster_secret_store(StoreSpec.of(config))
     for registry in config.registries:
         yield f"secrets/{registry.name}", manifests.cluster_external_secret(PullSecretSpec.of(config, registry))
+    for item in admission.stack_objects(config):
+        # A policy and its binding share a name, and each object has a folder of its own.
+        name = f"{item['metadata']['name']}{'-binding' if item['kind'].endswith('Binding') else ''}"
+        yield f"platform/{name}", item
     for tenant in config.resolve_tenants():
         item = manifests.tenant_namespace(tenant)
         # As `protect` does for the program: leaving the repository must not delete a tenant.

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pullsecrets import preflight
+from pullsecrets.admission import ADMISSION
 from pullsecrets.audit import Audit, Coverage, audit
 from pullsecrets.cli import console
 from pullsecrets.errors import ExitCode
@@ -87,8 +88,12 @@ def _cells(row: Coverage) -> list[str | Text]:
         _mark(row.ready, "Ready" if row.ready else row.reason),
         _mark(row.typed, secret),
         _mark(row.proved, _content(row)),
-        _mark(not row.unbound, f"{len(row.bound)}/{wanted}{without}{awaited}"),
+        _mark(not row.unbound, f"{len(row.bound)}/{wanted}{without}{awaited}{_how(row)}"),
     ]
+
+
+def _how(row: Coverage) -> str:
+    return " by Pod admission" if row.binding == ADMISSION else ""
 
 
 def _content(row: Coverage) -> str:

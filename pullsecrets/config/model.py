@@ -88,6 +88,17 @@ def _check_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _check_principal(text: str) -> str:
+    if not text.strip() or "*" in text:
+        raise ValueError("the name of a user or group as the API server knows it, without wildcards")
+    if text in _EVERYBODY:
+        raise ValueError("a user or group that does not take in everybody")
+    return text
+
+
+_EVERYBODY = ("system:anonymous", "system:authenticated", "system:serviceaccounts", "system:unauthenticated")
+
+
 def _check_path(text: str) -> str:
     segments = text.split("/")
     if any(not segment or segment in {".", ".."} or "*" in segment or "+" in segment for segment in segments):
@@ -107,6 +118,7 @@ TokenTtl = Annotated[str, AfterValidator(_check_token_ttl)]
 Cidr = Annotated[str, AfterValidator(_check_cidr)]
 Address = Annotated[str, AfterValidator(_check_address)]
 KvPath = Annotated[str, AfterValidator(_check_path)]
+Principal = Annotated[str, AfterValidator(_check_principal)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -230,7 +242,11 @@ class TenantMatrix(ConfigModel):
 
 
 class Tenants(ConfigModel):
-    """The tenant namespaces of the stack."""
+    """The tenant namespaces of the stack.
+
+    With `protect` the namespaces that the program makes, and the store, are deleted only after
+    `pulumi state unprotect`.
+    """
 
     protect: bool = True
     namespaces: tuple[NamespaceTenant, ...] = ()
@@ -249,6 +265,46 @@ class Tenant(BaseModel):
     labels: dict[str, str]
 
 
+PLATFORM_USERS = (
+    # Without ServiceAccounts of their own, the controllers of Kubernetes act as this user.
+    "system:kube-controller-manager",
+    # HyperShift's operator inside hosted clusters: a cluster-admin by RBAC, in no group of its own.
+    "system:hosted-cluster-config",
+)
+PLATFORM_NAMESPACES = (
+    "kube-system",  # controllers of Kubernetes, HyperShift's sync of the merged pull-secret
+    "hypershift",  # keeps HostedControlPlane in step with HostedCluster
+    "openshift-azure-operator",  # Azure Red Hat OpenShift repairs its own registry's login
+    "openshift-cluster-version",  # applies a release's manifests
+    "openshift-config-operator",
+    "openshift-image-registry",
+    "openshift-insights",  # writes the new pull-secret when a cluster changes its owner
+    "openshift-kube-storage-version-migrator",  # writes every Secret again after a change of encryption keys
+    "openshift-machine-config-operator",  # renders the MachineConfigs that hold the kubelet's registry logins
+)
+"""Namespaces whose ServiceAccounts write guarded objects as part of the cluster. By name and not `openshift-*`: Argo
+CD runs in `openshift-gitops`, and installed operators in others."""
+
+
+class Principals(ConfigModel):
+    """Users and groups as the API server knows them."""
+
+    users: tuple[Principal, ...] = ()
+    groups: tuple[Principal, ...] = ()
+
+
+class Guard(ConfigModel):
+    """The guard in the cluster: who may write the cluster pull-secret and who may opt namespaces in."""
+
+    mode: Literal["deny", "warn", "off"] = "off"
+    writers: Principals = Principals()
+    labelers: Principals = Principals()
+    platform: Principals = Principals(
+        users=PLATFORM_USERS, groups=tuple(f"system:serviceaccounts:{name}" for name in PLATFORM_NAMESPACES)
+    )
+    break_glass_group: Principal = "pull-secrets-break-glass"
+
+
 class StackConfig(ConfigModel):
     """Everything one stack declares. Build it with `pullsecrets.config.parse`, which also applies the rules."""
 
@@ -257,6 +313,8 @@ class StackConfig(ConfigModel):
     eso: Eso = Eso()
     registries: Annotated[tuple[Registry, ...], Field(min_length=1)]
     tenants: Tenants = Tenants()
+    binding: Literal["serviceAccounts", "admission"] = "serviceAccounts"
+    guard: Guard = Guard()
     gate: Literal["warn", "fail", "off"] = "warn"
 
     def registry(self, name: str) -> Registry:

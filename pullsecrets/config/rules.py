@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from pullsecrets import names
-from pullsecrets.config.model import NamespaceTenant, Registry, StackConfig, expand
+from pullsecrets.config.model import Guard, NamespaceTenant, Registry, StackConfig, expand
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,14 @@ def check(config: StackConfig) -> list[Problem]:
     problems.extend(_repeated("tenants", [tenant.name for _, tenant in declared], "each namespace once"))
     for key, tenant in declared:
         problems.extend(_tenant(key, tenant, config))
+    problems.extend(_guard(config.guard))
     return problems
+
+
+def _guard(guard: Guard) -> Iterator[Problem]:
+    if guard.mode != "off" and not (guard.labelers.users or guard.labelers.groups):
+        allowed = "at least the user or group that runs `pulumi up`, which puts the opt-in labels; or guard.mode: off"
+        yield Problem("guard.labelers", "nobody", allowed)
 
 
 def _registries(registries: Iterable[Registry]) -> Iterator[Problem]:

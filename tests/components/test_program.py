@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from pullsecrets import manifests
+from pullsecrets import admission, manifests
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.manifests import STACK_ANNOTATION
 from pullsecrets.preflight import Environment
@@ -21,6 +21,8 @@ STORE = "kubernetes:external-secrets.io/v1:ClusterSecretStore"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
+POLICY = "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy"
+POD_POLICY = "kubernetes:admissionregistration.k8s.io/v1:MutatingAdmissionPolicy"
 KV_METADATA = "pulumi-python:dynamic/pullsecrets:KvMetadata"
 
 
@@ -72,7 +74,7 @@ def test_the_program_declares_the_objects_that_render_writes(declared: Declared,
 
 
 def test_every_created_object_says_which_stack_owns_it(declared: Declared, stack: str) -> None:
-    for token in (CES, STORE, NAMESPACE, "kubernetes:networking.k8s.io/v1:NetworkPolicy"):
+    for token in (CES, STORE, NAMESPACE, POLICY, f"{POLICY}Binding", "kubernetes:networking.k8s.io/v1:NetworkPolicy"):
         for item in declared.of_type(token).values():
             assert item.inputs["metadata"]["annotations"][STACK_ANNOTATION] == f"pull-secrets/{stack}"
 
@@ -144,6 +146,33 @@ def test_the_metadata_names_owner_hosts_and_cluster(declared: Declared, config: 
             "hosts": ",".join(registry.hosts),
             "cluster": config.cluster.name,
         }
+
+
+def test_the_guard_is_what_render_writes(declared: Declared, config: StackConfig) -> None:
+    found = [*declared.of_type(POLICY).values(), *declared.of_type(f"{POLICY}Binding").values()]
+    written = {(item["kind"], item["metadata"]["name"]): item for item in admission.stack_objects(config)}
+    assert {
+        (item.inputs["kind"], item.inputs["metadata"]["name"]): kubernetes_object(item.inputs) for item in found
+    } == (written)
+    assert "pullsecrets:index:ClusterPullSecretGuard" in declared.types()
+
+
+def test_the_guard_can_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = run_program({**stack_file("dev"), "guard": {}}, ENVIRONMENT, monkeypatch)
+    assert not {POLICY, "pullsecrets:index:ClusterPullSecretGuard"} & declared.types()
+
+
+def test_pods_get_their_entries_by_admission_or_by_service_account_and_never_both(
+    monkeypatch: pytest.MonkeyPatch, declared: Declared
+) -> None:
+    assert BINDING in declared.types()
+    assert POD_POLICY not in declared.types()
+    by_admission = run_program({**stack_file("dev"), "binding": "admission"}, ENVIRONMENT, monkeypatch)
+    assert BINDING not in by_admission.types()
+    found = {item.inputs["metadata"]["name"] for item in by_admission.of_type(POD_POLICY).values()}
+    assert found == {"pull-secrets-dev-app-registry-pull", "pull-secrets-dev-registry-api-tanhdev"}
+    bound = {item.inputs["spec"]["policyName"] for item in by_admission.of_type(f"{POD_POLICY}Binding").values()}
+    assert bound == found
 
 
 def test_an_unpopulated_path_is_warned_of_with_path_and_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The dev and prod stacks, as the program declares them, pass every pack with settings left at their defaults."""
+"""The dev and prod stacks, as the program declares them, pass every pack with empty settings."""
 
 import json
 from typing import Any
@@ -23,8 +23,11 @@ def outcome(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Outcome
             for stack in STACKS
             for resource in _state(run_program(stack_file(stack), ENVIRONMENT, monkeypatch, stack), stack)
         ]
-    state = write_state(tmp_path_factory.mktemp("stacks") / "state.json", resources)
-    return engine.analyze(state, [POLICIES / pack.name.replace("-", "_") for pack in PACKS])
+    folder = tmp_path_factory.mktemp("stacks")
+    state = write_state(folder / "state.json", resources)
+    settings = folder / "settings.json"
+    settings.write_text("{}")
+    return engine.analyze(state, [POLICIES / pack.name.replace("-", "_") for pack in PACKS], [settings] * len(PACKS))
 
 
 def _state(declared: Declared, stack: str) -> list[dict[str, Any]]:

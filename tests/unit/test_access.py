@@ -48,5 +48,15 @@ def test_network_policies_are_edited_in_the_namespace_of_the_operator_only() -> 
     assert role["metadata"]["namespace"] == "external-secrets"
 
 
+def test_deployers_write_admission_policies_and_no_webhooks() -> None:
+    (rule,) = [rule for rule in rules(DEPLOYER) if rule["apiGroups"] == ["admissionregistration.k8s.io"]]
+    assert sorted(rule["resources"]) == [
+        "mutatingadmissionpolicies",
+        "mutatingadmissionpolicybindings",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+    ]
+
+
 def test_auditors_write_nothing() -> None:
     assert {verb for rule in rules(AUDITOR) for verb in rule["verbs"]} <= {"get", "list", "watch"}

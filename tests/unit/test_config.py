@@ -67,7 +67,7 @@ def test_the_good_configuration_is_good() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("vualt", {}, "vualt: found an unknown key; allowed: cluster, eso, gate, registries, tenants, vault"),
+        ("vualt", {}, "vualt: found an unknown key; allowed: binding, cluster, eso, gate, guard, registries,"),
         ("vault.adress", "x", "(did you mean 'address'?)"),
         ("registries.0.host", [], "registries[0].host: found an unknown key; allowed: hosts,"),
         ("vault.auth.rol", "x", "vault.auth.rol: found an unknown key"),
@@ -75,6 +75,14 @@ def test_the_good_configuration_is_good() -> None:
         ("cluster.name", 7, "cluster.name: found 7; allowed: a string"),
         ("cluster.name", ..., "cluster.name: found nothing; allowed: a value; this key is required"),
         ("cluster.platform", "nomad", "cluster.platform: found 'nomad'; allowed: 'kubernetes' or 'openshift'"),
+        ("binding", "pods", "binding: found 'pods'; allowed: 'serviceAccounts' or 'admission'"),
+        ("guard.mode", "strict", "guard.mode: found 'strict'; allowed: 'deny', 'warn' or 'off'"),
+        ("guard.mode", "deny", "guard.labelers: found nobody; allowed: at least the user or group that runs"),
+        ("guard.mode", "warn", "guard.labelers: found nobody; allowed: at least"),
+        ("guard.writer", {}, "guard.writer: found an unknown key; allowed: breakGlassGroup, labelers, mode, platform,"),
+        ("guard.writers.users", ["*"], "guard.writers.users[0]: found '*'; allowed: the name of a user or group"),
+        ("guard.labelers.groups", ["system:authenticated"], "allowed: a user or group that does not take in everybody"),
+        ("guard.breakGlassGroup", "", "guard.breakGlassGroup: found ''; allowed: the name of a user or group"),
         ("gate", "maybe", "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'"),
         ("vault.address", "http://vault", "vault.address: found 'http://vault'; allowed: an https URL"),
         ("vault.address", ..., "vault.address: found nothing; allowed: the server's https URL, here or in the VAULT_"),

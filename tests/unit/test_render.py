@@ -99,6 +99,8 @@ def test_no_rendered_file_is_a_secret(files: dict[PurePosixPath, str]) -> None:
         "Kustomization",
         "Namespace",
         "NetworkPolicy",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
     }
 
 

@@ -1,0 +1,262 @@
+"""The guard's policies follow the one definition of what is guarded and let the cluster itself through."""
+
+import re
+from typing import Any, cast
+
+import pytest
+
+from pullsecrets import admission, preflight
+from pullsecrets.admission import GUARD_POLICIES, GuardSpec, PodAdmissionSpec
+from pullsecrets.config import StackConfig, parse
+from pullsecrets.errors import BadInputError
+from pullsecrets.guard import GUARDED_FIELDS, GUARDED_KINDS, GUARDED_OBJECTS
+from tests.unit.test_config import GOOD
+
+GUARD = {"mode": "deny", "labelers": {"users": ["pulumi"], "groups": ["engineers"]}, "writers": {"users": ["rotator"]}}
+ARGO_NAMESPACE = "system:serviceaccounts:openshift-gitops"
+
+
+def config(**change: Any) -> StackConfig:
+    return parse({**GOOD, "guard": GUARD, **change}, "test", {})
+
+
+@pytest.fixture
+def spec() -> GuardSpec:
+    return GuardSpec.of(config())
+
+
+def expressions(policy: dict[str, Any]) -> str:
+    """Every expression of a policy as one text."""
+    conditions = [item["expression"] for item in policy["spec"]["matchConditions"]]
+    return "\n".join([*conditions, *(item["expression"] for item in policy["spec"]["validations"])])
+
+
+def matched(policy: dict[str, Any]) -> set[tuple[str, str]]:
+    rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    return {(group, resource) for rule in rules for group in rule["apiGroups"] for resource in rule["resources"]}
+
+
+def test_everything_that_is_guarded_is_in_a_policy(spec: GuardSpec) -> None:
+    objects = admission.guarded_objects(spec)
+    assert matched(objects) == {("", "namespaces"), *((item.group, item.resource) for item in GUARDED_OBJECTS)}
+    for item in GUARDED_OBJECTS:
+        assert f'"{item.group}/{item.resource}/{item.namespace or ""}/{item.name}"' in expressions(objects)
+    assert matched(admission.hosted_clusters(spec)) == {(item.group, item.resource) for item in GUARDED_FIELDS}
+    groups = {group for build in GUARD_POLICIES.values() for group, _ in matched(build(spec))}
+    assert groups == {group for group, _ in GUARDED_KINDS}
+
+
+def test_objects_are_not_matched_by_resource_names_which_deleting_a_collection_lacks(spec: GuardSpec) -> None:
+    for rule in admission.guarded_objects(spec)["spec"]["matchConstraints"]["resourceRules"]:
+        assert "resourceNames" not in rule
+        assert rule["operations"] == (
+            ["DELETE"] if rule["resources"] == ["namespaces"] else ["CREATE", "UPDATE", "DELETE"]
+        )
+
+
+def test_secrets_of_tenants_are_not_even_looked_at(spec: GuardSpec) -> None:
+    (where,) = admission.guarded_objects(spec)["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    assert where == {
+        "key": "kubernetes.io/metadata.name",
+        "operator": "In",
+        "values": ["kube-system", "openshift-config"],
+    }
+
+
+@pytest.mark.parametrize("name", GUARD_POLICIES)
+def test_a_policy_fails_closed_and_its_binding_denies(spec: GuardSpec, name: str) -> None:
+    policy = GUARD_POLICIES[name](spec)
+    assert policy["metadata"]["name"] == f"pull-secrets-dev-{name}"
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    binding = admission.guard_binding(policy, spec)
+    assert binding["spec"] == {"policyName": f"pull-secrets-dev-{name}", "validationActions": ["Deny"]}
+
+
+def test_warn_tells_the_client_and_the_audit_log() -> None:
+    warning = GuardSpec.of(config(guard={**GUARD, "mode": "warn"}))
+    binding = admission.guard_binding(admission.opt_in_labels(warning), warning)
+    assert binding["spec"]["validationActions"] == ["Warn", "Audit"]
+
+
+@pytest.mark.parametrize("build", [admission.guarded_objects, admission.hosted_clusters, admission.machine_configs])
+def test_the_cluster_itself_break_glass_and_writers_pass_and_labelers_do_not(spec: GuardSpec, build: Any) -> None:
+    text = expressions(build(spec))
+    for principal in (
+        "rotator",
+        "pull-secrets-break-glass",
+        "system:masters",
+        "system:hosted-cluster-config",
+        "system:serviceaccounts:kube-system",
+        "system:serviceaccounts:openshift-machine-config-operator",
+        "system:serviceaccounts:hypershift",
+    ):
+        assert f'"{principal}"' in text
+    for principal in ("pulumi", "engineers", ARGO_NAMESPACE, "system:nodes", "system:serviceaccounts"):
+        assert f'"{principal}"' not in text
+
+
+def test_the_clusters_own_principals_can_be_replaced() -> None:
+    own = GuardSpec.of(config(guard={**GUARD, "platform": {"groups": ["system:serviceaccounts:kube-system"]}}))
+    assert own.writer_groups == ("system:serviceaccounts:kube-system",)
+    assert own.writer_users == ("rotator",)
+
+
+def test_messages_name_object_rule_and_fix_but_hold_no_value(spec: GuardSpec) -> None:
+    for build in GUARD_POLICIES.values():
+        for validation in build(spec)["spec"]["validations"]:
+            assert "request.userInfo.username" in validation["messageExpression"] or "registry " in str(validation)
+            assert not re.search(r"\.(data|stringData|contents|source)\b", validation["messageExpression"])
+            assert len(validation["messageExpression"]) < 5 * 1024
+
+
+def test_opt_in_labels_are_those_of_the_stack_and_no_others(spec: GuardSpec) -> None:
+    policy = admission.opt_in_labels(spec)
+    assert '["apps.example/app", "apps.example/web"].exists(' in expressions(policy)
+    other = config(registries=[{**GOOD["registries"][0], "selector": {"other.example/a": "b"}}])
+    assert "apps.example" not in str(admission.opt_in_labels(GuardSpec.of(other)))
+
+
+def test_each_registry_judges_its_own_patterns(spec: GuardSpec) -> None:
+    _, app, web = admission.opt_in_labels(spec)["spec"]["validations"]
+    assert '"^apps-.*$"' in app["expression"]
+    assert '"^web-.*$"' not in app["expression"]
+    assert '"^web-.*$"' in web["expression"]
+    assert "apps-*, web-*" in web["messageExpression"]
+
+
+def test_labels_are_guarded_in_every_request_that_can_change_them(spec: GuardSpec) -> None:
+    assert matched(admission.opt_in_labels(spec)) == {
+        ("", "namespaces"),
+        ("", "namespaces/status"),
+        ("", "namespaces/finalize"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("user", "groups", "expected"),
+    [
+        ("pulumi", [], True),
+        ("anybody", ["engineers"], True),
+        ("anybody", ["pull-secrets-break-glass"], True),
+        ("anybody", ["system:masters"], True),
+        ("rotator", ["system:authenticated"], False),
+    ],
+)
+def test_who_may_label(spec: GuardSpec, user: str, groups: list[str], expected: bool) -> None:
+    assert spec.may_label(user, groups) is expected
+
+
+def test_text_is_quoted_so_that_it_cannot_become_an_expression() -> None:
+    hostile = 'a"] || true || ["'
+    found = GuardSpec.of(config(guard={**GUARD, "labelers": {"users": [hostile]}}))
+    (allowed,) = [
+        item["expression"] for item in admission.opt_in_labels(found)["spec"]["variables"] if item["name"] == "allowed"
+    ]
+    assert r'request.userInfo.username in ["a\"] || true || [\""]' in allowed
+
+
+def test_messages_quote_what_the_configuration_says() -> None:
+    found = GuardSpec.of(config(guard={**GUARD, "breakGlassGroup": 'on"call'}))
+    for build in (admission.guarded_objects, admission.hosted_clusters, admission.machine_configs):
+        for validation in build(found)["spec"]["validations"]:
+            assert r"group on\"call;" in validation["messageExpression"]
+
+
+class TestPods:
+    @pytest.fixture
+    def policy(self) -> dict[str, Any]:
+        found = config()
+        return admission.pod_policy(PodAdmissionSpec.of(found, found.registry("app")))
+
+    def test_only_new_pods_of_opted_in_namespaces_are_changed(self, policy: dict[str, Any]) -> None:
+        constraints = policy["spec"]["matchConstraints"]
+        assert constraints["namespaceSelector"] == {"matchLabels": {"apps.example/app": "true"}}
+        (rule,) = constraints["resourceRules"]
+        assert (rule["resources"], rule["operations"]) == (["pods"], ["CREATE"])
+
+    def test_a_pod_is_admitted_even_where_it_cannot_be_changed(self, policy: dict[str, Any]) -> None:
+        assert policy["spec"]["failurePolicy"] == "Ignore"
+
+    def test_the_entry_is_appended_one_by_one(self, policy: dict[str, Any]) -> None:
+        (mutation,) = policy["spec"]["mutations"]
+        assert mutation["patchType"] == "JSONPatch"
+        assert 'path: "/spec/imagePullSecrets/-"' in mutation["jsonPatch"]["expression"]
+        assert "value: [Object" not in mutation["jsonPatch"]["expression"]
+
+
+def test_a_stack_has_the_objects_that_it_asks_for() -> None:
+    def kinds(found: StackConfig) -> list[str]:
+        return sorted({item["kind"] for item in admission.stack_objects(found)})
+
+    validating = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]
+    mutating = ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]
+    assert kinds(config()) == validating
+    assert kinds(config(binding="admission")) == [*mutating, *validating]
+    assert kinds(config(guard={})) == []
+    assert len(admission.stack_objects(config(binding="admission"))) == 2 * (4 + 2)
+
+
+def test_plural_names_are_those_that_the_api_serves() -> None:
+    found = {admission.resource_of(item) for item in admission.stack_objects(config(binding="admission"))}
+    assert found == {
+        "mutatingadmissionpolicies",
+        "mutatingadmissionpolicybindings",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+    }
+
+
+class FakeCluster:
+    """Serves some kinds and knows one user."""
+
+    server = "https://api.example.com:6443"
+
+    def __init__(self, kinds: list[str] | None, user: str = "pulumi") -> None:
+        self.kinds = kinds
+        self.user = user
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        assert path == "/apis/admissionregistration.k8s.io/v1"
+        return None if self.kinds is None else {"resources": [{"kind": kind} for kind in self.kinds]}
+
+    def request(self, method: str, path: str, *, body: Any) -> dict[str, Any]:
+        assert (method, path) == ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews")
+        assert body["kind"] == "SelfSubjectReview"
+        return {"status": {"userInfo": {"username": self.user, "groups": ["system:authenticated"]}}}
+
+
+class TestPreflight:
+    @pytest.mark.parametrize("kinds", [None, [], ["ValidatingWebhookConfiguration"]])
+    def test_a_cluster_that_serves_neither_is_told_what_to_do(self, kinds: list[str] | None) -> None:
+        with pytest.raises(BadInputError) as raised:
+            check_served(kinds, config(binding="admission"))
+        validating, mutating = str(raised.value).splitlines()
+        assert validating.startswith(
+            "guard.mode: found 'deny', and the cluster at https://api.example.com:6443 does not"
+        )
+        assert "ValidatingAdmissionPolicy in admissionregistration.k8s.io/v1 (Kubernetes 1.30" in validating
+        assert "set guard.mode: off" in validating
+        assert mutating.startswith("binding: found 'admission', and the cluster")
+        assert "(Kubernetes 1.36 and newer); set binding: serviceAccounts, or upgrade the cluster" in mutating
+
+    def test_what_is_not_asked_for_is_not_needed(self) -> None:
+        check_served(["ValidatingAdmissionPolicy"], config())
+        check_served(None, config(guard={}))
+
+    def test_a_run_that_the_guard_would_deny_is_refused(self) -> None:
+        with pytest.raises(
+            BadInputError, match=r"guard\.labelers: found neither user 'jane', .*would deny the run's own"
+        ):
+            check_labeler("jane", config())
+
+    def test_a_run_by_a_labeler_or_under_a_guard_that_only_warns_goes_on(self) -> None:
+        check_labeler("pulumi", config())
+        check_labeler("jane", config(guard={**GUARD, "mode": "warn"}))
+
+
+def check_served(kinds: list[str] | None, found: StackConfig) -> None:
+    preflight.require_admission(cast("Any", FakeCluster(kinds)), found)
+
+
+def check_labeler(user: str, found: StackConfig) -> None:
+    preflight.require_labeler(cast("Any", FakeCluster([], user)), found)
