@@ -8,6 +8,7 @@ import re
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,19 @@ class Stack:
         return self.command(*arguments, stdin=text, environment={"VAULT_TOKEN": token})
 
     def seed_all(self) -> None:
-        """Make sure that each registry holds its credential."""
+        """Make sure that each registry holds its credential, and that what is deployed already receives it."""
         for registry in self.passwords:
-            done = self.seed(registry, None, "--yes")
+            done = self.seed(registry, None, "--yes", "--json")
             assert done.returncode == 0, done.stderr
+            if json.loads(done.stdout)["outcome"] == "written":
+                self.force_sync(registry)
+
+    def force_sync(self, registry: str) -> None:
+        """Have ESO read a registry's credential again at once, where its fan-out is there."""
+        fanout = f"/apis/external-secrets.io/v1/clusterexternalsecrets/{registry}"
+        if self.find(fanout):
+            annotation = {"external-secrets.io/force-sync": str(time.time_ns())}
+            self.patch(fanout, {"metadata": {"annotations": annotation}})
 
     def audit(self, *options: str) -> dict[str, Any]:
         """Coverage as `pull-secrets audit --json` gives it."""

@@ -12,15 +12,16 @@ from tests.e2e.stack import ADOPTED, OTHERS_ENTRY, STACK, Stack, namespace
 pytestmark = pytest.mark.controlplane
 
 
-def pulumi_processes(stack: Stack) -> list[psutil.Process]:
-    """Processes that work in the stack's folder or for its Pulumi home."""
+def pulumi_processes(stack: Stack) -> list[str]:
+    """Command lines of the processes that work for the stack's Pulumi home."""
     home = stack.workspace.environment["PULUMI_HOME"]
-    found = []
+    found: list[str] = []
     for process in psutil.process_iter():
         try:
             if process.environ().get("PULUMI_HOME") == home and process.pid != psutil.Process().pid:
-                found.append(process)
-        except (psutil.AccessDenied, psutil.NoSuchProcess):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            # It ended meanwhile, or is not ours to look at.
             continue
     return found
 
@@ -37,7 +38,7 @@ def test_killed_at_random_points(deployed: Stack) -> None:
 
         def nothing_runs() -> None:
             if found := pulumi_processes(deployed):
-                raise NotYet(f"{[process.cmdline() for process in found]} still run")
+                raise NotYet(f"{found} still run")
 
         until(nothing_runs, 60, f"processes of the run killed at {moment:.1f} s")
         deployed.up()

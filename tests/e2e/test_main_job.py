@@ -3,7 +3,6 @@
 import base64
 import copy
 import json
-import time
 from typing import Any
 
 import pytest
@@ -102,9 +101,7 @@ def test_a_rotated_credential_arrives_at_once_when_asked_to(deployed: Stack) -> 
     rotated = deployed.seed("e2e-app", deployed.credential("e2e-app", f"{deployed.passwords['e2e-app']}-2"), "--yes")
     assert rotated.returncode == 0, rotated.stderr
     assert not deployed.audit()["green"], "what was delivered is not what was seeded any more"
-    annotation = {"external-secrets.io/force-sync": str(time.time_ns())}
-    fanout = "/apis/external-secrets.io/v1/clusterexternalsecrets/e2e-app"
-    deployed.patch(fanout, {"metadata": {"annotations": annotation}})
+    deployed.force_sync("e2e-app")
     assert deployed.audit("--wait", "60")["green"]
 
 

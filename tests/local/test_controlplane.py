@@ -299,22 +299,23 @@ def test_the_platform_token_declares_paths_and_cannot_read_them(plane):
         lambda: platform.sys.create_or_update_acl_policy("seeder", 'path "*" { capabilities = ["sudo"] }'),
         lambda: seeder.secrets.kv.v2.delete_latest_version_of_secret("declared", mount_point="secret"),
         lambda: seeder.secrets.kv.v2.delete_metadata_and_all_versions("declared", mount_point="secret"),
+        lambda: platform.secrets.kv.v2.delete_metadata_and_all_versions("declared", mount_point="secret"),
     ):
         with pytest.raises(hvac.exceptions.Forbidden):
             refused()
-    platform.secrets.kv.v2.delete_metadata_and_all_versions("declared", mount_point="secret")
 
 
 def test_the_platform_token_serves_what_the_terraform_provider_does(plane):
-    parent = plane.vault("platform")
-    child = plane.vault("platform")
-    child.token = parent.auth.token.create(ttl="20m", display_name="terraform")["auth"]["client_token"]
-    child.sys.enable_auth_method("kubernetes", path="kubernetes-test")
-    child.sys.tune_auth_method("kubernetes-test", default_lease_ttl="1h")
-    child.sys.create_or_update_acl_policy("pull-secrets-test", 'path "secret/data/x" { capabilities = ["read"] }')
-    assert set(child.lookup_token()["data"]["policies"]) == {"default", "platform"}
-    child.adapter.delete("/v1/sys/policies/acl/pull-secrets-test")
-    child.sys.disable_auth_method("kubernetes-test")
+    platform = plane.vault("platform")
+    platform.sys.enable_auth_method("kubernetes", path="kubernetes-test")
+    platform.sys.tune_auth_method("kubernetes-test", default_lease_ttl="1h")
+    platform.sys.create_or_update_acl_policy("pull-secrets-test", 'path "secret/data/x" { capabilities = ["read"] }')
+    assert set(platform.lookup_token()["data"]["policies"]) == {"default", "platform"}
+    platform.adapter.delete("/v1/sys/policies/acl/pull-secrets-test")
+    platform.sys.disable_auth_method("kubernetes-test")
+    with pytest.raises(hvac.exceptions.Forbidden):
+        # The program tells the provider to work without a child of its token.
+        platform.auth.token.create(ttl="20m")
 
 
 def test_the_audit_log_holds_no_credential(plane):

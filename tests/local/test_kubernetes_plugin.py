@@ -73,6 +73,8 @@ class Project:
             "KUBECONFIG": str(plane.kubeconfig("admin")),
             "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}",
             "NO_COLOR": "1",
+            # Without checkpoints a killed run would leave objects that no destroy knows of.
+            "PULUMI_SKIP_CHECKPOINTS": "false",
         }
         (folder / "backend").mkdir(parents=True)
         virtualenv = paths.repository() / ".venv"
