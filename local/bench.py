@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from local.controlplane import ControlPlane
 from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.waiting import NotYet, until
-from local.demo import seed_generated
+from local.demo import existing, seed_generated
 from local.packs import pack_options
 from local.paths import repository
 from local.workspace import PROJECT, Workspace
@@ -132,7 +132,7 @@ class Benchmark:
         started = time.monotonic()
         self.admin.apply(namespace(name, LABEL))
         path = f"/api/v1/namespaces/{name}/secrets/{REGISTRY}"
-        until(lambda: _present(self.admin, path), deadline=300, what=path)
+        until(lambda: existing(self.admin, path), deadline=300, what=path)
         took = time.monotonic() - started
         self._delete([name])
         return took
@@ -297,13 +297,6 @@ def _account(namespace_name: str) -> dict[str, Any]:
 def _cell(measured: Measured, resources: int) -> str:
     mebibytes = measured.peak_bytes / 2**20
     return f"{measured.seconds:.1f} ({measured.seconds / resources * 1000:.1f}, {mebibytes:.0f})"
-
-
-def _present(api: KubernetesApi, path: str) -> None:
-    try:
-        api.call("GET", path)
-    except RequestRefused as error:
-        raise NotYet(str(error)) from error
 
 
 def _absent(api: KubernetesApi, path: str) -> None:

@@ -72,7 +72,7 @@ class Demo:
         admin = self.plane.admin()
         admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
-        account = until(lambda: _existing(admin, path), deadline=30, what=f"ServiceAccount default in {namespace}")
+        account = until(lambda: existing(admin, path), deadline=30, what=f"ServiceAccount default in {namespace}")
         if not account.get("imagePullSecrets"):
             entries = {"imagePullSecrets": [{"name": OTHERS_ENTRY}]}
             admin.call("PATCH", path, entries, "application/merge-patch+json")
@@ -115,7 +115,8 @@ def run_command(
     )
 
 
-def _existing(api: KubernetesApi, path: str) -> dict[str, Any]:
+def existing(api: KubernetesApi, path: str) -> dict[str, Any]:
+    """Return an object; for `until`, which waits while it is not there."""
     try:
         return api.call("GET", path)
     except RequestRefused as error:
