@@ -57,6 +57,39 @@ def auditor_roles(group: str) -> list[KubernetesObject]:
     return _granted("pull-secrets-auditor", group, rules)
 
 
+def operator_roles(group: str, eso_namespace: str) -> list[KubernetesObject]:
+    """Return the role of the on-call who runs `rotate`, `doctor`, `offboard` and `rollout`, bound to a group.
+
+    It reads what an auditor reads and how workloads fare, and changes what these commands change: labels, finalizers,
+    annotations, ServiceAccounts' lists, Pods by eviction. It reads no Secret's content: see `migrator_roles`.
+
+    Args:
+        group: Kubernetes group of the operators.
+        eso_namespace: namespace of External Secrets Operator, the only one in which they edit NetworkPolicies.
+    """
+    cluster_rules = [
+        _rule("", ["namespaces", "serviceaccounts"], [*_READ, "patch"]),
+        _rule("", ["secrets"], ["list", "watch"]),
+        _rule("", ["pods", "events"], _READ),
+        # Eviction and not deletion, so that PodDisruptionBudgets are respected.
+        _rule("", ["pods/eviction"], ["create"]),
+        _rule("external-secrets.io", ["externalsecrets", "clusterexternalsecrets"], [*_READ, "patch"]),
+        _rule("external-secrets.io", ["clustersecretstores"], _READ),
+        _rule("apps", ["deployments", "statefulsets", "daemonsets"], [*_READ, "patch"]),
+        _rule("apps", ["replicasets"], _READ),
+        _rule("batch", ["jobs", "cronjobs"], _READ),
+        _rule("policy", ["poddisruptionbudgets"], _READ),
+        _rule("networking.k8s.io", ["networkpolicies"], _READ),
+        _rule("apiextensions.k8s.io", ["customresourcedefinitions"], _READ),
+        _rule(ADMISSION_GROUP, [*_VALIDATING, *_MUTATING], _READ),
+    ]
+    eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)]
+    return [
+        *_granted("pull-secrets-operator", group, cluster_rules),
+        *_granted("pull-secrets-operator", group, eso_rules, eso_namespace),
+    ]
+
+
 def _rule(api_group: str, resources: list[str], verbs: Iterable[str], names: Iterable[str] = ()) -> dict[str, Any]:
     rule: dict[str, Any] = {"apiGroups": [api_group], "resources": resources, "verbs": list(verbs)}
     return {**rule, "resourceNames": list(names)} if names else rule

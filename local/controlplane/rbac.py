@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from pullsecrets.access import auditor_roles, deployer_roles
+from pullsecrets.access import auditor_roles, deployer_roles, operator_roles
 
 DEPLOYERS = "platform-engineers"
 AUDITORS = "auditors"
-# The stores of the demo, of the end-to-end tests and of the benchmarks, which may all stand in one cluster.
-STORES = ("vault-platform", "vault-e2e", "vault-bench")
+OPERATORS = "on-call"
+# The stores of the demo, of the tests and of the benchmarks, which may all stand in one cluster.
+STORES = ("vault-platform", "vault-e2e", "vault-ops", "vault-bench")
 
 
 def roles(eso_namespace: str) -> list[dict[str, Any]]:
-    """Return the roles and bindings of deployers and auditors.
+    """Return the roles and bindings of deployers, auditors and operators.
 
     Args:
         eso_namespace: namespace of External Secrets Operator.
     """
     reviewers = [f"{store}-token-reviewer" for store in STORES]
-    return [*deployer_roles(DEPLOYERS, eso_namespace, reviewers), *auditor_roles(AUDITORS)]
+    return [
+        *deployer_roles(DEPLOYERS, eso_namespace, reviewers),
+        *auditor_roles(AUDITORS),
+        *operator_roles(OPERATORS, eso_namespace),
+    ]

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from local.controlplane import ControlPlane
 from local.controlplane.api import RequestRefused
-from local.controlplane.rbac import AUDITORS
+from local.controlplane.rbac import AUDITORS, OPERATORS
 from local.controlplane.waiting import NotYet, until
 from local.workspace import PROJECT, Workspace
 
@@ -71,25 +71,30 @@ BASELINE: dict[str, Any] = {
 class Stack:
     """The end-to-end stack: its configuration, the commands run on it, and the cluster and Vault it works on."""
 
-    def __init__(self, plane: ControlPlane, folder: Path) -> None:
+    def __init__(
+        self, plane: ControlPlane, folder: Path, name: str = STACK, baseline: Mapping[str, Any] = BASELINE
+    ) -> None:
         self.plane = plane
+        self.name = name
+        self.baseline = baseline
         self.admin = plane.admin()
         self.workspace = Workspace(folder, plane.env())
         self.auditor = plane.kubeconfig_for("auditor", [AUDITORS])
+        self.operator = plane.kubeconfig_for("operator", [OPERATORS])
         # Everything that a run printed, for the canary test.
         self.printed: list[str] = []
-        self.passwords = {registry["name"]: f"canary-{secrets.token_hex(16)}" for registry in BASELINE["registries"]}
+        self.passwords = {registry["name"]: f"canary-{secrets.token_hex(16)}" for registry in baseline["registries"]}
 
     def configure(self, change: Mapping[str, Any] | None = None) -> None:
         """Write the stack file: the baseline with some top-level keys replaced."""
-        config = {**copy.deepcopy(BASELINE), **(change or {})}
+        config = {**copy.deepcopy(dict(self.baseline)), **(change or {})}
         stream = io.StringIO()
         YAML(typ="safe").dump({"config": {f"{PROJECT}:{key}": value for key, value in config.items()}}, stream)
-        self.workspace.use_stack(STACK, stream.getvalue())
+        self.workspace.use_stack(self.name, stream.getvalue())
 
     def pulumi(self, *arguments: str, fails: bool = False) -> str:
         """Run a `pulumi` command on the stack and return what it printed."""
-        done = self.workspace.pulumi(*arguments, "--stack", STACK, check=not fails)
+        done = self.workspace.pulumi(*arguments, "--stack", self.name, check=not fails)
         self.printed.append(done.stdout)
         assert bool(done.returncode) == fails, done.stdout
         return done.stdout
@@ -110,7 +115,7 @@ class Stack:
                 "pullsecrets",
                 *arguments,
                 "--stack",
-                STACK,
+                self.name,
                 "--directory",
                 str(self.workspace.root),
             ],
@@ -126,7 +131,7 @@ class Stack:
 
     def credential(self, registry: str, password: str | None = None) -> str:
         """A dockerconfigjson document for a registry, with its canary as password."""
-        hosts = next(item["hosts"] for item in BASELINE["registries"] if item["name"] == registry)
+        hosts = next(item["hosts"] for item in self.baseline["registries"] if item["name"] == registry)
         login = f"bot:{password or self.passwords[registry]}"
         entry = {"auth": base64.b64encode(login.encode()).decode(), "email": "bot@example.com"}
         return json.dumps({"auths": dict.fromkeys(hosts, entry)})

@@ -4,18 +4,19 @@ from typing import Any
 
 import pytest
 
-from pullsecrets.access import auditor_roles, deployer_roles
+from pullsecrets.access import auditor_roles, deployer_roles, operator_roles
 
 REVIEWERS = ["vault-platform-token-reviewer"]
 DEPLOYER = deployer_roles("platform-engineers", "external-secrets", REVIEWERS)
 AUDITOR = auditor_roles("auditors")
+OPERATOR = operator_roles("on-call", "external-secrets")
 
 
 def rules(objects: list[dict[str, Any]], kind: str = "ClusterRole") -> list[dict[str, Any]]:
     return [rule for item in objects if item["kind"] == kind for rule in item["rules"]]
 
 
-@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR])
+@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR])
 def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[str, Any]]) -> None:
     for role, binding in zip(objects[::2], objects[1::2], strict=True):
         assert binding["roleRef"]["name"] == role["metadata"]["name"]
@@ -23,7 +24,7 @@ def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[s
         assert [subject["kind"] for subject in binding["subjects"]] == ["Group"]
 
 
-@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR])
+@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR])
 def test_no_role_has_a_wildcard(objects: list[dict[str, Any]]) -> None:
     for rule in [*rules(objects), *rules(objects, "Role")]:
         assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
@@ -31,6 +32,15 @@ def test_no_role_has_a_wildcard(objects: list[dict[str, Any]]) -> None:
 
 def test_deployers_cannot_read_secrets() -> None:
     assert all("secrets" not in rule["resources"] for rule in [*rules(DEPLOYER), *rules(DEPLOYER, "Role")])
+
+
+def test_operators_list_secrets_and_never_get_one() -> None:
+    (rule,) = [rule for rule in rules(OPERATOR) if "secrets" in rule["resources"]]
+    assert rule["verbs"] == ["list", "watch"]
+
+
+def test_operators_evict_pods_and_never_delete_them() -> None:
+    assert all("delete" not in rule["verbs"] for rule in rules(OPERATOR))
 
 
 def test_deployers_bind_one_role_and_change_the_bindings_of_their_stores_only() -> None:

@@ -1,0 +1,64 @@
+"""What a check is and what it finds: symptom, cause, evidence, fix and prevention."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from pullsecrets.kube import KubernetesClient
+
+if TYPE_CHECKING:
+    from pullsecrets.doctor.snapshot import Snapshot
+
+
+class Severity(IntEnum):
+    """How much a finding stops; higher is diagnosed first."""
+
+    WARNING = 1
+    """Pulls work now and will not for ever."""
+    TENANT = 2
+    """Pods of a namespace cannot pull."""
+    CLUSTER = 3
+    """No namespace receives a new or a changed credential."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A fix that loses nothing and is safe to apply unattended."""
+
+    description: str
+    """What it does, as shown before it is applied."""
+    apply: Callable[[KubernetesClient], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One diagnosis. No text in it ever holds a credential."""
+
+    check: str
+    """Name of the check."""
+    severity: Severity
+    symptom: str
+    """What somebody sees who does not know the cause yet."""
+    cause: str
+    evidence: tuple[str, ...]
+    """What was read, each line with where it was read."""
+    fix: tuple[str, ...]
+    """Commands, ready to run."""
+    prevention: str
+    namespace: str | None = None
+    """The namespace that it concerns; None when it is the cluster."""
+    registry: str | None = None
+    remedy: Remedy | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check; its module exports it as `CHECK`."""
+
+    name: str
+    """Verb-free name of the fault, such as `vault-sealed`."""
+    title: str
+    find: Callable[["Snapshot"], Iterable[Finding]]
+    explains: tuple[str, ...] = ()
+    """Checks whose findings follow from this one's: they are shown below it and not as causes of their own."""

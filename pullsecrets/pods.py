@@ -1,0 +1,92 @@
+"""What Pods pull and with which Secrets: which ones lack a registry's reference, and which cannot pull."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pullsecrets.config import Registry
+from pullsecrets.kube import KubernetesClient
+
+PULL_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff"})
+"""Waiting reasons of a container whose image the kubelet could not pull
+(https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff)."""
+
+_FINISHED = frozenset({"Succeeded", "Failed"})
+_DOCKER_HUB = "docker.io"
+
+
+@dataclass(frozen=True)
+class PodPull:
+    """The part of a Pod that says what it pulls and how that goes."""
+
+    namespace: str
+    name: str
+    owner: str | None
+    """Controller as `Kind/name`, such as `ReplicaSet/auth-5d9`; None for a Pod that nothing would make again."""
+    service_account: str
+    references: tuple[str, ...]
+    """Names in `spec.imagePullSecrets`, fixed when the Pod was admitted."""
+    images: tuple[str, ...]
+    failure: str | None
+    """Waiting reason of the first container whose image cannot be pulled."""
+    created: str
+    """RFC 3339 time of creation."""
+
+    def uses(self, registry: Registry) -> bool:
+        """Tell whether one of the images comes from a canonical host of the registry."""
+        return any(image_host(image) in registry.hosts for image in self.images)
+
+    def lacks(self, registry: Registry) -> bool:
+        """Tell whether the Pod pulls from the registry without naming its Secret: only making it anew can help."""
+        return self.uses(registry) and registry.name not in self.references
+
+
+def list_pods(cluster: KubernetesClient, namespace: str | None = None) -> list[PodPull]:
+    """Return the Pods that have not finished and are not being deleted, of one namespace or of all."""
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    return list(_live(cluster.items(f"/api/v1{scope}/pods")))
+
+
+def image_host(image: str) -> str:
+    """Return the registry's host of an image reference as the kubelet looks logins up: `docker.io` without one.
+
+    The first part is a host only with a dot, a colon, or as `localhost`
+    (https://kubernetes.io/docs/concepts/containers/images/#image-names).
+    """
+    first, slash, _ = image.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else _DOCKER_HUB
+
+
+def _live(items: Iterable[dict[str, Any]]) -> Iterator[PodPull]:
+    for item in items:
+        metadata, status = item["metadata"], cast("dict[str, Any]", item.get("status") or {})
+        if status.get("phase") in _FINISHED or metadata.get("deletionTimestamp"):
+            continue
+        yield _pod(metadata, item["spec"], status)
+
+
+def _pod(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any]) -> PodPull:
+    kinds = ("initContainers", "containers", "ephemeralContainers")
+    containers = cast("list[dict[str, Any]]", [item for kind in kinds for item in spec.get(kind) or ()])
+    return PodPull(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        owner=_controller(metadata),
+        service_account=spec.get("serviceAccountName") or "default",
+        references=tuple(entry.get("name", "") for entry in spec.get("imagePullSecrets") or ()),
+        images=tuple(container["image"] for container in containers if container.get("image")),
+        failure=_failure(status),
+        created=metadata["creationTimestamp"],
+    )
+
+
+def _controller(metadata: dict[str, Any]) -> str | None:
+    owners = cast("list[dict[str, Any]]", metadata.get("ownerReferences") or [])
+    return next((f"{owner['kind']}/{owner['name']}" for owner in owners if owner.get("controller")), None)
+
+
+def _failure(status: dict[str, Any]) -> str | None:
+    kinds = ("initContainerStatuses", "containerStatuses")
+    statuses = cast("list[dict[str, Any]]", [item for kind in kinds for item in status.get(kind) or ()])
+    reasons = (str((item.get("state") or {}).get("waiting", {}).get("reason", "")) for item in statuses)
+    return next((reason for reason in reasons if reason in PULL_FAILURES), None)

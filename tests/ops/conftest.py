@@ -1,0 +1,68 @@
+"""A control plane of its own, which these tests may break, and one stack deployed on it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local import paths, toolchain
+from local.controlplane import ControlPlane
+from tests.e2e.stack import Stack
+
+OPS: dict[str, Any] = {
+    "cluster": {"name": "ops"},
+    "vault": {
+        "mount": "secret",
+        "auth": {"mount": "kubernetes-ops", "role": "external-secrets-ops"},
+        "egress": {"cidrs": ["127.0.0.1/32"]},
+    },
+    "eso": {"store": "vault-ops"},
+    "registries": [
+        {
+            "name": "ops-app",
+            "hosts": ["app.registry.example.com"],
+            "rejectedHosts": ["registry.example.com"],
+            "selector": {"ops.platform/app": "true"},
+            "namespaces": ["ops-*"],
+        },
+        {
+            "name": "ops-web",
+            "hosts": ["web.registry.example.com"],
+            "selector": {"ops.platform/web": "true"},
+            "namespaces": ["ops-*"],
+        },
+    ],
+    "tenants": {
+        "protect": False,
+        "namespaces": [{"name": "ops-both", "registries": ["ops-app", "ops-web"], "serviceAccounts": ["builder"]}],
+        "matrices": [
+            {
+                "services": ["auth", "user", "order"],
+                "environments": ["dev"],
+                "pattern": "ops-{service}-{environment}",
+                "registries": ["ops-app"],
+            }
+        ],
+    },
+    "gate": "warn",
+}
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[ControlPlane]:
+    """Beside the one that the demo and the other tests run on: here Vault is sealed and ESO stopped."""
+    toolchain.ensure()
+    plane = ControlPlane(paths.state_home() / "ops")
+    plane.up()
+    yield plane
+    plane.down()
+
+
+@pytest.fixture(scope="session")
+def stack(plane: ControlPlane) -> Stack:
+    """The stack, seeded and deployed. A test that changes something puts it back."""
+    stack = Stack(plane, plane.layout.state / "stack", "ops", OPS)
+    stack.configure()
+    stack.seed_all()
+    stack.up()
+    return stack
