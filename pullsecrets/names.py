@@ -45,3 +45,14 @@ def matches(namespace: str, patterns: Iterable[str]) -> bool:
 def is_platform_namespace(namespace: str) -> bool:
     """Tell whether a namespace belongs to the cluster itself."""
     return matches(namespace, PLATFORM_NAMESPACE_PATTERNS)
+
+
+def image_host(image: str) -> str:
+    """Return the registry's host of an image reference, as logins are looked up by: `docker.io` without one.
+
+    The first part is a host only with a dot, a colon, or as `localhost`
+    (https://kubernetes.io/docs/concepts/containers/images/#image-names).
+    """
+    first, slash, _ = image.partition("/")
+    is_host = slash and ("." in first or ":" in first or first == "localhost")
+    return first if is_host else "docker.io"

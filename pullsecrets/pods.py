@@ -6,13 +6,13 @@ from typing import Any, cast
 
 from pullsecrets.config import Registry
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.names import image_host
 
 PULL_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff"})
 """Waiting reasons of a container whose image the kubelet could not pull
 (https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff)."""
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
-_DOCKER_HUB = "docker.io"
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,6 @@ def list_pods(cluster: KubernetesClient, namespace: str | None = None) -> list[P
     """Return the Pods that have not finished and are not being deleted, of one namespace or of all."""
     scope = f"/namespaces/{namespace}" if namespace else ""
     return list(_live(cluster.items(f"/api/v1{scope}/pods")))
-
-
-def image_host(image: str) -> str:
-    """Return the registry's host of an image reference as the kubelet looks logins up: `docker.io` without one.
-
-    The first part is a host only with a dot, a colon, or as `localhost`
-    (https://kubernetes.io/docs/concepts/containers/images/#image-names).
-    """
-    first, slash, _ = image.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else _DOCKER_HUB
 
 
 def _live(items: Iterable[dict[str, Any]]) -> Iterator[PodPull]:

@@ -78,7 +78,7 @@ def judge_hosts(item: Values, settings: Settings) -> Iterator[Finding]:
     registries = known_registries(HOSTS, settings)
     for path, image in _images(item, pod) if pod else ():
         for registry in registries:
-            if registry.has_other_name(_host(image)):
+            if registry.has_other_name(image_host(image)):
                 problem = f"{describe(item)} names the registry of {registry.name} by a host that is not canonical"
                 yield Finding(problem, f"write {' or '.join(registry.hosts)} into the image", path)
 
@@ -100,10 +100,3 @@ def _images(item: Values, pod: Path) -> Iterator[tuple[Path, str]]:
         for path, image in dig_all(item, (*pod, kind, "*", "image")):
             if isinstance(image, str):
                 yield path, image
-
-
-def _host(image: str) -> str:
-    """Return the registry of an image reference; without one it is Docker Hub's."""
-    first, slash, _ = image.partition("/")
-    is_host = slash and ("." in first or ":" in first or first == "localhost")
-    return first if is_host else "docker.io"
