@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pullsecrets.names import image_host
 from pullsecrets.rules.model import Finding, Level, PolicyInfo, Resource, Settings, Severity, every_object, is_unknown
 from pullsecrets.rules.registries import REGISTRIES, known_registries
 from pullsecrets.rules.targets import POD_SPECS, describe, group_of, kind_of, own_namespace
@@ -56,7 +57,7 @@ def missing_references(item: Values, settings: Settings, namespace: Any = UNKNOW
     if is_unknown(entries):
         return []
     present = [dig(entry, ("name",)) for entry in sequence(entries)]
-    hosts = {_host(image) for _, image in _images(item, pod)}
+    hosts = {image_host(image) for _, image in _images(item, pod)}
     return [
         registry.name
         for registry in known_registries(REFERENCES, settings)
