@@ -78,5 +78,6 @@ def _controller(metadata: dict[str, Any]) -> str | None:
 def _failure(status: dict[str, Any]) -> str | None:
     kinds = ("initContainerStatuses", "containerStatuses")
     statuses = cast("list[dict[str, Any]]", [item for kind in kinds for item in status.get(kind) or ()])
-    reasons = (str((item.get("state") or {}).get("waiting", {}).get("reason", "")) for item in statuses)
+    states = (cast("dict[str, dict[str, str]]", item.get("state") or {}) for item in statuses)
+    reasons = (state.get("waiting", {}).get("reason", "") for state in states)
     return next((reason for reason in reasons if reason in PULL_FAILURES), None)

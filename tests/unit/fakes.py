@@ -1,0 +1,20 @@
+"""Stand-ins for the servers, for tests of code that only reads lists."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pullsecrets.kube import KubernetesClient
+
+
+class FakeLists(KubernetesClient):
+    """A cluster that answers each list with the objects given for its path."""
+
+    def __init__(self, lists: Mapping[str, list[dict[str, Any]]]) -> None:
+        self._lists = lists
+
+    def items(
+        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        assert query is None
+        assert not metadata_only
+        yield from self._lists[path]

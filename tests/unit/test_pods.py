@@ -1,0 +1,95 @@
+"""What a Pod says of its pulls, and the host of an image reference."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pullsecrets.config import Registry
+from pullsecrets.names import DNS_LABEL, image_host
+from pullsecrets.pods import list_pods
+from tests.unit.fakes import FakeLists
+
+HOST = "registry.example.com"
+REGISTRY = Registry.model_validate(
+    {
+        "name": "app",
+        "hosts": [HOST],
+        "path": "a/b",
+        "selector": {"example.com/app": "true"},
+        "namespaces": ["team-*"],
+    }
+)
+
+
+def pod(**change: Any) -> dict[str, Any]:
+    spec = {"containers": [{"name": "main", "image": f"{HOST}/team/auth:1"}], **change.pop("spec", {})}
+    metadata = {"namespace": "team-a", "name": "auth-1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"metadata": {**metadata, **change.pop("metadata", {})}, "spec": spec, **change}
+
+
+def read(item: dict[str, Any]) -> Any:
+    (found,) = list_pods(FakeLists({"/api/v1/pods": [item]}))
+    return found
+
+
+def test_a_pod_without_the_reference_lacks_it() -> None:
+    assert read(pod()).lacks(REGISTRY)
+    assert not read(pod(spec={"imagePullSecrets": [{"name": "other"}, {"name": "app"}]})).lacks(REGISTRY)
+
+
+def test_a_pod_that_pulls_from_elsewhere_lacks_nothing() -> None:
+    assert not read(pod(spec={"containers": [{"name": "main", "image": "nginx:1"}]})).lacks(REGISTRY)
+
+
+@pytest.mark.parametrize("kind", ["initContainers", "containers", "ephemeralContainers"])
+def test_images_of_each_kind_of_container_count(kind: str) -> None:
+    containers = {"containers": [{"name": "main", "image": "nginx:1"}], kind: [{"name": "x", "image": f"{HOST}/x"}]}
+    assert read(pod(spec=containers)).uses(REGISTRY)
+
+
+@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff"])
+def test_a_container_that_waits_for_its_image_is_a_failure(reason: str) -> None:
+    waiting = {"containerStatuses": [{"state": {"running": {}}}, {"state": {"waiting": {"reason": reason}}}]}
+    assert read(pod(status=waiting)).failure == reason
+
+
+def test_a_container_that_waits_for_something_else_is_none() -> None:
+    waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}
+    assert read(pod(status=waiting)).failure is None
+
+
+def test_the_controller_is_the_owner_and_no_other_reference_is() -> None:
+    owners = [{"kind": "Node", "name": "n"}, {"kind": "ReplicaSet", "name": "auth-5d9", "controller": True}]
+    assert read(pod(metadata={"ownerReferences": owners})).owner == "ReplicaSet/auth-5d9"
+    assert read(pod(metadata={"ownerReferences": owners[:1]})).owner is None
+
+
+def test_finished_and_leaving_pods_are_passed_over() -> None:
+    leaving = pod(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
+    items = [pod(status={"phase": "Succeeded"}), pod(status={"phase": "Failed"}), leaving]
+    assert list_pods(FakeLists({"/api/v1/pods": items})) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "host"),
+    [
+        ("nginx", "docker.io"),
+        ("library/nginx:1.27", "docker.io"),
+        ("localhost/app", "localhost"),
+        ("localhost:5000/app", "localhost:5000"),
+        (f"{HOST}:5000/team/app@sha256:0", f"{HOST}:5000"),
+    ],
+)
+def test_the_host_of_an_image(image: str, host: str) -> None:
+    assert image_host(image) == host
+
+
+LABEL = st.from_regex(DNS_LABEL, fullmatch=True)
+
+
+@given(labels=st.lists(LABEL, min_size=2, max_size=3), port=st.none() | st.integers(1, 65535))
+def test_each_registry_host_is_found_in_its_images(labels: list[str], port: int | None) -> None:
+    host = ".".join(labels) + (f":{port}" if port else "")
+    assert image_host(f"{host}/team/app:1") == host
