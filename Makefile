@@ -31,10 +31,10 @@ lint: .venv/.installed ## Style, types and pipelines
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 
 unit: .venv/.installed build ## Tests that need no running control plane
-	.venv/bin/pytest -q -m "not controlplane"
+	.venv/bin/pytest -q -m "not controlplane" -n auto
 
-e2e: .venv/.installed build ## Tests on the real control plane, which is started if it is down and left running
-	.venv/bin/pytest -q -m controlplane
+e2e: .venv/.installed build ## Tests on two real control planes: the one of `make up`, left running, and one that they break
+	.venv/bin/pytest -q -m controlplane -n 2 --dist loadgroup --durations 15
 
 bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants; reports, asserts nothing
 	@$(RUN) local bench
