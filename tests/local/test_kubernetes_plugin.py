@@ -305,6 +305,8 @@ def test_an_engine_that_is_killed_leaves_no_process_behind(project: Project):
         engine.wait()
     _, alive = psutil.wait_procs(plugins, timeout=20)
     assert alive == []
+    # Made or not by then, it is in no state that a destroy could go by.
+    project.kubectl("delete", "namespace", f"{project.prefix}-tenant", "--ignore-not-found")
 
 
 def creating(project: Project) -> None:
