@@ -4,8 +4,10 @@ from components.cluster_pull_secret_guard import ClusterPullSecretGuard, Cluster
 from components.eso_egress import EsoEgress, EsoEgressArgs
 from components.image_pull_secret_binding import ImagePullSecretBinding, ImagePullSecretBindingArgs
 from components.namespace_opt_in import NamespaceOptIn, NamespaceOptInArgs
+from components.namespace_release import NamespaceRelease, NamespaceReleaseArgs
 from components.pod_admission import PodAdmission, PodAdmissionArgs
 from components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
+from components.registry_relay import RegistryRelay, RegistryRelayArgs
 from components.tenant_namespace import TenantNamespace, TenantNamespaceArgs
 from components.vault_access import VaultAccess, VaultAccessArgs
 from components.vault_cluster_secret_store import VaultClusterSecretStore, VaultClusterSecretStoreArgs
@@ -20,10 +22,14 @@ __all__ = [
     "ImagePullSecretBindingArgs",
     "NamespaceOptIn",
     "NamespaceOptInArgs",
+    "NamespaceRelease",
+    "NamespaceReleaseArgs",
     "PodAdmission",
     "PodAdmissionArgs",
     "RegistryPullSecret",
     "RegistryPullSecretArgs",
+    "RegistryRelay",
+    "RegistryRelayArgs",
     "TenantNamespace",
     "TenantNamespaceArgs",
     "VaultAccess",

@@ -9,14 +9,13 @@ from pullsecrets import manifests
 from pullsecrets.manifests import STACK_ANNOTATION, KubernetesObject
 
 Spec = TypeVar("Spec")
+Built = TypeVar("Built")
 
 WAIT_FOR_ANNOTATION = "pulumi.com/waitFor"
 """The official Kubernetes provider awaits what this names (https://www.pulumi.com/registry/packages/kubernetes/)."""
 
 
-def build(
-    builder: Callable[[Spec], KubernetesObject], spec: Callable[..., Spec], args: Mapping[str, Any]
-) -> pulumi.Output[KubernetesObject]:
+def build(builder: Callable[[Spec], Built], spec: Callable[..., Spec], args: Mapping[str, Any]) -> pulumi.Output[Built]:
     """Call a builder with a specification once all its values, which may be outputs, are known."""
     return pulumi.Output.from_input(dict(args)).apply(lambda known: builder(spec(**known)))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -21,6 +21,9 @@ from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.durations import parse_duration
 from pullsecrets.preflight import Environment
 
+if TYPE_CHECKING:
+    from components.registry_relay import RegistryRelayArgs
+
 
 def declare(config: StackConfig, environment: Environment) -> None:
     """Declare everything that a stack's configuration asks for.
@@ -29,9 +32,27 @@ def declare(config: StackConfig, environment: Environment) -> None:
         config: the stack's configuration.
         environment: what the preflight learned of the cluster and of Vault.
     """
-    opts = pulumi.ResourceOptions(providers=[_kubernetes_provider(config), _vault_provider(config)])
+    providers: list[pulumi.ProviderResource] = [_kubernetes_provider(config)]
+    if config.has_vault:
+        providers.append(_vault_provider(config))
+    opts = pulumi.ResourceOptions(providers=providers)
     guards = _guards(config, opts)
-    entries = [_entry(config, registry, opts) for registry in config.registries]
+    source = _vault(config, environment, opts) if config.has_vault else []
+    fanouts = [
+        RegistryPullSecret(registry.name, _fanout(config, environment, registry), _after(opts, source))
+        for registry in config.registries
+    ]
+    for tenant in config.resolve_tenants():
+        # After the fan-outs, so that a destroy takes namespaces away while ESO still looks after its finalizers, and
+        # after the admission policies, so that no label is put and no Pod is made without them.
+        _tenant(config, tenant, _after(opts, [*fanouts, *guards]))
+
+
+def _vault(
+    config: StackConfig, environment: Environment, opts: pulumi.ResourceOptions
+) -> list[VaultClusterSecretStore]:
+    """Declare the Vault side and the store that reads it."""
+    entries = [_entry(config, registry, opts) for registry in config.vault_registries]
     access = _access(config, environment, [entry.policy_name for entry in entries], opts)
     egress = EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(manifests.EgressSpec.of(config))), opts)
     store = VaultClusterSecretStore(
@@ -41,18 +62,17 @@ def declare(config: StackConfig, environment: Environment) -> None:
             _after(opts, [access, egress]), pulumi.ResourceOptions(protect=config.tenants.protect)
         ),
     )
-    fanouts = [
-        RegistryPullSecret(
-            registry.name,
-            cast("RegistryPullSecretArgs", asdict(manifests.PullSecretSpec.of(config, registry))),
-            _after(opts, [store]),
-        )
-        for registry in config.registries
-    ]
-    for tenant in config.resolve_tenants():
-        # After the fan-outs, so that a destroy takes namespaces away while ESO still looks after its finalizers, and
-        # after the admission policies, so that no label is put and no Pod is made without them.
-        _tenant(config, tenant, _after(opts, [*fanouts, *guards]))
+    return [store]
+
+
+def _fanout(config: StackConfig, environment: Environment, registry: Registry) -> RegistryPullSecretArgs:
+    args = cast("RegistryPullSecretArgs", asdict(manifests.PullSecretSpec.of(config, registry)))
+    if not registry.relayed:
+        return args
+    relay = cast("RegistryRelayArgs", asdict(manifests.RelaySpec.of(config, registry)))
+    if registry.sealed:
+        relay["sealed_secret"] = environment.sealed[registry.name]
+    return {**args, "relay": relay}
 
 
 def _guards(config: StackConfig, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:

@@ -59,8 +59,13 @@ class _Provider(ResourceProvider):
         return UpdateResult(outs=_bind(_news))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Remove our entries and no other."""
-        binding.unbind(_client(_props), _props["namespace"], _props["service_accounts"], _props["secrets"])
+        """Remove our entries and no other, and ESO's finalizers where it has forgotten them.
+
+        The namespace is deleted next, unless others own it.
+        """
+        client, namespace = _client(_props), _props["namespace"]
+        binding.unbind(client, namespace, _props["service_accounts"], _props["secrets"])
+        binding.release_abandoned(client, namespace, _props["secrets"])
 
 
 class ImagePullSecretBinding(Resource, module="pullsecrets", name="ImagePullSecretBinding"):

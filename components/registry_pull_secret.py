@@ -1,11 +1,12 @@
 """`RegistryPullSecret`: one registry's fan-out into every namespace that opted in."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
 from components import _objects
+from components.registry_relay import RegistryRelay, RegistryRelayArgs
 from pullsecrets import manifests
 from pullsecrets.durations import canonical_duration
 
@@ -16,17 +17,20 @@ class RegistryPullSecretArgs(TypedDict):
     name: pulumi.Input[str]
     """Name of the ClusterExternalSecret and of the Secret in each namespace."""
     path: pulumi.Input[str]
-    """KV path below the mount, without `data/`."""
+    """Key in the store: the KV path below the mount without `data/`, or the name of the relayed Secret."""
     property: pulumi.Input[str]
-    """Field of the KV entry that holds the dockerconfigjson document."""
+    """Field there that holds the dockerconfigjson document."""
     selector: pulumi.Input[dict[str, pulumi.Input[str]]]
     """Opt-in labels: a namespace that carries all of them receives the Secret."""
     refresh: pulumi.Input[str]
-    """How often ESO reads Vault again, such as `1h`."""
+    """How often ESO reads the store again, such as `1h`."""
     store: pulumi.Input[str]
     """ClusterSecretStore to read through."""
     sync_wave: pulumi.Input[int]
     """Argo CD sync wave, for clusters where Argo CD also looks at the object."""
+    relay: NotRequired[RegistryRelayArgs]
+    """With it the mode is fan-out: the store is the relay's, which is declared too. Without it each namespace reads
+    Vault by itself."""
 
 
 class RegistryPullSecret(pulumi.ComponentResource):
@@ -51,14 +55,18 @@ class RegistryPullSecret(pulumi.ComponentResource):
         # ESO writes the object back with its durations as Go encodes them and so comes to own them: any other
         # spelling would be drift in each refresh and a conflict in the next server-side apply.
         refresh = pulumi.Output.from_input(args["refresh"]).apply(canonical_duration)
-        item = _objects.build(manifests.cluster_external_secret, manifests.PullSecretSpec, {**args, "refresh": refresh})
+        values = {**{key: value for key, value in args.items() if key != "relay"}, "refresh": refresh}
+        needed: list[pulumi.Resource] = []
+        if relay := args.get("relay"):
+            needed.append(RegistryRelay(f"{name}-relay", relay, pulumi.ResourceOptions(parent=self)))
+        item = _objects.build(manifests.cluster_external_secret, manifests.PullSecretSpec, values)
         CustomResource(
             f"{name}-fanout",
             api_version="external-secrets.io/v1",
             kind="ClusterExternalSecret",
             metadata=item.apply(_objects.owned),
             spec=item["spec"],
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=needed),
         )
         self.secret_name = pulumi.Output.from_input(args["name"])
         self.register_outputs({"secret_name": self.secret_name})

@@ -8,6 +8,7 @@ from pulumi_kubernetes.core.v1 import Namespace
 from components import _objects
 from components.image_pull_secret_binding import ImagePullSecretBinding
 from components.namespace_opt_in import NamespaceOptIn
+from components.namespace_release import NamespaceRelease
 from pullsecrets import manifests
 
 
@@ -74,6 +75,13 @@ class TenantNamespace(pulumi.ComponentResource):
                     "secrets": args["secrets"],
                     "context": args["context"],
                 },
+                pulumi.ResourceOptions(parent=self, depends_on=[namespace]),
+            )
+        elif not args["adopt"]:
+            # The binding and the opt-in release finalizers themselves.
+            NamespaceRelease(
+                f"{name}-release",
+                {"namespace": args["name"], "registries": args["secrets"], "context": args["context"]},
                 pulumi.ResourceOptions(parent=self, depends_on=[namespace]),
             )
         self.namespace_name = pulumi.Output.from_input(args["name"])

@@ -34,6 +34,8 @@ class VaultClusterSecretStoreArgs(TypedDict):
     """ESO's ServiceAccount."""
     selectors: pulumi.Input[list[pulumi.Input[dict[str, pulumi.Input[str]]]]]
     """Opt-in labels; a namespace that carries none of them cannot use the store."""
+    relayed: pulumi.Input[bool]
+    """Whether ESO's own namespace may use the store too, for the relays."""
 
 
 class VaultClusterSecretStore(pulumi.ComponentResource):

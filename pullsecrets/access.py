@@ -13,13 +13,16 @@ _MUTATING = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
 _EDIT = (*_READ, "create", "update", "patch", "delete")
 
 
-def deployer_roles(group: str, eso_namespace: str, reviewers: Sequence[str]) -> list[KubernetesObject]:
+def deployer_roles(
+    group: str, eso_namespace: str, reviewers: Sequence[str], relays: Sequence[str] = ()
+) -> list[KubernetesObject]:
     """Return the roles of whoever runs `pulumi`, bound to a group.
 
     Args:
         group: Kubernetes group of the deployers.
         eso_namespace: namespace of External Secrets Operator, the only one in which they edit NetworkPolicies.
         reviewers: names of the token reviewers' bindings, one per store; no other binding can be changed.
+        relays: names of relayed registries' readers in ESO's namespace; no other role there can be changed.
     """
     cluster_rules = [
         _rule("external-secrets.io", ["clustersecretstores", "clusterexternalsecrets"], _EDIT),
@@ -37,9 +40,27 @@ def deployer_roles(group: str, eso_namespace: str, reviewers: Sequence[str]) -> 
         _rule(ADMISSION_GROUP, [*_VALIDATING, *_MUTATING], _EDIT),
     ]
     eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)]
+    if relays:
+        eso_rules += _relay_rules(relays)
     return [
         *_granted("pull-secrets-deployer", group, cluster_rules),
         *_granted("pull-secrets-deployer", group, eso_rules, eso_namespace),
+    ]
+
+
+def _relay_rules(relays: Sequence[str]) -> list[dict[str, Any]]:
+    """What it takes to declare relays, without the right to read the Secrets that they relay.
+
+    `escalate` lets a deployer write rules that it does not have itself, into these roles and no other.
+    """
+    return [
+        _rule("external-secrets.io", ["externalsecrets"], _EDIT),
+        _rule("bitnami.com", ["sealedsecrets"], _EDIT),
+        _rule("", ["serviceaccounts"], ["create"]),
+        _rule("", ["serviceaccounts"], ["update", "delete"], relays),
+        _rule(RBAC_GROUP, ["roles", "rolebindings"], ["list", "watch", "create"]),
+        _rule(RBAC_GROUP, ["rolebindings"], ["get", "update", "patch", "delete"], relays),
+        _rule(RBAC_GROUP, ["roles"], ["get", "update", "patch", "delete", "escalate", "bind"], relays),
     ]
 
 
@@ -50,7 +71,8 @@ def auditor_roles(group: str) -> list[KubernetesObject]:
     why the deployer's role has no `list` on Secrets and this one has nothing that writes.
     """
     rules = [
-        _rule("", ["namespaces", "serviceaccounts", "secrets"], ["list"]),
+        # Without `pods` the report says that it does not know who uses a registry without opting in.
+        _rule("", ["namespaces", "serviceaccounts", "secrets", "pods"], ["list"]),
         _rule("external-secrets.io", ["externalsecrets", "clusterexternalsecrets", "clustersecretstores"], _READ),
         _rule(ADMISSION_GROUP, ["mutatingadmissionpolicybindings"], ["list"]),
     ]
@@ -88,6 +110,23 @@ def operator_roles(group: str, eso_namespace: str) -> list[KubernetesObject]:
         *_granted("pull-secrets-operator", group, cluster_rules),
         *_granted("pull-secrets-operator", group, eso_rules, eso_namespace),
     ]
+
+
+def offboarder_roles(group: str) -> list[KubernetesObject]:
+    """Return what `offboard --delete` needs beside an operator's role, bound to a group.
+
+    RBAC cannot restrict it to tenants; the command refuses namespaces that no registry may be delivered to.
+    """
+    return _granted("pull-secrets-offboarder", group, [_rule("", ["namespaces"], ["delete"])])
+
+
+def migrator_roles(group: str) -> list[KubernetesObject]:
+    """Return what `adopt` and `cleanup` need beside an operator's role, bound to a group.
+
+    They alone read Secrets: to compare hand-made credentials with the seeded one and to keep a backup of what they
+    replace or delete. Take the group's members out again once the migration is over.
+    """
+    return _granted("pull-secrets-migrator", group, [_rule("", ["secrets"], ["get", "create", "update", "delete"])])
 
 
 def _rule(api_group: str, resources: list[str], verbs: Iterable[str], names: Iterable[str] = ()) -> dict[str, Any]:

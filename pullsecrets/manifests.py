@@ -20,6 +20,9 @@ CONTENT_DIGEST_ANNOTATION = "apps.platform/content-digest"
 CONTENT_DIGEST_TEMPLATE = f"{{{{ .dockerconfigjson | sha256sum | trunc {DIGEST_LENGTH} }}}}"
 """ESO template of the digest; `dockerconfig.content_digest` computes the same."""
 
+PULL_SECRET_KEY = ".dockerconfigjson"  # noqa: S105 - the key's name
+"""The key under which the kubelet finds logins in a Secret of type kubernetes.io/dockerconfigjson."""
+
 SYNC_WAVE_ANNOTATION = "argocd.argoproj.io/sync-wave"
 
 STACK_ANNOTATION = "apps.platform/pulumi-stack"
@@ -79,12 +82,14 @@ class StoreSpec:
     namespace: str
     service_account: str
     selectors: Sequence[Mapping[str, str]]
+    relayed: bool
 
     @classmethod
     def of(cls, config: StackConfig) -> Self:
         """Take the values from a stack's configuration."""
         vault = config.vault
-        distinct = {json.dumps(registry.selector, sort_keys=True): registry.selector for registry in config.registries}
+        direct = [registry.selector for registry in config.vault_registries if not registry.relayed]
+        distinct = {json.dumps(selector, sort_keys=True): selector for selector in direct}
         return cls(
             name=config.eso.store,
             server=vault.address,
@@ -96,6 +101,7 @@ class StoreSpec:
             namespace=config.eso.namespace,
             service_account=config.eso.service_account,
             selectors=[distinct[key] for key in sorted(distinct)],
+            relayed=any(registry.relayed for registry in config.vault_registries),
         )
 
 
@@ -115,7 +121,7 @@ class ReviewerSpec:
 
 @dataclass(frozen=True)
 class PullSecretSpec:
-    """What a registry's fan-out is made of; the arguments of the `RegistryPullSecret` component."""
+    """What a registry's fan-out is made of."""
 
     name: str
     path: str
@@ -128,14 +134,48 @@ class PullSecretSpec:
     @classmethod
     def of(cls, config: StackConfig, registry: Registry) -> Self:
         """Take the values from a stack's configuration."""
+        relay = RelaySpec.of(config, registry) if registry.relayed else None
         return cls(
             name=registry.name,
-            path=registry.path,
-            property=registry.property,
+            path=registry.name if relay else registry.path,
+            property=PULL_SECRET_KEY if relay else registry.property,
             selector=registry.selector,
             refresh=registry.refresh,
-            store=config.eso.store,
+            store=relay.name if relay else config.eso.store,
             sync_wave=registry.sync_wave,
+        )
+
+
+@dataclass(frozen=True)
+class RelaySpec:
+    """What a relayed registry has in ESO's namespace: one Secret, and a store that can read that Secret alone."""
+
+    name: str
+    """Of the store, and of the ServiceAccount, Role and RoleBinding by which it reads."""
+    secret: str
+    namespace: str
+    selector: Mapping[str, str]
+    server: str
+    refresh: str
+    sync_wave: int
+    store: str
+    path: str
+    property: str
+
+    @classmethod
+    def of(cls, config: StackConfig, registry: Registry) -> Self:
+        """Take the values from a stack's configuration."""
+        return cls(
+            name=f"{config.eso.store}-{registry.name}",
+            secret=registry.name,
+            namespace=config.eso.namespace,
+            selector=registry.selector,
+            server=config.cluster.api_server.url,
+            refresh=registry.refresh,
+            sync_wave=registry.sync_wave,
+            store=config.eso.store,
+            path=registry.path,
+            property=registry.property,
         )
 
 
@@ -243,7 +283,11 @@ def cluster_secret_store(spec: StoreSpec) -> KubernetesObject:
     if spec.ca_bundle:
         provider["caBundle"] = spec.ca_bundle
     # A store's conditions are alternatives (ESO matches any), so each selector stands alone.
-    conditions = [{"namespaceSelector": {"matchLabels": dict(selector)}} for selector in spec.selectors]
+    conditions: list[dict[str, Any]] = [
+        {"namespaceSelector": {"matchLabels": dict(selector)}} for selector in spec.selectors
+    ]
+    if spec.relayed:
+        conditions.append({"namespaces": [spec.namespace]})
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ClusterSecretStore",
@@ -281,6 +325,92 @@ def cluster_external_secret(spec: PullSecretSpec) -> KubernetesObject:
     }
 
 
+def relay_external_secret(spec: RelaySpec) -> KubernetesObject:
+    """Return the one object that reads a relayed registry from Vault, into ESO's own namespace."""
+    return {
+        "apiVersion": "external-secrets.io/v1",
+        "kind": "ExternalSecret",
+        "metadata": {
+            "name": spec.secret,
+            "namespace": spec.namespace,
+            "labels": dict(STANDARD_LABELS),
+            "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)},
+        },
+        "spec": {
+            "refreshInterval": spec.refresh,
+            "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.store},
+            "target": _target(spec.secret),
+            "data": [{"secretKey": "dockerconfigjson", "remoteRef": {"key": spec.path, "property": spec.property}}],
+        },
+    }
+
+
+def relay_reader(spec: RelaySpec) -> list[KubernetesObject]:
+    """Return the ServiceAccount by which a relay's store reads, and the right to read that one Secret.
+
+    ESO's own ServiceAccount reads every Secret of the cluster: with it, whoever may use the store could read all of
+    ESO's namespace (https://github.com/external-secrets/external-secrets/issues/4721).
+    """
+    metadata = {"name": spec.name, "namespace": spec.namespace, "labels": dict(STANDARD_LABELS)}
+    metadata = {**metadata, "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)}}
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [spec.secret], "verbs": ["get"]}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": [rule]},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": spec.name},
+            "subjects": [{"kind": "ServiceAccount", "name": spec.name, "namespace": spec.namespace}],
+        },
+    ]
+
+
+def relay_store(spec: RelaySpec) -> KubernetesObject:
+    """Return the store through which namespaces with the registry's opt-in label read its relayed Secret."""
+    certificates = {"type": "ConfigMap", "name": "kube-root-ca.crt", "key": "ca.crt", "namespace": spec.namespace}
+    provider = {
+        "remoteNamespace": spec.namespace,
+        "server": {"url": spec.server, "caProvider": certificates},
+        "auth": {"serviceAccount": {"name": spec.name, "namespace": spec.namespace}},
+    }
+    return {
+        "apiVersion": "external-secrets.io/v1",
+        "kind": "ClusterSecretStore",
+        "metadata": {
+            "name": spec.name,
+            "labels": dict(STANDARD_LABELS),
+            "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)},
+        },
+        "spec": {
+            "conditions": [{"namespaceSelector": {"matchLabels": dict(spec.selector)}}],
+            "provider": {"kubernetes": provider},
+        },
+    }
+
+
+def sealed_secret(name: str, namespace: str, encrypted: str, annotations: Mapping[str, str]) -> KubernetesObject:
+    """Return a SealedSecret that only its name and namespace can be unsealed under (scope `strict`).
+
+    Args:
+        name: of it and of the Secret.
+        namespace: of both.
+        encrypted: base64 of the sealed dockerconfigjson document.
+        annotations: facts about the document that are no secret, on it and on the Secret.
+    """
+    metadata = {"name": name, "namespace": namespace, "labels": dict(STANDARD_LABELS), "annotations": dict(annotations)}
+    return {
+        "apiVersion": "bitnami.com/v1alpha1",
+        "kind": "SealedSecret",
+        "metadata": metadata,
+        "spec": {
+            "encryptedData": {PULL_SECRET_KEY: encrypted},
+            "template": {"metadata": metadata, "type": "kubernetes.io/dockerconfigjson"},
+        },
+    }
+
+
 def vault_read_policy(mount: str, path: str) -> str:
     """Return the Vault policy that lets ESO read one registry's path and nothing else."""
     rules = {f"{mount}/{part}/{path}": {"capabilities": ["read"]} for part in ("data", "metadata")}
@@ -296,7 +426,7 @@ def _target(name: str) -> dict[str, Any]:
         "template": {
             "type": "kubernetes.io/dockerconfigjson",
             "metadata": {"annotations": {CONTENT_DIGEST_ANNOTATION: CONTENT_DIGEST_TEMPLATE}},
-            "data": {".dockerconfigjson": "{{ .dockerconfigjson }}"},
+            "data": {PULL_SECRET_KEY: "{{ .dockerconfigjson }}"},
         },
     }
 

@@ -1,17 +1,20 @@
 """Everything that is checked before the program declares its first resource, so that nothing is left half-written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from pullsecrets import admission, manifests
-from pullsecrets.config import StackConfig, Tenant
+from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.sealed import read_sealed
 from pullsecrets.vault import VaultClient
 
 ESO_GROUP_VERSION = "/apis/external-secrets.io/v1"
+SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
 ESO_KINDS = ("ClusterSecretStore", "ClusterExternalSecret", "ExternalSecret")
 
 
@@ -24,13 +27,15 @@ class Environment:
     auth_mount_exists: bool
     """Whether this stack's own auth mount is there, be it in state or from a run that was killed."""
     unpopulated: tuple[str, ...] = ()
+    sealed: Mapping[str, manifests.KubernetesObject] = field(default_factory=dict[str, manifests.KubernetesObject])
+    """The SealedSecret of each sealed registry, as its file holds it."""
 
 
 class GateError(PullSecretsError):
     """A Vault path holds no credential and the gate is set to `fail`."""
 
 
-def inspect(config: StackConfig, stack: str, project: str = "pull-secrets") -> Environment:
+def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", directory: Path = Path()) -> Environment:
     """Look at the cluster and at Vault, and refuse to go on when the run could not succeed.
 
     Reads only, and of Vault only metadata.
@@ -39,38 +44,44 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets") -> E
         config: the stack's configuration.
         stack: the stack's name, for the commands that errors recommend and for the ownership of objects.
         project: the Pulumi project's name.
+        directory: the project's folder, which holds the files of sealed registries.
 
     Raises:
-        BadInputError: no kubeconfig, no Vault token, no ESO in the cluster, no admission policies that the stack asks
-            for, a guard that would refuse this run's own labels, a namespace to adopt is not there.
+        BadInputError: a sealed registry's file is missing or wrong, no kubeconfig, no Vault token, no ESO or no
+            sealed-secrets controller in the cluster that the stack needs, no admission policies that it asks for, a
+            guard that would refuse this run's own labels, a namespace to adopt is not there.
         UnreachableError: the API server or Vault does not answer.
         ConflictError: an object of this stack's names exists and belongs to somebody else.
         GateError: `gate: fail` and a path without a credential.
     """
     cluster = KubernetesClient(config.cluster.context)
-    vault = open_vault(config)
+    sealed = {item.name: read_sealed(directory, config, item) for item in config.registries if item.sealed}
+    vault = open_vault(config) if config.has_vault else None
     with ThreadPoolExecutor(max_workers=4) as pool:
         served = pool.submit(_require_eso, cluster)
         admitted = pool.submit(require_admission, cluster, config)
         labeler = pool.submit(require_labeler, cluster, config)
         owned = pool.submit(_require_ownership, cluster, config, manifests.owner(project, stack))
-        mounted = pool.submit(_own_mount, config, vault, manifests.owner(project, stack))
-        empty = pool.submit(unpopulated, config, vault)
-    _raise_all(served, admitted, labeler, owned, mounted, empty)
+        unsealing = pool.submit(_require_sealed_secrets, cluster, config)
+        mounted = pool.submit(lambda: vault is not None and _own_mount(config, vault, manifests.owner(project, stack)))
+        empty = pool.submit(lambda: unpopulated(config, vault) if vault else ())
+    _raise_all(served, admitted, labeler, owned, unsealing, mounted, empty)
     missing = empty.result()
     if missing and config.gate == "fail":
         raise GateError("\n".join(gate_messages(config, missing, stack)))
+    auth = config.vault.auth if config.has_vault else None
     return Environment(
-        kubernetes_host=config.vault.auth.kubernetes_host or cluster.server,
-        kubernetes_ca_cert=config.vault.auth.kubernetes_ca_cert or cluster.certificate_authority,
+        kubernetes_host=(auth and auth.kubernetes_host) or cluster.server,
+        kubernetes_ca_cert=(auth and auth.kubernetes_ca_cert) or cluster.certificate_authority,
         auth_mount_exists=mounted.result(),
         unpopulated=missing,
+        sealed=sealed,
     )
 
 
 def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
     """Return a client for the stack's Vault that trusts the stack's CA bundle."""
-    return VaultClient(config.vault.address, config.vault.ca_bundle, token)
+    return VaultClient(config.vault.address, config.vault.ca_bundle, token, kv_version=config.vault.kv_version)
 
 
 def unpopulated(config: StackConfig, vault: VaultClient) -> tuple[str, ...]:
@@ -79,7 +90,7 @@ def unpopulated(config: StackConfig, vault: VaultClient) -> tuple[str, ...]:
         return ()
     return tuple(
         registry.name
-        for registry in config.registries
+        for registry in config.vault_registries
         if not ((found := vault.read_metadata(config.vault.mount, registry.path)) and found.live)
     )
 
@@ -132,6 +143,16 @@ def _require_eso(cluster: KubernetesClient) -> None:
             f"{', '.join(missing)}; install ESO 0.17 or newer with its CRDs: "
             "helm install external-secrets external-secrets/external-secrets -n external-secrets --create-namespace "
             "--set installCRDs=true (or Red Hat's External Secrets Operator 1.0 or newer)"
+        )
+
+
+def _require_sealed_secrets(cluster: KubernetesClient, config: StackConfig) -> None:
+    sealed = [registry.name for registry in config.registries if registry.sealed]
+    if sealed and "SealedSecret" not in _served_kinds(cluster, SEALED_GROUP_VERSION):
+        raise BadInputError(
+            f"registries: {', '.join(sealed)} have source: sealedSecret, and the cluster at {cluster.server} does not "
+            "serve bitnami.com/v1alpha1 SealedSecret; install the controller: helm install sealed-secrets "
+            "sealed-secrets/sealed-secrets -n kube-system (https://github.com/bitnami-labs/sealed-secrets)"
         )
 
 
@@ -228,16 +249,32 @@ def _namespace_problem(tenant: Tenant, found: manifests.KubernetesObject | None,
 
 
 def _object_paths(config: StackConfig) -> list[str]:
-    paths = [
-        f"{ESO_GROUP_VERSION}/clustersecretstores/{config.eso.store}",
-        *(f"{ESO_GROUP_VERSION}/clusterexternalsecrets/{registry.name}" for registry in config.registries),
-    ]
-    if config.eso.distribution == "helm":
+    paths = [f"{ESO_GROUP_VERSION}/clusterexternalsecrets/{registry.name}" for registry in config.registries]
+    for registry in (registry for registry in config.registries if registry.relayed):
+        paths += _relay_paths(config, registry)
+    if config.has_vault:
+        paths.append(f"{ESO_GROUP_VERSION}/clustersecretstores/{config.eso.store}")
+    if config.has_vault and config.eso.distribution == "helm":
         policies = f"/apis/networking.k8s.io/v1/namespaces/{config.eso.namespace}/networkpolicies"
         paths.append(f"{policies}/{config.eso.network_policy}")
     root = f"/apis/{admission.GROUP_VERSION}"
     policies = admission.stack_objects(config)
     return [*paths, *(f"{root}/{admission.resource_of(item)}/{item['metadata']['name']}" for item in policies)]
+
+
+def _relay_paths(config: StackConfig, registry: Registry) -> list[str]:
+    relay = manifests.RelaySpec.of(config, registry)
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{relay.namespace}"
+    source = f"{SEALED_GROUP_VERSION}/namespaces/{relay.namespace}/sealedsecrets/{relay.secret}"
+    if not registry.sealed:
+        source = f"{ESO_GROUP_VERSION}/namespaces/{relay.namespace}/externalsecrets/{relay.secret}"
+    return [
+        f"{ESO_GROUP_VERSION}/clustersecretstores/{relay.name}",
+        f"/api/v1/namespaces/{relay.namespace}/serviceaccounts/{relay.name}",
+        f"{rbac}/roles/{relay.name}",
+        f"{rbac}/rolebindings/{relay.name}",
+        source,
+    ]
 
 
 def _owner_of(found: manifests.KubernetesObject) -> str | None:

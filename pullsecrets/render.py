@@ -1,7 +1,6 @@
 """Writes the program's objects as YAML for a GitOps repository: one folder per object, each with a kustomization."""
 
 import io
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,8 @@ from ruamel.yaml import YAML
 
 from pullsecrets import admission, manifests
 from pullsecrets.config import StackConfig
-from pullsecrets.manifests import EgressSpec, KubernetesObject, PullSecretSpec, ReviewerSpec, StoreSpec
+from pullsecrets.files import write_whole
+from pullsecrets.manifests import EgressSpec, KubernetesObject, PullSecretSpec, RelaySpec, ReviewerSpec, StoreSpec
 
 KUSTOMIZATION = "kustomization.yaml"
 HEADER = "# Rendered by `pull-secrets render --stack {stack}`: change Pulumi.{stack}.yaml and render again.\n"
@@ -45,14 +45,14 @@ def render(config: StackConfig, stack: str) -> dict[PurePosixPath, str]:
     return files
 
 
-def compare(files: Mapping[PurePosixPath, str], target: Path) -> RenderChanges:
+def compare(files: Mapping[PurePosixPath, str], target: Path, header_start: str = HEADER_START) -> RenderChanges:
     """Compare rendered files with a folder.
 
-    Files there that an earlier rendering wrote and this one does not are counted as removed; what people wrote by
-    hand is never touched.
+    Files there that an earlier rendering wrote, known by how they begin, and this one does not are counted as removed;
+    what people wrote by hand is never touched.
     """
     unchanged = {path for path, text in files.items() if _read(target / path) == text}
-    earlier = {PurePosixPath(file.relative_to(target)) for file in _rendered_files(target, files)}
+    earlier = {PurePosixPath(file.relative_to(target)) for file in _rendered_files(target, files, header_start)}
     return RenderChanges(
         written=tuple(sorted(files.keys() - unchanged)),
         removed=tuple(sorted(earlier - files.keys())),
@@ -63,23 +63,22 @@ def compare(files: Mapping[PurePosixPath, str], target: Path) -> RenderChanges:
 def apply(files: Mapping[PurePosixPath, str], changes: RenderChanges, target: Path) -> None:
     """Bring a folder to the rendered state, each file at once or not at all."""
     for path in changes.written:
-        file = target / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f".{file.name}.{os.getpid()}")
-        draft.write_text(files[path], encoding="utf-8")
-        draft.replace(file)
+        write_whole(target / path, files[path])
     for path in changes.removed:
         (target / path).unlink()
         _remove_empty(target / path.parent, target)
 
 
 def _objects(config: StackConfig) -> Iterator[tuple[str, KubernetesObject]]:
-    reviewer = ReviewerSpec.of(config)
-    yield f"platform/{config.eso.network_policy}", manifests.egress(EgressSpec.of(config))
-    yield f"platform/{reviewer.name}", manifests.token_reviewer_binding(reviewer)
-    yield f"secrets/{config.eso.store}", manifests.cluster_secret_store(StoreSpec.of(config))
+    if config.has_vault:
+        reviewer = ReviewerSpec.of(config)
+        yield f"platform/{config.eso.network_policy}", manifests.egress(EgressSpec.of(config))
+        yield f"platform/{reviewer.name}", manifests.token_reviewer_binding(reviewer)
+        yield f"secrets/{config.eso.store}", manifests.cluster_secret_store(StoreSpec.of(config))
     for registry in config.registries:
         yield f"secrets/{registry.name}", manifests.cluster_external_secret(PullSecretSpec.of(config, registry))
+        if registry.relayed:
+            yield from _relay(RelaySpec.of(config, registry), sealed=registry.sealed)
     for item in admission.stack_objects(config):
         # A policy and its binding share a name, and each object has a folder of its own.
         name = f"{item['metadata']['name']}{'-binding' if item['kind'].endswith('Binding') else ''}"
@@ -91,24 +90,37 @@ def _objects(config: StackConfig) -> Iterator[tuple[str, KubernetesObject]]:
         yield f"namespaces/{tenant.name}", item
 
 
+def _relay(spec: RelaySpec, *, sealed: bool) -> Iterator[tuple[str, KubernetesObject]]:
+    """A SealedSecret is not among them: `seal` has written it already, where the repository keeps it."""
+    for item in (*manifests.relay_reader(spec), manifests.relay_store(spec)):
+        yield f"secrets/{spec.name}-{item['kind'].lower()}", item
+    if not sealed:
+        yield f"secrets/{spec.name}-source", manifests.relay_external_secret(spec)
+
+
 def _kustomization(resources: list[str]) -> KubernetesObject:
     return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources}
 
 
 def _yaml(item: KubernetesObject, stack: str) -> str:
+    return as_yaml(item, HEADER.format(stack=stack))
+
+
+def as_yaml(item: KubernetesObject, header: str) -> str:
+    """Return an object as YAML below a header."""
     writer = YAML()
     writer.default_flow_style = False
     writer.width = 4096
     writer.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
     cast("Any", writer).dump(item, stream)
-    return HEADER.format(stack=stack) + stream.getvalue()
+    return header + stream.getvalue()
 
 
-def _rendered_files(target: Path, files: Mapping[PurePosixPath, str]) -> Iterator[Path]:
+def _rendered_files(target: Path, files: Mapping[PurePosixPath, str], header_start: str) -> Iterator[Path]:
     for root in {PurePosixPath(*path.parts[:2]) for path in files}:
         for file in (target / root).rglob("*.yaml"):
-            if (_read(file) or "").startswith(HEADER_START):
+            if (_read(file) or "").startswith(header_start):
                 yield file
 
 

@@ -1,4 +1,4 @@
-"""kube-apiserver with RBAC on, and kube-controller-manager with the few controllers that tenants' namespaces need."""
+"""kube-apiserver with RBAC on, kube-scheduler, and kube-controller-manager with the controllers that tenants need."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from local import toolchain
 from local.controlplane.api import HttpClient, KubernetesApi
 from local.controlplane.component import Component
 from local.controlplane.files import private_folder
-from local.controlplane.layout import API_SERVER, CONTROLLER_MANAGER, Layout
+from local.controlplane.layout import API_SERVER, CONTROLLER_MANAGER, SCHEDULER, Layout
 from local.controlplane.pki import CLIENT, LOOPBACK, SERVER, Authority, Subject, signing_key
 from local.controlplane.processes import Command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from local.controlplane.etcd import Etcd
     from local.controlplane.ports import Ports
 
@@ -26,13 +28,25 @@ _API_HOSTS = (
     "kubernetes.default.svc.cluster.local",
     "10.96.0.1",
 )
-# Namespaces end, get their default ServiceAccount, ServiceAccount token Secrets are filled, and what is owned goes with
-# its owner. There are no nodes, so nothing that runs or schedules Pods.
 _CONTROLLERS = (
+    # Namespaces end, get their default ServiceAccount, ServiceAccount token Secrets are filled, and what is owned goes
+    # with its owner.
     "namespace-controller",
     "serviceaccount-controller",
     "serviceaccount-token-controller",
     "garbage-collector-controller",
+    # kube-root-ca.crt, by which ESO trusts the API server when it reads a relayed Secret.
+    "root-ca-certificate-publisher-controller",
+    # Workloads get their Pods, Services their endpoints, and evictions heed the budgets.
+    "deployment-controller",
+    "replicaset-controller",
+    "statefulset-controller",
+    "daemonset-controller",
+    "job-controller",
+    "cronjob-controller",
+    "ttl-after-finished-controller",
+    "disruption-controller",
+    "endpointslice-controller",
 )
 
 
@@ -85,6 +99,8 @@ class ApiServer(Component):
             f"--tls-private-key-file={self._server.key}",
             f"--client-ca-file={authority}",
             "--authorization-mode=Node,RBAC",
+            # It taints new nodes until the node lifecycle controller, which does not run here, has seen them Ready.
+            "--disable-admission-plugins=TaintNodesByCondition",
             f"--service-account-issuer={ISSUER}",
             f"--api-audiences={ISSUER}",
             f"--service-account-key-file={self.service_account_keys.certificate}",
@@ -107,10 +123,8 @@ class ApiServer(Component):
         self.api().http.expect_ok("/readyz")
 
 
-class ControllerManager(Component):
-    """The controllers."""
-
-    name = CONTROLLER_MANAGER
+class _ApiClient(Component):
+    """A server of Kubernetes that works on the API server's objects and serves its health over TLS."""
 
     def __init__(self, layout: Layout, ports: Ports, api_server: ApiServer) -> None:
         """Make its server certificate.
@@ -123,41 +137,63 @@ class ControllerManager(Component):
         self._layout = layout
         self._ports = ports
         self._api_server = api_server
+        self._kubeconfig = layout.kubeconfig(self.name)
+        self._authority = api_server.authority.certificate_file
         self._server = api_server.authority.issue(
-            "controller-manager", Subject("kube-controller-manager"), (SERVER,), LOOPBACK
+            self.name.removeprefix("kube-"), Subject(self.name), (SERVER,), LOOPBACK
         )
 
-    def command(self) -> Command:
-        """Return how it is started."""
-        kubeconfig = self._layout.kubeconfig(CONTROLLER_MANAGER)
-        keys = self._api_server.service_account_keys
-        authority = self._api_server.authority.certificate_file
+    def check(self) -> None:
+        """Raise `NotYet` with the cause unless it is healthy."""
+        HttpClient(f"https://127.0.0.1:{self._ports[self.name]}", self._authority).expect_ok("/healthz")
+
+    def _command(self, *flags: str, inputs: tuple[Path, ...] = ()) -> Command:
+        """Return how it is started: with these flags beside the ones that all such servers have."""
         argv = (
-            str(toolchain.binary("kube-controller-manager")),
-            f"--kubeconfig={kubeconfig}",
-            f"--authentication-kubeconfig={kubeconfig}",
-            f"--authorization-kubeconfig={kubeconfig}",
+            str(toolchain.binary(self.name)),
+            f"--kubeconfig={self._kubeconfig}",
+            f"--authentication-kubeconfig={self._kubeconfig}",
+            f"--authorization-kubeconfig={self._kubeconfig}",
             # The API server has no front proxy, so there is no configuration of one to look up.
             "--authentication-skip-lookup=true",
-            f"--controllers={','.join(_CONTROLLERS)}",
-            "--use-service-account-credentials=true",
-            f"--service-account-private-key-file={keys.key}",
-            f"--root-ca-file={authority}",
             "--bind-address=127.0.0.1",
-            f"--secure-port={self._ports['kube-controller-manager']}",
+            f"--secure-port={self._ports[self.name]}",
             f"--cert-dir={private_folder(self._layout.run)}",
             f"--tls-cert-file={self._server.certificate}",
             f"--tls-private-key-file={self._server.key}",
             "--leader-elect=false",
-            # What OpenShift runs its controllers with; the upstream defaults are 20 and 30.
+            # What OpenShift runs its controllers with; the upstream defaults are lower.
             "--kube-api-qps=150",
             "--kube-api-burst=300",
             "--profiling=false",
+            *flags,
         )
-        inputs = (kubeconfig, authority, self._server.certificate, keys.certificate)
+        inputs = (self._kubeconfig, self._authority, self._server.certificate, *inputs)
         return Command(self.name, argv, ports=self._ports.of(self.name), inputs=inputs)
 
-    def check(self) -> None:
-        """Raise `NotYet` with the cause unless it is healthy."""
-        address = f"https://127.0.0.1:{self._ports['kube-controller-manager']}"
-        HttpClient(address, self._api_server.authority.certificate_file).expect_ok("/healthz")
+
+class ControllerManager(_ApiClient):
+    """The controllers."""
+
+    name = CONTROLLER_MANAGER
+
+    def command(self) -> Command:
+        """Return how it is started."""
+        keys = self._api_server.service_account_keys
+        return self._command(
+            f"--controllers={','.join(_CONTROLLERS)}",
+            "--use-service-account-credentials=true",
+            f"--service-account-private-key-file={keys.key}",
+            f"--root-ca-file={self._authority}",
+            inputs=(keys.certificate,),
+        )
+
+
+class Scheduler(_ApiClient):
+    """Gives Pods their node."""
+
+    name = SCHEDULER
+
+    def command(self) -> Command:
+        """Return how it is started."""
+        return self._command()

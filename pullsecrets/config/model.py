@@ -1,7 +1,9 @@
 """Shape of a stack's configuration: frozen models that refuse unknown keys and wrong types."""
 
+import builtins
 from datetime import timedelta
 from ipaddress import ip_network
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -10,6 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from pullsecrets import names
 from pullsecrets.durations import parse_duration
+from pullsecrets.errors import BadInputError
 
 LONGEST_REFRESH = timedelta(hours=24)
 
@@ -99,6 +102,13 @@ def _check_principal(text: str) -> str:
 _EVERYBODY = ("system:anonymous", "system:authenticated", "system:serviceaccounts", "system:unauthenticated")
 
 
+def _check_file(text: str) -> str:
+    file = PurePosixPath(text)
+    if file.is_absolute() or ".." in file.parts or file.suffix not in {".yaml", ".yml"}:
+        raise ValueError("a YAML file below the project's folder, such as 'sealed/dev/app-registry-pull.yaml'")
+    return text
+
+
 def _check_path(text: str) -> str:
     segments = text.split("/")
     if any(not segment or segment in {".", ".."} or "*" in segment or "+" in segment for segment in segments):
@@ -118,6 +128,7 @@ TokenTtl = Annotated[str, AfterValidator(_check_token_ttl)]
 Cidr = Annotated[str, AfterValidator(_check_cidr)]
 Address = Annotated[str, AfterValidator(_check_address)]
 KvPath = Annotated[str, AfterValidator(_check_path)]
+RelativeFile = Annotated[str, AfterValidator(_check_file)]
 Principal = Annotated[str, AfterValidator(_check_principal)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -135,6 +146,8 @@ class ApiServer(ConfigModel):
 
     cidrs: tuple[Cidr, ...] = ()
     port: Port = 6443
+    url: Address = "https://kubernetes.default.svc"
+    """As ESO's Pods call it, for the stores of relayed registries."""
 
 
 class Cluster(ConfigModel):
@@ -178,6 +191,7 @@ class Vault(ConfigModel):
 
     address: Address
     mount: KvPath = "secret"
+    kv_version: Literal[1, 2] = 2
     ca_bundle: str | None = None
     auth: VaultAuth = VaultAuth()
     egress: VaultEgress
@@ -207,12 +221,26 @@ class Registry(ConfigModel):
     rejected_hosts: tuple[Host, ...] = ()
     path: KvPath
     property: Annotated[str, Field(min_length=1)] = "dockerconfigjson"
+    source: Literal["vault", "sealedSecret"] = "vault"
+    delivery: Literal["direct", "fanout"] = "direct"
+    sealed_file: RelativeFile | None = None
     owner: Annotated[str, Field(min_length=1, max_length=512)] = "platform"
     selector: Selector
     namespaces: Annotated[tuple[NamespacePattern, ...], Field(min_length=1)]
     refresh: Refresh = "1h"
     sync_wave: int = 45
     max_versions: Annotated[int, Field(ge=2, le=100)] = 10
+
+    # By its full name: here `property` is a field.
+    @builtins.property
+    def relayed(self) -> bool:
+        """Whether namespaces read a Secret in ESO's namespace, and only that one is read from its source."""
+        return self.delivery == "fanout"
+
+    @builtins.property
+    def sealed(self) -> bool:
+        """Whether the credential comes from a SealedSecret in the repository instead of Vault."""
+        return self.source == "sealedSecret"
 
 
 class NamespaceTenant(ConfigModel):
@@ -305,17 +333,59 @@ class Guard(ConfigModel):
     break_glass_group: Principal = "pull-secrets-break-glass"
 
 
+class RolloutWave(ConfigModel):
+    """Services that are rolled out together, once the wave before is proved good."""
+
+    name: Label
+    services: Annotated[tuple[Label, ...], Field(min_length=1)]
+
+
+class Rollout(ConfigModel):
+    """The order in which the services of the tenants' matrices are rolled out; the first wave is the canary."""
+
+    waves: tuple[RolloutWave, ...] = ()
+
+    def wave_of(self, service: str) -> int | None:
+        """Return the position of a service's wave, 0 for the canary; None for a service in no wave."""
+        return next((index for index, wave in enumerate(self.waves) if service in wave.services), None)
+
+
 class StackConfig(ConfigModel):
     """Everything one stack declares. Build it with `pullsecrets.config.parse`, which also applies the rules."""
 
     cluster: Cluster
-    vault: Vault
+    vault_section: Annotated[Vault | None, Field(alias="vault")] = None
     eso: Eso = Eso()
     registries: Annotated[tuple[Registry, ...], Field(min_length=1)]
     tenants: Tenants = Tenants()
     binding: Literal["serviceAccounts", "admission"] = "serviceAccounts"
     guard: Guard = Guard()
+    rollout: Rollout = Rollout()
     gate: Literal["warn", "fail", "off"] = "warn"
+
+    @property
+    def vault(self) -> Vault:
+        """The Vault server; ask `has_vault` first where a stack may do without.
+
+        Raises:
+            BadInputError: when every registry of the stack is sealed, so that there is no Vault.
+        """
+        if self.vault_section is None:
+            raise BadInputError(
+                "vault: found nothing; this stack's registries have source: sealedSecret, which `pull-secrets seal` "
+                "renews; allowed for this command: a registry with source: vault"
+            )
+        return self.vault_section
+
+    @property
+    def has_vault(self) -> bool:
+        """Whether the stack declares a Vault server."""
+        return self.vault_section is not None
+
+    @property
+    def vault_registries(self) -> tuple[Registry, ...]:
+        """The registries whose credential is in Vault."""
+        return tuple(registry for registry in self.registries if not registry.sealed)
 
     def registry(self, name: str) -> Registry:
         """Return the registry of that name.
@@ -324,6 +394,16 @@ class StackConfig(ConfigModel):
             KeyError: when the stack has none of that name.
         """
         return {registry.name: registry for registry in self.registries}[name]
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services of all matrices, each once, in the order of the configuration."""
+        return tuple(dict.fromkeys(name for matrix in self.tenants.matrices for name in matrix.services))
+
+    @property
+    def unplaced_services(self) -> tuple[str, ...]:
+        """The services that no wave of the rollout names: nothing would ever roll them out."""
+        return tuple(name for name in self.services if self.rollout.wave_of(name) is None)
 
     def resolve_tenants(self) -> tuple[Tenant, ...]:
         """Return every tenant namespace once, the matrices multiplied out, sorted by name."""

@@ -15,6 +15,7 @@ from pullsecrets.config.rules import Problem, check
 from pullsecrets.errors import BadInputError
 
 PROJECT_FILE = "Pulumi.yaml"
+SEALED = "sealedSecret"
 
 
 class ConfigError(BadInputError):
@@ -40,7 +41,7 @@ def parse(raw: Mapping[str, Any], source: str, environment: Mapping[str, str] | 
         ConfigError: with every problem found.
     """
     completed = _with_vault_environment(raw, os.environ if environment is None else environment)
-    completed = _with_registry_paths(completed)
+    completed = _without_unused_vault(_with_registry_paths(completed))
     try:
         config = StackConfig.model_validate(completed)
     except ValidationError as error:
@@ -116,19 +117,35 @@ def _with_vault_environment(raw: Mapping[str, Any], environment: Mapping[str, st
 
 
 def _with_registry_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in the path that the first seed's layout gives a registry: `ocp/<cluster>/registries/<name>`."""
+    """Fill in where a registry's credential stands by default.
+
+    In Vault `ocp/<cluster>/registries/<name>`, the first seed's layout; in the repository `sealed/<cluster>/<name>.yaml`,
+    and that only by way of a relay.
+    """
     cluster, registries = raw.get("cluster"), raw.get("registries")
     if not isinstance(cluster, Mapping) or not isinstance(registries, list):
         return dict(raw)
-    folder = f"ocp/{cast('Mapping[str, Any]', cluster).get('name')}/registries"
-    return {**raw, "registries": [_with_path(entry, folder) for entry in cast("list[Any]", registries)]}
+    name = str(cast("Mapping[str, Any]", cluster).get("name"))
+    return {**raw, "registries": [_with_defaults(entry, name) for entry in cast("list[Any]", registries)]}
 
 
-def _with_path(entry: Any, folder: str) -> Any:
+def _with_defaults(entry: Any, cluster: str) -> Any:
     if not isinstance(entry, Mapping):
         return entry
     registry = cast("Mapping[str, Any]", entry)
-    return {"path": f"{folder}/{registry.get('name')}", **registry}
+    name = registry.get("name")
+    defaults = {"path": f"ocp/{cluster}/registries/{name}"}
+    if registry.get("source") == SEALED:
+        defaults |= {"sealedFile": f"sealed/{cluster}/{name}.yaml", "delivery": "fanout"}
+    return {**defaults, **registry}
+
+
+def _without_unused_vault(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the empty section that Pulumi.yaml fills in, where no registry is read from Vault."""
+    registries = cast("list[Any]", raw.get("registries") if isinstance(raw.get("registries"), list) else [])
+    sources = {cast("Mapping[str, Any]", item).get("source") for item in registries if isinstance(item, Mapping)}
+    unused = sources == {SEALED} and "egress" not in (cast("Mapping[str, Any]", raw.get("vault")) or {})
+    return {key: value for key, value in raw.items() if key != "vault" or not unused}
 
 
 def _causes(error: ValidationError) -> list[Any]:

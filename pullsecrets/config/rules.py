@@ -25,7 +25,7 @@ class Problem:
 
 def check(config: StackConfig) -> list[Problem]:
     """Return every rule that the configuration breaks, in the order of its keys."""
-    problems = [*_registries(config.registries)]
+    problems = [*_sources(config), *_registries(config.registries)]
     declared: list[tuple[str, NamespaceTenant]] = []
     for key, tenants in _declared_tenants(config):
         if isinstance(tenants, Problem):
@@ -36,13 +36,36 @@ def check(config: StackConfig) -> list[Problem]:
     for key, tenant in declared:
         problems.extend(_tenant(key, tenant, config))
     problems.extend(_guard(config.guard))
+    problems.extend(_rollout(config))
     return problems
+
+
+def _sources(config: StackConfig) -> Iterator[Problem]:
+    if config.vault_registries and not config.has_vault:
+        names_there = ", ".join(registry.name for registry in config.vault_registries)
+        yield Problem("vault", "nothing", f"address and egress of the server that holds {names_there}")
+    for index, registry in enumerate(config.registries):
+        if registry.sealed and not registry.relayed:
+            allowed = "'fanout' with source: sealedSecret, which the controller unseals in one namespace only"
+            yield Problem(f"registries[{index}].delivery", repr(registry.delivery), allowed)
 
 
 def _guard(guard: Guard) -> Iterator[Problem]:
     if guard.mode != "off" and not (guard.labelers.users or guard.labelers.groups):
         allowed = "at least the user or group that runs `pulumi up`, which puts the opt-in labels; or guard.mode: off"
         yield Problem("guard.labelers", "nobody", allowed)
+
+
+def _rollout(config: StackConfig) -> Iterator[Problem]:
+    waves = config.rollout.waves
+    yield from _repeated("rollout.waves", [wave.name for wave in waves], "one wave per name")
+    services = [service for wave in waves for service in wave.services]
+    yield from _repeated("rollout.waves", services, "each service in one wave")
+    for index, wave in enumerate(waves):
+        for service in wave.services:
+            if service not in config.services:
+                allowed = "services of tenants.matrices, which names the service's namespaces"
+                yield Problem(f"rollout.waves[{index}].services", repr(service), allowed)
 
 
 def _registries(registries: Iterable[Registry]) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from ruamel.yaml import YAML
 
@@ -20,6 +21,8 @@ from local.controlplane.api import RequestRefused
 from local.controlplane.rbac import AUDITORS, OPERATORS
 from local.controlplane.waiting import NotYet, until
 from local.workspace import PROJECT, Workspace
+from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.kube import KubernetesClient
 
 STACK = "e2e"
 ADOPTED = "e2e-adopted"
@@ -83,7 +86,12 @@ class Stack:
         self.operator = plane.kubeconfig_for("operator", [OPERATORS])
         # Everything that a run printed, for the canary test.
         self.printed: list[str] = []
-        self.passwords = {registry["name"]: f"canary-{secrets.token_hex(16)}" for registry in baseline["registries"]}
+        self.passwords = {registry["name"]: self.new_password() for registry in baseline["registries"]}
+
+    @staticmethod
+    def new_password() -> str:
+        """A password that is looked for in everything that is printed."""
+        return f"canary-{secrets.token_hex(16)}"
 
     def configure(self, change: Mapping[str, Any] | None = None) -> None:
         """Write the stack file: the baseline with some top-level keys replaced."""
@@ -163,6 +171,16 @@ class Stack:
         done = self.command("audit", "--json", *options, environment={"KUBECONFIG": str(self.auditor)})
         assert done.returncode in {0, 1}, done.stderr
         return json.loads(done.stdout)
+
+    def client(self, kubeconfig: Path) -> KubernetesClient:
+        """A client of the library in this process, as one of the identities."""
+        # The kubernetes package reads KUBECONFIG once, when it is imported.
+        with mock.patch("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig)):
+            return KubernetesClient()
+
+    def config(self) -> StackConfig:
+        """The stack's configuration as the commands read it."""
+        return load_stack(self.name, self.workspace.root, self.workspace.environment)
 
     def find(self, path: str) -> dict[str, Any] | None:
         """An object as admin, or None."""

@@ -69,7 +69,7 @@ def test_the_good_configuration_is_good() -> None:
     [
         ("vualt", {}, "vualt: found an unknown key; allowed: binding, cluster, eso, gate, guard, registries,"),
         ("vault.adress", "x", "(did you mean 'address'?)"),
-        ("registries.0.host", [], "registries[0].host: found an unknown key; allowed: hosts,"),
+        ("registries.0.host", [], "registries[0].host: found an unknown key; allowed: delivery, hosts,"),
         ("vault.auth.rol", "x", "vault.auth.rol: found an unknown key"),
         ("cluster", "dev", "cluster: found 'dev'; allowed:"),
         ("cluster.name", 7, "cluster.name: found 7; allowed: a string"),
@@ -172,6 +172,51 @@ def test_a_matrix_whose_product_is_no_dns_label_is_refused() -> None:
 def test_a_pattern_needs_both_placeholders() -> None:
     matrix = {"services": ["a"], "environments": ["x"], "pattern": "web-{service}", "registries": ["web"]}
     assert "a pattern with {service} and {environment} once each" in problem(changed("tenants.matrices", [matrix]))
+
+
+def with_waves(*waves: list[str]) -> dict[str, Any]:
+    """The good configuration with a matrix of four services and a wave per list."""
+    matrix = {"services": ["a", "b", "c", "d"], "environments": ["x", "y"], "pattern": "web-{service}-{environment}"}
+    config = changed("tenants.matrices", [{**matrix, "registries": ["web"]}])
+    config["rollout"] = {"waves": [{"name": f"w{index}", "services": wave} for index, wave in enumerate(waves)]}
+    return config
+
+
+def test_services_in_no_wave_are_told_in_the_order_of_the_matrix() -> None:
+    config = parse(with_waves(["b"], ["c"]), "test", {})
+    assert config.services == ("a", "b", "c", "d")
+    assert config.unplaced_services == ("a", "d")
+    assert [config.rollout.wave_of(name) for name in config.services] == [None, 0, 1, None]
+
+
+def test_without_waves_no_service_is_placed() -> None:
+    assert parse(with_waves(), "test", {}).unplaced_services == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("waves", "expected"),
+    [
+        ([["a"], ["b", "a"]], "rollout.waves: found 'a' 2 times; allowed: each service in one wave"),
+        ([["a"], ["nope"]], "rollout.waves[1].services: found 'nope'; allowed: services of tenants.matrices"),
+        ([[]], "rollout.waves[0].services: found []"),
+    ],
+)
+def test_a_wave_names_services_of_the_stack_once(waves: list[list[str]], expected: str) -> None:
+    assert expected in problem(with_waves(*waves))
+
+
+def test_two_waves_of_one_name_are_refused() -> None:
+    config = with_waves(["a"], ["b"])
+    config["rollout"]["waves"][1]["name"] = "w0"
+    assert "rollout.waves: found 'w0' 2 times; allowed: one wave per name" in problem(config)
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_the_committed_stacks_roll_22_services_out_in_6_waves_and_name_the_2_others(stack: str) -> None:
+    config = load_stack(stack, REPOSITORY, {"VAULT_ADDR": "https://127.0.0.1:8200"})
+    assert [len(wave.services) for wave in config.rollout.waves] == [1, 3, 4, 5, 5, 4]
+    assert config.rollout.waves[0].services == ("auth",)
+    assert config.unplaced_services == ("unnamed-23", "unnamed-24")
 
 
 def test_all_problems_are_listed_at_once() -> None:

@@ -1,0 +1,76 @@
+"""A relayed registry: Vault sees one read per refresh, and each namespace still gets its Secret, proved."""
+
+import copy
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from local.controlplane.waiting import NotYet, until
+from tests.e2e.stack import Stack, secret
+from tests.ops.conftest import OPS
+
+pytestmark = pytest.mark.controlplane
+
+REGISTRY = "ops-relay"
+NAMESPACES = ("ops-relay-one", "ops-relay-two", "ops-relay-three")
+STORES = "/apis/external-secrets.io/v1/clustersecretstores"
+
+
+@pytest.fixture(scope="module")
+def relayed(stack: Stack) -> Iterator[Stack]:
+    """The stack with one more registry, relayed, and three namespaces of it."""
+    entry = {
+        "name": REGISTRY,
+        "hosts": ["relay.registry.example.com"],
+        "selector": {"ops.platform/relay": "true"},
+        "namespaces": ["ops-relay-*"],
+        "delivery": "fanout",
+    }
+    config = copy.deepcopy(OPS)
+    config["cluster"]["apiServer"] = {"url": stack.admin.http.address}
+    config["registries"].append(entry)
+    config["tenants"]["namespaces"] += [{"name": name, "registries": [REGISTRY]} for name in NAMESPACES]
+    baseline, stack.baseline = stack.baseline, config
+    stack.passwords[REGISTRY] = stack.new_password()
+    stack.configure()
+    assert stack.seed(REGISTRY).returncode == 0
+    stack.up()
+    yield stack
+    stack.baseline = baseline
+    stack.up()
+    del stack.passwords[REGISTRY]
+
+
+def delivered(stack: Stack) -> None:
+    rows = [row for row in stack.audit()["rows"] if row["registry"] == REGISTRY]
+    waiting = [row["namespace"] for row in rows if not row["green"]]
+    if waiting or {row["namespace"] for row in rows} != set(NAMESPACES):
+        raise NotYet(f"not green: {waiting}")
+
+
+def reads_of_vault(stack: Stack) -> int:
+    """How often ESO has read the registry's path, from Vault's own audit log."""
+    log = (stack.plane.layout.logs / "openbao-audit.log").read_text().splitlines()
+    path = f"secret/data/ocp/ops/registries/{REGISTRY}"
+    entries = [json.loads(line) for line in log if path in line]
+    return sum(item["type"] == "request" and item["request"]["operation"] == "read" for item in entries)
+
+
+def test_every_namespace_is_served_by_one_read_of_vault(relayed: Stack) -> None:
+    until(lambda: delivered(relayed), 60, "the relayed Secret in each namespace")
+    assert reads_of_vault(relayed) < len(NAMESPACES)
+
+
+def test_the_relay_opens_its_own_secret_and_the_relayed_secret_stays_in_esos_namespace(relayed: Stack) -> None:
+    assert relayed.find(secret("external-secrets", REGISTRY))
+    rules = relayed.get(f"/apis/rbac.authorization.k8s.io/v1/namespaces/external-secrets/roles/vault-ops-{REGISTRY}")[
+        "rules"
+    ]
+    assert [rule["resourceNames"] for rule in rules] == [[REGISTRY]]
+    conditions = relayed.get(f"{STORES}/vault-ops-{REGISTRY}")["spec"]["conditions"]
+    assert conditions == [{"namespaceSelector": {"matchLabels": {"ops.platform/relay": "true"}}}]
+
+
+def test_nothing_is_left_to_change(relayed: Stack) -> None:
+    relayed.pulumi("preview", "--expect-no-changes", "--diff")
