@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from pullsecrets import names
+from pullsecrets import names, redaction
 from pullsecrets.errors import BadInputError
 
 DIGEST_LENGTH = 16
 _ENTRY_FIELDS = {"auth", "email", "username", "password"}
+_SHOWN_FIELDS = {"email", "username"}
 
 
 class DockerConfigError(BadInputError):
@@ -27,12 +28,25 @@ class RegistryLogin:
     password: str = field(repr=False)
     email: str | None = None
 
+    def __post_init__(self) -> None:
+        """Keep the password, and what is made of it, out of every log."""
+        redaction.register(self.password, f"{self.username}:{self.password}")
+
+    @property
+    def auth(self) -> str:
+        """User and password as `auths` and HTTP's Basic spell them."""
+        return base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
 
 @dataclass(frozen=True)
 class DockerConfig:
     """A checked pull credential: one login per registry host."""
 
     logins: Mapping[str, RegistryLogin]
+
+    def __post_init__(self) -> None:
+        """Keep the document, as it is stored, out of every log."""
+        redaction.register(self.to_json())
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -64,7 +78,7 @@ def parse(document: str | bytes) -> DockerConfig:
     Raises:
         DockerConfigError: when it is no JSON, has no `auths`, or an entry is no usable login.
     """
-    content = _load(document)
+    content = load(document)
     unusable = sorted({"credsStore", "credHelpers"} & content.keys())
     auths = content.get("auths")
     if not isinstance(auths, dict) or not auths:
@@ -98,9 +112,15 @@ def require_hosts(config: DockerConfig, canonical: Iterable[str], rejected: Iter
         raise DockerConfigError(f"dockerconfigjson: auths: no login for {', '.join(map(repr, missing))}; {wanted}")
 
 
-def _load(document: str | bytes) -> dict[str, Any]:
+def load(document: str | bytes) -> dict[str, Any]:
+    """Read a JSON object, and keep the whole text out of every log.
+
+    Raises:
+        DockerConfigError: when it is something else; without any of its content.
+    """
     try:
         text = document.decode("utf-8-sig") if isinstance(document, bytes) else document
+        redaction.register(text.strip())
         content: Any = json.loads(text, object_pairs_hook=_unique_keys)
     except UnicodeDecodeError:
         raise DockerConfigError("dockerconfigjson: found bytes that are not UTF-8; allowed: a JSON document") from None
@@ -109,6 +129,8 @@ def _load(document: str | bytes) -> dict[str, Any]:
         raise DockerConfigError(
             f"dockerconfigjson: not JSON at line {error.lineno} column {error.colno}; allowed: a JSON document"
         ) from None
+    except ValueError:
+        raise DockerConfigError("dockerconfigjson: found a number of absurd length; allowed: a JSON document") from None
     except RecursionError:
         raise DockerConfigError("dockerconfigjson: nested too deeply; allowed: a JSON object with auths") from None
     if not isinstance(content, dict):
@@ -126,8 +148,10 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _host(host: str) -> str:
     if names.REGISTRY_HOST.fullmatch(host) is None:
+        # What stands before an @ would be user and password.
+        shown = host.rpartition("@")[2]
         raise DockerConfigError(
-            f"dockerconfigjson: auths: found host {host!r}; "
+            f"dockerconfigjson: auths: found host {shown!r}; "
             "allowed: a host with an optional port, in lower case, without scheme or path"
         )
     return host
@@ -138,12 +162,17 @@ def _login(host: str, entry: Any) -> RegistryLogin:
     if not isinstance(entry, dict):
         raise DockerConfigError(f"{key}: found a {type(entry).__name__}; allowed: an object with auth")
     fields = cast("dict[str, Any]", entry)
+    redaction.register(*(fields[name] for name in fields.keys() - _SHOWN_FIELDS if isinstance(fields[name], str)))
     unknown = sorted(set(fields) - _ENTRY_FIELDS)
     if unknown:
         raise DockerConfigError(f"{key}: found {unknown[0]!r}; allowed: {', '.join(sorted(_ENTRY_FIELDS))}")
     wrong = next((name for name, value in sorted(fields.items()) if not isinstance(value, str)), None)
     if wrong:
         raise DockerConfigError(f"{key}.{wrong}: found a {type(fields[wrong]).__name__}; allowed: a string")
+    # A lone surrogate, which JSON can spell, would fail where the document is stored, in an error that shows it.
+    wrong = next((name for name, value in sorted(fields.items()) if not _is_unicode(value)), None)
+    if wrong:
+        raise DockerConfigError(f"{key}.{wrong}: found half of a surrogate pair; allowed: text that UTF-8 can hold")
     username, password = _credentials(key, fields)
     return RegistryLogin(username, password, fields.get("email"))
 
@@ -155,6 +184,10 @@ def _credentials(key: str, fields: Mapping[str, str]) -> tuple[str, str]:
         username, password = fields.get("username", ""), fields.get("password", "")
     if not username or not password or ":" in username:
         raise DockerConfigError(f"{key}.auth: found no user or no password; allowed: base64 of user:password")
+    if any(ord(character) < 32 or ord(character) == 127 for character in username + password):
+        raise DockerConfigError(
+            f"{key}.auth: found a control character in user or password; allowed: base64 of user:password without any"
+        )
     if fields.get("username", username) != username or fields.get("password", password) != password:
         raise DockerConfigError(f"{key}: username or password differ from auth; allowed: auth alone, or all the same")
     return username, password
@@ -167,11 +200,15 @@ def _decode_auth(key: str, auth: str) -> tuple[str, str]:
     except (binascii.Error, ValueError):
         raise problem from None
     username, colon, password = decoded.partition(":")
-    if not colon or any(ord(character) < 32 or ord(character) == 127 for character in decoded):
+    if not colon:
         raise problem
     return username, password
 
 
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _entry(login: RegistryLogin) -> dict[str, str]:
-    entry = {"auth": base64.b64encode(f"{login.username}:{login.password}".encode()).decode()}
+    entry = {"auth": login.auth}
     return entry if login.email is None else {**entry, "email": login.email}

@@ -43,7 +43,13 @@ def document(**entry: Any) -> str:
         (document(auth=base64.b64encode(CANARY.encode()).decode()), "not base64 of user:password"),
         (document(auth=auth("", CANARY)), "no user or no password"),
         (document(auth=auth("bot", "")), "no user or no password"),
-        (document(auth=auth(password=f"{CANARY}\n")), "not base64 of user:password"),
+        (document(auth=auth(password=f"{CANARY}\n")), "a control character in user or password"),
+        (document(username="bot", password=f"{CANARY}\0"), "a control character in user or password"),
+        (document(username="bot", password=f"{CANARY}\ud800"), ".password: found half of a surrogate pair"),
+        (document(auth=auth(), email="\udfff"), ".email: found half of a surrogate pair"),
+        (f'{{"auths": {"9" * 5000}, "x": "{CANARY}"}}', "a number of absurd length"),
+        (json.dumps({"auths": {f"https://bot:{CANARY}@{HOST}": {}}}), f"found host '{HOST}'; allowed"),
+        (json.dumps({"auths": {f"bot:{CANARY}@{HOST}": {}}}), f"found host '{HOST}'; allowed"),
         (document(auth=7), "auth: found a int; allowed: a string"),
         (document(auth=auth(), username="other"), "username or password differ from auth"),
         (document(auth=auth(), password="other"), "username or password differ from auth"),
@@ -123,3 +129,29 @@ def test_the_stored_form_does_not_depend_on_the_order_of_hosts(passwords: dict[s
 def test_arbitrary_input_is_either_read_or_refused(text: str | bytes) -> None:
     with suppress(DockerConfigError):
         assert parse(text).hosts
+
+
+secret_texts = st.sampled_from([CANARY, auth(), f"bot:{CANARY}", f"{CANARY}\n", f"{CANARY}\ud800", auth()[:-3]])
+field_values = secret_texts | st.none() | st.integers() | st.lists(secret_texts, max_size=2)
+field_names = st.sampled_from(["auth", "username", "password", "email", "identitytoken", "x"])
+hosts = st.sampled_from(
+    [HOST, f"https://{HOST}/v1/", f"bot:{CANARY}@{HOST}", f"https://bot:{CANARY}@{HOST}", "UPPER", ""]
+)
+entries = st.dictionaries(field_names, field_values, max_size=4) | field_values
+documents = st.dictionaries(
+    st.sampled_from(["auths", "credsStore", "credHelpers"]), st.dictionaries(hosts, entries, max_size=3) | field_values
+)
+
+
+@given(document=documents, cut=st.integers(0, 40), junk=st.sampled_from(["", "{", CANARY, "\0", "1" * 5000]))
+def test_no_hostile_document_is_shown_by_what_refuses_it(document: dict[str, Any], cut: int, junk: str) -> None:
+    text = json.dumps(document)
+    for hostile in (text, text[:-cut] if cut else text, text + junk, json.dumps([text])):
+        try:
+            read = parse(hostile)
+            shown = repr(read) if all(login.email is None for login in read.logins.values()) else ""
+            assert parse(read.to_json()) == read
+        except DockerConfigError as error:
+            shown = f"{error!r} {error.__cause__!r} {error.__suppress_context__ or error.__context__!r}"
+        assert CANARY not in shown
+        assert auth()[:-3] not in shown
