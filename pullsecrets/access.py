@@ -21,7 +21,8 @@ def deployer_roles(
     Args:
         group: Kubernetes group of the deployers.
         eso_namespace: namespace of External Secrets Operator, the only one in which they edit NetworkPolicies.
-        reviewers: names of the token reviewers' bindings, one per store; no other binding can be changed.
+        reviewers: names of the token reviewers' bindings, one per store; no other binding can be changed, and none at
+            all in a cluster without Vault.
         relays: names of relayed registries' readers in ESO's namespace; no other role there can be changed.
     """
     cluster_rules = [
@@ -31,11 +32,7 @@ def deployer_roles(
         # `patch` also takes ESO's finalizer off a namespace that left.
         _rule("", ["namespaces"], _EDIT),
         _rule("", ["serviceaccounts"], [*_READ, "patch"]),
-        # RBAC cannot restrict `create` by name, but without `bind` on a role no binding to it can be made. Pulumi
-        # watches what it deletes until it is gone, and no list or watch can be restricted by name either.
-        _rule(RBAC_GROUP, ["clusterrolebindings"], ["list", "watch", "create"]),
-        _rule(RBAC_GROUP, ["clusterrolebindings"], ["get", "update", "patch", "delete"], reviewers),
-        _rule(RBAC_GROUP, ["clusterroles"], ["bind"], ["system:auth-delegator"]),
+        *(_reviewer_rules(reviewers) if reviewers else ()),
         # The guard and Pod admission. Names differ by stack, and `create` cannot be restricted by name anyway.
         _rule(ADMISSION_GROUP, [*_VALIDATING, *_MUTATING], _EDIT),
     ]
@@ -45,6 +42,19 @@ def deployer_roles(
     return [
         *_granted("pull-secrets-deployer", group, cluster_rules),
         *_granted("pull-secrets-deployer", group, eso_rules, eso_namespace),
+    ]
+
+
+def _reviewer_rules(reviewers: Sequence[str]) -> list[dict[str, Any]]:
+    """What it takes to have Vault review ESO's tokens.
+
+    RBAC cannot restrict `create` by name, but without `bind` on a role no binding to it can be made. Pulumi watches
+    what it deletes until it is gone, and no list or watch can be restricted by name either.
+    """
+    return [
+        _rule(RBAC_GROUP, ["clusterrolebindings"], ["list", "watch", "create"]),
+        _rule(RBAC_GROUP, ["clusterrolebindings"], ["get", "update", "patch", "delete"], reviewers),
+        _rule(RBAC_GROUP, ["clusterroles"], ["bind"], ["system:auth-delegator"]),
     ]
 
 
@@ -79,7 +89,9 @@ def auditor_roles(group: str) -> list[KubernetesObject]:
     return _granted("pull-secrets-auditor", group, rules)
 
 
-def operator_roles(group: str, eso_namespace: str) -> list[KubernetesObject]:
+def operator_roles(
+    group: str, eso_namespace: str, eso_service_account: str = "external-secrets"
+) -> list[KubernetesObject]:
     """Return the role of the on-call who runs `rotate`, `doctor`, `offboard` and `rollout`, bound to a group.
 
     It reads what an auditor reads and how workloads fare, and changes what these commands change: labels, finalizers,
@@ -88,6 +100,7 @@ def operator_roles(group: str, eso_namespace: str) -> list[KubernetesObject]:
     Args:
         group: Kubernetes group of the operators.
         eso_namespace: namespace of External Secrets Operator, the only one in which they edit NetworkPolicies.
+        eso_service_account: its ServiceAccount, the only one that they may have tokens of.
     """
     cluster_rules = [
         _rule("", ["namespaces", "serviceaccounts"], [*_READ, "patch"]),
@@ -103,9 +116,17 @@ def operator_roles(group: str, eso_namespace: str) -> list[KubernetesObject]:
         _rule("policy", ["poddisruptionbudgets"], _READ),
         _rule("networking.k8s.io", ["networkpolicies"], _READ),
         _rule("apiextensions.k8s.io", ["customresourcedefinitions"], _READ),
+        # Syncs of a rollout that goes through Argo CD, and its smoke checks.
+        _rule("argoproj.io", ["applications"], [*_READ, "patch"]),
+        _rule("", ["services/proxy"], ["get"]),
         _rule(ADMISSION_GROUP, [*_VALIDATING, *_MUTATING], _READ),
     ]
-    eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)]
+    eso_rules = [
+        _rule("networking.k8s.io", ["networkpolicies"], _EDIT),
+        # `doctor` logs in to Vault exactly as ESO does, to tell refusals apart. Whoever holds this can read what ESO
+        # reads: leave it out where operators may not, and doctor says what it could not check.
+        _rule("", ["serviceaccounts/token"], ["create"], [eso_service_account]),
+    ]
     return [
         *_granted("pull-secrets-operator", group, cluster_rules),
         *_granted("pull-secrets-operator", group, eso_rules, eso_namespace),

@@ -117,6 +117,30 @@ def release_finalizers(client: KubernetesClient, namespace: str, registries: Ite
         _patch(client, f"/api/v1/namespaces/{namespace}", partial(_release, finalizer))
 
 
+def release_abandoned(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
+    """Take ESO's finalizers off a namespace that ESO does not select, such as one whose label was taken off by hand.
+
+    Where ESO still selects the namespace it takes its finalizer off itself when the namespace is deleted; without the
+    label it never would, and a deletion that comes next would hang.
+
+    Raises:
+        PullSecretsError: when an ExternalSecret stays although the label is gone.
+    """
+    found = client.find(f"/api/v1/namespaces/{namespace}")
+    if found is None:
+        return
+    finalizers = cast("list[str]", found["metadata"].get("finalizers") or [])
+    held = [registry for registry in registries if f"{FINALIZER_PREFIX}{registry}" in finalizers]
+    release_finalizers(client, namespace, [registry for registry in held if not _selects(client, registry, found)])
+
+
+def _selects(client: KubernetesClient, registry: str, namespace: dict[str, Any]) -> bool:
+    fanout = client.find(f"/apis/external-secrets.io/v1/clusterexternalsecrets/{registry}")
+    selectors = cast("list[dict[str, Any]]", (fanout or {}).get("spec", {}).get("namespaceSelectors") or [])
+    labels = cast("dict[str, str]", namespace["metadata"].get("labels") or {})
+    return any((selector.get("matchLabels") or {}).items() <= labels.items() for selector in selectors)
+
+
 def _release(finalizer: str, namespace: dict[str, Any]) -> list[dict[str, Any]]:
     finalizers = cast("list[str]", namespace["metadata"].get("finalizers") or [])
     if finalizer not in finalizers:

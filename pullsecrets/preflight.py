@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from pullsecrets import admission, manifests
+from pullsecrets import admission, manifests, seed
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.sealed import read_sealed
-from pullsecrets.vault import VaultClient
+from pullsecrets.vault import VaultClient, VaultDeniedError
 
 ESO_GROUP_VERSION = "/apis/external-secrets.io/v1"
 SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
@@ -47,9 +48,10 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
         directory: the project's folder, which holds the files of sealed registries.
 
     Raises:
-        BadInputError: a sealed registry's file is missing or wrong, no kubeconfig, no Vault token, no ESO or no
-            sealed-secrets controller in the cluster that the stack needs, no admission policies that it asks for, a
-            guard that would refuse this run's own labels, a namespace to adopt is not there.
+        BadInputError: a sealed registry's file is missing or wrong, no kubeconfig, no Vault token, a KV mount of
+            another version than the stack declares, no ESO or no sealed-secrets controller in the cluster that the
+            stack needs, no admission policies that it asks for, a guard that would refuse this run's own labels, a
+            namespace to adopt is not there.
         UnreachableError: the API server or Vault does not answer.
         ConflictError: an object of this stack's names exists and belongs to somebody else.
         GateError: `gate: fail` and a path without a credential.
@@ -64,8 +66,9 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
         owned = pool.submit(_require_ownership, cluster, config, manifests.owner(project, stack))
         unsealing = pool.submit(_require_sealed_secrets, cluster, config)
         mounted = pool.submit(lambda: vault is not None and _own_mount(config, vault, manifests.owner(project, stack)))
+        versioned = pool.submit(lambda: vault and _require_kv(config, vault))
         empty = pool.submit(lambda: unpopulated(config, vault) if vault else ())
-    _raise_all(served, admitted, labeler, owned, unsealing, mounted, empty)
+    _raise_all(served, admitted, labeler, owned, unsealing, mounted, versioned, empty)
     missing = empty.result()
     if missing and config.gate == "fail":
         raise GateError("\n".join(gate_messages(config, missing, stack)))
@@ -132,6 +135,12 @@ def _own_mount(config: StackConfig, vault: VaultClient, stack_owner: str) -> boo
             "use it as it is, or give this stack another mount"
         )
     return True
+
+
+def _require_kv(config: StackConfig, vault: VaultClient) -> None:
+    # Who may not look at the mount may still be right about it: then the store's readiness tells.
+    with suppress(VaultDeniedError):
+        seed.require_mount(vault, config)
 
 
 def _require_eso(cluster: KubernetesClient) -> None:

@@ -6,11 +6,20 @@ from datetime import UTC, datetime
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.dockerconfig import DockerConfig, require_hosts
 from pullsecrets.errors import BadInputError
-from pullsecrets.vault import EntryMetadata, VaultClient
+from pullsecrets.expiry import format_expiry
+from pullsecrets.vault import RECORD_VERSION, EntryMetadata, VaultClient
 
+OWNER_KEY = "owner"
+HOSTS_KEY = "hosts"
 DIGEST_KEY = "digest"
 SEEDED_AT_KEY = "seeded-at"
-VERSION_KEY = "digest-version"
+EXPIRES_AT_KEY = "expires-at"
+VERSION_KEY = RECORD_VERSION
+
+KV_V1_WARNING = (
+    "KV v1: a write by somebody else is not noticed (no check-and-set), and what is overwritten is lost (no "
+    "versions, no rollback)"
+)
 
 
 @dataclass(frozen=True)
@@ -23,27 +32,49 @@ class SeedPlan:
     version: int
     stored_digest: str | None
     new_digest: str
+    stored_expiry: str | None = None
+    new_expiry: str | None = None
+    guarded: bool = True
+    """Whether check-and-set guards the write; KV v1 has none."""
 
     @property
-    def unchanged(self) -> bool:
+    def stored(self) -> bool:
         """Whether the stored credential is this one already."""
         return self.stored_digest == self.new_digest
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether there is nothing to write: neither the credential nor what is recorded of it differs."""
+        return self.stored and self.stored_expiry == self.new_expiry
 
-def plan(vault: VaultClient, config: StackConfig, registry: Registry, credential: DockerConfig) -> SeedPlan:
+    @property
+    def drops_expiry(self) -> bool:
+        """Whether an expiry is recorded that would be taken away, because it was the old credential's."""
+        return self.stored_expiry is not None and self.new_expiry is None
+
+
+def plan(
+    vault: VaultClient,
+    config: StackConfig,
+    registry: Registry,
+    credential: DockerConfig,
+    expires_at: datetime | None = None,
+) -> SeedPlan:
     """Check the credential against its registry and compare it with what is stored; changes nothing.
 
+    Args:
+        vault: with a token that may read the path's metadata.
+        config: the stack's configuration.
+        registry: whose credential.
+        credential: the new one.
+        expires_at: when the registry stops taking it, where that is known.
+
     Raises:
-        BadInputError: when the credential's hosts are not the canonical ones, or the mount is no KV v2 mount.
+        BadInputError: when the credential's hosts are not the canonical ones, or the mount is not of the KV version
+            that the stack declares.
     """
     require_hosts(credential, registry.hosts, registry.rejected_hosts, registry.name)
-    version = vault.mount_version(config.vault.mount)
-    if version != "2":
-        found = "no KV mount" if version is None else f"a KV v{version} mount"
-        raise BadInputError(
-            f"vault.mount: found {found} at {config.vault.mount!r}; allowed: a KV v2 mount, because a write guarded "
-            "by check-and-set and a way back need versions"
-        )
+    require_mount(vault, config)
     stored = vault.read_metadata(config.vault.mount, registry.path)
     return SeedPlan(
         path=f"{config.vault.mount}/{registry.path}",
@@ -52,7 +83,30 @@ def plan(vault: VaultClient, config: StackConfig, registry: Registry, credential
         version=stored.current_version if stored else 0,
         stored_digest=seeded_digest(stored),
         new_digest=credential.digest,
+        stored_expiry=stored.custom.get(EXPIRES_AT_KEY) if stored else None,
+        new_expiry=format_expiry(expires_at) if expires_at else None,
+        guarded=config.vault.kv_version == 2,
     )
+
+
+def require_mount(vault: VaultClient, config: StackConfig) -> None:
+    """Refuse a mount that is not of the KV version that the stack declares.
+
+    Raises:
+        BadInputError: naming what was found.
+    """
+    mount, declared = config.vault.mount, config.vault.kv_version
+    version = vault.mount_version(mount)
+    if version == str(declared):
+        return
+    if version is None:
+        raise BadInputError(f"vault.mount: found no KV mount at {mount!r}; allowed: a KV mount (`vault secrets list`)")
+    if version == "1":
+        raise BadInputError(
+            f"vault.mount: found a KV v1 mount at {mount!r}; allowed: a KV v2 mount, because a write guarded by "
+            "check-and-set and a way back need versions; or vault.kvVersion: 1, to go without both"
+        )
+    raise BadInputError(f"vault.kvVersion: found {declared}, and {mount!r} is a KV v{version} mount; set {version}")
 
 
 def write(
@@ -61,23 +115,43 @@ def write(
     """Write the credential with check-and-set and record digest and time; return the new version.
 
     The record names the version it speaks of. Killed between the two writes, the record is seen to be stale and
-    running the command again completes it.
+    running the command again completes it. Where only the expiry differs, no version is written.
 
     Raises:
         ConflictError: when somebody else wrote since the plan was made.
     """
-    data = {registry.property: credential.to_json()}
-    version = vault.write_with_cas(config.vault.mount, registry.path, data, planned.version)
-    record(vault, config, registry, credential, version)
+    version = planned.version
+    if not planned.stored:
+        data = {registry.property: credential.to_json()}
+        if planned.guarded:
+            version = vault.write_with_cas(config.vault.mount, registry.path, data, version)
+        else:
+            vault.overwrite(config.vault.mount, registry.path, data)
+            version += 1
+    record(vault, config, registry, credential, version, planned.new_expiry)
     return version
 
 
-def record(vault: VaultClient, config: StackConfig, registry: Registry, credential: DockerConfig, version: int) -> None:
-    """Record digest, time and version in the path's metadata, beside what the program declares there."""
-    facts = {
+def record(
+    vault: VaultClient,
+    config: StackConfig,
+    registry: Registry,
+    credential: DockerConfig,
+    version: int,
+    expires_at: str | None = None,
+) -> None:
+    """Record what is known of a version in the path's metadata, beside what others keep there.
+
+    Owner and hosts are what the program declares too; they are there even when the path is seeded before the first
+    `up`. An expiry that is not known is taken away: the one recorded was the old credential's.
+    """
+    facts: dict[str, str | None] = {
+        OWNER_KEY: registry.owner,
+        HOSTS_KEY: ",".join(registry.hosts),
         DIGEST_KEY: credential.digest,
         VERSION_KEY: str(version),
         SEEDED_AT_KEY: datetime.now(UTC).isoformat(timespec="seconds"),
+        EXPIRES_AT_KEY: expires_at,
     }
     vault.patch_metadata(config.vault.mount, registry.path, facts)
 

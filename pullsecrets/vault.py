@@ -2,8 +2,10 @@
 
 import atexit
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -14,14 +16,39 @@ import hvac
 import hvac.exceptions
 import requests
 
+from pullsecrets import redaction
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
 
 TIMEOUT_SECONDS = 15
 MERGE_PATCH = "application/merge-patch+json"
 
+RECORD_VERSION = "digest-version"
+"""Of which version of the path the recorded digest speaks."""
+
+RECORD = "record"
+"""KV v1 has no metadata: what is known of `<path>` is kept, without the credential, in `<path>/record`."""
+
 
 class VaultDeniedError(PullSecretsError):
     """The token's policies do not permit a request."""
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """One version of a KV v2 path, without its value. Times are RFC 3339."""
+
+    version: int
+    created: str
+    deleted: str = ""
+    """When it was soft-deleted, or will be where the path has `delete_version_after`; empty when never."""
+    destroyed: bool = False
+
+    @property
+    def state(self) -> str:
+        """`live`, `deleted` (its value can be undeleted) or `destroyed` (its value is gone)."""
+        if self.destroyed:
+            return "destroyed"
+        return "deleted" if self.deleted and _instant(self.deleted) <= datetime.now(UTC) else "live"
 
 
 @dataclass(frozen=True)
@@ -33,47 +60,75 @@ class EntryMetadata:
     cas_required: bool
     max_versions: int
     custom: Mapping[str, str]
+    versions: tuple[VersionState, ...] = ()
+    """The versions that Vault still knows, oldest first."""
 
 
 class VaultClient:
     """One Vault or OpenBao server, with the caller's token."""
 
-    def __init__(self, address: str, ca_bundle: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self, address: str, ca_bundle: str | None = None, token: str | None = None, *, kv_version: int = 2
+    ) -> None:
         """Take the token from the argument, VAULT_TOKEN or the file that `vault login` leaves.
 
         Args:
             address: https URL of the server.
             ca_bundle: PEM certificates to trust; by default the file in VAULT_CACERT, or the system's own.
             token: only for callers that hold one already; never from a command line.
+            kv_version: of the mounts that hold the credentials.
 
         Raises:
             BadInputError: when there is no token.
         """
         self.address = address
+        self.kv_version = kv_version
         found = token or os.environ.get("VAULT_TOKEN") or _token_file()
         if not found:
             raise BadInputError(
                 f"Vault at {address}: no token; set VAULT_TOKEN, or run `vault login` so that ~/.vault-token exists"
             )
-        verify = _certificate_file(ca_bundle) if ca_bundle else os.environ.get("VAULT_CACERT") or True
+        redaction.register(found)
+        verify = certificate_file(ca_bundle) if ca_bundle else os.environ.get("VAULT_CACERT") or True
         self._client = hvac.Client(url=address, token=found, verify=verify, timeout=TIMEOUT_SECONDS)
 
     def read_metadata(self, mount: str, path: str) -> EntryMetadata | None:
-        """Return the metadata of a KV v2 path, or None when the path was never written."""
+        """Return what is known of a path without its value, or None when the path was never written.
+
+        On KV v1 that is what `seed` has recorded beside it: the version is a count of its writes, and there are no
+        older ones.
+        """
+        if self.kv_version == 1:
+            return self._read_record(mount, path)
         answer = self._request("GET", f"{mount}/metadata/{path}", absent_ok=True)
         if answer is None:
             return None
         data = cast("dict[str, Any]", answer["data"])
         version = int(data["current_version"])
-        versions = cast("dict[str, dict[str, Any]]", data.get("versions") or {})
-        latest = versions.get(str(version), {})
+        versions = _versions(cast("dict[str, dict[str, Any]]", data.get("versions") or {}))
         return EntryMetadata(
             current_version=version,
-            live=bool(latest) and not latest["destroyed"] and not latest["deletion_time"],
+            live=any(item.version == version and item.state == "live" for item in versions),
             cas_required=bool(data["cas_required"]),
             max_versions=int(data["max_versions"]),
             custom=dict(data.get("custom_metadata") or {}),
+            versions=versions,
         )
+
+    def read_version(self, mount: str, path: str, version: int) -> dict[str, Any]:
+        """Return the data of one version of a KV v2 path as it was written, for writing it again; never to be shown.
+
+        Raises:
+            PullSecretsError: when that version has no value any more, or never had one.
+        """
+        self._require_versions(mount)
+        answer = self._request("GET", f"{mount}/data/{path}", params={"version": str(version)}, absent_ok=True)
+        found = cast("dict[str, Any]", (answer or {}).get("data") or {})
+        data = cast("dict[str, Any] | None", found.get("data"))
+        if data is None:
+            raise PullSecretsError(f"Vault path {mount}/{path}: version {version} holds no value: deleted or destroyed")
+        redaction.register(*(value for value in data.values() if isinstance(value, str)))
+        return data
 
     def patch_metadata(
         self, mount: str, path: str, custom: Mapping[str, str | None], settings: Mapping[str, Any] | None = None
@@ -81,20 +136,24 @@ class VaultClient:
         """Merge into a path's metadata, creating it when it is not there; None removes a custom key.
 
         Two writers share a path: the program declares owner, hosts and cluster, `seed` records digest and time. A
-        merge lets each keep its own keys.
+        merge lets each keep its own keys. On KV v1 it is the record beside the path, which has no settings.
         """
+        if self.kv_version == 1:
+            self._merge_record(mount, path, custom)
+            return
         body: dict[str, Any] = {"custom_metadata": dict(custom), **(settings or {})}
         where = f"{mount}/metadata/{path}"
         if self._request("PATCH", where, body, absent_ok=True) is None:
             body["custom_metadata"] = {key: value for key, value in custom.items() if value is not None}
             self._request("POST", where, body)
 
-    def write_with_cas(self, mount: str, path: str, data: Mapping[str, str], version: int) -> int:
+    def write_with_cas(self, mount: str, path: str, data: Mapping[str, Any], version: int) -> int:
         """Write a new version if the current one is still `version`, and return the new version.
 
         Raises:
             ConflictError: when somebody else wrote in between; nothing was changed.
         """
+        self._require_versions(mount)
         body = {"data": dict(data), "options": {"cas": version}}
         try:
             answer = self._request("POST", f"{mount}/data/{path}", body)
@@ -107,10 +166,24 @@ class VaultClient:
             raise PullSecretsError(f"Vault path {mount}/{path}: the write was refused: {_reason(error)}") from None
         return int(cast("dict[str, Any]", answer)["data"]["version"])
 
+    def overwrite(self, mount: str, path: str, data: Mapping[str, Any]) -> None:
+        """Write a KV v1 path: whatever is there is lost, and whoever else wrote is not noticed."""
+        self._request("POST", f"{mount}/{path}", data)
+
+    def list_names(self, mount: str, path: str) -> tuple[str, ...]:
+        """Return what stands directly below a KV v2 path, folders with a trailing slash; nothing where it is absent."""
+        answer = self._request("GET", f"{mount}/metadata/{path}", params={"list": "true"}, absent_ok=True)
+        return tuple(cast("dict[str, Any]", (answer or {}).get("data") or {}).get("keys") or ())
+
     def auth_mounts(self) -> dict[str, dict[str, Any]]:
         """Return the auth mounts by path, without the trailing slash."""
         answer = cast("dict[str, Any]", self._request("GET", "sys/auth"))
         return {path.rstrip("/"): mount for path, mount in answer["data"].items()}
+
+    def read_policy(self, name: str) -> str | None:
+        """Return the text of an ACL policy, or None when there is none of that name."""
+        answer = self._request("GET", f"sys/policies/acl/{name}", absent_ok=True)
+        return None if answer is None else str(cast("dict[str, Any]", answer["data"])["policy"])
 
     def mount_version(self, mount: str) -> str | None:
         """Return the KV version of a secrets mount (`1` or `2`), or None when it is no KV mount."""
@@ -119,12 +192,42 @@ class VaultClient:
         options = cast("dict[str, Any]", data.get("options") or {})
         return str(options.get("version", "1")) if data.get("type") in {"kv", "generic"} else None
 
+    def _require_versions(self, mount: str) -> None:
+        """On a KV v1 mount the API's `data/` would be a folder, and the credential lie where nobody guards it."""
+        if self.kv_version == 1:
+            raise PullSecretsError(
+                f"Vault mount {mount}: KV v1 keeps no versions; seed the old credential again, or move to a KV v2 mount"
+            )
+
+    def _read_record(self, mount: str, path: str) -> EntryMetadata | None:
+        answer = self._request("GET", f"{mount}/{path}/{RECORD}", absent_ok=True)
+        if answer is None:
+            return None
+        custom = cast("dict[str, str]", answer["data"])
+        count = custom.get(RECORD_VERSION, "")
+        written = int(count) if count.isdecimal() else 0
+        return EntryMetadata(written, live=written > 0, cas_required=False, max_versions=1, custom=custom)
+
+    def _merge_record(self, mount: str, path: str, custom: Mapping[str, str | None]) -> None:
+        known = self._read_record(mount, path)
+        merged = {**(known.custom if known else {}), **custom}
+        kept = {key: value for key, value in merged.items() if value is not None}
+        self._request("POST", f"{mount}/{path}/{RECORD}", kept)
+
     def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, absent_ok: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        absent_ok: bool = False,
     ) -> dict[str, Any] | None:
         headers = {"Content-Type": MERGE_PATCH} if method == "PATCH" else None
         try:
-            answer = cast("Any", self._client.adapter).request(method, f"/v1/{quote(path)}", json=body, headers=headers)
+            answer = cast("Any", self._client.adapter).request(
+                method, f"/v1/{quote(path)}", json=body, params=params, headers=headers
+            )
         except hvac.exceptions.InvalidPath:
             if absent_ok:
                 return None
@@ -155,8 +258,21 @@ class VaultClient:
         return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
 
 
+def _versions(found: Mapping[str, Mapping[str, Any]]) -> tuple[VersionState, ...]:
+    states = [
+        VersionState(int(number), item["created_time"], item["deletion_time"], destroyed=bool(item["destroyed"]))
+        for number, item in found.items()
+    ]
+    return tuple(sorted(states, key=lambda state: state.version))
+
+
+def _instant(text: str) -> datetime:
+    # Vault writes nanoseconds, which Python does not read.
+    return datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00"))
+
+
 @cache
-def _certificate_file(ca_bundle: str) -> str:
+def certificate_file(ca_bundle: str) -> str:
     """Requests takes trusted certificates from a file only; it lives as long as the process."""
     with NamedTemporaryFile("w", prefix="pull-secrets-ca-", suffix=".pem", delete=False) as file:
         file.write(ca_bundle)

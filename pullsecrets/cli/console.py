@@ -2,13 +2,16 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.errors import BadInputError
 
 # Where no terminal says how wide it is, lines are left whole for whatever reads them.
 PIPED_WIDTH = 200
@@ -25,6 +28,32 @@ Directory = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change and change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changing something.")]
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is changed.
+
+    Raises:
+        BadInputError: when the answer is no, or nobody is there to give one.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadInputError("nobody is there to ask; nothing was changed; add --yes to go on, or --dry-run to look")
+    if not typer.confirm(question):
+        raise BadInputError("not confirmed; nothing was changed")
+
+
+def print_step(text: str) -> None:
+    """Say that a step is done."""
+    output.print(f"[green]✓[/] {escape(text)}")
+
+
+def print_declarations(declarations: Iterable[str]) -> None:
+    """Say what of the stack file would put back what is taken away."""
+    for declaration in declarations:
+        text = f"the next `pulumi up` puts it back; in the stack file, {declaration}"
+        output.print(f"[yellow]still declared:[/] {escape(text)}")
 
 
 def load(stack: str, directory: Path) -> StackConfig:

@@ -7,93 +7,115 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets import dockerconfig, preflight, seed
-from pullsecrets.cli import console
-from pullsecrets.config import Registry, StackConfig
+from pullsecrets import preflight, seed
+from pullsecrets.cli import console, credential
 from pullsecrets.errors import BadInputError
-
-LARGEST_DOCUMENT = 1 << 20
-"""Kubernetes refuses a Secret above 1 MiB."""
+from pullsecrets.sources import Source
 
 
-def command(
+def command(  # noqa: PLR0913 - each option of the command line is a parameter
     registry: Annotated[str, typer.Argument(help="Registry of the stack, such as app-registry-pull.")],
     stack: console.Stack,
-    from_file: Annotated[str, typer.Option("--from-file", "-f", help="dockerconfigjson file; - reads standard input.")],
+    from_file: credential.FromFile = None,
+    from_docker_config: credential.FromDockerConfig = None,
+    username: credential.Username = None,
+    password_fd: credential.PasswordFd = None,
+    expires_at: credential.ExpiresAt = None,
+    expires_in: credential.ExpiresIn = None,
+    registry_ca: credential.RegistryCa = None,
     directory: console.Directory = Path(),
     *,
+    password_stdin: credential.PasswordStdin = False,
+    verify_login: credential.VerifyLogin = False,
     dry_run: console.DryRun = False,
     yes: console.Yes = False,
     json: console.Json = False,
 ) -> None:
     """Put a registry's pull credential into its Vault path.
 
-    The document is checked before anything is written: it must be a dockerconfigjson with a login for every canonical
-    host of the registry and for no other. The write is guarded by check-and-set: if somebody else wrote in between,
-    nothing changes and the exit code is 3.
+    The credential is checked before anything is written: it must have a login for every canonical host of the
+    registry and for no other. The write is guarded by check-and-set: if somebody else wrote in between, nothing
+    changes and the exit code is 3.
 
     Examples:
 
-        pull-secrets seed app-registry-pull --stack prod --from-file ./dockerconfig.json
+        pull-secrets seed app-registry-pull --stack prod --from-file ./dockerconfig.json --expires-in 90d
+
+        pull-secrets seed app-registry-pull --stack prod --from-docker-config auto --verify-login
+
+        pull-secrets seed app-registry-pull --stack prod --username platform-bot
 
         vault-agent-output | pull-secrets seed app-registry-pull --stack prod --from-file - --yes
     """
+    source = Source(from_file, from_docker_config, username, password_fd, password_stdin)
     config = console.load(stack, directory)
-    chosen = _registry(config, registry, stack)
-    credential = dockerconfig.parse(_read(from_file))
+    chosen = credential.registry_of(config, registry, stack)
+    expires = credential.expiry(expires_at, expires_in)
+    content = credential.read(source, chosen)
+    if verify_login:
+        credential.verify_login(content, registry_ca)
     vault = preflight.open_vault(config)
-    planned = seed.plan(vault, config, chosen, credential)
-    outcome = "unchanged" if planned.unchanged else "planned" if dry_run else "written"
+    planned = seed.plan(vault, config, chosen, content, expires)
+    outcome = _outcome(planned, dry_run=dry_run)
     if not json:
-        _show(planned)
+        show(planned)
+    if not planned.guarded:
+        console.errors.print(f"[bold yellow]warning:[/] {seed.KV_V1_WARNING}", soft_wrap=True)
     version = planned.version
-    if outcome == "written":
-        _confirm(planned, yes=yes, piped=from_file == "-")
-        version = seed.write(vault, config, chosen, credential, planned)
+    if outcome in {"written", "recorded"}:
+        confirm_write(planned, yes=yes, piped=source.takes_standard_input)
+        version = seed.write(vault, config, chosen, content, planned)
     if json:
         console.print_json({**asdict(planned), "outcome": outcome, "version": version})
     else:
         console.output.print(_sentence(outcome, version))
 
 
-def _registry(config: StackConfig, name: str, stack: str) -> Registry:
-    try:
-        return config.registry(name)
-    except KeyError:
-        known = ", ".join(registry.name for registry in config.registries)
-        raise BadInputError(f"registry: found {name!r}; allowed in stack {stack!r}: {known}") from None
+def _outcome(planned: seed.SeedPlan, *, dry_run: bool) -> str:
+    if planned.unchanged:
+        return "unchanged"
+    if dry_run:
+        return "planned"
+    return "recorded" if planned.stored else "written"
 
 
-def _read(source: str) -> bytes:
-    try:
-        if source == "-":
-            content = sys.stdin.buffer.read(LARGEST_DOCUMENT + 1)
-        else:
-            with Path(source).open("rb") as file:
-                content = file.read(LARGEST_DOCUMENT + 1)
-    except OSError as error:
-        raise BadInputError(f"--from-file {source}: {error.strerror}; name a dockerconfigjson file, or -") from None
-    if len(content) > LARGEST_DOCUMENT:
-        raise BadInputError(f"--from-file {source}: found more than 1 MiB; allowed: what fits into a Secret")
-    return content
-
-
-def _show(planned: seed.SeedPlan) -> None:
+def show(planned: seed.SeedPlan) -> None:
+    """Print what would be written where, without the credential."""
     stored = planned.stored_digest or ("not recorded" if planned.version else "nothing")
-    console.output.print(f"path    {planned.path} (version {planned.version})")
-    console.output.print(f"hosts   {', '.join(planned.hosts)}")
-    console.output.print(f"user    {', '.join(planned.users)}", markup=False)
-    console.output.print(f"digest  {stored} -> {planned.new_digest}")
+    lines = [
+        f"path    {planned.path} (version {planned.version})",
+        f"hosts   {', '.join(planned.hosts)}",
+        f"user    {', '.join(planned.users)}",
+        f"digest  {stored} -> {planned.new_digest}",
+    ]
+    if planned.new_expiry:
+        lines.append(f"expires {planned.stored_expiry or 'not recorded'} -> {planned.new_expiry}")
+    elif planned.drops_expiry:
+        lines.append(f"expires {planned.stored_expiry} -> not recorded; add --expires-at or --expires-in to record one")
+    for line in lines:
+        console.output.print(line, markup=False)
 
 
-def _confirm(planned: seed.SeedPlan, *, yes: bool, piped: bool) -> None:
-    if yes or planned.version == 0:
+def confirm_write(planned: seed.SeedPlan, *, yes: bool, piped: bool) -> None:
+    """Ask before a version is written over another.
+
+    Raises:
+        BadInputError: when the answer is no, or nobody can be asked.
+    """
+    if yes or (planned.guarded and planned.version == 0):
         return
-    if piped or not sys.stdin.isatty():
-        raise BadInputError(
-            f"{planned.path} holds version {planned.version} already; add --yes to write a new version over it"
+    asked, held, over = (
+        (
+            f"Write a new version over version {planned.version}?",
+            f"holds version {planned.version} already",
+            "write a new version over it",
         )
-    if not typer.confirm(f"Write a new version over version {planned.version}?"):
+        if planned.guarded
+        else ("Overwrite without a way back?", "is on a KV v1 mount", "overwrite it without a way back")
+    )
+    if piped or not sys.stdin.isatty():
+        raise BadInputError(f"{planned.path} {held}; add --yes to {over}")
+    if not typer.confirm(asked, err=True):
         raise BadInputError("not confirmed; nothing was changed")
 
 
@@ -101,5 +123,6 @@ def _sentence(outcome: str, version: int) -> str:
     return {
         "unchanged": f"unchanged: version {version} is this credential already",
         "planned": "dry run: nothing was written",
+        "recorded": f"version {version} is this credential already; its expiry was recorded anew",
         "written": f"[green]written[/] as version {version}",
     }[outcome]

@@ -102,6 +102,40 @@ def _check_principal(text: str) -> str:
 _EVERYBODY = ("system:anonymous", "system:authenticated", "system:serviceaccounts", "system:unauthenticated")
 
 
+def _check_pushgateway(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+        raise ValueError(
+            "an http or https URL without credentials, such as 'http://pushgateway.monitoring.svc:9091'"
+        )
+    return text.rstrip("/")
+
+
+def _check_image(text: str) -> str:
+    found = names.IMAGE.fullmatch(text)
+    if found is None or not (found["digest"] or found["tag"]) or found["tag"] == "latest":
+        raise ValueError(
+            "an image pinned by a tag other than 'latest' or by its digest, such as "
+            "'registry.example.com/platform/pull-secrets:1.0.0'"
+        )
+    return text
+
+
+def _check_schedule(text: str) -> str:
+    if names.DAILY_SCHEDULE.fullmatch(text) is None:
+        raise ValueError(
+            "a cron schedule in UTC of once a day or more often, such as '0 6 * * *' or '30 */6 * * *': the alert on a "
+            "stale audit expects one each day"
+        )
+    return text
+
+
+def _check_expiry_notice(text: str) -> str:
+    if parse_duration(text) <= timedelta(0):
+        raise ValueError("a duration above 0, such as 336h for two weeks")
+    return text
+
+
 def _check_file(text: str) -> str:
     file = PurePosixPath(text)
     if file.is_absolute() or ".." in file.parts or file.suffix not in {".yaml", ".yml"}:
@@ -130,6 +164,10 @@ Address = Annotated[str, AfterValidator(_check_address)]
 KvPath = Annotated[str, AfterValidator(_check_path)]
 RelativeFile = Annotated[str, AfterValidator(_check_file)]
 Principal = Annotated[str, AfterValidator(_check_principal)]
+Pushgateway = Annotated[str, AfterValidator(_check_pushgateway)]
+PinnedImage = Annotated[str, AfterValidator(_check_image)]
+DailySchedule = Annotated[str, AfterValidator(_check_schedule)]
+ExpiryNotice = Annotated[str, AfterValidator(_check_expiry_notice)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -350,6 +388,29 @@ class Rollout(ConfigModel):
         return next((index for index, wave in enumerate(self.waves) if service in wave.services), None)
 
 
+class Monitoring(ConfigModel):
+    """Alert rules, a dashboard and the daily validation inside the cluster."""
+
+    enabled: bool = False
+    namespace: Label = "monitoring"
+    """Of all its objects; it must exist."""
+    rule_labels: dict[str, str] = {}
+    """Labels of the PrometheusRule, by which a Prometheus selects its rules."""
+    dashboard_labels: Annotated[dict[str, str], Field(min_length=1)] = {"grafana_dashboard": "1"}
+    """Labels by which Grafana's sidecar finds dashboards."""
+    dashboard_folder: Annotated[str, Field(min_length=1)] | None = None
+    coverage_target: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the namespaces that must be able to pull."""
+    expiry_notice: ExpiryNotice = "336h"
+    schedule: DailySchedule = "0 6 * * *"
+    image: PinnedImage | None = None
+    """Of the validation: the one that the Dockerfile makes."""
+    image_pull_secret: ObjectName | None = None
+    pushgateway: Pushgateway | None = None
+    """Where the audit's metrics go; without it the validation is judged by the success of its Jobs alone."""
+    vault_role: ObjectName = "pull-secrets-audit"
+
+
 class StackConfig(ConfigModel):
     """Everything one stack declares. Build it with `pullsecrets.config.parse`, which also applies the rules."""
 
@@ -361,6 +422,7 @@ class StackConfig(ConfigModel):
     binding: Literal["serviceAccounts", "admission"] = "serviceAccounts"
     guard: Guard = Guard()
     rollout: Rollout = Rollout()
+    monitoring: Monitoring = Monitoring()
     gate: Literal["warn", "fail", "off"] = "warn"
 
     @property

@@ -119,8 +119,8 @@ def _with_vault_environment(raw: Mapping[str, Any], environment: Mapping[str, st
 def _with_registry_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in where a registry's credential stands by default.
 
-    In Vault `ocp/<cluster>/registries/<name>`, the first seed's layout; in the repository `sealed/<cluster>/<name>.yaml`,
-    and that only by way of a relay.
+    In Vault `ocp/<cluster>/registries/<name>`, the first seed's layout; in the repository
+    `sealed/<cluster>/<name>.yaml`, and that only by way of a relay.
     """
     cluster, registries = raw.get("cluster"), raw.get("registries")
     if not isinstance(cluster, Mapping) or not isinstance(registries, list):

@@ -37,6 +37,7 @@ def check(config: StackConfig) -> list[Problem]:
         problems.extend(_tenant(key, tenant, config))
     problems.extend(_guard(config.guard))
     problems.extend(_rollout(config))
+    problems.extend(_monitoring(config))
     return problems
 
 
@@ -66,6 +67,30 @@ def _rollout(config: StackConfig) -> Iterator[Problem]:
             if service not in config.services:
                 allowed = "services of tenants.matrices, which names the service's namespaces"
                 yield Problem(f"rollout.waves[{index}].services", repr(service), allowed)
+
+
+LONGEST_MONITORED_NAME = 33
+"""A CronJob's name has at most 52 characters, of which `pull-secrets-` and `-audit` take 19
+(https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#cron-job-limitations)."""
+
+
+def _monitoring(config: StackConfig) -> Iterator[Problem]:
+    monitoring = config.monitoring
+    if not monitoring.enabled:
+        return
+    if monitoring.image is None:
+        allowed = "the pinned image of this command line, which the daily validation runs, as the Dockerfile makes it"
+        yield Problem("monitoring.image", "nothing", allowed)
+    if len(config.cluster.name) > LONGEST_MONITORED_NAME:
+        allowed = f"at most {LONGEST_MONITORED_NAME} characters with monitoring, whose CronJob is named after it"
+        yield Problem("cluster.name", repr(config.cluster.name), allowed)
+    if monitoring.vault_role == (config.vault.auth.role if config.has_vault else None):
+        yield Problem("monitoring.vaultRole", repr(monitoring.vault_role), "a role other than ESO's, vault.auth.role")
+    patterns = [pattern for registry in config.registries for pattern in registry.namespaces]
+    if names.matches(monitoring.namespace, patterns):
+        # Who makes Pods in it can run them as the validation's ServiceAccount.
+        allowed = "a namespace that no registry may be delivered to: tenants could act as the validation there"
+        yield Problem("monitoring.namespace", repr(monitoring.namespace), allowed)
 
 
 def _registries(registries: Iterable[Registry]) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ STORE = "kubernetes:external-secrets.io/v1:ClusterSecretStore"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
+RELEASE = "pulumi-python:dynamic/pullsecrets:NamespaceRelease"
 POLICY = "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy"
 POD_POLICY = "kubernetes:admissionregistration.k8s.io/v1:MutatingAdmissionPolicy"
 KV_METADATA = "pulumi-python:dynamic/pullsecrets:KvMetadata"
@@ -175,6 +176,17 @@ def test_pods_get_their_entries_by_admission_or_by_service_account_and_never_bot
     assert bound == found
 
 
+def test_every_made_namespace_is_released_before_it_is_deleted(
+    monkeypatch: pytest.MonkeyPatch, declared: Declared, config: StackConfig
+) -> None:
+    assert RELEASE not in declared.types(), "the binding does it"
+    by_admission = run_program({**stack_file("dev"), "binding": "admission"}, ENVIRONMENT, monkeypatch)
+    made = {item.inputs["metadata"]["name"] for item in by_admission.of_type(NAMESPACE).values()}
+    released = {item.inputs["namespace"]: item.inputs["registries"] for item in by_admission.of_type(RELEASE).values()}
+    assert released.keys() == made
+    assert all(set(registries) <= {item.name for item in config.registries} for registries in released.values())
+
+
 def test_an_unpopulated_path_is_warned_of_with_path_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = Environment("https://api.example.com:6443", "CA", False, ("app-registry-pull",))
     declared = run_program(stack_file("dev"), environment, monkeypatch, "dev")
@@ -209,3 +221,15 @@ def test_an_existing_auth_mount_is_used_and_not_configured(monkeypatch: pytest.M
     assert "vault:kubernetes/authBackendConfig:AuthBackendConfig" not in declared.types()
     (role,) = declared.of_type("vault:kubernetes/authBackendRole:AuthBackendRole").values()
     assert role.inputs["backend"] == "kubernetes"
+
+
+def test_on_a_kv_v1_mount_there_is_no_metadata_and_no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = stack_file("prod")
+    config["vault"] = {**config["vault"], "kvVersion": 1}
+    declared = run_program(config, ENVIRONMENT, monkeypatch)
+    assert KV_METADATA not in declared.types()
+    (store,) = declared.of_type(STORE).values()
+    assert store.inputs["spec"]["provider"]["vault"]["version"] == "v1"
+    path = parse(config, "prod", {"VAULT_ADDR": VAULT}).registries[0].path
+    policy = declared.of_type("vault:index/policy:Policy")["app-registry-pull-policy"]
+    assert json.loads(policy.inputs["policy"]) == {"path": {f"secret/{path}": {"capabilities": ["read"]}}}

@@ -4,19 +4,21 @@ from typing import Any
 
 import pytest
 
-from pullsecrets.access import auditor_roles, deployer_roles, operator_roles
+from pullsecrets.access import auditor_roles, deployer_roles, migrator_roles, offboarder_roles, operator_roles
 
 REVIEWERS = ["vault-platform-token-reviewer"]
 DEPLOYER = deployer_roles("platform-engineers", "external-secrets", REVIEWERS)
 AUDITOR = auditor_roles("auditors")
 OPERATOR = operator_roles("on-call", "external-secrets")
+OFFBOARDER = offboarder_roles("offboarders")
+MIGRATOR = migrator_roles("migrators")
 
 
 def rules(objects: list[dict[str, Any]], kind: str = "ClusterRole") -> list[dict[str, Any]]:
     return [rule for item in objects if item["kind"] == kind for rule in item["rules"]]
 
 
-@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR])
+@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR, OFFBOARDER, MIGRATOR])
 def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[str, Any]]) -> None:
     for role, binding in zip(objects[::2], objects[1::2], strict=True):
         assert binding["roleRef"]["name"] == role["metadata"]["name"]
@@ -24,7 +26,7 @@ def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[s
         assert [subject["kind"] for subject in binding["subjects"]] == ["Group"]
 
 
-@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR])
+@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR, OFFBOARDER, MIGRATOR])
 def test_no_role_has_a_wildcard(objects: list[dict[str, Any]]) -> None:
     for rule in [*rules(objects), *rules(objects, "Role")]:
         assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
@@ -39,8 +41,27 @@ def test_operators_list_secrets_and_never_get_one() -> None:
     assert rule["verbs"] == ["list", "watch"]
 
 
+def test_migrators_alone_read_secrets_and_have_nothing_else() -> None:
+    (rule,) = rules(MIGRATOR)
+    assert rule["resources"] == ["secrets"]
+    assert rule["verbs"] == ["get", "create", "update", "delete"]
+
+
+def test_offboarders_delete_namespaces_and_have_nothing_else() -> None:
+    (rule,) = rules(OFFBOARDER)
+    assert (rule["resources"], rule["verbs"]) == (["namespaces"], ["delete"])
+
+
 def test_operators_evict_pods_and_never_delete_them() -> None:
     assert all("delete" not in rule["verbs"] for rule in rules(OPERATOR))
+
+
+def test_operators_have_tokens_of_esos_service_account_alone() -> None:
+    (rule,) = [
+        rule for rule in [*rules(OPERATOR), *rules(OPERATOR, "Role")] if "serviceaccounts/token" in rule["resources"]
+    ]
+    assert rule in rules(OPERATOR, "Role")
+    assert (rule["verbs"], rule["resourceNames"]) == (["create"], ["external-secrets"])
 
 
 def test_deployers_bind_one_role_and_change_the_bindings_of_their_stores_only() -> None:

@@ -67,7 +67,7 @@ def test_the_good_configuration_is_good() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("vualt", {}, "vualt: found an unknown key; allowed: binding, cluster, eso, gate, guard, registries,"),
+        ("vualt", {}, "vualt: found an unknown key; allowed: binding, cluster, eso, gate, guard, monitoring,"),
         ("vault.adress", "x", "(did you mean 'address'?)"),
         ("registries.0.host", [], "registries[0].host: found an unknown key; allowed: delivery, hosts,"),
         ("vault.auth.rol", "x", "vault.auth.rol: found an unknown key"),
@@ -86,6 +86,8 @@ def test_the_good_configuration_is_good() -> None:
         ("gate", "maybe", "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'"),
         ("vault.address", "http://vault", "vault.address: found 'http://vault'; allowed: an https URL"),
         ("vault.address", ..., "vault.address: found nothing; allowed: the server's https URL, here or in the VAULT_"),
+        ("vault.kvVersion", 3, "vault.kvVersion: found 3; allowed: 1 or 2"),
+        ("vault.kvVersion", "1", "vault.kvVersion: found '1'; allowed: 1 or 2"),
         ("vault.egress", {}, "vault.egress: found {}; allowed: either cidrs or namespaceSelector"),
         ("vault.egress.cidrs", ["10.0.0.1/8"], "vault.egress.cidrs[0]: found '10.0.0.1/8'; allowed: a CIDR block"),
         ("vault.egress.port", 70000, "vault.egress.port: found 70000; allowed: less than or equal to 65535"),
