@@ -1,22 +1,38 @@
 """Coverage: which namespaces should have a pull Secret, which have it, with which content, and who is bound to it.
 
-Secrets are listed as metadata only: their content never leaves the API server.
+Secrets are listed as metadata only: the API server is never asked for their content.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from pullsecrets import admission
-from pullsecrets.binding import entries_of
 from pullsecrets.config import Registry, StackConfig, Tenant
+from pullsecrets.expiry import read_expiry
+from pullsecrets.inventory import Inventory, read_inventory
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
-from pullsecrets.seed import seeded_digest
-from pullsecrets.vault import VaultClient
+from pullsecrets.sealed import EXPIRES_AT_ANNOTATION, SEALED_AT_ANNOTATION
+from pullsecrets.seed import EXPIRES_AT_KEY, SEEDED_AT_KEY, seeded_digest
+from pullsecrets.strays import (
+    Concerned,
+    Orphan,
+    OtherSecret,
+    UnlistedUse,
+    orphans,
+    other_secrets,
+    unlisted_uses,
+)
+from pullsecrets.vault import EntryMetadata, VaultClient
 
-PULL_SECRET_TYPE = "kubernetes.io/dockerconfigjson"  # noqa: S105 - the type's name
+PODS_UNREADABLE = (
+    "Pods could not be read, so namespaces that use a registry without opting in are not shown and this report is not "
+    "complete; let the auditor's role list pods (auditor_roles in pullsecrets/access.py)"
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,26 @@ class Coverage:
     @property
     def green(self) -> bool:
         """Whether Pods of this namespace can pull."""
-        return all((self.labelled, self.ready, self.secret, self.typed, self.proved, not self.unbound))
+        return not self.faults
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What keeps Pods of this namespace from pulling: the first gap in the delivery, and the missing entries."""
+        delivery = (
+            (self.labelled, "the namespace is missing or not labelled"),
+            (self.ready, f"the ExternalSecret is not ready: {self.reason}"),
+            (self.secret, "there is no Secret"),
+            (self.typed, "the Secret is of the wrong type"),
+            (self.proved, self._unproved),
+        )
+        gaps = [text for good, text in delivery if not good][:1]
+        return (*gaps, *([f"ServiceAccounts without the entry: {', '.join(self.unbound)}"] if self.unbound else []))
+
+    @property
+    def _unproved(self) -> str:
+        if self.seeded_digest is None:
+            return "it is not recorded which content was seeded"
+        return "the Secret's content is not known" if self.digest is None else "the Secret holds another credential"
 
 
 @dataclass(frozen=True)
@@ -59,88 +94,153 @@ class RegistryTotals:
     selected: int
     delivered: int
     proved: int
+    bound: int
     green: int
     expected: int
 
 
 @dataclass(frozen=True)
+class Credential:
+    """What Vault tells of a registry's credential without showing it."""
+
+    registry: str
+    hosts: tuple[str, ...]
+    owner: str
+    source: str
+    """`vault`, or `sealedSecret` for one that is kept encrypted in the repository."""
+    version: int | None
+    """Of the path in Vault; 0 when it was never written, None for a sealed credential."""
+    digest: str | None
+    seeded_at: datetime | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
 class Audit:
-    """Coverage of a whole stack."""
+    """Coverage of a whole stack, and what stands beside it."""
 
     rows: tuple[Coverage, ...]
+    credentials: tuple[Credential, ...] = ()
+    other_secrets: tuple[OtherSecret, ...] = ()
+    orphans: tuple[Orphan, ...] = ()
+    unlisted_uses: tuple[UnlistedUse, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What could not be read: the report is not complete."""
+    requests: int = 0
+    """Requests to the Kubernetes API."""
+    seconds: float = 0.0
+    finished_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def green(self) -> bool:
         """Whether every namespace that should have a Secret has the seeded one, bound."""
         return all(row.green for row in self.rows)
 
+    @property
+    def warnings(self) -> int:
+        """How many things should be looked at although every namespace can pull."""
+        return len(self.other_secrets) + len(self.orphans) + len(self.unlisted_uses) + len(self.notes)
+
     def totals(self) -> tuple[RegistryTotals, ...]:
-        """Return the counts of each registry, in the order of the rows."""
-        names = dict.fromkeys(row.registry for row in self.rows)
+        """Return the counts of each registry, in the order of the stack."""
+        names = dict.fromkeys([*(item.registry for item in self.credentials), *(row.registry for row in self.rows)])
         return tuple(_totals(name, [row for row in self.rows if row.registry == name]) for name in names)
 
 
-@dataclass(frozen=True)
-class _Cluster:
-    """One reading of the cluster: objects by namespace, for each registry where they differ by registry."""
+def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient | None) -> Audit:
+    """Compare what the stack declares with what the cluster holds and what was seeded.
 
-    namespaces: Mapping[str, dict[str, Any]]
-    accounts: Mapping[str, Mapping[str, list[str]]]
-    external_secrets: Mapping[str, Mapping[str, dict[str, Any]]]
-    secrets: Mapping[str, Mapping[str, dict[str, Any]]]
-    typed: Mapping[str, frozenset[str]]
-    admitted: frozenset[str]
-    """Names of the bound policies that append entries to Pods; empty where ServiceAccounts are bound."""
-
-
-def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient) -> Audit:
-    """Compare what the stack declares with what the cluster holds and what Vault was seeded with."""
+    Args:
+        config: the stack's configuration.
+        cluster: the cluster, as an auditor.
+        vault: Vault, for its metadata; None for a stack that has none.
+    """
+    started, sent = time.monotonic(), cluster.requests
     with ThreadPoolExecutor(max_workers=4) as pool:
-        digests = {
+        reading = {
             registry.name: pool.submit(vault.read_metadata, config.vault.mount, registry.path)
             for registry in config.registries
+            if vault and not registry.sealed
         }
-        found = _read(config, cluster, pool)
-        seeded = {name: seeded_digest(metadata.result()) for name, metadata in digests.items()}
-    tenants = {tenant.name: tenant for tenant in config.resolve_tenants()}
-    rows = [
-        _row(config, registry, tenants.get(namespace), namespace, found, seeded[registry.name])
+        found = read_inventory(config, cluster)
+        metadata = {name: future.result() for name, future in reading.items()}
+    credentials = tuple(
+        sealed_credential(config, registry, found) if registry.sealed else credential(registry, metadata[registry.name])
         for registry in config.registries
-        for namespace in _concerned(registry, tenants.values(), found)
-    ]
-    return Audit(tuple(rows))
-
-
-def _read(config: StackConfig, cluster: KubernetesClient, pool: ThreadPoolExecutor) -> _Cluster:
-    names = [registry.name for registry in config.registries]
-    external = "/apis/external-secrets.io/v1/externalsecrets"
-    by_name = {name: {"fieldSelector": f"metadata.name={name}"} for name in names}
-    typed = {name: {"fieldSelector": f"metadata.name={name},type={PULL_SECRET_TYPE}"} for name in names}
-
-    def listing(path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False) -> Any:
-        return pool.submit(lambda: list(cluster.items(path, query, metadata_only=metadata_only)))
-
-    namespaces = listing("/api/v1/namespaces", metadata_only=True)
-    accounts = listing("/api/v1/serviceaccounts")
-    by_admission = config.binding == admission.ADMISSION
-    policies = listing(admission.MUTATING_BINDINGS, metadata_only=True) if by_admission else None
-    external_secrets = {name: listing(external, by_name[name]) for name in names}
-    secrets = {name: listing("/api/v1/secrets", by_name[name], metadata_only=True) for name in names}
-    of_type = {name: listing("/api/v1/secrets", typed[name], metadata_only=True) for name in names}
-    return _Cluster(
-        namespaces={item["metadata"]["name"]: item for item in namespaces.result()},
-        accounts=_accounts_by_namespace(accounts.result()),
-        external_secrets={name: _by_namespace(future.result()) for name, future in external_secrets.items()},
-        secrets={name: _by_namespace(future.result()) for name, future in secrets.items()},
-        typed={name: frozenset(_by_namespace(future.result())) for name, future in of_type.items()},
-        admitted=frozenset(item["metadata"]["name"] for item in policies.result()) if policies else frozenset(),
+    )
+    concerned = concerned_namespaces(config, found)
+    return Audit(
+        rows=coverage(config, found, concerned, {item.registry: item.digest for item in credentials}),
+        credentials=credentials,
+        other_secrets=other_secrets(config, found, concerned),
+        orphans=orphans(config, found, concerned),
+        unlisted_uses=unlisted_uses(config, found, concerned),
+        notes=() if found.pods is not None else (PODS_UNREADABLE,),
+        requests=cluster.requests - sent,
+        seconds=time.monotonic() - started,
+        finished_at=datetime.now(UTC),
     )
 
 
-def _concerned(registry: Registry, tenants: Iterable[Tenant], found: _Cluster) -> Iterator[str]:
-    declared = {tenant.name for tenant in tenants if registry.name in tenant.registries}
-    labelled = {name for name, item in found.namespaces.items() if _selected(registry, item)}
-    yield from sorted(declared | labelled)
+def concerned_namespaces(config: StackConfig, found: Inventory) -> dict[str, frozenset[str]]:
+    """Return by registry the namespaces that should have its Secret: those declared and those labelled."""
+    tenants = config.resolve_tenants()
+
+    def of(registry: Registry) -> frozenset[str]:
+        declared = {tenant.name for tenant in tenants if registry.name in tenant.registries}
+        return frozenset(declared | {name for name, item in found.namespaces.items() if _selected(registry, item)})
+
+    return {registry.name: of(registry) for registry in config.registries}
+
+
+def coverage(
+    config: StackConfig, found: Inventory, concerned: Concerned, seeded: Mapping[str, str | None]
+) -> tuple[Coverage, ...]:
+    """Return a row for each registry and concerned namespace.
+
+    Args:
+        config: the stack's configuration.
+        found: the cluster as it was read.
+        concerned: by registry, the namespaces that should have its Secret.
+        seeded: by registry, the digest recorded in Vault.
+    """
+    tenants = {tenant.name: tenant for tenant in config.resolve_tenants()}
+    return tuple(
+        _row(config, registry, tenants.get(namespace), namespace, found, seeded[registry.name])
+        for registry in config.registries
+        for namespace in sorted(concerned[registry.name])
+    )
+
+
+def credential(registry: Registry, metadata: EntryMetadata | None) -> Credential:
+    """Return what is recorded of a registry's credential; a path that was never written has version 0."""
+    custom: Mapping[str, str] = metadata.custom if metadata else {}
+    return Credential(
+        registry=registry.name,
+        hosts=registry.hosts,
+        owner=registry.owner,
+        source=registry.source,
+        version=metadata.current_version if metadata else 0,
+        digest=seeded_digest(metadata),
+        seeded_at=read_expiry(custom.get(SEEDED_AT_KEY)),
+        expires_at=read_expiry(custom.get(EXPIRES_AT_KEY)),
+    )
+
+
+def sealed_credential(config: StackConfig, registry: Registry, found: Inventory) -> Credential:
+    """Return what the Secret that was unsealed into ESO's namespace records of itself."""
+    unsealed = found.secrets[registry.name].get(config.eso.namespace) or {"metadata": {}}
+    noted = cast("dict[str, str]", unsealed["metadata"].get("annotations") or {})
+    return Credential(
+        registry=registry.name,
+        hosts=registry.hosts,
+        owner=registry.owner,
+        source=registry.source,
+        version=None,
+        digest=noted.get(CONTENT_DIGEST_ANNOTATION),
+        seeded_at=read_expiry(noted.get(SEALED_AT_ANNOTATION)),
+        expires_at=read_expiry(noted.get(EXPIRES_AT_ANNOTATION)),
+    )
 
 
 def _selected(registry: Registry, namespace: Mapping[str, Any] | None) -> bool:
@@ -153,7 +253,7 @@ def _row(
     registry: Registry,
     tenant: Tenant | None,
     namespace: str,
-    found: _Cluster,
+    found: Inventory,
     seeded: str | None,
 ) -> Coverage:
     declared = tenant is not None and registry.name in tenant.registries
@@ -194,23 +294,13 @@ def _readiness(external_secret: Mapping[str, Any] | None) -> tuple[bool, str]:
     return ready["status"] == "True", ready.get("message", "")
 
 
-def _by_namespace(items: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {item["metadata"]["namespace"]: item for item in items}
-
-
-def _accounts_by_namespace(items: Iterable[dict[str, Any]]) -> dict[str, dict[str, list[str]]]:
-    found: dict[str, dict[str, list[str]]] = {}
-    for item in items:
-        found.setdefault(item["metadata"]["namespace"], {})[item["metadata"]["name"]] = entries_of(item)
-    return found
-
-
 def _totals(registry: str, rows: list[Coverage]) -> RegistryTotals:
     return RegistryTotals(
         registry=registry,
         selected=sum(row.labelled for row in rows),
         delivered=sum(row.labelled and row.secret and row.typed for row in rows),
         proved=sum(row.labelled and row.proved for row in rows),
+        bound=sum(row.labelled and not row.unbound for row in rows),
         green=sum(row.green for row in rows),
         expected=len(rows),
     )

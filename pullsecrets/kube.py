@@ -3,6 +3,8 @@
 import json
 import threading
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +21,7 @@ FIELD_MANAGER = "pull-secrets"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA_EVENTS = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 PAGE_SIZE = 500
@@ -47,6 +50,13 @@ class KubernetesClient:
         self._configuration = _configuration(context)
         self._pool = ApiClient(self._configuration).rest_client.pool_manager
         self._auth_lock = threading.Lock()
+        self._requests = 0
+        self._requests_lock = threading.Lock()
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far, each page of a list and each watch being one."""
+        return self._requests
 
     @property
     def server(self) -> str:
@@ -61,6 +71,19 @@ class KubernetesClient:
             return data.decode() if isinstance(data, bytes) else data
         file = self._configuration.ssl_ca_cert
         return Path(file).read_text(encoding="utf-8") if file else None
+
+    def clock(self) -> tuple[datetime, datetime]:
+        """Return the API server's time and ours, both of the moment of one answer.
+
+        Raises:
+            UnreachableError: when the server does not answer.
+            PullSecretsError: when it does not tell its time.
+        """
+        response = self._send("GET", "/version", None, None, {"Accept": "application/json"})
+        try:
+            return parsedate_to_datetime(response.headers["Date"]), datetime.now(UTC)
+        except (KeyError, ValueError):
+            raise PullSecretsError(f"Kubernetes API at {self.server}: its answers have no Date header") from None
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return one object, or one list as the server gives it."""
@@ -85,15 +108,38 @@ class KubernetesClient:
             query: selectors.
             metadata_only: ask for metadata alone, so that the content of a Secret never leaves the server.
         """
+        for page in self._pages(path, query, metadata_only=metadata_only):
+            yield from page.get("items") or ()
+
+    def snapshot(
+        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Return every object of a list and the resourceVersion from which a watch goes on without a gap."""
+        pages = list(self._pages(path, query, metadata_only=metadata_only))
+        return [item for page in pages for item in page.get("items") or ()], pages[-1]["metadata"]["resourceVersion"]
+
+    def merge_patch(self, path: str, change: Mapping[str, Any]) -> dict[str, Any]:
+        """Merge a change into an object under our field manager and return the object that results."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return self.request("PATCH", path, query, body=change, content_type=MERGE_PATCH)
+
+    def _pages(self, path: str, query: Mapping[str, str] | None, *, metadata_only: bool) -> Iterator[dict[str, Any]]:
         page = {"limit": str(PAGE_SIZE), **(query or {})}
         accept = METADATA_ONLY if metadata_only else "application/json"
         while True:
             found = self.request("GET", path, page, accept=accept)
-            yield from found.get("items") or ()
+            yield found
             following = found["metadata"].get("continue")
             if not following:
                 return
             page = {**page, "continue": following}
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Return the status of a GET and the server's reason for it, whatever answers behind the API server."""
+        response = self._send("GET", path, None, None, {"Accept": "*/*"})
+        content: Any = _decode(response.data)
+        known = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+        return response.status, str(known.get("message", ""))
 
     def json_patch(self, path: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
         """Apply JSON Patch operations under our field manager and return the object that results."""
@@ -129,19 +175,33 @@ class KubernetesClient:
             )
         return content
 
-    def watch(self, path: str, query: Mapping[str, str], seconds: int) -> Iterator[dict[str, Any]]:
-        """Yield the events of a watch until the server ends it after the given number of seconds."""
+    def watch(
+        self, path: str, query: Mapping[str, str], seconds: int, *, metadata_only: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the events of a watch until the server ends it after the given number of seconds.
+
+        Raises:
+            UnreachableError: when the connection is lost before that.
+            KubernetesApiError: when the server refuses the watch.
+        """
         query = {**query, "watch": "true", "timeoutSeconds": str(seconds)}
+        accept = METADATA_EVENTS if metadata_only else "application/json"
         # Leaving the block closes the connection, so that a caller may stop before the server does.
-        with self._send("GET", path, query, None, {"Accept": "application/json"}, seconds + READ_SECONDS) as response:
+        with self._send("GET", path, query, None, {"Accept": accept}, seconds + READ_SECONDS) as response:
             if response.status >= 400:
                 content = _decode(response.data)
                 raise KubernetesApiError("GET", path, response.status, content["reason"], content["message"])
-            pending = b""
+            for line in self._lines(response):
+                yield json.loads(line)
+
+    def _lines(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        pending = b""
+        try:
             for chunk in response.stream(decode_content=True):
                 *lines, pending = (pending + chunk).split(b"\n")
-                for line in lines:
-                    yield json.loads(line)
+                yield from lines
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable(error) from None
 
     def _send(
         self,
@@ -153,6 +213,8 @@ class KubernetesClient:
         streamed_seconds: float = 0,
     ) -> urllib3.BaseHTTPResponse:
         url = f"{self.server.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
+        with self._requests_lock:
+            self._requests += 1
         try:
             return self._pool.request(
                 method,
@@ -164,10 +226,13 @@ class KubernetesClient:
                 preload_content=not streamed_seconds,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise UnreachableError(
-                f"Kubernetes API at {self.server} does not answer ({_cause(error)}); check the kubeconfig's server "
-                "and context (cluster.context), the network and the cluster"
-            ) from None
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> UnreachableError:
+        return UnreachableError(
+            f"Kubernetes API at {self.server} does not answer ({_cause(error)}); check the kubeconfig's server "
+            "and context (cluster.context), the network and the cluster"
+        )
 
     def _authorization(self) -> dict[str, str]:
         with self._auth_lock:  # refreshing an expired token changes the shared configuration

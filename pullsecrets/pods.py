@@ -1,6 +1,6 @@
 """What Pods pull and with which Secrets: which ones lack a registry's reference, and which cannot pull."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +13,8 @@ PULL_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff"})
 (https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff)."""
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
+# The server leaves them out: a cluster keeps the Pods of many finished Jobs. A Pod is about 5 KB.
+_UNFINISHED = {"fieldSelector": ",".join(f"status.phase!={phase}" for phase in sorted(_FINISHED)), "limit": "1000"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class PodPull:
     """Waiting reason of the first container whose image cannot be pulled."""
     created: str
     """RFC 3339 time of creation."""
+    failed_images: tuple[str, ...] = ()
+    """Images that cannot be pulled, as the Pod's specification names them."""
+    idle: bool = False
+    """Whether none of its containers runs: making it anew interrupts nothing."""
 
     def uses(self, registry: Registry) -> bool:
         """Tell whether one of the images comes from a canonical host of the registry."""
@@ -40,11 +46,15 @@ class PodPull:
         """Tell whether the Pod pulls from the registry without naming its Secret: only making it anew can help."""
         return self.uses(registry) and registry.name not in self.references
 
+    def fails_on(self, hosts: Collection[str]) -> bool:
+        """Tell whether an image that cannot be pulled comes from one of the hosts."""
+        return any(image_host(image) in hosts for image in self.failed_images)
+
 
 def list_pods(cluster: KubernetesClient, namespace: str | None = None) -> list[PodPull]:
     """Return the Pods that have not finished and are not being deleted, of one namespace or of all."""
     scope = f"/namespaces/{namespace}" if namespace else ""
-    return list(_live(cluster.items(f"/api/v1{scope}/pods")))
+    return list(_live(cluster.items(f"/api/v1{scope}/pods", _UNFINISHED)))
 
 
 def _live(items: Iterable[dict[str, Any]]) -> Iterator[PodPull]:
@@ -67,6 +77,8 @@ def _pod(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any])
         images=tuple(container["image"] for container in containers if container.get("image")),
         failure=_failure(status),
         created=metadata["creationTimestamp"],
+        failed_images=_failed_images(containers, status),
+        idle=not any("running" in (item.get("state") or {}) for item in _statuses(status)),
     )
 
 
@@ -75,9 +87,22 @@ def _controller(metadata: dict[str, Any]) -> str | None:
     return next((f"{owner['kind']}/{owner['name']}" for owner in owners if owner.get("controller")), None)
 
 
-def _failure(status: dict[str, Any]) -> str | None:
+def _statuses(status: dict[str, Any]) -> list[dict[str, Any]]:
     kinds = ("initContainerStatuses", "containerStatuses")
-    statuses = cast("list[dict[str, Any]]", [item for kind in kinds for item in status.get(kind) or ()])
-    states = (cast("dict[str, dict[str, str]]", item.get("state") or {}) for item in statuses)
-    reasons = (state.get("waiting", {}).get("reason", "") for state in states)
+    return [item for kind in kinds for item in status.get(kind) or ()]
+
+
+def _waiting(item: dict[str, Any]) -> str:
+    state = cast("dict[str, dict[str, str]]", item.get("state") or {})
+    return state.get("waiting", {}).get("reason", "")
+
+
+def _failure(status: dict[str, Any]) -> str | None:
+    reasons = (_waiting(item) for item in _statuses(status))
     return next((reason for reason in reasons if reason in PULL_FAILURES), None)
+
+
+def _failed_images(containers: list[dict[str, Any]], status: dict[str, Any]) -> tuple[str, ...]:
+    """Return the images as specified: a status may spell them in full."""
+    failed = {item.get("name") for item in _statuses(status) if _waiting(item) in PULL_FAILURES}
+    return tuple(item["image"] for item in containers if item.get("image") and item.get("name") in failed)

@@ -1,11 +1,15 @@
-"""`pull-secrets audit`: coverage of the stack's namespaces as a table."""
+"""`pull-secrets audit`: coverage of the stack's namespaces for people, programs, spreadsheets and Prometheus."""
 
+import io
+import sys
 import time
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -13,77 +17,159 @@ from pullsecrets import preflight
 from pullsecrets.admission import ADMISSION
 from pullsecrets.audit import Audit, Coverage, audit
 from pullsecrets.cli import console
-from pullsecrets.errors import ExitCode
+from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.files import write_whole
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.report import Format, render
+from pullsecrets.report.summary import actions, headline, removal
+from pullsecrets.strays import OtherSecret
 
 POLL_SECONDS = 1.0
 
 
-def command(
+def command(  # noqa: PLR0913 - one parameter per option
     stack: console.Stack,
     directory: console.Directory = Path(),
     context: Annotated[
         str | None, typer.Option("--context", help="kubeconfig context of a reader; cluster.context by default.")
     ] = None,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until every row is green.")] = 0,
+    report_format: Annotated[Format | None, typer.Option("--format", "-f", help="Form of the report; text.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File for the report, replaced in one step.")
+    ] = None,
     *,
-    json: console.Json = False,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 for warnings too: other origin, leftovers, unlisted use, gaps.")
+    ] = False,
 ) -> None:
     """Show which namespaces should have a pull Secret, which have it, and whether its content is the seeded one.
 
-    Secrets are listed as metadata only. Exit code 1 when a row is not green.
+    Beside it: Secrets of other origin, leftovers in namespaces that left, and namespaces whose Pods use a registry
+    without opting in. Secrets are listed as metadata only. Exit code 1 when a row is not green.
 
     Examples:
 
         pull-secrets audit --stack prod
 
         pull-secrets audit --stack prod --wait 60 --json
+
+        pull-secrets audit --stack prod --format html --output audit.html
+
+        pull-secrets audit --stack prod --format openmetrics --output /var/lib/metrics/pull-secrets.prom
     """
+    form = _form(report_format, json=json)
     config = console.load(stack, directory)
     cluster = KubernetesClient(context or config.cluster.context)
-    vault = preflight.open_vault(config)
+    vault = preflight.open_vault(config) if config.has_vault else None
     deadline = time.monotonic() + wait
     found = audit(config, cluster, vault)
     while not found.green and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
         found = audit(config, cluster, vault)
-    if json:
-        console.print_json(_document(found))
+    if form is Format.TEXT and output is None:
+        _show(found, stack, console.output)
     else:
-        _show(found, stack)
-    if not found.green:
+        content = _plain(found, stack) if form is Format.TEXT else render(found, form, stack, config.cluster.name)
+        _deliver(content, output)
+    if not found.green or (strict and found.warnings):
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-def _document(found: Audit) -> dict[str, object]:
-    rows = [{**asdict(row), "proved": row.proved, "green": row.green} for row in found.rows]
-    return {"green": found.green, "totals": [asdict(item) for item in found.totals()], "rows": rows}
+def _form(report_format: Format | None, *, json: bool) -> Format:
+    if json and report_format not in {None, Format.JSON}:
+        raise BadInputError(f"--json and --format {report_format}: one report has one form; leave one of them out")
+    return Format.JSON if json else report_format or Format.TEXT
 
 
-def _show(found: Audit, stack: str) -> None:
-    table = Table(title=f"Coverage of stack {stack}", header_style="bold")
-    for column in ("namespace", "registry", "label", "ExternalSecret", "Secret", "content", "ServiceAccounts"):
-        table.add_column(column, overflow="fold")
+def _deliver(content: str, output: Path | None) -> None:
+    if output is None:
+        # Not through the console: it would wrap lines and read markup into them.
+        sys.stdout.write(content)
+        return
+    try:
+        write_whole(output, content)
+    except OSError as error:
+        raise BadInputError(f"--output {output}: {error.strerror}; name a file that can be written") from None
+
+
+def _plain(found: Audit, stack: str) -> str:
+    stream = io.StringIO()
+    _show(found, stack, Console(file=stream, highlight=False, width=console.PIPED_WIDTH))
+    return stream.getvalue()
+
+
+def _show(found: Audit, stack: str, screen: Console) -> None:
+    table = _table(f"Coverage of stack {stack}", _COLUMNS)
     for row in found.rows:
         table.add_row(*_cells(row), style=None if row.green else "bold")
-    console.output.print(table)
+    screen.print(table)
     for item in found.totals():
         matches = item.selected == item.delivered == item.proved == item.green == item.expected
-        console.output.print(
+        screen.print(
             _mark(matches, item.registry),
             f"{item.selected} labelled of {item.expected} expected, "
             f"{item.delivered} hold the Secret, {item.proved} with the seeded content, {item.green} green",
         )
+    _show_strays(found, stack, screen)
+    screen.print(headline(found), style="green" if found.green else "red")
+    for action in actions(found, stack):
+        screen.print(f"- {escape(action)}")
 
 
-def _cells(row: Coverage) -> list[str | Text]:
+def _show_strays(found: Audit, stack: str, screen: Console) -> None:
+    uses = [(use.namespace, use.registry, str(use.pods), str(use.failing), use.example) for use in found.unlisted_uses]
+    others = [(item.namespace, item.name, item.origin, _users(item), _remarks(item)) for item in found.other_secrets]
+    left = [(item.namespace, item.kind, item.name, item.reason, removal(item, stack)) for item in found.orphans]
+    for title, columns, rows in (
+        ("Use without opting in", ("namespace", "registry", "Pods", "cannot pull", "for example"), uses),
+        ("Secrets of other origin", ("namespace", "Secret", "origin", "used by", "remarks"), others),
+        ("Leftovers", ("namespace", "what", "name", "why", "remove by"), left),
+    ):
+        if rows:
+            screen.print(_filled(title, columns, rows))
+
+
+def _filled(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = _table(title, columns)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=escape(title), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _users(item: OtherSecret) -> str:
+    pods = "Pods unknown" if item.pods is None else f"{item.pods} Pod{'' if item.pods == 1 else 's'}"
+    return ", ".join((pods, *item.service_accounts))
+
+
+def _remarks(item: OtherSecret) -> str:
+    remarks = (
+        (item.registry is not None, "stands in the place of ours"),
+        (not item.typed, "wrong type"),
+        (item.exposed, "content shown in an annotation"),
+    )
+    return ", ".join(text for holds, text in remarks if holds)
+
+
+_COLUMNS = ("namespace", "registry", "label", "ExternalSecret", "Secret", "content", "ServiceAccounts")
+
+
+def _cells(row: Coverage) -> list[Text]:
     wanted = len(row.bound) + len(row.unbound)
     without = f" without {', '.join(row.unbound)}" if row.unbound else ""
     awaited = f" awaiting {', '.join(row.awaited)}" if row.awaited else ""
     secret = "dockerconfigjson" if row.typed else "wrong type" if row.secret else "absent"
     return [
-        row.namespace if row.declared else f"{row.namespace} (by label)",
-        row.registry,
+        Text(row.namespace if row.declared else f"{row.namespace} (by label)"),
+        Text(row.registry),
         _mark(row.labelled, "yes" if row.labelled else "no"),
         _mark(row.ready, "Ready" if row.ready else row.reason),
         _mark(row.typed, secret),

@@ -15,5 +15,5 @@ class FakeLists(KubernetesClient):
     def items(
         self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
     ) -> Iterator[dict[str, Any]]:
-        assert not metadata_only
+        assert not metadata_only, f"{path} {query}: the whole objects are wanted"
         yield from self._lists[path]

@@ -60,6 +60,26 @@ def test_a_container_that_waits_for_something_else_is_none() -> None:
     assert read(pod(status=waiting)).failure is None
 
 
+def test_only_the_image_that_cannot_be_pulled_counts_as_failed() -> None:
+    containers = [{"name": "main", "image": f"{HOST}/team/auth:1"}, {"name": "sidecar", "image": "nginx:1"}]
+    # The status may spell the image otherwise than the specification.
+    statuses = [
+        {"name": "main", "image": "sha256:0", "state": {"running": {}}},
+        {"name": "sidecar", "image": "docker.io/library/nginx:1", "state": {"waiting": {"reason": "ErrImagePull"}}},
+    ]
+    found = read(pod(spec={"containers": containers}, status={"containerStatuses": statuses}))
+    assert found.failed_images == ("nginx:1",)
+    assert not found.fails_on(REGISTRY.hosts)
+    assert found.fails_on(["docker.io"])
+
+
+@pytest.mark.parametrize("kind", ["initContainerStatuses", "containerStatuses"])
+def test_a_pod_is_idle_while_none_of_its_containers_runs(kind: str) -> None:
+    waiting = {"name": "main", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
+    assert read(pod(status={kind: [waiting]})).idle
+    assert not read(pod(status={kind: [waiting, {"name": "sidecar", "state": {"running": {}}}]})).idle
+
+
 def test_the_controller_is_the_owner_and_no_other_reference_is() -> None:
     owners = [{"kind": "Node", "name": "n"}, {"kind": "ReplicaSet", "name": "auth-5d9", "controller": True}]
     assert read(pod(metadata={"ownerReferences": owners})).owner == "ReplicaSet/auth-5d9"

@@ -1,0 +1,342 @@
+"""Coverage and what stands beside it, from a cluster that is a set of lists: rows, other origins, orphans, use."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from pullsecrets import audit as auditing
+from pullsecrets.audit import PODS_UNREADABLE, Audit, concerned_namespaces
+from pullsecrets.config import StackConfig, parse
+from pullsecrets.inventory import LAST_APPLIED, PULL_SECRET_TYPE, read_inventory
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
+from pullsecrets.strays import guess_origin
+from pullsecrets.vault import EntryMetadata, VaultClient
+
+DIGEST = "0123456789abcdef"
+LABEL = {"test.platform/app": "true"}
+STACK = {
+    "cluster": {"name": "test"},
+    "vault": {"address": "https://vault.example.com:8200", "egress": {"cidrs": ["10.0.0.0/8"]}},
+    "registries": [
+        {"name": "app", "hosts": ["app.example.com"], "selector": LABEL, "namespaces": ["t-*"]},
+        {"name": "web", "hosts": ["web.example.com"], "selector": {"test.platform/web": "true"}, "namespaces": ["t-*"]},
+    ],
+    "tenants": {"namespaces": [{"name": "t-one", "registries": ["app"]}]},
+}
+Object = dict[str, Any]
+
+
+class FakeCluster(KubernetesClient):
+    """Lists in memory, given out by page and by field selector as the API server does."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[Object]] = {}
+        self.forbidden: set[str] = set()
+        self._requests = 0
+
+    def add(self, path: str, *items: Object) -> None:
+        self.lists.setdefault(path, []).extend(items)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: Any = None,  # noqa: ARG002 - the client's signature
+        content_type: str = "application/json",  # noqa: ARG002
+        accept: str = "application/json",
+    ) -> Object:
+        assert method == "GET"
+        self._requests += 1
+        if path in self.forbidden:
+            raise KubernetesApiError(method, path, 403, "Forbidden", "not for you")
+        if path == "/api/v1/secrets":
+            assert "PartialObjectMetadataList" in accept, "a Secret's content is never asked for"
+        asked = dict(query or {})
+        found = [item for item in self.lists.get(path, []) if _selected(item, asked.get("fieldSelector", ""))]
+        start, limit = int(asked.get("continue", 0)), int(asked["limit"])
+        following = str(start + limit) if start + limit < len(found) else ""
+        return {"metadata": {"continue": following}, "items": found[start : start + limit]}
+
+
+class FakeVault(VaultClient):
+    """Every path was seeded with the same credential."""
+
+    def __init__(self, custom: Mapping[str, str] | None = None) -> None:
+        self.custom = {"digest": DIGEST, "digest-version": "3", **(custom or {})}
+
+    def read_metadata(self, mount: str, path: str) -> EntryMetadata:  # noqa: ARG002 - the client's signature
+        return EntryMetadata(current_version=3, live=True, cas_required=True, max_versions=10, custom=self.custom)
+
+
+def _selected(item: Object, selector: str) -> bool:
+    facts = {
+        "metadata.name": item["metadata"]["name"],
+        "type": item.get("type"),
+        "status.phase": item.get("status", {}).get("phase"),
+    }
+    for condition in filter(None, selector.split(",")):
+        ((key, value),) = parse_qsl(condition.replace("!=", "="))
+        if (facts[key] == value) == ("!=" in condition):
+            return False
+    return True
+
+
+def metadata(namespace: str, name: str, **more: Any) -> Object:
+    return {"metadata": {"namespace": namespace, "name": name, "creationTimestamp": "2026-01-01T00:00:00Z", **more}}
+
+
+def owned(kind: str, name: str) -> Object:
+    owner = {"apiVersion": "external-secrets.io/v1", "kind": kind, "name": name, "uid": "1", "controller": True}
+    return {"ownerReferences": [owner]}
+
+
+def add_namespace(cluster: FakeCluster, name: str, labels: Mapping[str, str] | None = None, **more: Any) -> None:
+    cluster.add("/api/v1/namespaces", {"metadata": {"name": name, "labels": dict(labels or {}), **more}})
+
+
+def add_account(cluster: FakeCluster, namespace: str, *entries: str) -> None:
+    listed = [{"name": entry} for entry in entries]
+    cluster.add("/api/v1/serviceaccounts", {**metadata(namespace, "default"), "imagePullSecrets": listed})
+
+
+def add_secret(cluster: FakeCluster, namespace: str, name: str, kind: str = PULL_SECRET_TYPE, **more: Any) -> None:
+    cluster.add("/api/v1/secrets", {**metadata(namespace, name, **more), "type": kind})
+
+
+def deliver(cluster: FakeCluster, namespace: str, registry: str = "app", digest: str = DIGEST) -> None:
+    ready = {"conditions": [{"type": "Ready", "status": "True", "message": "synced"}]}
+    cluster.add(
+        "/apis/external-secrets.io/v1/externalsecrets",
+        {**metadata(namespace, registry, **owned("ClusterExternalSecret", registry)), "status": ready},
+    )
+    annotations = {CONTENT_DIGEST_ANNOTATION: digest}
+    add_secret(cluster, namespace, registry, annotations=annotations, **owned("ExternalSecret", registry))
+
+
+def add_pod(cluster: FakeCluster, namespace: str, name: str, image: str, *references: str, **status: Any) -> None:
+    spec = {"containers": [{"image": image}], "imagePullSecrets": [{"name": entry} for entry in references]}
+    cluster.add("/api/v1/pods", {**metadata(namespace, name), "spec": spec, "status": {"phase": "Pending", **status}})
+
+
+@pytest.fixture
+def config() -> StackConfig:
+    return parse(STACK, "test")
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    """One tenant as it should be."""
+    cluster = FakeCluster()
+    add_namespace(cluster, "t-one", LABEL)
+    add_account(cluster, "t-one", "default-dockercfg-abc", "app")
+    deliver(cluster, "t-one")
+    return cluster
+
+
+def run(config: StackConfig, cluster: FakeCluster) -> Audit:
+    return auditing.audit(config, cluster, FakeVault())
+
+
+def test_a_tenant_as_it_should_be_is_green_and_nothing_stands_beside_it(
+    config: StackConfig, cluster: FakeCluster
+) -> None:
+    found = run(config, cluster)
+    assert found.green
+    assert found.warnings == 0
+    assert [row.faults for row in found.rows] == [()]
+    app, web = found.totals()
+    assert (app.expected, app.selected, app.delivered, app.proved, app.bound, app.green) == (1, 1, 1, 1, 1, 1)
+    assert (web.registry, web.expected) == ("web", 0)
+
+
+def test_the_first_gap_of_a_delivery_is_its_fault(config: StackConfig, cluster: FakeCluster) -> None:
+    (row,) = run(config, cluster).rows
+    assert replace(row, labelled=False, ready=False).faults == ("the namespace is missing or not labelled",)
+    assert replace(row, ready=False, reason="403", secret=False).faults == ("the ExternalSecret is not ready: 403",)
+    assert replace(row, secret=False, typed=False).faults == ("there is no Secret",)
+    assert replace(row, typed=False).faults == ("the Secret is of the wrong type",)
+    assert replace(row, digest="x").faults == ("the Secret holds another credential",)
+    assert replace(row, digest=None).faults == ("the Secret's content is not known",)
+    assert replace(row, seeded_digest=None).faults == ("it is not recorded which content was seeded",)
+    assert replace(row, unbound=("default", "b")).faults == ("ServiceAccounts without the entry: default, b",)
+
+
+@pytest.mark.parametrize(
+    "change", [{"labelled": False}, {"ready": False}, {"secret": False}, {"digest": None}, {"unbound": ("default",)}]
+)
+def test_one_gap_is_enough_for_a_row_not_to_be_green(
+    config: StackConfig, cluster: FakeCluster, change: dict[str, Any]
+) -> None:
+    (row,) = run(config, cluster).rows
+    assert row.green
+    assert not replace(row, **change).green
+
+
+def test_a_thousand_namespaces_cost_few_requests(config: StackConfig, cluster: FakeCluster) -> None:
+    for number in range(1000):
+        name = f"t-many-{number}"
+        add_namespace(cluster, name, LABEL)
+        add_account(cluster, name, "app")
+        deliver(cluster, name)
+        for pod in range(3):
+            add_pod(cluster, name, f"pod-{pod}", "app.example.com/x", "app")
+    found = run(config, cluster)
+    assert len(found.rows) == 1001
+    assert found.green
+    assert found.requests <= 20
+
+
+def test_hand_made_secrets_and_old_names_are_of_other_origin(config: StackConfig, cluster: FakeCluster) -> None:
+    add_secret(cluster, "t-one", "regcred", managedFields=[{"manager": "kubectl-create", "operation": "Update"}])
+    add_secret(cluster, "elsewhere", "app", annotations={LAST_APPLIED: '{"data": "canary"}'})
+    add_secret(cluster, "elsewhere", "web", "Opaque")
+    add_secret(cluster, "elsewhere", "unrelated")
+    add_account(cluster, "elsewhere", "app")
+    add_pod(cluster, "t-one", "old", "app.example.com/x", "regcred")
+    found = run(config, cluster)
+    app, web, old = found.other_secrets
+    assert (app.namespace, app.name, app.registry, app.typed, app.exposed) == ("elsewhere", "app", "app", True, True)
+    assert (app.origin, app.service_accounts, app.pods) == ("kubectl apply", ("default",), 0)
+    assert (web.name, web.typed, web.registry) == ("web", False, "web")
+    assert (old.name, old.origin, old.pods, old.registry, old.exposed) == ("regcred", "kubectl create", 1, None, False)
+    assert not found.orphans, "a Secret of that name is what the ServiceAccount's entry is for"
+    assert "canary" not in repr(read_inventory(config, cluster))
+
+
+def test_a_secret_of_somebody_elses_external_secret_is_of_other_origin(
+    config: StackConfig, cluster: FakeCluster
+) -> None:
+    cluster.add("/apis/external-secrets.io/v1/externalsecrets", metadata("t-two", "app"))
+    add_namespace(cluster, "t-two", LABEL)
+    add_secret(cluster, "t-two", "app", **owned("ExternalSecret", "app"))
+    (other,) = run(config, cluster).other_secrets
+    assert (other.namespace, other.origin) == ("t-two", "ExternalSecret app")
+
+
+def test_what_was_left_in_a_namespace_that_left_is_orphaned(config: StackConfig, cluster: FakeCluster) -> None:
+    add_namespace(cluster, "left", finalizers=[f"{FINALIZER_PREFIX}app", "others/finalizer"])
+    add_account(cluster, "left", "others", "web")
+    deliver(cluster, "left")
+    found = run(config, cluster)
+    assert [(item.kind, item.registry, item.name) for item in found.orphans] == [
+        ("ExternalSecret", "app", "app"),
+        ("Secret", "app", "app"),
+        ("finalizer", "app", f"{FINALIZER_PREFIX}app"),
+        ("ServiceAccount entry", "web", "default"),
+    ]
+    assert {item.namespace for item in found.orphans} == {"left"}
+    assert not found.other_secrets
+    assert found.green, "what was left keeps no tenant from pulling"
+
+
+def test_a_copy_of_ours_without_an_owner_is_orphaned_even_in_a_tenant(
+    config: StackConfig, cluster: FakeCluster
+) -> None:
+    add_secret(cluster, "t-one", "web", annotations={CONTENT_DIGEST_ANNOTATION: DIGEST})
+    (orphan,) = run(config, cluster).orphans
+    assert (orphan.kind, orphan.namespace, orphan.registry) == ("Secret", "t-one", "web")
+    assert orphan.fix == "kubectl delete secret web --namespace t-one"
+
+
+def test_pods_that_pull_without_opting_in_are_found_and_finished_ones_are_not(
+    config: StackConfig, cluster: FakeCluster
+) -> None:
+    waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+    add_pod(cluster, "sandbox", "b", "app.example.com/x", "mine", **waiting)
+    add_pod(cluster, "sandbox", "a", "app.example.com/y")
+    add_pod(cluster, "sandbox", "done", "web.example.com/x", phase="Succeeded")
+    add_pod(cluster, "sandbox", "public", "docker.io/library/busybox")
+    add_pod(cluster, "t-one", "tenant", "app.example.com/x", "app")
+    add_pod(cluster, "kube-system", "platform", "app.example.com/x")
+    (use,) = run(config, cluster).unlisted_uses
+    assert (use.namespace, use.registry, use.pods, use.failing) == ("sandbox", "app", 2, 1)
+    assert (use.example, use.secrets) == ("a", ("mine",))
+
+
+def test_without_the_right_to_list_pods_the_audit_says_that_it_is_not_complete(
+    config: StackConfig, cluster: FakeCluster
+) -> None:
+    cluster.forbidden.add("/api/v1/pods")
+    add_secret(cluster, "t-one", "regcred")
+    found = run(config, cluster)
+    assert found.notes == (PODS_UNREADABLE,)
+    assert found.green
+    assert found.warnings == 2
+    assert found.other_secrets[0].pods is None
+
+
+def test_another_refusal_is_not_taken_for_nothing_found(config: StackConfig, cluster: FakeCluster) -> None:
+    cluster.forbidden.add("/api/v1/secrets")
+    with pytest.raises(KubernetesApiError):
+        run(config, cluster)
+
+
+def test_what_stands_in_esos_namespace_for_a_relayed_registry_is_ours(cluster: FakeCluster) -> None:
+    relayed = {**STACK["registries"][0], "delivery": "fanout"}  # type: ignore[index]
+    config = parse({**STACK, "registries": [relayed, STACK["registries"][1]]}, "test")  # type: ignore[index]
+    cluster.add("/apis/external-secrets.io/v1/externalsecrets", metadata("external-secrets", "app"))
+    add_secret(cluster, "external-secrets", "app", **owned("ExternalSecret", "app"))
+    found = run(config, cluster)
+    assert not found.other_secrets
+    assert not found.orphans
+
+
+def test_a_sealed_credential_is_proved_by_what_was_unsealed_and_needs_no_vault() -> None:
+    sealed = {"source": "sealedSecret", "delivery": "fanout", "sealedFile": "sealed/app.yaml"}
+    registry = {**STACK["registries"][0], **sealed}  # type: ignore[index]
+    config = parse({"cluster": STACK["cluster"], "registries": [registry], "tenants": STACK["tenants"]}, "test", {})
+    cluster = FakeCluster()
+    add_namespace(cluster, "t-one", LABEL)
+    add_account(cluster, "t-one", "app")
+    deliver(cluster, "t-one")
+    noted = {CONTENT_DIGEST_ANNOTATION: DIGEST, "apps.platform/expires-at": "2026-12-24T00:00:00Z"}
+    add_secret(cluster, "external-secrets", "app", annotations=noted)
+    found = auditing.audit(config, cluster, None)
+    assert found.green
+    assert found.warnings == 0
+    (credential,) = found.credentials
+    assert (credential.source, credential.version, credential.digest) == ("sealedSecret", None, DIGEST)
+    assert credential.expires_at == datetime(2026, 12, 24, tzinfo=UTC)
+
+
+def test_facts_of_a_credential_come_from_its_metadata(config: StackConfig, cluster: FakeCluster) -> None:
+    custom = {"seeded-at": "2026-03-01T10:00:00+00:00", "expires-at": "2026-12-24T00:00:00Z"}
+    app, _ = auditing.audit(config, cluster, FakeVault(custom)).credentials
+    assert (app.version, app.digest) == (3, DIGEST)
+    assert app.seeded_at == datetime(2026, 3, 1, 10, tzinfo=UTC)
+    assert app.expires_at == datetime(2026, 12, 24, tzinfo=UTC)
+
+
+def test_an_expiry_that_is_no_time_is_not_known(config: StackConfig, cluster: FakeCluster) -> None:
+    assert auditing.audit(config, cluster, FakeVault({"expires-at": "soon"})).credentials[0].expires_at is None
+
+
+def test_concerned_are_the_declared_and_the_labelled(config: StackConfig, cluster: FakeCluster) -> None:
+    add_namespace(cluster, "by-label", {"test.platform/web": "true", "x": "y"})
+    assert concerned_namespaces(config, read_inventory(config, cluster)) == {"app": {"t-one"}, "web": {"by-label"}}
+
+
+@pytest.mark.parametrize(
+    ("facts", "origin"),
+    [
+        (owned("ExternalSecret", "own"), "ExternalSecret own"),
+        ({"annotations": {"reflector.v1.k8s.emberstack.com/reflects": "a/b"}}, "Reflector, copied from a/b"),
+        ({"annotations": {"replicator.v1.mittwald.de/replicated-at": "now"}}, "kubernetes-replicator"),
+        ({"annotations": {"app.kubernetes.io/managed-by": "imagepullsecret-patcher"}}, "imagepullsecret-patcher"),
+        ({"annotations": {"meta.helm.sh/release-name": "shop"}}, "Helm release shop"),
+        ({"labels": {"app.kubernetes.io/managed-by": "Helm"}}, "Helm"),
+        ({"annotations": {LAST_APPLIED: ""}}, "kubectl apply"),
+        ({"managedFields": [{"manager": "Mozilla"}]}, "a web console"),
+        ({"managedFields": [{"manager": "some-tool"}]}, "field manager some-tool"),
+        ({}, "unknown"),
+    ],
+)
+def test_the_origin_is_guessed_from_owner_notes_and_managers(facts: Object, origin: str) -> None:
+    assert guess_origin(facts) == origin
