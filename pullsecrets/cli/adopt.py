@@ -1,0 +1,163 @@
+"""`pull-secrets adopt`: takes namespaces with hand-made pull Secrets into the delivery, and back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pullsecrets import adopt, preflight
+from pullsecrets.adopt import Adoption, Migration, Terms
+from pullsecrets.cli import console
+from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.kube import KubernetesClient
+
+TIMEOUT_SECONDS = 120.0
+
+
+def command(  # noqa: PLR0913 - each is an option
+    stack: console.Stack,
+    registry: Annotated[str, typer.Option("--registry", "-r", help="Registry whose delivery replaces them.")],
+    namespace: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only these namespaces; all that hold a hand-made Secret for it by default."),
+    ] = None,
+    directory: console.Directory = Path(),
+    context: Annotated[
+        str | None, typer.Option("--context", help="kubeconfig context of a migrator; cluster.context by default.")
+    ] = None,
+    by_hand: Annotated[
+        list[str] | None,
+        typer.Option("--by-hand", help="Field manager that counts as a person, such as a script's; repeatable."),
+    ] = None,
+    undo: Annotated[
+        str | None, typer.Option("--undo", help="Bring this namespace back to what was kept of it.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds to wait for the proof.")
+    ] = TIMEOUT_SECONDS,
+    *,
+    accept_other_login: Annotated[
+        bool, typer.Option("--accept-other-login", help="Go on where the hand-made login is not the seeded one.")
+    ] = False,
+    accept_gap: Annotated[
+        bool, typer.Option("--accept-gap", help="Go on where a Secret that serves must be deleted and made anew.")
+    ] = False,
+    dry_run: console.DryRun = False,
+    yes: console.Yes = False,
+    json: console.Json = False,
+) -> None:
+    """Take namespaces with hand-made pull Secrets into the delivery, while Pods go on pulling.
+
+    Logins are compared with the seeded one, host by host. Each Secret is kept in Vault first, at
+    PATH-backups/NAMESPACE/SECRET beside the registry's own path. One of the registry's name is taken over in place; one
+    of another name stays until no Pod names it, and `cleanup` then removes it. Killed at any point, running it again
+    finishes.
+
+    Exit code 1 when a namespace is refused; the others are adopted.
+
+    Examples:
+
+        pull-secrets adopt --registry registry-api --stack prod --dry-run
+
+        pull-secrets adopt auth-production user-production --registry registry-api --stack prod --yes
+
+        pull-secrets adopt --undo auth-production --registry registry-api --stack prod --yes
+    """
+    config = console.load(stack, directory)
+    known = {item.name: item for item in config.registries}
+    if registry not in known:
+        raise BadInputError(f"--registry: found {registry!r}; allowed in stack {stack!r}: {', '.join(known)}")
+    cluster = KubernetesClient(context or config.cluster.context)
+    where = Migration(config, cluster, preflight.open_vault(config), known[registry])
+    steps: list[str] = []
+    on_step = steps.append if json else console.print_step
+    if undo:
+        if namespace:
+            raise BadInputError("--undo: takes no namespaces beside its own")
+        _undo(where, undo, timeout, steps, dry_run=dry_run, yes=yes, json=json)
+        return
+    seeded = adopt.read_seeded(where)
+    terms = Terms(accept_other_login, accept_gap, tuple(by_hand or ()))
+    planned = adopt.plan(where, seeded, namespace or (), terms)
+    wanted = [item for item in planned if item.wanted]
+    if not json:
+        _show(planned)
+    if wanted and not dry_run:
+        console.confirm(f"Adopt {len(wanted)} namespaces?", yes=yes)
+        adopt.carry_out(where, seeded, planned, timeout, on_step)
+    outcome = "nothing to do" if not wanted else "planned" if dry_run else "done"
+    if json:
+        console.print_json({"outcome": outcome, "steps": steps, "namespaces": [_document(item) for item in planned]})
+    else:
+        console.output.print("dry run: nothing was changed" if outcome == "planned" else outcome)
+    if any(item.problems for item in planned):
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _undo(
+    where: Migration, namespace: str, timeout: float, steps: list[str], *, dry_run: bool, yes: bool, json: bool
+) -> None:
+    planned = adopt.plan_undo(where, namespace)
+    declarations = planned.offboarding.declarations
+    if not json:
+        for item in planned.backups:
+            console.output.print(
+                f"brings back       Secret {namespace}/{item.secret} from {item.path} version {item.version}"
+            )
+        console.print_declarations(declarations)
+    if not dry_run:
+        console.confirm(f"Bring namespace {namespace} back?", yes=yes)
+        adopt.undo(where, planned, timeout, steps.append if json else console.print_step)
+    outcome = "planned" if dry_run else "done"
+    if json:
+        kept = [{"secret": item.secret, "path": item.path, "version": item.version} for item in planned.backups]
+        console.print_json({"outcome": outcome, "steps": steps, "backups": kept, "declarations": declarations})
+    else:
+        console.output.print("dry run: nothing was changed" if dry_run else "done")
+    if declarations:
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _document(item: Adoption) -> dict[str, object]:
+    secrets = [
+        {
+            "name": found.secret.name,
+            "type": found.secret.type,
+            "origin": found.secret.origin,
+            "hosts": found.secret.hosts,
+            "verdict": found.verdict,
+            "action": found.action,
+            "service_accounts": found.service_accounts,
+        }
+        for found in item.found
+    ]
+    return {
+        "namespace": item.namespace,
+        "declared": item.declared,
+        "complete": item.complete,
+        "problems": item.problems,
+        "service_accounts": item.service_accounts,
+        "secrets": secrets,
+    }
+
+
+def _show(planned: list[Adoption]) -> None:
+    if not planned:
+        console.output.print("no namespace holds a hand-made pull Secret for it")
+        return
+    table = Table(title="Hand-made pull Secrets", header_style="bold")
+    for column in ("namespace", "Secret", "origin", "compared", "what becomes of it"):
+        table.add_column(column, overflow="fold")
+    for item in planned:
+        for found in item.found:
+            secret = found.secret
+            table.add_row(item.namespace, secret.name, secret.origin, found.verdict, found.action)
+        if not item.found:
+            table.add_row(item.namespace, "", "", "", "nothing hand-made to adopt")
+    console.output.print(table)
+    for item in planned:
+        for problem in item.problems:
+            console.output.print(f"[red]refused:[/] {problem}")
+        if item.found and not item.declared:
+            console.output.print(f"[yellow]not declared:[/] add {item.namespace} to tenants with adopt: true")

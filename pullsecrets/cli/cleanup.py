@@ -1,0 +1,100 @@
+"""`pull-secrets cleanup`: removes hand-made pull Secrets that nothing uses any more, and brings them back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pullsecrets import cleanup, preflight
+from pullsecrets.cleanup import Legacy
+from pullsecrets.cli import console
+from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.kube import KubernetesClient
+
+
+def command(  # noqa: PLR0913 - each is an option
+    stack: console.Stack,
+    namespace: Annotated[
+        list[str] | None, typer.Argument(help="Only these namespaces; all tenants by default.")
+    ] = None,
+    directory: console.Directory = Path(),
+    context: Annotated[
+        str | None, typer.Option("--context", help="kubeconfig context of a migrator; cluster.context by default.")
+    ] = None,
+    by_hand: Annotated[
+        list[str] | None,
+        typer.Option("--by-hand", help="Field manager that counts as a person, such as a script's; repeatable."),
+    ] = None,
+    restore: Annotated[
+        str | None, typer.Option("--restore", help="Bring back what was kept of this namespace, instead.")
+    ] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option("--secret", help="With --restore: only the Secret of this name; repeatable.")
+    ] = None,
+    *,
+    dry_run: console.DryRun = False,
+    yes: console.Yes = False,
+    json: console.Json = False,
+) -> None:
+    """List hand-made pull Secrets in tenant namespaces with what still uses them, and remove those that nothing uses.
+
+    Each is kept in Vault first, at PATH-backups/NAMESPACE/SECRET beside the registry's own path. A Secret that a
+    controller keeps (Helm, Reflector, Argo CD, an owner) is named and left.
+
+    Exit code 1 while Secrets stay that open the stack's registries.
+
+    Examples:
+
+        pull-secrets cleanup --stack prod --dry-run
+
+        pull-secrets cleanup auth-production --stack prod --yes
+
+        pull-secrets cleanup --stack prod --restore auth-production --secret old-regcred --yes
+    """
+    config = console.load(stack, directory)
+    cluster = KubernetesClient(context or config.cluster.context)
+    steps: list[str] = []
+    on_step = steps.append if json else console.print_step
+    if secret and not restore:
+        raise BadInputError("--secret: found no --restore; allowed: with --restore NAMESPACE")
+    if restore:
+        if namespace or dry_run:
+            raise BadInputError("--restore: takes no namespaces beside its own, and no --dry-run")
+        console.confirm(f"Bring back what was kept of {restore}?", yes=yes)
+        cleanup.restore(config, cluster, preflight.open_vault(config), restore, secret or (), on_step)
+        if json:
+            console.print_json({"outcome": "restored", "steps": steps})
+        return
+    planned = cleanup.plan(config, cluster, namespace or (), by_hand or ())
+    going = [item for item in planned if item.stays is None]
+    if not json:
+        _show(planned)
+    if going and not dry_run:
+        console.confirm(f"Remove {len(going)} Secrets?", yes=yes)
+        cleanup.carry_out(config, cluster, preflight.open_vault(config), planned, on_step)
+    outcome = "nothing to do" if not going else "planned" if dry_run else "done"
+    if json:
+        console.print_json({"outcome": outcome, "steps": steps, "secrets": [_document(item) for item in planned]})
+    else:
+        console.output.print("dry run: nothing was changed" if outcome == "planned" else outcome)
+    if any(item.stays and item.registry for item in planned):
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _document(item: Legacy) -> dict[str, object]:
+    names = ("namespace", "name", "type", "origin", "hosts", "registry", "users", "stays")
+    return {name: getattr(item, name) for name in names}
+
+
+def _show(planned: list[Legacy]) -> None:
+    if not planned:
+        console.output.print("no hand-made pull Secret is left")
+        return
+    table = Table(title="Hand-made pull Secrets", header_style="bold")
+    for column in ("namespace", "Secret", "origin", "opens", "named by", "what becomes of it"):
+        table.add_column(column, overflow="fold")
+    for item in planned:
+        fate = f"stays: {item.stays}" if item.stays else f"goes; {item.registry} serves"
+        table.add_row(item.namespace, item.name, item.origin, ", ".join(item.hosts), ", ".join(item.users), fate)
+    console.output.print(table)

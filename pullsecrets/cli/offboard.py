@@ -1,0 +1,104 @@
+"""`pull-secrets offboard`: takes a namespace out of the delivery, so that nothing is left behind and nothing hangs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pullsecrets import offboard
+from pullsecrets.cli import console
+from pullsecrets.config import Registry, StackConfig
+from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.kube import KubernetesClient
+
+TIMEOUT_SECONDS = 120.0
+
+
+def command(  # noqa: PLR0913 - each is an option
+    namespace: Annotated[str, typer.Argument(help="Namespace to take out.")],
+    stack: console.Stack,
+    registry: Annotated[
+        list[str] | None, typer.Option("--registry", "-r", help="Only this registry; repeatable. All by default.")
+    ] = None,
+    directory: console.Directory = Path(),
+    context: Annotated[
+        str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for everything to go.")] = (
+        TIMEOUT_SECONDS
+    ),
+    *,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the namespace too and wait until it is gone.")] = (
+        False
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Go on although Pods or workloads still pull with it.")] = (
+        False
+    ),
+    dry_run: console.DryRun = False,
+    yes: console.Yes = False,
+    json: console.Json = False,
+) -> None:
+    """Take a namespace out of the delivery: ServiceAccount entries, label, ExternalSecret, Secret and finalizer.
+
+    Only our own entries, labels and finalizers go. What others keep there is named and left. A namespace that hangs in
+    Terminating on ESO's finalizer is freed. Killed at any point, running it again finishes.
+
+    Exit code 1 when something still pulls with the Secret (see --force), when something stays, or when the stack file
+    still declares the namespace, so that the next `pulumi up` would put everything back.
+
+    Examples:
+
+        pull-secrets offboard apps-old-dev --stack prod --dry-run
+
+        pull-secrets offboard apps-old-dev --stack prod --registry registry-api --yes
+
+        pull-secrets offboard apps-old-dev --stack prod --delete --yes
+    """
+    config = console.load(stack, directory)
+    cluster = KubernetesClient(context or config.cluster.context)
+    registries = [_registry(config, name, stack) for name in registry or ()]
+    planned = offboard.plan(config, cluster, namespace, registries, delete=delete)
+    steps: list[str] = []
+    if not json:
+        _show(planned)
+    if not dry_run and not planned.nothing_to_do:
+        if not force:
+            offboard.require_unused(planned)
+        console.confirm(f"Take namespace {namespace} out?", yes=yes)
+        offboard.carry_out(config, cluster, planned, timeout, steps.append if json else console.print_step)
+    outcome = "nothing to do" if planned.nothing_to_do else "planned" if dry_run else "done"
+    if json:
+        console.print_json({**asdict(planned), "outcome": outcome, "steps": steps})
+    else:
+        console.output.print("dry run: nothing was changed" if outcome == "planned" else outcome)
+    if planned.declarations:
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _registry(config: StackConfig, name: str, stack: str) -> Registry:
+    try:
+        return config.registry(name)
+    except KeyError:
+        known = ", ".join(item.name for item in config.registries)
+        raise BadInputError(f"--registry: found {name!r}; allowed in stack {stack!r}: {known}") from None
+
+
+def _show(planned: offboard.OffboardPlan) -> None:
+    if not planned.exists:
+        console.output.print(f"namespace {planned.namespace} does not exist")
+    state = " (Terminating)" if planned.terminating else ", which is deleted too" if planned.delete else ""
+    console.output.print(f"namespace         {planned.namespace}{state}")
+    for title, items in (
+        ("labels", planned.labels),
+        ("ServiceAccounts", planned.service_accounts),
+        ("ExternalSecrets", planned.external_secrets),
+        ("Secrets", planned.secrets),
+        ("not ours, stay", planned.foreign_secrets),
+        ("finalizers", planned.finalizers),
+        ("others', stay", planned.other_finalizers),
+        ("still use it", tuple(str(user) for user in planned.users)),
+    ):
+        if items:
+            console.output.print(f"{title:<17} {', '.join(items)}", markup=False)
+    console.print_declarations(planned.declarations)

@@ -1,0 +1,290 @@
+"""Adoption compares logins as the kubelet reads them, refuses what would lose one, and keeps what it touches."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pullsecrets import adopt, backups, cleanup
+from pullsecrets.adopt import Migration, Seeded, Terms
+from pullsecrets.binding import entries_of
+from pullsecrets.dockerconfig import DockerConfig, RegistryLogin
+from pullsecrets.errors import BadInputError, ConflictError
+from pullsecrets.handmade import Verdict, read_hand_made, read_logins
+from pullsecrets.vault import EntryMetadata, VaultClient
+from tests.unit.cluster import FakeCluster
+from tests.unit.test_offboard import FINALIZER, LABEL, OURS, account, configured, namespace, nothing, pod
+
+PULL_TYPE = "kubernetes.io/dockerconfigjson"
+FANOUT = ("/apis/external-secrets.io/v1/clusterexternalsecrets/app", {"metadata": {"name": "app"}})
+CANARY = "s3cr3t-canary"
+SECRETS = "/api/v1/namespaces/apps-one/secrets"
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda text: ":" not in text)
+
+
+def auths(password: str = CANARY, *hosts: str) -> dict[str, Any]:
+    entry = {"auth": base64.b64encode(f"bot:{password}".encode()).decode()}
+    return dict.fromkeys(hosts or ("registry.example.com",), entry)
+
+
+def seeded() -> Seeded:
+    document = json.dumps({"auths": auths()})
+    return Seeded("0" * 16, document, read_logins(document) or {})
+
+
+def made(
+    name: str, content: Mapping[str, Any], *, manager: str = "kubectl-create", **fields: Any
+) -> tuple[str, dict[str, Any]]:
+    text = json.dumps({"auths": content})
+    metadata = {
+        "name": name,
+        "namespace": "apps-one",
+        "uid": f"uid-{name}",
+        "resourceVersion": "1",
+        "managedFields": [{"manager": manager}],
+    }
+    data = {".dockerconfigjson": base64.b64encode(text.encode()).decode()}
+    return f"{SECRETS}/{name}", {"type": PULL_TYPE, "data": data, "metadata": metadata, **fields}
+
+
+class FakeVault:
+    """KV v2 in memory: versions by path, guarded by check-and-set."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, list[dict[str, str]]] = {}
+        self.custom: dict[str, dict[str, str]] = {}
+
+    def read_metadata(self, _mount: str, path: str) -> EntryMetadata | None:
+        if path not in self.versions:
+            return None
+        return EntryMetadata(len(self.versions[path]), True, False, 10, self.custom.get(path, {}))
+
+    def read_version(self, _mount: str, path: str, version: int) -> dict[str, str]:
+        return self.versions[path][version - 1]
+
+    def write_with_cas(self, _mount: str, path: str, data: dict[str, str], version: int) -> int:
+        assert version == len(self.versions.get(path, []))
+        self.versions.setdefault(path, []).append(data)
+        return version + 1
+
+    def patch_metadata(self, _mount: str, path: str, custom: dict[str, str]) -> None:
+        self.custom.setdefault(path, {}).update(custom)
+
+    def list_names(self, _mount: str, path: str) -> tuple[str, ...]:
+        return tuple(where.rpartition("/")[2] for where in self.versions if where.rpartition("/")[0] == path)
+
+    def as_client(self) -> VaultClient:
+        return cast("VaultClient", self)
+
+
+def migration(cluster: FakeCluster, vault: FakeVault | None = None) -> Migration:
+    config = configured()
+    return Migration(config, cluster, (vault or FakeVault()).as_client(), config.registry("app"))
+
+
+def problems(*secrets: tuple[str, dict[str, Any]], terms: Terms | None = None) -> tuple[str, ...]:
+    cluster = FakeCluster(FANOUT, namespace(), account("app"), *secrets)
+    (found,) = adopt.plan(migration(cluster), seeded(), (), terms)
+    return found.problems
+
+
+class TestLogins:
+    @given(TEXT, TEXT)
+    def test_what_seed_would_store_is_read_as_the_same_login(self, user: str, password: str) -> None:
+        stored = DockerConfig({"registry.example.com": RegistryLogin(user, password)}).to_json()
+        by_hand = {"registry.example.com": {"username": user, "password": password}}
+        assert (
+            read_logins(stored)
+            == read_logins(json.dumps({"auths": by_hand}))
+            == read_logins(json.dumps(by_hand), old=True)
+        )
+
+    @pytest.mark.parametrize(
+        "key", ["https://registry.example.com", "registry.example.com/v2/", "Registry.example.com"]
+    )
+    def test_hosts_are_read_as_the_kubelet_reads_them(self, key: str) -> None:
+        assert [*(read_logins(json.dumps({"auths": auths("x", key)})) or {})] == ["registry.example.com"]
+
+    @pytest.mark.parametrize("document", ["", "[]", "{}", '{"auths": []}', "not json", '{"auths": {}, "auths": {}}'])
+    def test_what_is_no_such_document_is_none(self, document: str) -> None:
+        assert read_logins(document) is None
+
+    @pytest.mark.parametrize("entry", [{}, {"auth": "%"}, {"auth": "bm9jb2xvbg=="}, {"auth": 1}, None])
+    def test_a_login_that_cannot_be_read_is_none(self, entry: Any) -> None:
+        assert read_logins(json.dumps({"auths": {"registry.example.com": entry}})) == {"registry.example.com": None}
+
+
+class TestRefusals:
+    def test_the_same_login_is_taken_over(self) -> None:
+        assert problems(made("app", auths())) == ()
+
+    def test_another_login_needs_consent(self) -> None:
+        (said,) = problems(made("app", auths("other-canary")))
+        assert "Secret apps-one/app: other login" in said
+        assert "--accept-other-login" in said
+        assert "canary" not in said
+        assert problems(made("app", auths("other-canary")), terms=Terms(other_login=True)) == ()
+
+    def test_a_login_for_more_hosts_would_be_lost(self) -> None:
+        (said,) = problems(made("app", {**auths(), **auths("x", "other.example.com")}))
+        assert "also opens other.example.com" in said
+
+    def test_one_of_another_name_keeps_its_other_hosts(self) -> None:
+        assert problems(made("old", {**auths(), **auths("x", "other.example.com")})) == ()
+
+    def test_what_a_tool_keeps_would_be_fought_over(self) -> None:
+        (said,) = problems(made("app", auths(), manager="helm"))
+        assert "kept by Helm" in said
+
+    def test_a_script_counts_as_a_person_when_named(self) -> None:
+        assert problems(made("app", auths(), manager="our-script"))
+        assert problems(made("app", auths(), manager="our-script"), terms=Terms(by_hand=("our-script",))) == ()
+
+    def test_one_that_serves_and_must_be_made_anew_needs_consent_to_the_gap(self) -> None:
+        (said,) = problems(made("app", auths(), immutable=True))
+        assert "--accept-gap" in said
+        assert problems(made("app", auths(), immutable=True), terms=Terms(gap=True)) == ()
+
+    def test_an_opaque_one_serves_no_pull_and_is_replaced_without_asking(self) -> None:
+        assert problems(made("app", auths("other"), type="Opaque")) == ()
+
+    def test_without_a_fan_out_nothing_would_deliver(self) -> None:
+        with pytest.raises(BadInputError, match="run `pulumi up` first"):
+            adopt.plan(migration(FakeCluster(namespace())), seeded())
+
+    @pytest.mark.parametrize("name", ["kube-system", "elsewhere"])
+    def test_namespaces_that_may_not_have_the_registry(self, name: str) -> None:
+        cluster = FakeCluster(FANOUT, (f"/api/v1/namespaces/{name}", {"metadata": {"name": name}}))
+        with pytest.raises(BadInputError, match="may be delivered to apps-\\* only"):
+            adopt.plan(migration(cluster), seeded(), [name])
+
+    def test_secrets_of_other_registries_are_nobodys_business(self) -> None:
+        other = made("other", auths("x", "other.example.com"))
+        assert adopt.plan(migration(FakeCluster(FANOUT, namespace(), other)), seeded()) == []
+
+    def test_ours_is_not_hand_made(self) -> None:
+        path, ours = made("app", auths())
+        ours["metadata"]["ownerReferences"] = OURS
+        assert adopt.plan(migration(FakeCluster(FANOUT, namespace(), (path, ours))), seeded()) == []
+
+
+class TestBackups:
+    def test_a_second_run_writes_nothing_and_the_first_accounts_count(self) -> None:
+        vault, config = FakeVault(), configured()
+        registry = config.registry("app")
+        _, secret = made("old", auths())
+        first = backups.save(vault.as_client(), config, registry, secret, ["default"])
+        assert backups.save(vault.as_client(), config, registry, secret, []) == first
+        assert first.path == "secret/registries/app-backups/apps-one/old"
+        kept = backups.read(vault.as_client(), config, first)
+        assert kept.service_accounts == ("default",)
+        assert "canary" not in repr(kept)
+        assert base64.b64encode(b"bot:s3cr3t-canary").decode() not in repr(kept)
+
+    def test_other_content_is_a_new_version_beside_the_old(self) -> None:
+        vault, config = FakeVault(), configured()
+        registry = config.registry("app")
+        for version, password in enumerate(("one", "two"), 1):
+            _, secret = made("old", auths(password))
+            assert backups.save(vault.as_client(), config, registry, secret, []).version == version
+
+    def test_a_write_whose_record_was_lost_is_repeated(self) -> None:
+        vault, config = FakeVault(), configured()
+        _, secret = made("old", auths())
+        backups.save(vault.as_client(), config, config.registry("app"), secret, [])
+        vault.custom.clear()
+        assert backups.save(vault.as_client(), config, config.registry("app"), secret, []).version == 2
+
+    def test_what_was_kept_comes_back_as_it_was_and_never_over_something_else(self) -> None:
+        vault, config = FakeVault(), configured()
+        path, secret = made("old", auths(), immutable=True)
+        kept = backups.read(
+            vault.as_client(), config, backups.save(vault.as_client(), config, config.registry("app"), secret, [])
+        )
+        cluster = FakeCluster(namespace())
+        assert backups.restore(cluster, kept)
+        restored = cluster.objects[path]
+        assert (restored["data"], restored["type"], restored["immutable"]) == (secret["data"], PULL_TYPE, True)
+        assert "uid" not in restored["metadata"]
+        assert not backups.restore(cluster, kept)
+        cluster.objects[path]["data"] = {}
+        with pytest.raises(ConflictError, match="there is one with other content"):
+            backups.restore(cluster, kept)
+
+
+class TestUndo:
+    def test_a_secret_that_cleanup_removed_comes_back_with_the_entries_for_it(self) -> None:
+        vault, (path, old) = FakeVault(), made("old", auths())
+        cluster = FakeCluster(namespace(LABEL, FINALIZER), account("theirs", "app"))
+        where = migration(cluster, vault)
+        backups.save(where.vault, where.config, where.registry, old, ["default", "gone"])
+        adopt.undo(where, adopt.plan_undo(where, "apps-one"), 1, nothing)
+        assert cluster.objects[path]["data"] == old["data"]
+        assert entries_of(cluster.objects["/api/v1/namespaces/apps-one/serviceaccounts/default"]) == ["theirs", "old"]
+        left = cluster.objects["/api/v1/namespaces/apps-one"]["metadata"]
+        assert (left["labels"], left["finalizers"]) == ({}, [])
+
+    def test_a_namespace_of_which_nothing_was_kept_is_refused(self) -> None:
+        with pytest.raises(BadInputError, match="below secret/registries/app-backups/apps-one"):
+            adopt.plan_undo(migration(FakeCluster(namespace())), "apps-one")
+
+
+def test_nothing_that_is_shown_holds_content() -> None:
+    (found,) = read_hand_made(FakeCluster(made("old", auths())), {"apps-one"}, configured().registries)
+    assert found.compared(configured().registry("app"), seeded().logins) is Verdict.SAME
+    assert "logins" not in repr(found)
+    assert "data" not in repr(replace(found, name="other"))
+    assert "canary" not in repr(seeded())
+
+
+class TestCleanup:
+    def run(self, *objects: tuple[str, dict[str, Any]]) -> tuple[FakeCluster, FakeVault, list[str]]:
+        path, ours = made("app", auths())
+        ours["metadata"]["ownerReferences"] = OURS
+        cluster, vault = FakeCluster(namespace(LABEL, FINALIZER), (path, ours), *objects), FakeVault()
+        steps: list[str] = []
+        cleanup.carry_out(configured(), cluster, vault.as_client(), cleanup.plan(configured(), cluster), steps.append)
+        return cluster, vault, steps
+
+    def test_what_nothing_names_is_kept_and_goes(self) -> None:
+        cluster, vault, _ = self.run(made("old", auths()), account("app"))
+        assert f"{SECRETS}/old" not in cluster.objects
+        assert f"{SECRETS}/app" in cluster.objects
+        assert [*vault.versions] == ["registries/app-backups/apps-one/old"]
+
+    def test_what_is_named_stays_and_is_not_even_kept(self) -> None:
+        cluster, vault, _ = self.run(made("old", auths()), account("app", "old"))
+        assert f"{SECRETS}/old" in cluster.objects
+        assert not vault.versions
+
+    def test_what_comes_to_be_named_meanwhile_stays(self) -> None:
+        cluster = FakeCluster(namespace(LABEL), made("old", auths()), account("app"))
+        path, ours = made("app", auths())
+        ours["metadata"]["ownerReferences"] = OURS
+        cluster.objects[path] = ours
+        planned = cleanup.plan(configured(), cluster)
+        where, late = pod("registry.example.com/a:1")
+        late["spec"]["imagePullSecrets"] = [{"name": "old"}]
+        cluster.objects[where] = late
+        steps: list[str] = []
+        cleanup.carry_out(configured(), cluster, FakeVault().as_client(), planned, steps.append)
+        assert steps == ["left: Secret apps-one/old, which Pod app-1 names by now"]
+        assert f"{SECRETS}/old" in cluster.objects
+
+    def test_nothing_goes_where_ours_is_not_delivered(self) -> None:
+        cluster = FakeCluster(namespace(LABEL), made("old", auths()))
+        (found,) = cleanup.plan(configured(), cluster)
+        assert found.stays == "Secret app is not delivered there: `pull-secrets adopt` first"
+
+    def test_a_namespace_that_is_no_tenant_is_refused(self) -> None:
+        with pytest.raises(BadInputError, match="neither declared in the stack nor labelled"):
+            cleanup.plan(configured(), FakeCluster(), ["elsewhere"])
+
+    def test_restoring_what_was_never_kept_is_refused(self) -> None:
+        with pytest.raises(BadInputError, match="no backup of any Secret of namespace 'apps-one'"):
+            cleanup.restore(configured(), FakeCluster(), FakeVault().as_client(), "apps-one", (), nothing)
