@@ -104,6 +104,15 @@ def read(file: Path) -> Iterator[Manifest | Unread]:
     yield from _objects(name, text)
 
 
+def objects_in(text: str) -> list[Values]:
+    """Return the Kubernetes objects of a text that a program wrote, those of a List one by one.
+
+    Raises:
+        yaml.YAMLError: when it is not YAML.
+    """
+    return [item for _, document in _documents(text) for _, item in _kubernetes(document, "")]
+
+
 def _is_manifest(file: Path, top: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(top).parts)
     return not hidden and (file.suffix in SUFFIXES or file.name in _KUSTOMIZATIONS) and file.is_file()

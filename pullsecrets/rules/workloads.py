@@ -57,7 +57,7 @@ def missing_references(item: Values, settings: Settings, namespace: Any = UNKNOW
     if is_unknown(entries):
         return []
     present = [dig(entry, ("name",)) for entry in sequence(entries)]
-    hosts = {image_host(image) for _, image in _images(item, pod)}
+    hosts = {image_host(image) for _, image in images_of(item, pod)}
     return [
         registry.name
         for registry in known_registries(REFERENCES, settings)
@@ -77,7 +77,7 @@ def judge_hosts(item: Values, settings: Settings) -> Iterator[Finding]:
     """Find images that name a registry by a host that no login is for."""
     pod = pod_spec_of(item)
     registries = known_registries(HOSTS, settings)
-    for path, image in _images(item, pod) if pod else ():
+    for path, image in images_of(item, pod) if pod else ():
         for registry in registries:
             if registry.has_other_name(image_host(image)):
                 problem = f"{describe(item)} names the registry of {registry.name} by a host that is not canonical"
@@ -96,7 +96,8 @@ def judge_hosts_resource(resource: Resource, settings: Settings) -> Iterator[Fin
         yield from judge_hosts(item, settings)
 
 
-def _images(item: Values, pod: Path) -> Iterator[tuple[Path, str]]:
+def images_of(item: Values, pod: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the images of a workload's containers of every sort, and where each stands."""
     for kind in ("containers", "initContainers", "ephemeralContainers"):
         for path, image in dig_all(item, (*pod, kind, "*", "image")):
             if isinstance(image, str):
