@@ -1,0 +1,176 @@
+"""`pull-secrets rollout`: services in waves, each of which must prove itself before the next begins."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from pullsecrets import preflight
+from pullsecrets.cli import console
+from pullsecrets.config import Registry, StackConfig
+from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.kube import KubernetesClient
+from pullsecrets.rollout.argocd import ArgoCd
+from pullsecrets.rollout.gates import SmokeCheck
+from pullsecrets.rollout.plan import Wave, plan
+from pullsecrets.rollout.run import Rollout, Settings, WaveReport, require_unfinished
+from pullsecrets.rollout.seeded import expected_digest
+
+GOOD = frozenset({"done", "done before", "rolled back"})
+
+
+def command(  # noqa: PLR0913 - each option of the command line is a parameter
+    registry: Annotated[str, typer.Argument(help="Registry of the stack, such as registry-api-tanhdev.")],
+    stack: console.Stack,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", help="Environment of the tenants' matrices, if several.")
+    ] = None,
+    wave: Annotated[
+        list[str] | None, typer.Option("--wave", help="Only this wave; repeatable. By default all, in order.")
+    ] = None,
+    via: Annotated[
+        Literal["restart", "argocd"], typer.Option("--via", help="Restart workloads, or sync Argo CD Applications.")
+    ] = "restart",
+    argocd_namespace: Annotated[
+        str, typer.Option("--argocd-namespace", help="Namespace of the Applications, with --via argocd.")
+    ] = "argocd",
+    smoke_port: Annotated[
+        str | None,
+        typer.Option("--smoke-port", metavar="PORT", help="Request each service's port; https:PORT for TLS."),
+    ] = None,
+    smoke_path: Annotated[str, typer.Option("--smoke-path", help="Path of that request.")] = "/health",
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each gate of a wave.")] = 300,
+    directory: console.Directory = Path(),
+    context: Annotated[
+        str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
+    ] = None,
+    *,
+    pause: Annotated[
+        bool, typer.Option("--pause", help="Ask before each further wave; where nobody can be asked, stop there.")
+    ] = False,
+    abort: Annotated[
+        bool, typer.Option("--abort", help="Roll the unfinished wave back, or the one named with --wave.")
+    ] = False,
+    dry_run: console.DryRun = False,
+    yes: console.Yes = False,
+    json: console.Json = False,
+) -> None:
+    """Roll services out to a registry's pull Secret in the waves of the stack file, the canary first.
+
+    Each wave passes its gates before the next begins: namespaces bound and the Secret proved there, workloads
+    restarted (or their Applications synced), Pods Ready and with the reference, no image-pull events, an optional
+    request to each service. The rollout stops at the first gate that fails and says why; run again it goes on where
+    it stopped. A service that no wave names is refused.
+
+    Exit code 1 when a gate fails.
+
+    Examples:
+
+        pull-secrets rollout registry-api-tanhdev --stack prod --pause --smoke-port 8001
+
+        pull-secrets rollout registry-api-tanhdev --stack prod --via argocd --json --yes
+
+        pull-secrets rollout registry-api-tanhdev --stack prod --abort
+    """
+    config = console.load(stack, directory)
+    chosen = _registry(config, registry, stack)
+    waves = plan(config, chosen, environment, wave or ())
+    if dry_run:
+        _show_plan(waves, json=json)
+        return
+    cluster = KubernetesClient(context or config.cluster.context)
+    argocd = ArgoCd(cluster, argocd_namespace) if via == "argocd" else None
+    smoke = SmokeCheck(smoke_port, smoke_path) if smoke_port else None
+    vault = preflight.open_vault(config) if config.has_vault else None
+    digest = expected_digest(config, cluster, vault, chosen)
+    rollout = Rollout(config, cluster, chosen, digest, Settings(timeout, smoke, argocd))
+    if abort:
+        reports = [_abort(rollout, waves, named=bool(wave), yes=yes)]
+    else:
+        services = sum(len(item.targets) for item in waves)
+        console.confirm(f"Roll out {services} services in {len(waves)} waves?", yes=yes)
+        may_go_on = _Asker(quiet=json) if pause else None
+        reports = rollout.run(waves, None if json else _Lines().show, may_go_on)
+    if json:
+        console.print_json({"registry": chosen.name, "digest": digest, "waves": [asdict(item) for item in reports]})
+    else:
+        _show_end(reports)
+    if any(item.problems for item in reports):
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _abort(rollout: Rollout, waves: Sequence[Wave], *, named: bool, yes: bool) -> WaveReport:
+    if named and len(waves) != 1:
+        raise BadInputError("--abort: found several waves; allowed: one --wave")
+    wave = waves[0] if named else require_unfinished(rollout, waves)
+    console.confirm(f"Roll back wave {wave.name} ({', '.join(wave.namespaces)})?", yes=yes)
+    return rollout.abort(wave)
+
+
+def _registry(config: StackConfig, name: str, stack: str) -> Registry:
+    try:
+        return config.registry(name)
+    except KeyError:
+        known = ", ".join(registry.name for registry in config.registries)
+        raise BadInputError(f"registry: found {name!r}; allowed in stack {stack!r}: {known}") from None
+
+
+class _Asker:
+    """Asks before a wave; where nobody can be asked the rollout ends before it."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def __call__(self, wave: Wave) -> bool:
+        question = f"Go on with wave {wave.name} ({', '.join(wave.namespaces)})?"
+        if sys.stdin.isatty():
+            return typer.confirm(question, err=True)
+        if not self._quiet:
+            console.output.print(f"paused before wave {wave.name}; run the same command again to go on")
+        return False
+
+
+class _Lines:
+    """One line per gate that was passed, and one per wave that ended."""
+
+    def __init__(self) -> None:
+        self._shown: set[tuple[str, str]] = set()
+
+    def show(self, report: WaveReport) -> None:
+        for gate in report.passed:
+            if (report.wave, gate) not in self._shown:
+                self._shown.add((report.wave, gate))
+                detail = f" ({report.restarted} restarted)" if gate == "workloads" and report.restarted else ""
+                console.output.print(f"  [green]✓[/] {report.wave}: {gate}{detail} [dim]{report.seconds:.1f} s[/]")
+        if report.state == "failed":
+            console.output.print(f"  [red]✗[/] {report.wave}: {report.failed_gate}")
+
+
+def _show_plan(waves: Sequence[Wave], *, json: bool) -> None:
+    if json:
+        console.print_json({"waves": [{"wave": item.name, "namespaces": item.namespaces} for item in waves]})
+        return
+    for index, item in enumerate(waves):
+        console.output.print(f"{index}  {item.name:24} {', '.join(item.namespaces)}", soft_wrap=True)
+    console.output.print("dry run: nothing was changed")
+
+
+def _show_end(reports: Sequence[WaveReport]) -> None:
+    table = Table(title="Waves", header_style="bold")
+    for column in ("wave", "namespaces", "state", "seconds"):
+        table.add_column(column, overflow="fold")
+    for report in reports:
+        style = "green" if report.state in GOOD else "red" if report.problems else None
+        seconds = f"{report.seconds:.1f}" if report.seconds else ""
+        table.add_row(report.wave, ", ".join(report.namespaces), report.state, seconds, style=style)
+    console.output.print(table)
+    for report in (report for report in reports if report.problems):
+        console.output.print(f"[red]{report.wave} stopped at {report.failed_gate}:[/]")
+        for thing, reason in sorted(report.problems.items()):
+            console.output.print(f"  {thing}: {reason}", markup=False, soft_wrap=True)
+    if any(report.state == "failed" for report in reports):
+        console.output.print("run the same command again once it is mended, or with --abort to roll the wave back")

@@ -1,0 +1,106 @@
+"""What each wave of a rollout must pass: Secret proved, Pods Ready, no image that could not be pulled, smoke check."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from pullsecrets.audit import Coverage, concerned_namespaces, coverage
+from pullsecrets.config import Registry, StackConfig
+from pullsecrets.inventory import read_inventory
+from pullsecrets.kube import KubernetesClient
+from pullsecrets.pods import list_pods
+from pullsecrets.redaction import redact
+from pullsecrets.rollout.plan import Target
+
+PULL_REASONS = frozenset({"Failed", "BackOff", "InspectFailed"})
+"""Reasons of the kubelet's events about images; `Failed` and `BackOff` have other meanings too, so that the message is
+looked at (https://github.com/kubernetes/kubernetes, pkg/kubelet/events/event.go)."""
+
+
+@dataclass(frozen=True)
+class SmokeCheck:
+    """A request to each service through the API server's service proxy."""
+
+    port: str
+    """Number or name of the Service's port; `https:8443` for TLS."""
+    path: str = "/"
+
+    def url(self, target: Target) -> str:
+        """Path of the request; the Service is named after the service."""
+        scheme, _, port = self.port.rpartition(":")
+        service = f"{scheme}:{target.service}:{port}" if scheme else f"{target.service}:{port}"
+        return f"/api/v1/namespaces/{target.namespace}/services/{service}/proxy/{self.path.lstrip('/')}"
+
+
+def undelivered(
+    config: StackConfig, cluster: KubernetesClient, registry: Registry, digest: str, namespaces: Collection[str]
+) -> dict[str, str]:
+    """Return the namespaces that are not bound or do not hold the seeded content, and what each lacks."""
+    found = read_inventory(config, cluster)
+    seeded = {item.name: digest if item.name == registry.name else None for item in config.registries}
+    rows = coverage(config, found, concerned_namespaces(config, found), seeded)
+    return {
+        row.namespace: _lacking(row)
+        for row in rows
+        if row.registry == registry.name and row.namespace in namespaces and not row.green
+    }
+
+
+def failing_pods(cluster: KubernetesClient, registry: Registry, namespaces: Sequence[str]) -> dict[str, str]:
+    """Return the Pods that lack the reference or cannot pull, as `namespace/name`, and which of the two."""
+    problems: dict[str, str] = {}
+    for pod in (pod for namespace in namespaces for pod in list_pods(cluster, namespace)):
+        place = f"{pod.namespace}/{pod.name}"
+        if pod.failure and pod.fails_on(registry.hosts):
+            problems[place] = f"{pod.failure}: {', '.join(pod.failed_images)}"
+        elif pod.lacks(registry):
+            problems[place] = f"does not name {registry.name} in imagePullSecrets; nothing makes it anew by itself"
+    return problems
+
+
+def pull_events(cluster: KubernetesClient, namespaces: Sequence[str], since: datetime) -> dict[str, str]:
+    """Return the kubelet's complaints about images since a moment, by Pod as `namespace/name`."""
+    query = {"fieldSelector": "involvedObject.kind=Pod,type=Warning"}
+    events = [
+        event for namespace in namespaces for event in cluster.items(f"/api/v1/namespaces/{namespace}/events", query)
+    ]
+    return {
+        f"{event['involvedObject']['namespace']}/{event['involvedObject']['name']}": redact(str(event["message"]))
+        for event in events
+        if event.get("reason") in PULL_REASONS
+        and "image" in str(event.get("message", "")).lower()
+        and (moment := event_time(event))
+        and moment >= since
+    }
+
+
+def failed_smoke_checks(
+    cluster: KubernetesClient, smoke: SmokeCheck | None, targets: Sequence[Target]
+) -> dict[str, str]:
+    """Request each service's path and return those that do not answer with success, with what came back."""
+    problems: dict[str, str] = {}
+    for target in targets if smoke else ():
+        url = cast("SmokeCheck", smoke).url(target)
+        status, reason = cluster.probe(url)
+        if not 200 <= status < 400:
+            problems[target.namespace] = f"{url} answers {status} {redact(reason)}".rstrip()
+    return problems
+
+
+def event_time(event: Mapping[str, Any]) -> datetime | None:
+    """Return when an event was last seen, to the second; None when it does not say."""
+    series = cast("Mapping[str, str]", event.get("series") or {})
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    latest = next((str(moment) for moment in times if moment), None)
+    return datetime.fromisoformat(latest) if latest else None
+
+
+def _lacking(row: Coverage) -> str:
+    if not row.labelled:
+        return "has no opt-in label"
+    if not row.secret:
+        return f"has no Secret: {row.reason or 'ESO has not delivered it yet'}"
+    if not row.proved:
+        return f"holds content {row.digest or 'without a digest'} and not {row.seeded_digest}"
+    return f"ServiceAccounts {', '.join(row.unbound)} lack the entry" if row.unbound else row.reason

@@ -1,0 +1,224 @@
+"""Runs a rollout: wave after wave through its gates, resumed where it stopped, and a wave rolled back."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import cast
+
+from pullsecrets.config import Registry, StackConfig
+from pullsecrets.errors import BadInputError
+from pullsecrets.kube import KubernetesClient
+from pullsecrets.restart import RestartResult, Workload, list_workloads, restart, take_back
+from pullsecrets.rollout import gates
+from pullsecrets.rollout.argocd import ArgoCd
+from pullsecrets.rollout.gates import SmokeCheck
+from pullsecrets.rollout.plan import Wave
+
+MARK_PREFIX = "rollout.apps.platform/"
+"""Annotation on a namespace, followed by the registry: the content with which its wave was proved good."""
+
+POLL_SECONDS = 1.0
+WHOLE = "100%"
+
+DELIVERY, UPDATE, PODS, EVENTS, SMOKE = "Secret proved", "workloads", "Pods", "image-pull events", "smoke check"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a rollout goes about its waves."""
+
+    timeout: float
+    """Seconds for each gate of a wave."""
+    smoke: SmokeCheck | None = None
+    argocd: ArgoCd | None = None
+    """Sync Applications of the namespaces' names instead of restarting workloads."""
+
+
+@dataclass
+class WaveReport:
+    """What became of one wave."""
+
+    wave: str
+    namespaces: tuple[str, ...]
+    state: str = "waiting"
+    """`waiting`, `done`, `done before`, `failed`, `rolled back` or `not rolled back`."""
+    passed: list[str] = field(default_factory=list[str])
+    """Gates, in the order in which they were passed."""
+    failed_gate: str | None = None
+    problems: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the failed gate found: thing and reason."""
+    restarted: int = 0
+    seconds: float = 0.0
+
+
+OnChange = Callable[[WaveReport], None]
+MayGoOn = Callable[[Wave], bool]
+
+
+class Rollout:
+    """The rollout of one registry's content over the waves of an environment."""
+
+    def __init__(
+        self, config: StackConfig, cluster: KubernetesClient, registry: Registry, digest: str, settings: Settings
+    ) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            config: the stack's configuration.
+            cluster: the cluster, as an operator.
+            registry: whose Secret the services pull with.
+            digest: of the seeded content, which each namespace must hold.
+            settings: see `Settings`.
+        """
+        self._config = config
+        self._cluster = cluster
+        self._registry = registry
+        self._digest = digest
+        self._settings = settings
+
+    @property
+    def reason(self) -> str:
+        """What workloads are restarted for and namespaces are marked with: the same in each run of one rollout."""
+        return f"{self._registry.name}@{self._digest}/rollout"
+
+    def run(
+        self, waves: Sequence[Wave], on_change: OnChange | None = None, may_go_on: MayGoOn | None = None
+    ) -> list[WaveReport]:
+        """Take each wave through its gates, and stop at the first gate that fails.
+
+        Waves that an earlier run proved good are passed over.
+
+        Args:
+            waves: as `plan` gives them.
+            on_change: told of each gate that was passed, and of each wave that ends.
+            may_go_on: asked before each wave after the first one that was rolled out; False stops there.
+        """
+        reports = [WaveReport(wave.name, wave.namespaces) for wave in waves]
+        done = self._marked()
+        begun = False
+        for wave, report in zip(waves, reports, strict=True):
+            if done.issuperset(wave.namespaces):
+                report.state = "done before"
+            elif begun and may_go_on and not may_go_on(wave):
+                break
+            else:
+                begun = True
+                self._roll(wave, report, on_change)
+            if on_change:
+                on_change(report)
+            if report.state == "failed":
+                break
+        return reports
+
+    def unfinished(self, waves: Sequence[Wave]) -> Wave | None:
+        """Return the first wave that was begun and not proved good; None when there is none."""
+        done = self._marked()
+        for wave in waves:
+            if not done.issuperset(wave.namespaces):
+                return wave if self._settings.argocd or self._begun(wave) else None
+        return None
+
+    def abort(self, wave: Wave) -> WaveReport:
+        """Roll a wave back: its workloads to what they were before it, and its namespaces to not proved.
+
+        The Secret and the ServiceAccounts' entries stay: they take nothing from a workload that does without them.
+        """
+        report = WaveReport(wave.name, wave.namespaces)
+        began = time.monotonic()
+        if self._settings.argocd:
+            report.problems = self._settings.argocd.roll_back(wave.namespaces, self._settings.timeout)
+        else:
+            result = take_back(self._cluster, self._begun(wave), self.reason, self._settings.timeout)
+            report.restarted, report.problems = len(result.restarted), _problems(result)
+        self._mark(wave, None)
+        report.state = "not rolled back" if report.problems else "rolled back"
+        report.failed_gate = UPDATE if report.problems else None
+        report.seconds = time.monotonic() - began
+        return report
+
+    def _roll(self, wave: Wave, report: WaveReport, on_change: OnChange | None) -> None:
+        began, since = time.monotonic(), datetime.now(UTC).replace(microsecond=0)
+        cluster, registry, namespaces = self._cluster, self._registry, wave.namespaces
+        steps: tuple[tuple[str, Callable[[], Mapping[str, str]]], ...] = (
+            (DELIVERY, lambda: self._settled(self._undelivered, wave)),
+            (UPDATE, lambda: self._update(wave, report)),
+            (PODS, lambda: self._settled(lambda _: gates.failing_pods(cluster, registry, namespaces), wave)),
+            (EVENTS, lambda: gates.pull_events(cluster, namespaces, since)),
+            (SMOKE, lambda: self._settled(self._smoke, wave)),
+        )
+        for gate, problems_of in steps:
+            if gate == SMOKE and not self._settings.smoke:
+                continue
+            report.problems = problems_of()
+            report.seconds = time.monotonic() - began
+            if report.problems:
+                report.state, report.failed_gate = "failed", gate
+                return
+            report.passed.append(gate)
+            if on_change:
+                on_change(report)
+        self._mark(wave, self.reason)
+        report.state = "done"
+
+    def _undelivered(self, wave: Wave) -> Mapping[str, str]:
+        return gates.undelivered(self._config, self._cluster, self._registry, self._digest, wave.namespaces)
+
+    def _smoke(self, wave: Wave) -> Mapping[str, str]:
+        return gates.failed_smoke_checks(self._cluster, self._settings.smoke, wave.targets)
+
+    def _update(self, wave: Wave, report: WaveReport) -> Mapping[str, str]:
+        if self._settings.argocd:
+            return self._settings.argocd.sync(wave.namespaces, self._settings.timeout)
+        workloads = list_workloads(self._cluster, self._registry, wave.namespaces)
+        result = restart(self._cluster, workloads, self.reason, WHOLE, self._settings.timeout)
+        report.restarted = len(result.restarted) + len(result.already)
+        return _problems(result)
+
+    def _settled(self, problems_of: Callable[[Wave], Mapping[str, str]], wave: Wave) -> Mapping[str, str]:
+        """Look until there is no problem any more or the time is over; return what there is then."""
+        deadline = time.monotonic() + self._settings.timeout
+        while (problems := problems_of(wave)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        return problems
+
+    def _begun(self, wave: Wave) -> list[Workload]:
+        workloads = list_workloads(self._cluster, self._registry, wave.namespaces)
+        return [item for item in workloads if item.restarted_for == self.reason]
+
+    @property
+    def _annotation(self) -> str:
+        return f"{MARK_PREFIX}{self._registry.name}"
+
+    def _marked(self) -> frozenset[str]:
+        """Namespaces that were proved good with this content."""
+        items = self._cluster.items("/api/v1/namespaces", metadata_only=True)
+        annotations = {
+            item["metadata"]["name"]: cast("dict[str, str]", item["metadata"].get("annotations") or {})
+            for item in items
+        }
+        return frozenset(name for name, noted in annotations.items() if noted.get(self._annotation) == self.reason)
+
+    def _mark(self, wave: Wave, value: str | None) -> None:
+        for namespace in wave.namespaces:
+            change = {"metadata": {"annotations": {self._annotation: value}}}
+            self._cluster.merge_patch(f"/api/v1/namespaces/{namespace}", change)
+
+
+def require_unfinished(rollout: Rollout, waves: Sequence[Wave]) -> Wave:
+    """Return the wave to abort.
+
+    Raises:
+        BadInputError: when no wave was begun and left unfinished.
+    """
+    found = rollout.unfinished(waves)
+    if found is None:
+        raise BadInputError(
+            "--abort: no wave is unfinished; name the one to roll back with --wave, as `pull-secrets rollout` lists it"
+        )
+    return found
+
+
+def _problems(result: RestartResult) -> dict[str, str]:
+    remaining = dict.fromkeys(result.remaining, "not begun, or not seen up, because another one failed")
+    return {**remaining, **result.held, **result.failed}
