@@ -1,0 +1,94 @@
+"""`pull-secrets seal`: encrypts a registry's pull credential for a cluster without Vault, to be kept in git."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pullsecrets import sealed
+from pullsecrets.cli import console, credential
+from pullsecrets.config import Registry, StackConfig
+from pullsecrets.errors import BadInputError
+from pullsecrets.sources import Source
+
+
+def command(  # noqa: PLR0913 - each option of the command line is a parameter
+    registry: Annotated[str, typer.Argument(help="Registry of the stack with source: sealedSecret.")],
+    stack: console.Stack,
+    certificate: Annotated[
+        str,
+        typer.Option(
+            "--certificate",
+            metavar="FILE|URL",
+            envvar="SEALED_SECRETS_CERT",
+            help="The controller's public certificate, as `kubeseal --fetch-cert` prints it.",
+        ),
+    ],
+    from_file: credential.FromFile = None,
+    from_docker_config: credential.FromDockerConfig = None,
+    username: credential.Username = None,
+    password_fd: credential.PasswordFd = None,
+    expires_at: credential.ExpiresAt = None,
+    expires_in: credential.ExpiresIn = None,
+    registry_ca: credential.RegistryCa = None,
+    directory: console.Directory = Path(),
+    *,
+    password_stdin: credential.PasswordStdin = False,
+    verify_login: credential.VerifyLogin = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Seal the same credential anew, such as for a controller's new key.")
+    ] = False,
+    dry_run: console.DryRun = False,
+    json: console.Json = False,
+) -> None:
+    """Encrypt a registry's pull credential for one cluster's sealed-secrets controller, into the file that git keeps.
+
+    The credential is checked as by `seed`. The file is fit for git: only that controller opens it, and only in ESO's
+    namespace under the registry's name. `pulumi up` declares it, ESO fans it out, `rotate` proves the delivery. With
+    kubeseal on PATH that does the encryption.
+
+    Examples:
+
+        kubeseal --fetch-cert > cert.pem
+
+        pull-secrets seal app-registry-pull --stack k3d --certificate cert.pem --from-file ./dockerconfig.json
+    """
+    source = Source(from_file, from_docker_config, username, password_fd, password_stdin)
+    config = console.load(stack, directory)
+    chosen = _sealed_registry(config, registry, stack)
+    expires = credential.expiry(expires_at, expires_in)
+    content = credential.read(source, chosen)
+    file = directory / str(chosen.sealed_file)
+    stored = sealed.sealed_digest(sealed.read_sealed(directory, config, chosen)) if file.exists() else None
+    if verify_login:
+        credential.verify_login(content, registry_ca)
+    item = sealed.seal(
+        config, chosen, content, sealed.read_certificate(certificate), expires.isoformat() if expires else None
+    )
+    outcome = "unchanged" if stored == content.digest and not again else "planned" if dry_run else "written"
+    if outcome == "written":
+        sealed.write_sealed(file, item)
+    facts = {"file": str(file), "hosts": content.hosts, "stored": stored, "digest": content.digest, "outcome": outcome}
+    if json:
+        console.print_json(facts)
+        return
+    console.output.print(f"file    {file}", markup=False, soft_wrap=True)
+    console.output.print(f"hosts   {', '.join(content.hosts)}")
+    console.output.print(f"digest  {stored or 'nothing'} -> {content.digest}")
+    console.output.print(_SENTENCES[outcome].format(stack=stack, registry=registry))
+
+
+_SENTENCES = {
+    "unchanged": "unchanged: the file holds this credential already; --again seals it anew",
+    "planned": "dry run: nothing was written",
+    "written": "[green]written[/]; commit it, run `pulumi up --stack {stack}`, then `pull-secrets rotate {registry} "
+    "--stack {stack}` to have it delivered now and proved",
+}
+
+
+def _sealed_registry(config: StackConfig, name: str, stack: str) -> Registry:
+    known = [registry.name for registry in config.registries if registry.sealed]
+    if name not in known:
+        allowed = ", ".join(known) or "none; set source: sealedSecret for a registry first"
+        raise BadInputError(f"registry: found {name!r}; allowed in stack {stack!r}, as sealed ones: {allowed}")
+    return config.registry(name)
