@@ -12,6 +12,7 @@ from rich.table import Table
 
 from local import paths, toolchain
 from local.controlplane import ERRORS, ControlPlane
+from local.controlplane.kwok import NODES
 from local.workspace import PulumiError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def build(
 
 @app.command()
 def up() -> None:
-    """Start etcd, Kubernetes, OpenBao and External Secrets Operator; a no-op when they run."""
+    """Start etcd, Kubernetes with simulated nodes, OpenBao and External Secrets Operator; a no-op when they run."""
     with _messages():
         _control_plane().up()
 
@@ -81,7 +82,9 @@ def status() -> None:
             component.name, component.version, str(component.pid or "-"), ports or "-", healthy, str(component.log)
         )
     console = Console(highlight=False)
-    (console if console.is_terminal else Console(highlight=False, width=_WIDE)).print(table)
+    console = console if console.is_terminal else Console(highlight=False, width=_WIDE)
+    console.print(table)
+    console.print(f"Pods are on simulated nodes ({', '.join(NODES)}): nothing runs in them.")
     if not all(component.healthy for component in components):
         raise typer.Exit(1)
 
@@ -115,14 +118,27 @@ def demo() -> None:
 def bench(
     sizes: Annotated[list[int] | None, typer.Option("--size", help="Tenants; repeat for several.")] = None,
     kills: Annotated[int, typer.Option(help="Runs to kill at random points; each must converge on a rerun.")] = 20,
+    *,
+    audit: Annotated[bool, typer.Option("--audit", help="Measure the audit of namespaces instead.")] = False,
+    rotation: Annotated[bool, typer.Option("--rotation", help="Measure rotations instead.")] = False,
 ) -> None:
     """Measure create, preview, add, destroy and delivery for a number of tenants; reports and asserts nothing."""
+    from local.audit_bench import NAMESPACES, AuditBenchmark  # noqa: PLC0415 - as below
     from local.bench import SIZES, Benchmark  # noqa: PLC0415 - slow to import, and `up` and `status` do not need it
+    from local.rotation_bench import RotationBenchmark  # noqa: PLC0415 - as above
 
     with _messages():
         plane = _control_plane()
         plane.up()
-        Benchmark(plane, Console(highlight=False)).run(sizes or SIZES, kills)
+        console = Console(highlight=False)
+        if rotation:
+            RotationBenchmark(plane, console).run(sizes or SIZES)
+            return
+        if audit:
+            for size in sizes or [NAMESPACES]:
+                AuditBenchmark(plane, console).run(size)
+            return
+        Benchmark(plane, console).run(sizes or SIZES, kills)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starts, stops and describes the local control plane: etcd, Kubernetes, OpenBao and External Secrets Operator."""
+"""The local control plane: etcd, Kubernetes with simulated nodes, OpenBao and External Secrets Operator."""
 
 from local.controlplane.layout import COMPONENTS
 from local.controlplane.plane import ERRORS, ComponentStatus, ControlPlane

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from local.controlplane.pki import KeyPair
 
 FIELD_MANAGER = "pull-secrets-local"
-# Plural and whether namespaced, of all that set-up applies: asking the server would cost a round trip each.
+# Plural and whether namespaced, of all that is applied here: asking the server would cost a round trip each.
 _RESOURCES = {
     "Namespace": ("namespaces", False),
     "ServiceAccount": ("serviceaccounts", True),
@@ -24,6 +24,13 @@ _RESOURCES = {
     "ClusterRoleBinding": ("clusterrolebindings", False),
     "Role": ("roles", True),
     "RoleBinding": ("rolebindings", True),
+    "Node": ("nodes", False),
+    "Pod": ("pods", True),
+    "Deployment": ("deployments", True),
+    "StatefulSet": ("statefulsets", True),
+    "DaemonSet": ("daemonsets", True),
+    "Job": ("jobs", True),
+    "PodDisruptionBudget": ("poddisruptionbudgets", True),
 }
 
 
@@ -139,7 +146,7 @@ class KubernetesApi:
 
     def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Apply an object of a kind that set-up knows, server-side; return it as stored."""
-        return self.apply_raw(_path(manifest), json.dumps(manifest).encode())
+        return self.apply_raw(path_of(manifest), json.dumps(manifest).encode())
 
     def apply_raw(self, path: str, manifest: bytes) -> dict[str, Any]:
         """Apply a manifest (YAML or JSON, one object) server-side at its path; return the object as stored."""
@@ -157,7 +164,8 @@ class KubernetesApi:
         return answer["status"]["token"]
 
 
-def _path(manifest: Mapping[str, Any]) -> str:
+def path_of(manifest: Mapping[str, Any]) -> str:
+    """Return the path of an object of a kind that `KubernetesApi.apply` knows."""
     version, kind = manifest["apiVersion"], manifest["kind"]
     plural, namespaced = _RESOURCES[kind]
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"

@@ -1,4 +1,4 @@
-"""External Secrets Operator: its CRDs, the RBAC and settings of its own Helm chart, and the operator as a process."""
+"""External Secrets Operator: its CRDs, the objects of its own Helm chart, and the operator as a process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from local import toolchain
-from local.controlplane.api import HttpClient, KubernetesApi, RequestRefused
+from local.controlplane.api import HttpClient, KubernetesApi, RequestRefused, path_of
 from local.controlplane.component import Component
 from local.controlplane.files import write_private
 from local.controlplane.layout import EXTERNAL_SECRETS, Layout
@@ -32,9 +32,9 @@ _VALUES = {
     # Both would be further processes: the webhook only refuses what the controller reports anyway.
     "webhook": {"create": False},
     "certController": {"create": False},
+    # The chart in the module may lag behind the operator in it.
+    "image": {"tag": f"v{toolchain.version('external-secrets')}"},
 }
-# There is no kubelet: of these only the settings are used.
-_NOT_APPLIED = {"Deployment", "Service"}
 _CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _SERVED_DEADLINE = 30.0
 
@@ -68,7 +68,7 @@ class ExternalSecrets(Component):
             api: the API server as admin.
         """
         api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-        crds, objects = crd_manifests(toolchain.eso_module()), self._objects()
+        crds, objects = crd_manifests(toolchain.eso_module()), [*self._objects(), self._deployment(1)]
         with ThreadPoolExecutor(max_workers=8) as pool:
             applied = [pool.submit(api.apply_raw, f"{_CRD_PATH}/{name}", crd) for name, crd in crds.items()]
             applied += [pool.submit(api.apply, manifest) for manifest in objects]
@@ -81,22 +81,30 @@ class ExternalSecrets(Component):
         """Tell whether what `install` would apply is what it applied last."""
         return self._installed.exists() and self._installed.read_text() == self._digest()
 
+    def show(self, api: KubernetesApi, replicas: int) -> None:
+        """Make the operator's Deployment tell what is true of its process: with which flags it runs, or that it is off.
+
+        Args:
+            api: the API server as admin.
+            replicas: 1 while the process runs, else 0.
+        """
+        api.apply(self._deployment(replicas))
+
+    def require_shown(self, api: KubernetesApi, replicas: int) -> None:
+        """Raise `NotYet` unless so many simulated Pods of the Deployment are Ready, all of them as it is now."""
+        found = api.call("GET", path_of(self._deployment(replicas)))
+        status = found["status"]
+        counts = {name: status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")}
+        if status.get("observedGeneration") != found["metadata"]["generation"] or set(counts.values()) != {replicas}:
+            raise NotYet(f"the Deployment wants {replicas} and has {counts}")
+
     def command(self) -> Command:
         """Return how it is started: the chart's flags, overridden by ours, under its own ServiceAccount."""
-        flags = merge_flags(
-            self._chart_flags(),
-            (
-                "--enable-leader-election=false",
-                f"--live-addr=127.0.0.1:{self._ports['external-secrets-live']}",
-                f"--metrics-addr=127.0.0.1:{self._ports['external-secrets-metrics']}",
-            ),
-            self._flags,
-        )
         kubeconfig = self._layout.kubeconfig(EXTERNAL_SECRETS)
         # Nothing of the caller's environment: with a VAULT_TOKEN in it the operator would use that token, and then
         # revoke it.
         environment = {"KUBECONFIG": str(kubeconfig)}
-        argv = (str(toolchain.binary("external-secrets")), *flags)
+        argv = (str(toolchain.binary("external-secrets")), *self._all_flags())
         return Command(self.name, argv, environment, self._ports.of(self.name), (kubeconfig,))
 
     def check(self) -> None:
@@ -109,8 +117,8 @@ class ExternalSecrets(Component):
             raise NotYet("its controllers have not started: it still fills its caches")
 
     def _objects(self) -> list[dict[str, Any]]:
-        """Return what is applied beside the CRDs."""
-        return [*(manifest for manifest in self._chart() if manifest["kind"] not in _NOT_APPLIED), *roles(NAMESPACE)]
+        """Return what is applied beside the CRDs and the Deployment."""
+        return [*(manifest for manifest in self._chart() if manifest["kind"] != "Deployment"), *roles(NAMESPACE)]
 
     def _digest(self) -> str:
         digest = hashlib.sha256(json.dumps(self._objects()).encode())
@@ -118,10 +126,29 @@ class ExternalSecrets(Component):
             digest.update(name.encode() + hashlib.sha256(crd).digest())
         return digest.hexdigest()
 
-    def _chart_flags(self) -> tuple[str, ...]:
+    def _all_flags(self) -> tuple[str, ...]:
+        """Return the flags of the process: the chart's, ours, and those that replace them."""
+        return merge_flags(
+            _container(self._chart_deployment())["args"],
+            (
+                "--enable-leader-election=false",
+                f"--live-addr=127.0.0.1:{self._ports['external-secrets-live']}",
+                f"--metrics-addr=127.0.0.1:{self._ports['external-secrets-metrics']}",
+            ),
+            self._flags,
+        )
+
+    def _deployment(self, replicas: int) -> dict[str, Any]:
+        """Return the chart's Deployment with the flags of the process; its Pod is simulated."""
+        deployment = self._chart_deployment()
+        deployment["spec"]["replicas"] = replicas
+        _container(deployment)["args"] = list(self._all_flags())
+        return deployment
+
+    def _chart_deployment(self) -> dict[str, Any]:
         for manifest in self._chart():
             if manifest["kind"] == "Deployment" and manifest["metadata"]["name"] == _RELEASE:
-                return tuple(manifest["spec"]["template"]["spec"]["containers"][0]["args"])
+                return manifest
         raise ChartError(f"the chart of External Secrets Operator renders no Deployment {_RELEASE}")
 
     def _chart(self) -> list[dict[str, Any]]:
@@ -136,6 +163,10 @@ class ExternalSecrets(Component):
             write_private(values_file, values)
             write_private(kept, json.dumps(_render(renderer, chart, values_file)))
         return json.loads(kept.read_text())
+
+
+def _container(deployment: dict[str, Any]) -> dict[str, Any]:
+    return deployment["spec"]["template"]["spec"]["containers"][0]
 
 
 def crd_manifests(module: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from local.controlplane.files import private_folder, write_private
-from local.controlplane.layout import CONTROLLER_MANAGER, Layout
+from local.controlplane.layout import CONTROLLER_MANAGER, KWOK, SCHEDULER, Layout
 from local.controlplane.pki import CLIENT, KeyPair, Subject
 from local.controlplane.rbac import DEPLOYERS
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ADMIN = "admin"
 PULUMI = "pulumi"
+KWOK_USER = "kwok-controller"
 _CLUSTER = "pull-secrets-local"
 # Nothing renews the token while the control plane runs for weeks; each start does.
 _TOKEN_SECONDS = 365 * 24 * 3600
@@ -28,6 +29,8 @@ _SERVICE_ACCOUNT = re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):(?P<n
 _USERS: dict[str, tuple[str, tuple[str, ...]]] = {
     PULUMI: ("pulumi", (DEPLOYERS,)),
     CONTROLLER_MANAGER: ("system:kube-controller-manager", ()),
+    SCHEDULER: ("system:kube-scheduler", ()),
+    KWOK: (KWOK_USER, ()),
 }
 
 

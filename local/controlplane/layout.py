@@ -11,23 +11,33 @@ if TYPE_CHECKING:
 ETCD = "etcd"
 API_SERVER = "kube-apiserver"
 CONTROLLER_MANAGER = "kube-controller-manager"
+SCHEDULER = "kube-scheduler"
+KWOK = "kwok"
 OPENBAO = "openbao"
 EXTERNAL_SECRETS = "external-secrets"
+SEALED_SECRETS = "sealed-secrets"
 
 # In the order in which they are shown; what each listens on, by name.
 LISTENERS = {
     ETCD: ("etcd-client", "etcd-peer"),
     API_SERVER: ("kube-apiserver",),
     CONTROLLER_MANAGER: ("kube-controller-manager",),
+    SCHEDULER: ("kube-scheduler",),
+    KWOK: ("kwok",),
     OPENBAO: ("openbao", "openbao-cluster"),
     EXTERNAL_SECRETS: ("external-secrets-live", "external-secrets-metrics"),
+    SEALED_SECRETS: ("sealed-secrets",),
 }
-COMPONENTS = tuple(LISTENERS)
+# Started by name only, and no part of what `up` brings up.
+ON_DEMAND = (SEALED_SECRETS,)
+COMPONENTS = tuple(name for name in LISTENERS if name not in ON_DEMAND)
 # What must be built before anything is started.
 PROGRAMS = (
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
+    "kube-scheduler",
+    "kwok",
     "bao",
     "external-secrets",
     "eso-chart-render",
@@ -84,6 +94,11 @@ class Layout:
     def external_secrets(self) -> Path:
         """Chart values and token of External Secrets Operator."""
         return self.state / "external-secrets"
+
+    @property
+    def kwok(self) -> Path:
+        """Stages of the simulated nodes and Pods."""
+        return self.state / "kwok"
 
     @property
     def openbao_authority(self) -> Path:

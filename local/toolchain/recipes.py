@@ -6,7 +6,7 @@ module's folder, and commit both go.mod and go.sum. The go.sum of external-secre
 own, because some of its dependencies are no longer known to the checksum database.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +48,8 @@ class Recipe:
     programs: tuple[Program, ...]
     variables: tuple[tuple[str, str], ...] = ()
     copies: tuple[Copy, ...] = ()
+    # Further flags of `go build`. Beside the recipe in a build's key, so that one without any keeps its key.
+    flags: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def module(self) -> Path:
@@ -69,6 +71,10 @@ class Recipe:
 _PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
 _ESO = "github.com/external-secrets/external-secrets"
 _KUBERNETES_VERSION = "k8s.io/component-base/version"
+_SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
+
+# Built only when they are named: few need them.
+ON_DEMAND: Final = frozenset({"promtool", "sealed-secrets"})
 
 # Longest build first: with two at a time that order ends soonest.
 RECIPES: Final = (
@@ -87,6 +93,7 @@ RECIPES: Final = (
         programs=(
             Program("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
             Program("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
+            Program("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
         ),
         # Without them the server reports v0.0.0, and its compatibility checks fail.
         variables=(
@@ -128,9 +135,27 @@ RECIPES: Final = (
         programs=(Program(".", "eso-chart-render"),),
     ),
     Recipe(
+        name="kwok",
+        version="v0.8.0",
+        programs=(Program("sigs.k8s.io/kwok/cmd/kwok", "kwok"),),
+    ),
+    Recipe(
         name="etcd",
         version="v3.6.8",
         programs=(Program("go.etcd.io/etcd/server/v3", "etcd"),),
+    ),
+    Recipe(
+        name="sealed-secrets",
+        version="v0.40.0",
+        programs=(Program(".", "sealed-secrets-controller"), Program(f"{_SEALED_SECRETS}/cmd/kubeseal", "kubeseal")),
+        copies=(Copy(_SEALED_SECRETS, "helm/sealed-secrets/crds", "crds"),),
+    ),
+    # No part of the control plane: it tests alert rules, and needs none of the clients of clouds.
+    Recipe(
+        name="promtool",
+        version="v0.313.2",
+        programs=(Program("github.com/prometheus/prometheus/cmd/promtool", "promtool"),),
+        flags=("-tags=remove_all_sd",),
     ),
     # No part of the control plane: `make lint` judges the workflows with it.
     Recipe(

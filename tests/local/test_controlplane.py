@@ -20,6 +20,7 @@ from local.controlplane.api import HttpClient, RequestRefused
 from local.controlplane.pki import KeyPair
 from local.controlplane.processes import Processes
 from local.controlplane.rbac import STORES
+from tests.ops import workloads
 
 pytestmark = pytest.mark.controlplane
 
@@ -27,6 +28,8 @@ PATH = "ocp/dev/registries/app-registry-pull"
 LABEL = "controlplane.test/tenant"
 # One of the names that deployers may give to such a binding.
 BINDING = f"{STORES[0]}-token-reviewer"
+OPERATOR = "/apis/apps/v1/namespaces/external-secrets/deployments/external-secrets"
+PRIVATE = "app.registry.example.com/team/app:1"
 
 
 @pytest.fixture(scope="module")
@@ -136,11 +139,107 @@ def test_the_operator_runs_with_other_flags_until_the_next_up(plane):
     def flags():
         return psutil.Process(pids(plane)["external-secrets"]).cmdline()[1:]
 
+    def shown():
+        found = plane.admin().call("GET", OPERATOR)
+        assert found["status"].get("readyReplicas", 0) == found["spec"]["replicas"]
+        return found["spec"]["template"]["spec"]["containers"][0]
+
     assert "--concurrent=1" in flags()
+    assert flags() == shown()["args"]
+    assert shown()["image"].endswith(f":v{toolchain.version('external-secrets')}")
     plane.restart_eso(["--concurrent=7", "--experimental-enable-vault-token-cache"])
     assert {"--concurrent=7", "--experimental-enable-vault-token-cache", "--loglevel=info"} <= set(flags())
+    assert flags() == shown()["args"]
     plane.up()
     assert "--concurrent=1" in flags()
+    assert flags() == shown()["args"]
+
+
+def test_the_operator_that_is_stopped_has_no_pod(plane):
+    def replicas():
+        found = plane.admin().call("GET", OPERATOR)
+        return found["spec"]["replicas"], found["status"].get("readyReplicas", 0)
+
+    plane.stop("external-secrets")
+    assert replicas() == (0, 0)
+    plane.start("external-secrets")
+    assert replicas() == (1, 1)
+
+
+def test_pods_on_the_simulated_nodes_get_ready_or_cannot_pull(plane):
+    admin, where = plane.admin(), "pods"
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": where}})
+    until(lambda: account_of(plane, where), 10, "default ServiceAccount")
+    named = workloads.deployment(where, "named", PRIVATE, 2, ["any"])
+    public = workloads.daemon_set(where, "public", "quay.io/team/app:1")
+    bare = workloads.pod(where, "bare", PRIVATE)
+    # OpenShift puts it on every ServiceAccount, and it opens only the cluster's own registry.
+    openshift = workloads.stateful_set(where, "openshift", PRIVATE, 1, ["default-dockercfg-abc"])
+    budget = workloads.disruption_budget(where, "named", 2)
+    workloads.create(admin, named, public, bare, openshift, budget)
+    ready = workloads.until_ready(admin, named, 2)
+    workloads.until_ready(admin, public, 3)
+    workloads.until_pull_fails(admin, openshift)
+    workloads.until_pods(admin, bare, lambda pods: workloads.state(pods[0]) == "ImagePullBackOff", "back off")
+    assert 'Failed to pull image "app.registry.example.com/team/app:1"' in " ".join(
+        event["message"] for event in admin.call("GET", f"/api/v1/namespaces/{where}/events")["items"]
+    )
+    name = ready[0]["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"namespace": where, "name": name}}
+    with pytest.raises(RequestRefused, match="disruption budget"):
+        admin.call("POST", f"/api/v1/namespaces/{where}/pods/{name}/eviction", eviction)
+    workloads.delete(admin, budget, named, public, bare, openshift)
+    kubectl(plane, "pulumi", "delete", "namespace", where, "--wait=false")
+
+
+# Nothing else builds it, and the first build takes minutes.
+@pytest.mark.timeout(1200)
+def test_sealed_secrets_is_started_on_demand_and_unseals(plane, tmp_path):
+    toolchain.ensure("sealed-secrets")
+    assert "sealed-secrets" not in healthy(plane)
+    plane.start("sealed-secrets")
+    assert healthy(plane)["sealed-secrets"]
+    ports = next(component.ports for component in plane.status() if component.name == "sealed-secrets")
+    certificate = tmp_path / "cert.pem"
+    address = f"http://127.0.0.1:{ports['sealed-secrets']}"
+    certificate.write_bytes(HttpClient(address).expect_ok("/v1/cert.pem"))
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "sealed", "namespace": "default"},
+        "stringData": {"password": "generated"},
+    }
+    seal = [toolchain.binary("kubeseal"), f"--cert={certificate}"]
+    sealed = subprocess.run(seal, input=json.dumps(secret), capture_output=True, text=True, check=True, timeout=30)
+    assert "generated" not in sealed.stdout
+    code, output = kubectl(plane, "admin", "apply", "--server-side", "-f", "-", stdin=sealed.stdout)
+    assert code == 0, output
+
+    def unsealed():
+        found = plane.admin().call("GET", "/apis/bitnami.com/v1alpha1/namespaces/default/sealedsecrets/sealed")
+        conditions = (found.get("status") or {}).get("conditions")
+        if not conditions or conditions[0]["status"] != "True":
+            raise NotYet(f"conditions {conditions}")
+        return plane.admin().call("GET", "/api/v1/namespaces/default/secrets/sealed")
+
+    found = until(unsealed, 30, "unsealed")
+    assert base64.b64decode(found["data"]["password"]) == b"generated"
+    plane.admin().call("DELETE", "/apis/bitnami.com/v1alpha1/namespaces/default/sealedsecrets/sealed")
+    assert plane.stop("sealed-secrets")
+    assert "sealed-secrets" not in healthy(plane)
+
+
+def account_of(plane, namespace):
+    if get(plane, f"/api/v1/namespaces/{namespace}/serviceaccounts/default") is None:
+        raise NotYet("not there")
+
+
+def test_kwok_and_the_scheduler_are_no_administrators(plane):
+    assert allowed(plane, "kwok", "patch", "pods", "--subresource=status", "--all-namespaces")
+    assert allowed(plane, "kube-scheduler", "create", "pods", "--subresource=binding", "--all-namespaces")
+    for identity in ("kwok", "kube-scheduler"):
+        assert not allowed(plane, identity, "get", "secrets", "--all-namespaces")
+        assert not allowed(plane, identity, "create", "pods", "--all-namespaces")
 
 
 def test_data_identities_and_ports_survive_down_and_up(plane):

@@ -1,4 +1,4 @@
-// The API server and the controller manager of the embedded control plane, built from k8s.io/kubernetes as released.
+// The servers of Kubernetes in the embedded control plane, built from k8s.io/kubernetes as released.
 module local/kubernetes
 
 go 1.26.0
@@ -8,6 +8,7 @@ godebug default=go1.26
 tool (
 	k8s.io/kubernetes/cmd/kube-apiserver
 	k8s.io/kubernetes/cmd/kube-controller-manager
+	k8s.io/kubernetes/cmd/kube-scheduler
 )
 
 require k8s.io/kubernetes v1.36.3
