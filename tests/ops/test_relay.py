@@ -34,7 +34,7 @@ def relayed(stack: Stack) -> Iterator[Stack]:
     baseline, stack.baseline = stack.baseline, config
     stack.passwords[REGISTRY] = stack.new_password()
     stack.configure()
-    assert stack.seed(REGISTRY).returncode == 0
+    assert stack.seed(REGISTRY, None, "--yes").returncode == 0
     stack.up()
     yield stack
     stack.baseline = baseline
@@ -70,6 +70,20 @@ def test_the_relay_opens_its_own_secret_and_the_relayed_secret_stays_in_esos_nam
     assert [rule["resourceNames"] for rule in rules] == [[REGISTRY]]
     conditions = relayed.get(f"{STORES}/vault-ops-{REGISTRY}")["spec"]["conditions"]
     assert conditions == [{"namespaceSelector": {"matchLabels": {"ops.platform/relay": "true"}}}]
+
+
+def test_a_rotation_reads_vault_once_and_is_proved_in_every_namespace(relayed: Stack) -> None:
+    before = reads_of_vault(relayed)
+    token = (relayed.plane.layout.openbao / "seeder-token").read_text().strip()
+    document = relayed.credential(REGISTRY, relayed.new_password())
+    done = relayed.command(
+        *("rotate", REGISTRY, "--from-file", "-", "--yes", "--json"),
+        stdin=document,
+        environment={"VAULT_TOKEN": token, "KUBECONFIG": str(relayed.operator)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["namespaces"] == sorted(NAMESPACES)
+    assert reads_of_vault(relayed) == before + 1
 
 
 def test_nothing_is_left_to_change(relayed: Stack) -> None:

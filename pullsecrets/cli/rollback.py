@@ -1,0 +1,115 @@
+"""`pull-secrets rollback`: brings an old version of a registry's credential back, with proof of delivery."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pullsecrets import preflight, rollback, rotation
+from pullsecrets.cli import console, credential, delivering
+from pullsecrets.errors import ExitCode
+from pullsecrets.kube import KubernetesClient
+from pullsecrets.rollback import RollbackPlan
+
+
+def command(  # noqa: PLR0913 - each is an option
+    registry: Annotated[str, typer.Argument(help="Registry of the stack, such as app-registry-pull.")],
+    stack: console.Stack,
+    directory: console.Directory = Path(),
+    to: Annotated[
+        int | None, typer.Option("--to", min=1, help="Version to bring back; by default the last other.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the proof.")] = 300,
+    context: Annotated[
+        str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
+    ] = None,
+    *,
+    dry_run: console.DryRun = False,
+    yes: console.Yes = False,
+    json: console.Json = False,
+) -> None:
+    """Write an old version of a registry's credential as a new one, and prove that every namespace holds it.
+
+    The old content is written byte for byte, guarded by check-and-set; no version is deleted. Without --to it is the
+    newest earlier version that differs from the current one. Running the command again finishes a rollback that was
+    killed and never rolls it back itself: to go forward again, name the version with --to.
+
+    Examples:
+
+        pull-secrets rollback app-registry-pull --stack prod --dry-run
+
+        pull-secrets rollback app-registry-pull --stack prod --to 7 --yes
+    """
+    config = console.load(stack, directory)
+    chosen = credential.registry_of(config, registry, stack)
+    cluster = KubernetesClient(context or config.cluster.context)
+    rotation.require_in_vault(chosen)
+    vault = preflight.open_vault(config)
+    target = rotation.Target(config, chosen, cluster, vault)
+    planned = rollback.plan(vault, config, chosen, to)
+    if not json:
+        _show(planned)
+    elif dry_run:
+        console.print_json({**_document(planned), "outcome": "planned"})
+    # After the versions, which a person wants to see even when ESO is down.
+    installation = rotation.prepare(target)
+    if dry_run:
+        if not json:
+            console.output.print("dry run: nothing was written")
+        return
+    if not planned.unchanged:
+        console.confirm(f"Write version {planned.source} of {planned.path} over version {planned.version}?", yes=yes)
+    version = rollback.restore(vault, config, chosen, planned)
+    with delivering.progress(quiet=json) as on_progress:
+        delivered = rotation.deliver(target, installation, version, planned.digest, timeout, on_progress=on_progress)
+    if json:
+        outcome = "unchanged" if planned.unchanged else "restored"
+        console.print_json({**_document(planned), **delivering.document(delivered), "outcome": outcome})
+    else:
+        delivering.show(delivered, chosen.name)
+    if delivered.missing:
+        raise typer.Exit(ExitCode.PROBLEM)
+    rotation.finish(target, version)
+
+
+def _document(planned: RollbackPlan) -> dict[str, object]:
+    versions = [
+        {
+            "version": item.version,
+            "created": item.created,
+            "state": item.state,
+            "digest": planned.digests.get(item.version),
+        }
+        for item in planned.versions
+    ]
+    return {
+        "path": planned.path,
+        "versions": versions,
+        "version": planned.version,
+        "restoredFrom": planned.source,
+        "digest": planned.digest,
+        "hosts": list(planned.hosts),
+        "users": list(planned.users),
+    }
+
+
+def _show(planned: RollbackPlan) -> None:
+    table = Table("version", "created", "state", "digest", "", title=planned.path, header_style="bold")
+    for item in planned.versions:
+        marks = {planned.source: "wanted", planned.version: "current"}
+        table.add_row(
+            str(item.version),
+            item.created.partition(".")[0],
+            item.state,
+            planned.digests.get(item.version, ""),
+            marks.get(item.version, ""),
+        )
+    console.output.print(table)
+    console.output.print(f"hosts  {', '.join(planned.hosts)}")
+    console.output.print(f"user   {', '.join(planned.users)}", markup=False)
+    if planned.unchanged:
+        text = f"version {planned.version} holds the content of version {planned.source} already: nothing to write"
+    else:
+        text = f"version {planned.source} is to be written as version {planned.version + 1}"
+    console.output.print(text)

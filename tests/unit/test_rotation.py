@@ -1,0 +1,128 @@
+"""Rotation after the write: told once, proved, superseded by others, taken back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from pullsecrets import eso, rotation
+from pullsecrets.errors import BadInputError, ConflictError
+from tests.unit.test_eso import REGISTRY, installation
+from tests.unit.test_rollback import CONFIG, Versions, credential
+
+if TYPE_CHECKING:
+    from pullsecrets.kube import KubernetesClient
+
+OLD_ESO = installation((0, 19, 0))
+
+
+@dataclass
+class Cluster:
+    """What the rotation asks of a cluster, by what each of its waits finds missing."""
+
+    missing: list[set[str]]
+    synced: list[set[str]] = field(default_factory=list[set[str]])
+    conditions: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    on_wait: Callable[[], None] = lambda: None
+
+    def wait(self, *_: object, timeout: float, **__: object) -> frozenset[str]:
+        if timeout:
+            self.on_wait()
+        return frozenset(self.missing.pop(0) if len(self.missing) > 1 else self.missing[0])
+
+    def force_sync(self, _cluster: object, _registry: object, _installation: object, namespaces: set[str]) -> None:
+        self.synced.append(set(namespaces))
+
+    def items(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
+        assert (path, query) == (f"{eso.GROUP}/externalsecrets", {"fieldSelector": "metadata.name=app"})
+        return [
+            {"metadata": {"namespace": name}, "status": {"conditions": [condition], "refreshTime": "10:00"}}
+            for name, condition in self.conditions.items()
+        ]
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[rotation.Target, Cluster]]:
+    def make(*missing: set[str], vault: Versions | None = None) -> tuple[rotation.Target, Cluster]:
+        cluster = Cluster(list(missing))
+        monkeypatch.setattr(rotation, "wait_for_digest", cluster.wait)
+        monkeypatch.setattr(rotation, "selected_namespaces", lambda *_: frozenset({"a", "b"}))
+        monkeypatch.setattr(eso, "force_sync", cluster.force_sync)
+        monkeypatch.setattr(rotation, "LOOK_AT_VAULT_SECONDS", 0.01)
+        return rotation.Target(CONFIG, REGISTRY, cast("KubernetesClient", cluster), vault or Versions("x")), cluster
+
+    return make
+
+
+Make = Callable[..., tuple[rotation.Target, Cluster]]
+
+
+def test_where_all_hold_it_already_eso_is_left_alone(make: Make) -> None:
+    target, cluster = make(set())
+    delivered = rotation.deliver(target, installation(), 1, "digest", 5)
+    assert (delivered.synced, delivered.namespaces, cluster.synced) == (False, ("a", "b"), [])
+
+
+def test_a_version_that_hands_on_is_told_once_and_an_older_one_until_it_is_through(make: Make) -> None:
+    for which, told in ((installation(), [{"a", "b"}]), (OLD_ESO, [{"a", "b"}, {"b"}])):
+        target, cluster = make({"a", "b"}, {"b"}, set())
+        delivered = rotation.deliver(target, which, 1, "digest", 5)
+        assert delivered.missing == {}
+        assert cluster.synced == told
+
+
+def test_what_is_missing_at_the_end_is_explained(make: Make) -> None:
+    target, cluster = make({"a", "b", "c"})
+    cluster.conditions = {
+        "a": {"type": "Ready", "status": "False", "message": "could not get secret data from provider"},
+        "b": {"type": "Ready", "status": "True"},
+    }
+    delivered = rotation.deliver(target, installation(), 1, "digest", 0.05)
+    assert delivered.missing == {
+        "a": "could not get secret data from provider",
+        "b": "synced last at 10:00, with other content",
+        "c": "no ExternalSecret: ESO has not fanned out to it",
+    }
+    assert delivered.namespaces == ()
+
+
+def test_a_newer_write_of_somebody_else_ends_the_wait_and_is_not_taken_back(make: Make) -> None:
+    vault = Versions("old", "ours")
+    target, cluster = make({"a"}, vault=vault)
+    cluster.on_wait = lambda: vault.states.setdefault(3, vault.states[2].__class__(3, "2026-01-01T00:00:00Z")) and None
+    with pytest.raises(ConflictError, match="version 3 was written while version 2 was being delivered"):
+        rotation.deliver(target, installation(), 2, "digest", 5)
+    vault.data[3] = {"dockerconfigjson": credential("theirs")}
+    with pytest.raises(ConflictError):
+        rotation.take_back(target, installation(), 2, 5)
+    assert len(vault.states) == 3
+
+
+def test_taking_back_writes_the_content_before_as_a_new_version_and_proves_it(make: Make) -> None:
+    vault = Versions("old", "bad")
+    target, _ = make(set(), vault=vault)
+    delivered = rotation.take_back(target, installation(), 2, 5)
+    assert (delivered.version, vault.data[3]) == (3, vault.data[1])
+
+
+def test_a_version_that_was_rotated_in_before_is_known(make: Make) -> None:
+    vault = Versions("old", "good")
+    target, _ = make(set(), vault=vault)
+    assert not rotation.is_finished(target, 2)
+    rotation.finish(target, 2)
+    assert rotation.is_finished(target, 2)
+    assert vault.custom["rotated-in-dev"] == "2"
+
+
+def test_a_sealed_registry_is_not_in_vault() -> None:
+    sealed = REGISTRY.model_copy(update={"source": "sealedSecret"})
+    with pytest.raises(BadInputError, match="pull-secrets seal app"):
+        rotation.require_in_vault(sealed)
+
+
+def test_a_sealed_credential_is_not_taken_back_here(make: Make) -> None:
+    target, _ = make(set())
+    sealed = rotation.Target(CONFIG, REGISTRY, target.cluster, None)
+    with pytest.raises(BadInputError, match="taken back in git"):
+        rotation.take_back(sealed, installation(), 0, 1)
