@@ -1,6 +1,7 @@
 """What the people and pipelines behind this project may do in a cluster: the least that each command needs."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pullsecrets.admission import GROUP as ADMISSION_GROUP
@@ -11,6 +12,14 @@ _READ = ("get", "list", "watch")
 _VALIDATING = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
 _MUTATING = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
 _EDIT = (*_READ, "create", "update", "patch", "delete")
+
+
+@dataclass(frozen=True)
+class ServiceAccount:
+    """A ServiceAccount that a role is bound to."""
+
+    namespace: str
+    name: str
 
 
 def deployer_roles(
@@ -74,11 +83,52 @@ def _relay_rules(relays: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def auditor_roles(group: str) -> list[KubernetesObject]:
-    """Return the role of whoever runs `pull-secrets audit`, bound to a group.
+def monitoring_deployer_roles(group: str, namespace: str, clusters: Sequence[str]) -> list[KubernetesObject]:
+    """Return what deployers need beside `deployer_roles` where stacks have `monitoring.enabled`.
+
+    The validation's ClusterRole lets it list Secrets, which a deployer may not. `escalate` and `bind` let them write
+    and bind the ClusterRoles of these names alone.
+
+    Args:
+        group: Kubernetes group of the deployers.
+        namespace: `monitoring.namespace`. Who makes CronJobs there can run Pods under its ServiceAccounts.
+        clusters: `cluster.name` of each stack.
+    """
+    jobs = [f"pull-secrets-{name}-audit" for name in clusters]
+    rules = [f"pull-secrets-{name}" for name in clusters]
+    maps = [*(f"{name}-stack" for name in jobs), *(f"{name}-dashboard" for name in rules)]
+    bindings = [*jobs, *(f"{name}-token-reviewer" for name in jobs)]
+    changed = ("get", "update", "patch", "delete")
+    cluster_rules = [
+        _rule(RBAC_GROUP, ["clusterroles", "clusterrolebindings"], ["list", "watch", "create"]),
+        _rule(RBAC_GROUP, ["clusterroles"], [*changed, "escalate", "bind"], jobs),
+        _rule(RBAC_GROUP, ["clusterrolebindings"], changed, bindings),
+    ]
+    namespace_rules = [
+        _rule("monitoring.coreos.com", ["prometheusrules"], ["list", "watch", "create"]),
+        _rule("monitoring.coreos.com", ["prometheusrules"], changed, rules),
+        _rule("", ["configmaps"], ["list", "watch", "create"]),
+        _rule("", ["configmaps"], changed, maps),
+        _rule("", ["serviceaccounts"], ["create"]),
+        _rule("", ["serviceaccounts"], ["update", "delete"], jobs),
+        _rule("batch", ["cronjobs"], ["list", "watch", "create"]),
+        _rule("batch", ["cronjobs"], changed, jobs),
+    ]
+    return [
+        *_granted("pull-secrets-monitoring-deployer", group, cluster_rules),
+        *_granted("pull-secrets-monitoring-deployer", group, namespace_rules, namespace),
+    ]
+
+
+def auditor_roles(subject: str | ServiceAccount, name: str = "pull-secrets-auditor") -> list[KubernetesObject]:
+    """Return the role of whoever runs `pull-secrets audit`, and its binding.
 
     RBAC cannot permit metadata alone, so an auditor could read Secrets; the command asks for metadata only. That is
     why the deployer's role has no `list` on Secrets and this one has nothing that writes.
+
+    Args:
+        subject: Kubernetes group of the auditors, or the ServiceAccount of the daily validation.
+        name: of role and binding.
     """
     rules = [
         # Without `pods` the report says that it does not know who uses a registry without opting in.
@@ -86,12 +136,10 @@ def auditor_roles(group: str) -> list[KubernetesObject]:
         _rule("external-secrets.io", ["externalsecrets", "clusterexternalsecrets", "clustersecretstores"], _READ),
         _rule(ADMISSION_GROUP, ["mutatingadmissionpolicybindings"], ["list"]),
     ]
-    return _granted("pull-secrets-auditor", group, rules)
+    return _granted(name, subject, rules)
 
 
-def operator_roles(
-    group: str, eso_namespace: str, eso_service_account: str = "external-secrets"
-) -> list[KubernetesObject]:
+def operator_roles(group: str, eso_namespace: str) -> list[KubernetesObject]:
     """Return the role of the on-call who runs `rotate`, `doctor`, `offboard` and `rollout`, bound to a group.
 
     It reads what an auditor reads and how workloads fare, and changes what these commands change: labels, finalizers,
@@ -100,7 +148,6 @@ def operator_roles(
     Args:
         group: Kubernetes group of the operators.
         eso_namespace: namespace of External Secrets Operator, the only one in which they edit NetworkPolicies.
-        eso_service_account: its ServiceAccount, the only one that they may have tokens of.
     """
     cluster_rules = [
         _rule("", ["namespaces", "serviceaccounts"], [*_READ, "patch"]),
@@ -118,19 +165,31 @@ def operator_roles(
         _rule("apiextensions.k8s.io", ["customresourcedefinitions"], _READ),
         # Syncs of a rollout that goes through Argo CD, and its smoke checks.
         _rule("argoproj.io", ["applications"], [*_READ, "patch"]),
+        # The digest of what is sealed, for `rotate`.
+        _rule("bitnami.com", ["sealedsecrets"], _READ),
         _rule("", ["services/proxy"], ["get"]),
         _rule(ADMISSION_GROUP, [*_VALIDATING, *_MUTATING], _READ),
     ]
-    eso_rules = [
-        _rule("networking.k8s.io", ["networkpolicies"], _EDIT),
-        # `doctor` logs in to Vault exactly as ESO does, to tell refusals apart. Whoever holds this can read what ESO
-        # reads: leave it out where operators may not, and doctor says what it could not check.
-        _rule("", ["serviceaccounts/token"], ["create"], [eso_service_account]),
-    ]
+    eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)]
     return [
         *_granted("pull-secrets-operator", group, cluster_rules),
         *_granted("pull-secrets-operator", group, eso_rules, eso_namespace),
     ]
+
+
+def diagnostician_roles(group: str, eso_namespace: str, eso_service_account: str) -> list[KubernetesObject]:
+    """Return what `doctor` needs beside an operator's role to log in to Vault exactly as ESO does, bound to a group.
+
+    With it refusals by Vault are told apart. Whoever holds it can read what ESO reads, so it is a role of its own:
+    without it doctor says what it could not check.
+
+    Args:
+        group: Kubernetes group of those who may.
+        eso_namespace: namespace of External Secrets Operator.
+        eso_service_account: its ServiceAccount, the only one that they may have tokens of.
+    """
+    rules = [_rule("", ["serviceaccounts/token"], ["create"], [eso_service_account])]
+    return _granted("pull-secrets-diagnostician", group, rules, eso_namespace)
 
 
 def offboarder_roles(group: str) -> list[KubernetesObject]:
@@ -156,7 +215,7 @@ def _rule(api_group: str, resources: list[str], verbs: Iterable[str], names: Ite
 
 
 def _granted(
-    name: str, group: str, rules: list[dict[str, Any]], namespace: str | None = None
+    name: str, subject: str | ServiceAccount, rules: list[dict[str, Any]], namespace: str | None = None
 ) -> list[KubernetesObject]:
     kind = "Role" if namespace else "ClusterRole"
     metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
@@ -168,6 +227,12 @@ def _granted(
             "kind": f"{kind}Binding",
             "metadata": metadata,
             "roleRef": {"apiGroup": RBAC_GROUP, "kind": kind, "name": name},
-            "subjects": [{"apiGroup": RBAC_GROUP, "kind": "Group", "name": group}],
+            "subjects": [_subject(subject)],
         },
     ]
+
+
+def _subject(subject: str | ServiceAccount) -> dict[str, str]:
+    if isinstance(subject, ServiceAccount):
+        return {"kind": "ServiceAccount", "name": subject.name, "namespace": subject.namespace}
+    return {"apiGroup": RBAC_GROUP, "kind": "Group", "name": subject}

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from local.controlplane import ControlPlane
 from local.controlplane.api import RequestRefused
-from local.controlplane.rbac import AUDITORS, OPERATORS
+from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS
 from local.controlplane.waiting import NotYet, until
 from local.workspace import PROJECT, Workspace
 from pullsecrets.config import StackConfig, load_stack
@@ -83,7 +83,7 @@ class Stack:
         self.admin = plane.admin()
         self.workspace = Workspace(folder, plane.env())
         self.auditor = plane.kubeconfig_for("auditor", [AUDITORS])
-        self.operator = plane.kubeconfig_for("operator", [OPERATORS])
+        self.operator = plane.kubeconfig_for("operator", [OPERATORS, DIAGNOSTICIANS])
         # Everything that a run printed, for the canary test.
         self.printed: list[str] = []
         self.passwords = {registry["name"]: self.new_password() for registry in baseline["registries"]}

@@ -4,12 +4,20 @@ from typing import Any
 
 import pytest
 
-from pullsecrets.access import auditor_roles, deployer_roles, migrator_roles, offboarder_roles, operator_roles
+from pullsecrets.access import (
+    auditor_roles,
+    deployer_roles,
+    diagnostician_roles,
+    migrator_roles,
+    offboarder_roles,
+    operator_roles,
+)
 
 REVIEWERS = ["vault-platform-token-reviewer"]
 DEPLOYER = deployer_roles("platform-engineers", "external-secrets", REVIEWERS)
 AUDITOR = auditor_roles("auditors")
 OPERATOR = operator_roles("on-call", "external-secrets")
+DIAGNOSTICIAN = diagnostician_roles("diagnosticians", "external-secrets", "external-secrets")
 OFFBOARDER = offboarder_roles("offboarders")
 MIGRATOR = migrator_roles("migrators")
 
@@ -18,7 +26,7 @@ def rules(objects: list[dict[str, Any]], kind: str = "ClusterRole") -> list[dict
     return [rule for item in objects if item["kind"] == kind for rule in item["rules"]]
 
 
-@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR, OFFBOARDER, MIGRATOR])
+@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR, DIAGNOSTICIAN, OFFBOARDER, MIGRATOR])
 def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[str, Any]]) -> None:
     for role, binding in zip(objects[::2], objects[1::2], strict=True):
         assert binding["roleRef"]["name"] == role["metadata"]["name"]
@@ -56,11 +64,12 @@ def test_operators_evict_pods_and_never_delete_them() -> None:
     assert all("delete" not in rule["verbs"] for rule in rules(OPERATOR))
 
 
-def test_operators_have_tokens_of_esos_service_account_alone() -> None:
-    (rule,) = [
-        rule for rule in [*rules(OPERATOR), *rules(OPERATOR, "Role")] if "serviceaccounts/token" in rule["resources"]
-    ]
-    assert rule in rules(OPERATOR, "Role")
+def test_only_diagnosticians_have_tokens_and_of_esos_service_account_alone() -> None:
+    of_operators = [*rules(OPERATOR), *rules(OPERATOR, "Role")]
+    assert all("serviceaccounts/token" not in rule["resources"] for rule in of_operators)
+    assert rules(DIAGNOSTICIAN) == []
+    (rule,) = rules(DIAGNOSTICIAN, "Role")
+    assert rule["resources"] == ["serviceaccounts/token"]
     assert (rule["verbs"], rule["resourceNames"]) == (["create"], ["external-secrets"])
 
 

@@ -1,0 +1,116 @@
+"""The way of one credential into one namespace, step by step, and where it breaks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pullsecrets.admission import ADMISSION
+from pullsecrets.audit import Coverage
+from pullsecrets.config import Registry
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.errors import PullSecretsError
+from pullsecrets.pods import PodPull
+
+
+class State(StrEnum):
+    """How a step is."""
+
+    GOOD = "good"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One link of the chain."""
+
+    name: str
+    state: State
+    text: str
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Every step of one registry's credential into one namespace, in the order in which they need each other."""
+
+    namespace: str
+    registry: str
+    steps: tuple[Step, ...]
+
+    @property
+    def breaks_at(self) -> str | None:
+        """Name of the first step that is broken; None when none is."""
+        return next((step.name for step in self.steps if step.state == State.BROKEN), None)
+
+
+def chains(snapshot: Snapshot, namespace: str) -> tuple[Chain, ...]:
+    """Return the chain of each registry that a namespace should have, is labelled for, or pulls from.
+
+    Empty when that is no registry of the stack.
+    """
+    rows = {row.registry: row for row in snapshot.coverage if row.namespace == namespace}
+    pods = [pod for pod in _pods(snapshot) or () if pod.namespace == namespace]
+    return tuple(
+        Chain(namespace, registry.name, tuple(_steps(snapshot, registry, namespace, rows.get(registry.name))))
+        for registry in snapshot.config.registries
+        if registry.name in rows or any(pod.uses(registry) for pod in pods)
+    )
+
+
+def _steps(snapshot: Snapshot, registry: Registry, namespace: str, row: Coverage | None) -> Iterator[Step]:
+    yield _label(snapshot, registry, namespace, row)
+    if row:
+        delivered = f"of type {'kubernetes.io/dockerconfigjson' if row.typed else 'another type'}"
+        yield _judged("ExternalSecret", row.ready, "Ready" if row.ready else f"not Ready: {row.reason}")
+        yield _judged("Secret", row.secret and row.typed, delivered if row.secret else "there is none")
+        yield _content(row)
+        yield _accounts(row)
+    yield _pulls(snapshot, registry, namespace)
+
+
+def _label(snapshot: Snapshot, registry: Registry, namespace: str, row: Coverage | None) -> Step:
+    wanted = " ".join(f"{key}={value}" for key, value in registry.selector.items())
+    if namespace not in snapshot.namespaces:
+        return Step("label", State.BROKEN, f"namespace {namespace} does not exist")
+    if row and row.labelled:
+        return Step("label", State.GOOD, wanted)
+    declared = "the stack declares it" if row and row.declared else "its Pods pull from the registry without opting in"
+    return Step("label", State.BROKEN, f"{wanted} is not set, although {declared}")
+
+
+def _content(row: Coverage) -> Step:
+    if row.digest is None or row.seeded_digest is None:
+        unknown = "beside the Secret" if row.digest is None else "in Vault"
+        return Step("content", State.UNKNOWN, f"no digest {unknown} to compare")
+    same = f"digest {row.digest}, as seeded"
+    return _judged("content", row.proved, same if row.proved else f"digest {row.digest}, seeded {row.seeded_digest}")
+
+
+def _accounts(row: Coverage) -> Step:
+    how = " (by Pod admission)" if row.binding == ADMISSION else ""
+    if row.unbound:
+        return Step("ServiceAccounts", State.BROKEN, f"{', '.join(row.unbound)} without the entry{how}")
+    awaited = f"; not made yet: {', '.join(row.awaited)}" if row.awaited else ""
+    return Step("ServiceAccounts", State.GOOD, f"{', '.join(row.bound)} with the entry{how}{awaited}")
+
+
+def _pulls(snapshot: Snapshot, registry: Registry, namespace: str) -> Step:
+    found = _pods(snapshot)
+    if found is None:
+        return Step("Pods", State.UNKNOWN, "listing Pods is not permitted to you")
+    pods = [pod for pod in found if pod.namespace == namespace and pod.uses(registry)]
+    failing = [pod.name for pod in pods if pod.fails_on(registry.hosts)]
+    if failing:
+        return Step("Pods", State.BROKEN, f"{len(failing)} of {len(pods)} cannot pull: {', '.join(failing[:3])}")
+    return Step("Pods", State.GOOD, f"{len(pods)} pull from {', '.join(registry.hosts)}")
+
+
+def _pods(snapshot: Snapshot) -> list[PodPull] | None:
+    try:
+        return snapshot.pods
+    except PullSecretsError:
+        return None
+
+
+def _judged(name: str, good: bool, text: str) -> Step:
+    return Step(name, State.GOOD if good else State.BROKEN, text)

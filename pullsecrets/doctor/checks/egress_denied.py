@@ -1,0 +1,109 @@
+"""NetworkPolicies in ESO's namespace keep its Pods from Vault, DNS or the API server.
+
+A default-deny policy without the stack's own egress policy makes ESO's logins hang until they time out. All policies
+that select ESO's Pods are judged together, as Kubernetes does: what none of them permits is denied. On OpenShift DNS
+is needed on 5353 as well, because OVN-Kubernetes judges egress after the Service address was replaced by the Pod's.
+Red Hat's operator owns all policies there; our rules stand in its ExternalSecretsConfig. The safe fix makes the stack's
+policy anew.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from pullsecrets import manifests
+from pullsecrets.config import StackConfig
+from pullsecrets.doctor.egress_rules import Destination, denied, isolating
+from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
+from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command, store_evidence, up_command
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.tenancy import listed
+from pullsecrets.eso import CONTROLLER
+from pullsecrets.kube import FIELD_MANAGER, KubernetesClient
+
+NAME = "egress-denied"
+PROJECT = "pull-secrets"
+APPLY = "application/apply-patch+yaml"
+
+
+def find(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield one finding when ESO's Pods cannot reach all that they need."""
+    config = snapshot.config
+    where = f"/apis/networking.k8s.io/v1/namespaces/{config.eso.namespace}/networkpolicies"
+    policies = list(snapshot.cluster.items(where))
+    labels = _pod_labels(snapshot)
+    missing = denied(policies, labels, destinations(config))
+    if not missing:
+        return
+    judging = listed(str(item["metadata"]["name"]) for item in isolating(policies, labels))
+    own = config.eso.network_policy
+    there = any(item["metadata"]["name"] == own for item in policies)
+    yield Finding(
+        check=NAME,
+        severity=Severity.CLUSTER,
+        symptom="ESO's logins to Vault hang until they time out; the store stops being Ready.",
+        cause=(
+            f"NetworkPolicies in {config.eso.namespace} deny ESO's Pods {', '.join(map(str, missing))}"
+            + ("." if there else f"; the stack's policy {own!r} is not there.")
+        ),
+        evidence=(f"policies that select ESO's Pods: {judging}", store_evidence(snapshot)),
+        fix=(*_fix(snapshot), again_command(snapshot)),
+        prevention="Ship the egress policy with ESO, and let only the stack's deployers change policies there.",
+        remedy=_remedy(snapshot) if config.eso.distribution == "helm" else None,
+    )
+
+
+def destinations(config: StackConfig) -> Iterator[Destination]:
+    """Yield what ESO's Pods must reach, by the same values that the stack's policy is made of."""
+    spec = manifests.EgressSpec.of(config)
+    if config.has_vault:
+        inside = spec.vault_namespace_labels or None
+        yield Destination("Vault", "TCP", spec.vault_port, tuple(spec.vault_cidrs), inside)
+    ports = (53, 5353) if config.cluster.platform == "openshift" else (53,)
+    for port in ports:
+        yield Destination("DNS", "UDP", port)
+        yield Destination("DNS", "TCP", port)
+    yield Destination("the API server", "TCP", spec.api_server_port, tuple(spec.api_server_cidrs))
+
+
+def _pod_labels(snapshot: Snapshot) -> Mapping[str, str]:
+    """Return the labels of ESO's Pods as its Deployment makes them; those of the configuration where there is none."""
+
+    def read() -> Mapping[str, str]:
+        path = f"/apis/apps/v1/namespaces/{snapshot.config.eso.namespace}/deployments"
+        names = {item.name for item in snapshot.installations}
+        found = [item for item in snapshot.cluster.items(path, CONTROLLER) if item["metadata"]["name"] in names]
+        labels = cast("dict[str, str]", found[0]["spec"]["template"]["metadata"].get("labels") or {}) if found else {}
+        return labels or snapshot.config.eso.pod_labels
+
+    return snapshot.once("eso/pod-labels", read)
+
+
+def _fix(snapshot: Snapshot) -> tuple[str, ...]:
+    namespace = snapshot.config.eso.namespace
+    if snapshot.config.eso.distribution == "redhat":
+        return (
+            "kubectl get externalsecretsconfig cluster -o yaml   # spec.controllerConfig.networkPolicies",
+            up_command(snapshot),
+        )
+    return (
+        f"kubectl -n {namespace} get networkpolicies",
+        f"pull-secrets doctor --stack {snapshot.stack} --fix   # makes {snapshot.config.eso.network_policy} anew",
+        up_command(snapshot),
+    )
+
+
+def _remedy(snapshot: Snapshot) -> Remedy:
+    policy: dict[str, Any] = manifests.egress(manifests.EgressSpec.of(snapshot.config))
+    # As the stack's own object, so that the next `pulumi up` takes it for what it declared.
+    policy["metadata"]["annotations"][manifests.STACK_ANNOTATION] = manifests.owner(PROJECT, snapshot.stack)
+    metadata = policy["metadata"]
+
+    def apply(client: KubernetesClient) -> None:
+        path = f"/apis/networking.k8s.io/v1/namespaces/{metadata['namespace']}/networkpolicies/{metadata['name']}"
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        client.request("PATCH", path, query, body=policy, content_type=APPLY)
+
+    return Remedy(f"apply NetworkPolicy {metadata['namespace']}/{metadata['name']} as the stack declares it", apply)
+
+
+CHECK = Check(NAME, "ESO's Pods can reach Vault, DNS and the API server", find, explains=STORE_UNUSABLE)

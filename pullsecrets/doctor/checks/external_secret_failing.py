@@ -1,0 +1,192 @@
+"""ExternalSecrets are not Ready, most often while their ClusterExternalSecret says that it is.
+
+`Ready` of a ClusterExternalSecret says that ExternalSecrets were made, not that they sync. Their own condition tells
+little more; the cause is in the event that ESO writes. Known messages are told apart, and the rest is shown as it is.
+Pods go on pulling with what was delivered before, until that is revoked.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, NamedTuple, cast
+
+from pullsecrets.audit import Coverage
+from pullsecrets.config import Registry
+from pullsecrets.doctor.events import warnings
+from pullsecrets.doctor.model import Check, Finding, Severity
+from pullsecrets.doctor.platform import readiness
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.tenancy import Object, ago, failing_on, force_sync, owner_of, parse_time, rows
+
+NAME = "external-secret-failing"
+PREVENTION = "Alert on ExternalSecrets that are not Ready, never on the ClusterExternalSecret alone."
+
+PATIENCE = timedelta(minutes=1)
+"""How long ESO may take with a new ExternalSecret before it counts as not looked at."""
+
+
+class Known(NamedTuple):
+    """A message of ESO and what it means. In the command `{ns}`, `{name}`, `{stack}` and `{store}` are filled in."""
+
+    texts: tuple[str, ...]
+    cause: str
+    command: str
+    passes: bool = False
+    """Whether it may be over by now: ESO tries again at growing intervals, up to a quarter of an hour."""
+
+
+DOCTOR = "pull-secrets doctor --stack {stack}"
+SEED = "pull-secrets seed {name} --stack {stack} --from-file dockerconfig.json"
+UP = "pulumi up --stack {stack} --refresh"
+
+MESSAGES = (
+    Known(
+        ("denied by spec.condition",),
+        "The store does not admit the namespace: its conditions are not the opt-in label of the registry.",
+        f"{UP}   # kubectl get clustersecretstore {{store}} -o yaml",
+    ),
+    Known(
+        ("already owned by another", "owned by another ExternalSecret"),
+        "Another controller owns the Secret of that name.",
+        "kubectl -n {ns} get secret {name} -o jsonpath='{{.metadata.ownerReferences}}'",
+    ),
+    Known(
+        ("field is immutable", "target is immutable"),
+        "The Secret of that name has another type or is marked immutable.",
+        "kubectl -n {ns} describe secret {name}",
+    ),
+    Known(
+        ("cannot find secret data for key",),
+        "The Vault path holds no such property: it was not written by `pull-secrets seed`.",
+        SEED,
+        passes=True,
+    ),
+    Known(
+        ("Secret does not exist",), "The Vault path is empty, or its current version was deleted.", SEED, passes=True
+    ),
+    Known(("Vault is sealed",), "Vault is sealed.", "vault operator unseal", passes=True),
+    Known(
+        ("permission denied", "Code: 403"),
+        "Vault refuses ESO's login or the path: role, policy or token reviewer is not the stack's.",
+        DOCTOR,
+        passes=True,
+    ),
+    Known(("x509:", "tls:"), "ESO does not trust Vault's certificate.", DOCTOR, passes=True),
+    Known(
+        ("connection refused", "i/o timeout", "deadline exceeded", "no such host", "no route to host"),
+        "ESO does not reach Vault: it is down, or the network does not let ESO out.",
+        DOCTOR,
+        passes=True,
+    ),
+    Known(("is not ready",), "The store is not ready.", DOCTOR, passes=True),
+    Known(
+        ("could not apply template", "could not execute template"),
+        "The live ClusterExternalSecret has a template that does not fit what Vault holds.",
+        UP,
+    ),
+)
+"""Most telling first: one message may hold several of the texts."""
+
+UNKNOWN = Known(
+    (), "ESO fails for a reason that doctor does not know.", "kubectl -n {ns} describe externalsecret {name}"
+)
+PENDING = Known((), "ESO has not looked at it yet: it does not run, or its queue is long.", DOCTOR)
+
+
+def find(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield the fan-outs' ExternalSecrets that are not Ready, then those that relays read from."""
+    for row in rows(snapshot):
+        found = snapshot.external_secrets[row.registry].get(row.namespace)
+        if found is None or row.ready or not row.labelled:
+            continue
+        if owner_of(found) == ("ClusterExternalSecret", row.registry) and not _is_new(snapshot, found):
+            yield _finding(snapshot, row, found)
+    for registry in snapshot.config.registries:
+        found = snapshot.external_secrets[registry.name].get(snapshot.config.eso.namespace)
+        if registry.relayed and found is not None and readiness(found)[0] != "True" and not _is_new(snapshot, found):
+            yield _relay(snapshot, registry, found)
+
+
+def _finding(snapshot: Snapshot, row: Coverage, found: Object) -> Finding:
+    means, fix, told = _judged(snapshot, row.registry, row.namespace, found)
+    registry = snapshot.config.registry(row.registry)
+    failed = failing_on(snapshot, row.namespace, registry.hosts)
+    fanout, _ = readiness(snapshot.fanouts[row.registry])
+    return Finding(
+        check=NAME,
+        severity=Severity.WARNING if row.proved and not failed else Severity.TENANT,
+        symptom=f"Namespace {row.namespace} does not receive the credential of {row.registry}.",
+        cause=means.cause,
+        evidence=(
+            *told,
+            f"Secret {row.namespace}/{row.registry}: {_delivered(row)}",
+            f"ClusterExternalSecret {row.registry}: Ready={fanout}, which does not speak of syncing",
+        ),
+        fix=fix,
+        prevention=PREVENTION,
+        namespace=row.namespace,
+        registry=row.registry,
+        remedy=force_sync(registry, snapshot.external_secrets[row.registry]) if means.passes else None,
+    )
+
+
+def _relay(snapshot: Snapshot, registry: Registry, found: Object) -> Finding:
+    means, fix, told = _judged(snapshot, registry.name, snapshot.config.eso.namespace, found)
+    return Finding(
+        check=NAME,
+        severity=Severity.CLUSTER,
+        symptom=f"No namespace receives a changed credential of {registry.name}: the Secret that they all read is old.",
+        cause=means.cause,
+        evidence=told,
+        fix=fix,
+        prevention=PREVENTION,
+        registry=registry.name,
+    )
+
+
+def _judged(
+    snapshot: Snapshot, registry: str, namespace: str, found: Object
+) -> tuple[Known, tuple[str, ...], tuple[str, ...]]:
+    """Return what an ExternalSecret's state means, the command for it, and the evidence."""
+    events = warnings(snapshot, "ExternalSecret", "UpdateFailed").get((namespace, registry), ())
+    _, message = readiness(found)
+    means = classify(" ".join((message, *events[:1]))) if _conditions(found) else PENDING
+    store = snapshot.config.eso.store
+    command = means.command.format(ns=namespace, name=registry, stack=snapshot.stack, store=store)
+    told = f"ExternalSecret {namespace}/{registry}: {message or 'no condition'}{_since(snapshot, found)}"
+    return means, (command,), (told, *(f"its event: {text}" for text in events[:1]))
+
+
+def classify(message: str) -> Known:
+    """Return what a message of ESO means."""
+    lower = message.lower()
+    return next((known for known in MESSAGES if any(text.lower() in lower for text in known.texts)), UNKNOWN)
+
+
+def _conditions(external_secret: Object) -> list[dict[str, str]]:
+    status = cast("dict[str, Any]", external_secret.get("status") or {})
+    return cast("list[dict[str, str]]", status.get("conditions") or [])
+
+
+def _is_new(snapshot: Snapshot, external_secret: Object) -> bool:
+    """Tell whether ESO has not looked at it yet and may take its time."""
+    made = parse_time(external_secret["metadata"].get("creationTimestamp"))
+    return not _conditions(external_secret) and made is not None and snapshot.now - made < PATIENCE
+
+
+def _since(snapshot: Snapshot, found: Object) -> str:
+    times = [parse_time(item.get("lastTransitionTime")) for item in _conditions(found) if item["type"] == "Ready"]
+    return f", for {ago(snapshot.now - times[0])}" if times and times[0] else ""
+
+
+def _delivered(row: Coverage) -> str:
+    if not row.secret:
+        return "not there"
+    return "there, with the seeded content" if row.proved else "there, with older or unknown content"
+
+
+CHECK = Check(
+    NAME,
+    "ExternalSecrets are Ready, whatever the ClusterExternalSecret says",
+    find,
+    explains=("secret-missing", "content-stale", "content-unproved"),
+)

@@ -1,0 +1,113 @@
+"""A namespace that should have a registry's pull Secret does not carry the opt-in label.
+
+The label is what ESO selects by: without it there is neither ExternalSecret nor Secret, and the first Pod waits in
+ImagePullBackOff. Found for tenants that the stack declares, and for namespaces whose Pods fail to pull from a
+registry's host although nobody opted them in.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+from pullsecrets.audit import Coverage
+from pullsecrets.config import Registry
+from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
+from pullsecrets.doctor.platform import up_command
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.tenancy import (
+    Object,
+    carries,
+    failing_on,
+    fix_command,
+    known,
+    label_arguments,
+    labels_of,
+    pod_evidence,
+    rows,
+    staying,
+)
+from pullsecrets.opt_in import opt_in
+
+NAME = "namespace-not-labelled"
+PREVENTION = "Make namespaces through the stack, which sets the label; with guard.mode: deny only labelers take it off."
+
+
+def find(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield declared tenants without the label, then namespaces that fail for want of it."""
+    declared: set[tuple[str, str]] = set()
+    for row in rows(snapshot):
+        if row.declared:
+            declared.add((row.namespace, row.registry))
+            if not row.labelled:
+                yield _declared(snapshot, row)
+    for registry in snapshot.config.registries:
+        for name, item in staying(snapshot):
+            if not carries(item, registry) and (name, registry.name) not in declared:
+                yield from _undeclared(snapshot, registry, name)
+
+
+def _declared(snapshot: Snapshot, row: Coverage) -> Finding:
+    registry = snapshot.config.registry(row.registry)
+    namespace = row.namespace
+    label = label_arguments(registry)
+    return Finding(
+        check=NAME,
+        severity=Severity.TENANT,
+        symptom=f"Pods in {namespace} go to ImagePullBackOff: there is no Secret {registry.name}.",
+        cause="The tenant is declared, but its namespace does not carry the opt-in label that ESO selects by.",
+        evidence=(
+            _label_evidence(snapshot.namespaces[namespace], registry, namespace),
+            *pod_evidence(failing_on(snapshot, namespace, registry.hosts)),
+        ),
+        fix=(fix_command(snapshot, namespace), f"kubectl label namespace {namespace} {label} --overwrite"),
+        prevention=PREVENTION,
+        namespace=namespace,
+        registry=registry.name,
+        remedy=Remedy(
+            f"label namespace {namespace} with {label}, as the stack declares it",
+            partial(opt_in, namespace=namespace, labels=registry.selector),
+        ),
+    )
+
+
+def _undeclared(snapshot: Snapshot, registry: Registry, namespace: str) -> Iterator[Finding]:
+    failed = failing_on(snapshot, namespace, registry.hosts)
+    if not failed:
+        return
+    label = label_arguments(registry)
+    permitted = known(registry).permits(namespace)
+    patterns = ", ".join(registry.namespaces)
+    cause = (
+        "Nobody opted the namespace in: it is no declared tenant and does not carry the opt-in label."
+        if permitted
+        else f"The namespace is not opted in, and its name is not among the registry's namespaces ({patterns})."
+    )
+    fix = (
+        (f"kubectl label namespace {namespace} {label}", f"kubectl -n {namespace} rollout restart deployment")
+        if permitted
+        else (f"# move the workload to a namespace named {patterns}, or give it a login of its own",)
+    )
+    yield Finding(
+        check=NAME,
+        severity=Severity.TENANT,
+        symptom=f"Pods in {namespace} go to ImagePullBackOff: they pull from the registry of {registry.name}.",
+        cause=cause,
+        evidence=(
+            _label_evidence(snapshot.namespaces[namespace], registry, namespace),
+            *pod_evidence(failed),
+        ),
+        fix=(f"# declare {namespace} under tenants in Pulumi.{snapshot.stack}.yaml", up_command(snapshot), *fix)
+        if permitted
+        else fix,
+        prevention="Declare each tenant in the stack before its first deployment: the program labels and binds it.",
+        namespace=namespace,
+        registry=registry.name,
+    )
+
+
+def _label_evidence(item: Object, registry: Registry, namespace: str) -> str:
+    labels = labels_of(item)
+    found = ", ".join(f"{key}={labels[key]}" if key in labels else f"no {key}" for key in registry.selector)
+    return f"namespace {namespace}: {found}; wanted {label_arguments(registry)}"
+
+
+CHECK = Check(NAME, "Namespaces that use a registry carry its opt-in label", find)

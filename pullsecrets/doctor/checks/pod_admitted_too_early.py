@@ -1,0 +1,125 @@
+"""A Pod was made before its ServiceAccount listed the pull Secret, and can never get the reference.
+
+A Pod's `imagePullSecrets` are copied at admission and immutable from then on; only making the Pod anew helps. The safe
+fix evicts only Pods that cannot pull, of which no container runs, and which a ReplicaSet, StatefulSet or DaemonSet
+makes again: nothing is interrupted and nothing is lost. Running Pods, Pods of Jobs (an eviction counts as a failed try)
+and Pods that nothing makes again are left to their owners.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from pullsecrets.audit import Coverage
+from pullsecrets.config import Registry
+from pullsecrets.doctor.model import Check, Finding, Remedy
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.tenancy import (
+    entry_is_appended,
+    fix_command,
+    has_own_list,
+    pod_evidence,
+    pods_in,
+    rows,
+    severity_of,
+    workload,
+)
+from pullsecrets.errors import ConflictError
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.pods import PodPull, list_pods
+
+NAME = "pod-admitted-too-early"
+
+REPLACED_BY = ("ReplicaSet", "StatefulSet", "DaemonSet")
+"""Controllers that make a Pod again whatever became of it, and count nothing."""
+
+
+def find(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield the Pods without the reference that they would be given now."""
+    for row in rows(snapshot):
+        pods = _too_early(snapshot, row)
+        if pods:
+            yield _finding(snapshot, row, pods)
+
+
+def _too_early(snapshot: Snapshot, row: Coverage) -> list[PodPull]:
+    registry = snapshot.config.registry(row.registry)
+    accounts = snapshot.accounts.get(row.namespace, {})
+    appended = entry_is_appended(snapshot, registry)
+    return [
+        pod
+        for pod in pods_in(snapshot, row.namespace)
+        if pod.lacks(registry)
+        and (
+            appended
+            or (registry.name in accounts.get(pod.service_account, ()) and not has_own_list(snapshot, pod, registry))
+        )
+    ]
+
+
+def _finding(snapshot: Snapshot, row: Coverage, pods: Sequence[PodPull]) -> Finding:
+    registry = snapshot.config.registry(row.registry)
+    failed = [pod for pod in pods if pod.fails_on(registry.hosts)]
+    stuck = [pod for pod in failed if _is_safe_to_evict(pod, registry)]
+    return Finding(
+        check=NAME,
+        severity=severity_of(failed),
+        symptom=f"Pods in {row.namespace} do not refer to Secret {row.registry}, while Pods made now would.",
+        cause="They were admitted before the entry was there, and a Pod's imagePullSecrets never change afterwards.",
+        evidence=(
+            *pod_evidence(pods),
+            f"oldest of them made {min(pod.created for pod in pods)}; the entry is there by now",
+        ),
+        fix=(*((fix_command(snapshot, row.namespace),) if stuck else ()), *_remake(pods)),
+        prevention="Run `pulumi up` before a tenant's first deployment, so that its Pods find the entry.",
+        namespace=row.namespace,
+        registry=row.registry,
+        remedy=_remedy(row.namespace, registry, stuck) if stuck else None,
+    )
+
+
+def _remake(pods: Sequence[PodPull]) -> tuple[str, ...]:
+    namespace = pods[0].namespace
+    workloads = dict.fromkeys(workload(pod) for pod in pods)
+    rolled = [name for name in workloads if name and not name.startswith("job/")]
+    commands = [f"kubectl -n {namespace} rollout restart {name}" for name in rolled]
+    for pod in pods:
+        if workload(pod) is None:
+            commands.append(f"kubectl -n {namespace} delete pod {pod.name}   # nothing makes it again: apply it anew")
+        elif (workload(pod) or "").startswith("job/"):
+            commands.append(f"kubectl -n {namespace} delete pod {pod.name}   # counts as a failed try of its Job")
+    return tuple(commands)
+
+
+def _is_safe_to_evict(pod: PodPull, registry: Registry) -> bool:
+    kind = (pod.owner or "").partition("/")[0]
+    return pod.lacks(registry) and pod.fails_on(registry.hosts) and pod.idle and kind in REPLACED_BY
+
+
+def _remedy(namespace: str, registry: Registry, pods: Sequence[PodPull]) -> Remedy:
+    names = sorted(pod.name for pod in pods)
+
+    def apply(client: KubernetesClient) -> None:
+        # Looked at again: a StatefulSet's new Pod has the old one's name.
+        now = [pod.name for pod in list_pods(client, namespace) if _is_safe_to_evict(pod, registry)]
+        refused = [message for name in names if name in now and (message := _evict(client, namespace, name))]
+        if refused:
+            raise ConflictError(f"eviction in namespace {namespace!r}: {'; '.join(refused)}; run the rollout restart")
+
+    return Remedy(
+        f"evict Pods of {namespace} that cannot pull and do not run, to be made anew: {', '.join(names)}", apply
+    )
+
+
+def _evict(client: KubernetesClient, namespace: str, name: str) -> str | None:
+    """Evict a Pod; return why a PodDisruptionBudget refuses, None when it is done."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
+    try:
+        client.request("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body=body)
+    except KubernetesApiError as error:
+        if error.status == 429:
+            return f"{name}: {error.server_message}"
+        if error.status != 404:
+            raise
+    return None
+
+
+CHECK = Check(NAME, "Pods carry the reference that their ServiceAccount lists", find)

@@ -1,0 +1,52 @@
+"""A pull Secret of the registry's name exists and does not belong to the ExternalSecret.
+
+Where another controller owns it, ESO refuses to touch it and every sync fails. Where nobody owns it, ESO takes it over
+as soon as it syncs, and taking the label off later deletes it: adopt it knowingly.
+"""
+
+from collections.abc import Iterator
+
+from pullsecrets.audit import Coverage
+from pullsecrets.doctor.model import Check, Finding, Severity
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.tenancy import Object, origin_of, owner_of, rows
+
+NAME = "secret-foreign"
+
+
+def find(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield Secrets that the ExternalSecret of their name does not own."""
+    for row in rows(snapshot):
+        secret = snapshot.secrets[row.registry].get(row.namespace)
+        if secret is not None and row.typed and owner_of(secret) != ("ExternalSecret", row.registry):
+            yield _finding(snapshot, row, secret)
+
+
+def _finding(snapshot: Snapshot, row: Coverage, secret: Object) -> Finding:
+    owner = owner_of(secret)
+    where = f"{row.namespace}/{row.registry}"
+    if owner:
+        kind, name = owner
+        cause = f"{kind} {name} owns the Secret of that name, and ESO writes no Secret of another controller."
+        fix = (f"kubectl -n {row.namespace} delete {kind.lower()} {name}   # or give its Secret another name",)
+    else:
+        cause = "Somebody made the Secret by hand: ESO takes it over when it syncs, and unlabelling then deletes it."
+        fix = (f"pull-secrets adopt {row.namespace} --registry {row.registry} --stack {snapshot.stack}",)
+    return Finding(
+        check=NAME,
+        # One that nobody owns serves Pods until ESO takes it over.
+        severity=Severity.TENANT if owner else Severity.WARNING,
+        symptom=f"Secret {row.registry} in {row.namespace} does not hold what was seeded, and rotation passes it by.",
+        cause=cause,
+        evidence=(
+            f"Secret {where}: {origin_of(secret)}, made {secret['metadata']['creationTimestamp']}",
+            f"ExternalSecret {where}: {row.reason}",
+        ),
+        fix=fix,
+        prevention=f"Leave the name {row.registry} to ESO; `pull-secrets audit` lists hand-made Secrets.",
+        namespace=row.namespace,
+        registry=row.registry,
+    )
+
+
+CHECK = Check(NAME, "Pull Secrets belong to their ExternalSecret", find, explains=("external-secret-failing",))

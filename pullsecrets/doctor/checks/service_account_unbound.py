@@ -1,0 +1,119 @@
+"""A ServiceAccount that Pods run as does not list the registry's pull Secret.
+
+Admission copies the ServiceAccount's list into each new Pod, so Pods fail although the Secret is there. Found for the
+`default` and the declared ServiceAccounts of a tenant, and for those that Pods using the registry run as and that
+nobody declared. The safe fix appends the entry and keeps every other one.
+"""
+
+from collections.abc import Iterator
+
+from pullsecrets.audit import Coverage
+from pullsecrets.binding import bind
+from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
+from pullsecrets.doctor.platform import up_command
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.tenancy import (
+    failing_on,
+    fix_command,
+    has_own_list,
+    pod_evidence,
+    rows,
+    seen_pods_in,
+    severity_of,
+)
+from pullsecrets.kube import KubernetesClient
+from pullsecrets.pods import PodPull
+
+NAME = "service-account-unbound"
+BY_ACCOUNT = "serviceAccounts"
+
+
+def find(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield the ServiceAccounts without the entry, those of one namespace and registry in one finding."""
+    if snapshot.config.binding != BY_ACCOUNT:
+        return
+    for row in rows(snapshot):
+        if row.unbound:
+            yield _wanted(snapshot, row)
+        undeclared = _undeclared(snapshot, row)
+        if undeclared:
+            yield _used(snapshot, row, undeclared)
+
+
+def _wanted(snapshot: Snapshot, row: Coverage) -> Finding:
+    failed = [
+        pod
+        for pod in failing_on(snapshot, row.namespace, snapshot.config.registry(row.registry).hosts)
+        if pod.service_account in row.unbound
+    ]
+    accounts = ", ".join(row.unbound)
+    return Finding(
+        check=NAME,
+        severity=Severity.TENANT,
+        symptom=f"New Pods in {row.namespace} cannot pull: they get no reference to Secret {row.registry}.",
+        cause=f"ServiceAccount {accounts} does not list {row.registry}: its list was replaced, or it was made anew.",
+        evidence=(*_entries(snapshot, row, row.unbound), *pod_evidence(failed)),
+        fix=(fix_command(snapshot, row.namespace), up_command(snapshot)),
+        prevention=(
+            "Never apply or merge-patch a ServiceAccount's imagePullSecrets, which replaces the list. Let the stack "
+            "append to it, or set binding: admission."
+        ),
+        namespace=row.namespace,
+        registry=row.registry,
+        remedy=_remedy(row, row.unbound),
+    )
+
+
+def _undeclared(snapshot: Snapshot, row: Coverage) -> list[PodPull]:
+    """Return Pods whose ServiceAccount exists, is none that the stack binds, and lacks the entry."""
+    registry = snapshot.config.registry(row.registry)
+    bound_by_stack = {*row.bound, *row.unbound, *row.awaited}
+    accounts = snapshot.accounts.get(row.namespace, {})
+    return [
+        pod
+        for pod in seen_pods_in(snapshot, row.namespace)
+        if pod.lacks(registry)
+        and not has_own_list(snapshot, pod, registry)
+        and pod.service_account not in bound_by_stack
+        and registry.name not in accounts.get(pod.service_account, (registry.name,))
+    ]
+
+
+def _used(snapshot: Snapshot, row: Coverage, pods: list[PodPull]) -> Finding:
+    names = tuple(sorted({pod.service_account for pod in pods}))
+    failed = [pod for pod in pods if pod.failure]
+    accounts = ", ".join(names)
+    declare = f"# add serviceAccounts: [{accounts}] to tenant {row.namespace} in Pulumi.{snapshot.stack}.yaml"
+    return Finding(
+        check=NAME,
+        severity=severity_of(failed),
+        symptom=f"Pods in {row.namespace} cannot pull, although Secret {row.registry} is there and `default` lists it.",
+        cause=f"They run as ServiceAccount {accounts}, which nobody declared, and name no Secret themselves.",
+        evidence=(*_entries(snapshot, row, names), *pod_evidence(pods)),
+        fix=(declare, up_command(snapshot), fix_command(snapshot, row.namespace)),
+        prevention="Declare each ServiceAccount that workloads run as under the tenant's serviceAccounts.",
+        namespace=row.namespace,
+        registry=row.registry,
+        remedy=_remedy(row, names),
+    )
+
+
+def _entries(snapshot: Snapshot, row: Coverage, names: tuple[str, ...]) -> tuple[str, ...]:
+    accounts = snapshot.accounts.get(row.namespace, {})
+    return tuple(
+        f"ServiceAccount {row.namespace}/{name}: imagePullSecrets {', '.join(accounts.get(name, ())) or 'none'}"
+        for name in names
+    )
+
+
+def _remedy(row: Coverage, names: tuple[str, ...]) -> Remedy:
+    def apply(client: KubernetesClient) -> None:
+        bind(client, row.namespace, names, [row.registry])
+
+    accounts = ", ".join(names)
+    return Remedy(
+        f"append {row.registry} to ServiceAccount {accounts} in {row.namespace}, keeping other entries", apply
+    )
+
+
+CHECK = Check(NAME, "ServiceAccounts that Pods run as list the pull Secret", find)

@@ -1,0 +1,99 @@
+"""What NetworkPolicies let a Pod send, judged as the union that Kubernetes makes of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, cast
+
+from pullsecrets.doctor.labels import selects
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Something that a Pod must be able to reach."""
+
+    name: str
+    protocol: str
+    port: int
+    cidrs: Sequence[str] = ()
+    """Address blocks that must be permitted whole; without them any peer will do."""
+    namespace_labels: Mapping[str, str] | None = None
+    """Labels of the namespace it runs in, where it runs in the cluster."""
+
+    def __str__(self) -> str:
+        """Name, protocol and port, for messages."""
+        return f"{self.name} ({self.protocol} {self.port})"
+
+
+def isolating(policies: Iterable[Object], labels: Mapping[str, str]) -> list[Object]:
+    """Return the policies that judge a Pod's egress; where there are none everything is permitted."""
+    return [item for item in policies if _is_egress(item["spec"]) and selects(item["spec"]["podSelector"], labels)]
+
+
+def denied(
+    policies: Iterable[Object], labels: Mapping[str, str], destinations: Iterable[Destination]
+) -> list[Destination]:
+    """Return the destinations that a Pod with these labels cannot reach."""
+    judging = isolating(policies, labels)
+    if not judging:
+        return []
+    rules = [rule for item in judging for rule in cast("list[Object]", item["spec"].get("egress") or [])]
+    return [item for item in destinations if not _permitted(rules, item)]
+
+
+def _is_egress(spec: Object) -> bool:
+    types = cast("list[str]", spec.get("policyTypes") or [])
+    # Without types a policy judges egress only if it has rules for it.
+    return "Egress" in types if types else bool(spec.get("egress"))
+
+
+def _permitted(rules: Iterable[Object], destination: Destination) -> bool:
+    opened = [rule for rule in rules if _has_port(rule, destination)]
+    if not destination.cidrs:
+        return any(_has_peer(rule, destination, None) for rule in opened)
+    return all(any(_has_peer(rule, destination, cidr) for rule in opened) for cidr in destination.cidrs)
+
+
+def _has_port(rule: Object, destination: Destination) -> bool:
+    ports = cast("list[Object]", rule.get("ports") or [])
+    return not ports or any(_is_port(port, destination) for port in ports)
+
+
+def _is_port(port: Object, destination: Destination) -> bool:
+    if port.get("protocol", "TCP") != destination.protocol:
+        return False
+    number = port.get("port")
+    # A port by name depends on the Pods behind it, which are not read.
+    if number is None or isinstance(number, str):
+        return True
+    return int(number) <= destination.port <= int(port.get("endPort") or number)
+
+
+def _has_peer(rule: Object, destination: Destination, cidr: str | None) -> bool:
+    peers = cast("list[Object]", rule.get("to") or [])
+    return not peers or any(_is_peer(peer, destination, cidr) for peer in peers)
+
+
+def _is_peer(peer: Object, destination: Destination, cidr: str | None) -> bool:
+    block = cast("Object | None", peer.get("ipBlock"))
+    if cidr is not None:
+        return block is not None and _contains(block, cidr)
+    if destination.namespace_labels is None:
+        return True
+    # Labels of the Pods behind it are not known: a podSelector beside the namespace's is taken to fit.
+    selector = cast("Object | None", peer.get("namespaceSelector"))
+    return block is not None or selects(selector, destination.namespace_labels)
+
+
+def _contains(block: Object, cidr: str) -> bool:
+    wanted, permitted = ip_network(cidr), ip_network(block["cidr"], strict=False)
+    if wanted.version != permitted.version or not _within(wanted, permitted):
+        return False
+    exceptions = (ip_network(item, strict=False) for item in cast("list[str]", block.get("except") or []))
+    return not any(item.version == wanted.version and item.overlaps(wanted) for item in exceptions)
+
+
+def _within(inner: Any, outer: Any) -> bool:
+    return bool(inner.subnet_of(outer))

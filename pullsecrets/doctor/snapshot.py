@@ -1,0 +1,218 @@
+"""What doctor's checks look at: one cluster and one Vault, each part read once and only when a check asks for it."""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+from pullsecrets import preflight
+from pullsecrets.audit import Coverage, Credential, concerned_namespaces, coverage, credential, sealed_credential
+from pullsecrets.config import Registry, StackConfig
+from pullsecrets.doctor.store_access import StoreAccess, open_as_eso
+from pullsecrets.doctor.vault_server import VaultServer, probe
+from pullsecrets.errors import PullSecretsError
+from pullsecrets.eso import GROUP, Installation, find_installations
+from pullsecrets.inventory import Inventory, read_inventory
+from pullsecrets.kube import KubernetesClient
+from pullsecrets.pods import PodPull
+from pullsecrets.vault import EntryMetadata, VaultClient
+
+Value = TypeVar("Value")
+Object = dict[str, Any]
+
+
+class Snapshot:
+    """One look at a stack's cluster and Vault. Safe across threads; a failed reading fails for each asker."""
+
+    def __init__(
+        self,
+        config: StackConfig,
+        stack: str,
+        cluster: KubernetesClient,
+        vault: VaultClient | None = None,
+        *,
+        now: datetime | None = None,
+        only: str | None = None,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            config: the stack's configuration.
+            stack: the stack's name, for the commands that findings recommend.
+            cluster: the cluster, as whoever runs doctor.
+            vault: Vault as whoever runs doctor; by default opened with the caller's token when a check needs it.
+            now: the time to judge by; the clock's by default.
+            only: the namespace that is asked about; None for all.
+        """
+        self.config = config
+        self.stack = stack
+        self.cluster = cluster
+        self._vault = vault
+        self.now = now or datetime.now(UTC)
+        self.only = only
+        self._readings: dict[str, Future[Any]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def vault(self) -> VaultClient:
+        """Vault as whoever runs doctor.
+
+        Raises:
+            BadInputError: when there is no token, or the stack has no Vault.
+        """
+        return self.once("vault", lambda: self._vault or preflight.open_vault(self.config))
+
+    @property
+    def inventory(self) -> Inventory:
+        """The cluster as the audit reads it."""
+        return self.once("inventory", lambda: read_inventory(self.config, self.cluster))
+
+    @property
+    def namespaces(self) -> Mapping[str, Object]:
+        """Every namespace's metadata by name."""
+        return self.inventory.namespaces
+
+    @property
+    def accounts(self) -> Mapping[str, Mapping[str, list[str]]]:
+        """What each ServiceAccount's `imagePullSecrets` lists, by namespace and name."""
+        return self.inventory.accounts
+
+    @property
+    def external_secrets(self) -> Mapping[str, Mapping[str, Object]]:
+        """The ExternalSecret of each registry by namespace."""
+        return self.inventory.external_secrets
+
+    @property
+    def secrets(self) -> Mapping[str, Mapping[str, Object]]:
+        """The metadata of the Secret of each registry by namespace; content is never asked for."""
+        return self.inventory.secrets
+
+    @property
+    def typed(self) -> Mapping[str, frozenset[str]]:
+        """Namespaces in which the Secret of each registry is a pull Secret by its type."""
+        return self.inventory.typed
+
+    @property
+    def admitted(self) -> frozenset[str]:
+        """Names of the bound policies that append entries to Pods; empty where ServiceAccounts are bound."""
+        return self.inventory.admitted
+
+    @property
+    def pods(self) -> list[PodPull]:
+        """Pods that have not finished, of the namespace asked about or of all.
+
+        Raises:
+            PullSecretsError: when listing Pods is not permitted.
+        """
+        found = self.inventory.pods
+        if found is None:
+            raise PullSecretsError("listing Pods is not permitted to you; the operator's role in access.py permits it")
+        return [pod for pod in found if self.only in {None, pod.namespace}]
+
+    @property
+    def coverage(self) -> tuple[Coverage, ...]:
+        """Rows of the audit: one per registry and namespace that should have it or carries the label.
+
+        Where Vault tells nothing the seeded digest is unknown, so that the rest can be judged nevertheless. A check
+        of content asks for `metadata` itself.
+        """
+
+        def read() -> tuple[Coverage, ...]:
+            seeded = {registry.name: self._digest(registry) for registry in self.config.registries}
+            found = self.inventory
+            return coverage(self.config, found, concerned_namespaces(self.config, found), seeded)
+
+        return self.once("coverage", read)
+
+    def credential(self, registry: Registry) -> Credential:
+        """Return what is recorded of a registry's credential, in Vault or beside the sealed one.
+
+        Raises:
+            PullSecretsError: when Vault tells nothing.
+        """
+        if registry.sealed:
+            return sealed_credential(self.config, registry, self.inventory)
+        return credential(registry, self.metadata[registry.name])
+
+    @property
+    def fanouts(self) -> Mapping[str, Object | None]:
+        """The ClusterExternalSecret of each registry; None where there is none."""
+
+        def read() -> dict[str, Object | None]:
+            items = self.cluster.items(f"{GROUP}/clusterexternalsecrets")
+            found = {str(item["metadata"]["name"]): item for item in items}
+            return {registry.name: found.get(registry.name) for registry in self.config.registries}
+
+        return self.once("fanouts", read)
+
+    @property
+    def store(self) -> Object | None:
+        """The stack's ClusterSecretStore; None when there is none."""
+        path = f"{GROUP}/clustersecretstores/{self.config.eso.store}"
+        return self.once("store", lambda: self.cluster.find(path))
+
+    @property
+    def installations(self) -> tuple[Installation, ...]:
+        """Deployments of ESO's controller."""
+        return self.once("installations", lambda: find_installations(self.cluster))
+
+    @property
+    def vault_server(self) -> VaultServer:
+        """Vault as ESO meets it before any login: reachable, trusted, unsealed."""
+        return self.once("vault_server", lambda: probe(self.config, self.store))
+
+    @property
+    def store_access(self) -> StoreAccess:
+        """What a login to Vault with ESO's own ServiceAccount gives.
+
+        Raises:
+            PullSecretsError: when Vault cannot be asked, or a token for that ServiceAccount cannot be had.
+        """
+        return self.once("store_access", lambda: open_as_eso(self.config, self.store, self.cluster, self.vault_server))
+
+    @property
+    def metadata(self) -> Mapping[str, EntryMetadata | None]:
+        """KV metadata of the path of each registry that is read from Vault; None for a path that was never written.
+
+        It is read with the caller's token, or as ESO where the caller has none that may.
+        """
+
+        def read() -> dict[str, EntryMetadata | None]:
+            registries = self.config.vault_registries
+            mount = self.config.vault.mount
+            try:
+                return {item.name: self.vault.read_metadata(mount, item.path) for item in registries}
+            except PullSecretsError as refused:
+                try:
+                    return {item.name: self.store_access.metadata(item.name) for item in registries}
+                except PullSecretsError:
+                    raise refused from None
+
+        return self.once("metadata", read)
+
+    def _digest(self, registry: Registry) -> str | None:
+        try:
+            return self.credential(registry).digest
+        except PullSecretsError:
+            return None
+
+    def once(self, name: str, read: Callable[[], Value]) -> Value:
+        """Return a reading of that name, made by whoever asks first; others wait for it.
+
+        A check that reads something of its own goes through here as well, so that nothing is read twice.
+
+        Raises:
+            PullSecretsError: what the reading raised, for each that asks.
+        """
+        with self._lock:
+            found = self._readings.get(name)
+            mine: Future[Any] | None = None
+            if found is None:
+                found = mine = self._readings[name] = Future()
+        if mine is not None:
+            try:
+                mine.set_result(read())
+            except BaseException as error:  # noqa: BLE001 - those who wait must be woken, whatever it was
+                mine.set_exception(error)
+        return cast("Value", found.result())

@@ -1,0 +1,208 @@
+"""What the checks on tenant namespaces share: which namespaces they judge, and how findings name what they found."""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from pullsecrets import admission, eso
+from pullsecrets.audit import Coverage
+from pullsecrets.config import Registry
+from pullsecrets.doctor.model import Remedy, Severity
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.kube import KubernetesClient
+from pullsecrets.pods import PodPull
+from pullsecrets.rules.registries import KnownRegistry
+
+Object = Mapping[str, Any]
+
+LISTED = 5
+"""How many names stand in one line of evidence."""
+
+
+def rows(snapshot: Snapshot) -> Iterator[Coverage]:
+    """Yield the coverage of namespaces that exist, stay, and where the registry's label may stand.
+
+    What is missing, leaving or not meant to be a tenant is a check of its own.
+    """
+    for row in snapshot.coverage:
+        namespace = snapshot.namespaces.get(row.namespace)
+        if namespace is None or leaving(namespace) or snapshot.only not in {None, row.namespace}:
+            continue
+        if known(snapshot.config.registry(row.registry)).permits(row.namespace):
+            yield row
+
+
+def staying(snapshot: Snapshot) -> Iterator[tuple[str, Object]]:
+    """Yield the namespaces asked about that are not being deleted, by name."""
+    for name, item in snapshot.namespaces.items():
+        if snapshot.only in {None, name} and not leaving(item):
+            yield name, item
+
+
+def leaving(namespace: Object) -> bool:
+    """Tell whether a namespace is being deleted."""
+    return bool(namespace["metadata"].get("deletionTimestamp"))
+
+
+def labels_of(namespace: Object) -> Mapping[str, str]:
+    """Return a namespace's labels."""
+    return cast("Mapping[str, str]", namespace["metadata"].get("labels") or {})
+
+
+def finalizers_of(namespace: Object) -> Sequence[str]:
+    """Return the finalizers in a namespace's metadata."""
+    return cast("Sequence[str]", namespace["metadata"].get("finalizers") or ())
+
+
+def carries(namespace: Object, registry: Registry) -> bool:
+    """Tell whether a namespace carries a registry's opt-in label."""
+    return registry.selector.items() <= labels_of(namespace).items()
+
+
+def known(registry: Registry) -> KnownRegistry:
+    """Return a registry as the policies' rules know it."""
+    return KnownRegistry(
+        name=registry.name,
+        selector=registry.selector,
+        namespaces=registry.namespaces,
+        hosts=registry.hosts,
+        rejected_hosts=registry.rejected_hosts,
+    )
+
+
+def pods_in(snapshot: Snapshot, namespace: str) -> Sequence[PodPull]:
+    """Return a namespace's Pods.
+
+    Raises:
+        PullSecretsError: when listing Pods is not permitted, so that a check of Pods counts as not done.
+    """
+
+    def index() -> dict[str, list[PodPull]]:
+        found: dict[str, list[PodPull]] = {}
+        for pod in snapshot.pods:
+            found.setdefault(pod.namespace, []).append(pod)
+        return found
+
+    return snapshot.once("pods/by-namespace", index).get(namespace, ())
+
+
+def seen_pods_in(snapshot: Snapshot, namespace: str) -> Sequence[PodPull]:
+    """Return a namespace's Pods for a check that is about something else: none where Pods may not be listed."""
+    return () if snapshot.inventory.pods is None else pods_in(snapshot, namespace)
+
+
+def failing_on(snapshot: Snapshot, namespace: str, hosts: Collection[str]) -> list[PodPull]:
+    """Return a namespace's Pods that cannot pull an image from one of the hosts, as far as Pods may be listed."""
+    return [pod for pod in seen_pods_in(snapshot, namespace) if pod.fails_on(hosts)]
+
+
+def severity_of(failed: Sequence[PodPull]) -> Severity:
+    """Return how much it stops: nothing as yet where every Pod still has its image."""
+    return Severity.TENANT if failed else Severity.WARNING
+
+
+def entry_is_appended(snapshot: Snapshot, registry: Registry) -> bool:
+    """Tell whether each new Pod gets the entry at admission, whatever ServiceAccount it runs as."""
+    return admission.PodAdmissionSpec.of(snapshot.config, registry).name in snapshot.admitted
+
+
+def owner_of(item: Object) -> tuple[str, str] | None:
+    """Return kind and name of the controller that an object's metadata names; None without one."""
+    owners = cast("list[dict[str, Any]]", item["metadata"].get("ownerReferences") or [])
+    return next(((str(owner["kind"]), str(owner["name"])) for owner in owners if owner.get("controller")), None)
+
+
+def force_sync(registry: Registry, namespaces: Iterable[str]) -> Remedy:
+    """Return the remedy that has ESO deliver a registry's credential again at once.
+
+    The description is the same for every namespace, so that it is applied once: one annotation reaches them all.
+    """
+    wanted = tuple(namespaces)
+
+    def apply(client: KubernetesClient) -> None:
+        eso.force_sync(client, registry, eso.choose_installation(eso.find_installations(client)), wanted)
+
+    return Remedy(f"have ESO read the credential of {registry.name} again at once, in every namespace", apply)
+
+
+def pod_evidence(pods: Sequence[PodPull]) -> tuple[str, ...]:
+    """Return one line that names Pods; none without Pods."""
+    if not pods:
+        return ()
+    return (f"Pods of {pods[0].namespace}: {listed(_told(pod) for pod in pods)}",)
+
+
+def _told(pod: PodPull) -> str:
+    return f"{pod.name} ({pod.failure or 'not failing'}, ServiceAccount {pod.service_account})"
+
+
+def workload(pod: PodPull) -> str | None:
+    """Return a Pod's workload as kubectl takes it, such as `deployment/auth`; None when nothing makes the Pod again."""
+    kind, _, name = (pod.owner or "").partition("/")
+    if kind == "ReplicaSet":
+        # A Deployment names its ReplicaSets by its own name and a hash of the template.
+        return f"deployment/{name.rpartition('-')[0] or name}"
+    return f"{kind.lower()}/{name}" if kind else None
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names in one line, the first few of many."""
+    found = list(names)
+    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return ", ".join(found[:LISTED]) + more
+
+
+def fix_command(snapshot: Snapshot, namespace: str) -> str:
+    """Return the command that applies the safe fixes of one namespace."""
+    return f"pull-secrets doctor {namespace} --stack {snapshot.stack} --fix"
+
+
+def release_command(namespace: Object, finalizer: str) -> str:
+    """Return the command that takes one finalizer off a namespace and fails when the list changed meanwhile."""
+    path = f"/metadata/finalizers/{finalizers_of(namespace).index(finalizer)}"
+    patch = json.dumps([{"op": "test", "path": path, "value": finalizer}, {"op": "remove", "path": path}])
+    return f"kubectl patch namespace {namespace['metadata']['name']} --type=json -p '{patch}'"
+
+
+def label_arguments(registry: Registry) -> str:
+    """Return a registry's opt-in label as `kubectl label` takes it."""
+    return " ".join(f"{key}={value}" for key, value in registry.selector.items())
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Return a time that a server or `seed` wrote; None for none and for what is no time."""
+    if not text:
+        return None
+    try:
+        # The API server writes nanoseconds for some fields, of which Python reads microseconds.
+        found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def ago(duration: timedelta) -> str:
+    """Return a duration in the largest unit that says enough, such as `3 h`."""
+    seconds = max(int(duration.total_seconds()), 0)
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def has_own_list(snapshot: Snapshot, pod: PodPull, registry: Registry) -> bool:
+    """Tell whether a Pod brought a list of its own: names that were not copied from its ServiceAccount."""
+    copied = snapshot.accounts.get(pod.namespace, {}).get(pod.service_account, ())
+    return bool(pod.references) and not set(pod.references) <= {*copied, registry.name}
+
+
+def origin_of(secret: Object) -> str:
+    """Return who owns a Secret, else who wrote it, as far as its metadata tells."""
+    owner = owner_of(secret)
+    if owner:
+        return f"owned by {owner[0]} {owner[1]}"
+    fields = cast("list[dict[str, Any]]", secret["metadata"].get("managedFields") or [])
+    writers = listed(dict.fromkeys(str(field.get("manager", "")) for field in fields))
+    return f"owned by nobody, written by {writers}" if writers else "owned by nobody"

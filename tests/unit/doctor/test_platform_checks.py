@@ -1,0 +1,360 @@
+"""What the checks of Vault, the store, ESO and the network judge, without servers."""
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pullsecrets.doctor import egress_rules
+from pullsecrets.doctor.checks import (
+    clock_skew,
+    credential_expiring,
+    egress_denied,
+    eso_absent,
+    eso_duplicated,
+    eso_not_reconciling,
+    eso_not_running,
+    eso_outdated,
+    eso_v1beta1_manifests,
+    refresh_queue_too_long,
+    store_denies_namespace,
+)
+from pullsecrets.doctor.egress_rules import Destination
+from pullsecrets.doctor.labels import selects
+from pullsecrets.doctor.model import Check, Finding, Severity
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.store_access import Refusal, login_of, refusal_of
+from pullsecrets.doctor.vault_server import Answer, Condition, connection_reason, endpoint_of, judge, tls_reason
+from pullsecrets.eso import Installation
+from pullsecrets.inventory import LAST_APPLIED
+from pullsecrets.manifests import EgressSpec, StoreSpec, cluster_secret_store, egress
+from tests.unit.doctor.tenants import NOW, FakeCluster, stack_config
+
+CONFIG = stack_config()
+LABELS = {"app.kubernetes.io/name": "external-secrets"}
+
+
+def snapshot(**readings: Any) -> Snapshot:
+    """A snapshot that has read these things already."""
+    seen = Snapshot(CONFIG, "test", FakeCluster({}), now=NOW)
+    for name, value in readings.items():
+        seen.once(name, lambda value=value: value)
+    return seen
+
+
+def found(check: Check, **readings: Any) -> list[Finding]:
+    return list(check.find(snapshot(**readings)))
+
+
+def installation(version: tuple[int, int, int] | None = (0, 20, 4), replicas: int = 1, ready: int = 1, **flags: str):
+    named = {name.replace("_", "-"): value for name, value in flags.items()}
+    return Installation("external-secrets", "external-secrets", version, replicas, ready, named)
+
+
+def answer(status: int, error: str = "", **content: Any) -> Answer:
+    return Answer(status, {"errors": [error], **content} if error else content, None)
+
+
+# Vault before a login
+
+
+@pytest.mark.parametrize(
+    ("content", "condition"),
+    [
+        ({"initialized": True, "sealed": False}, Condition.HEALTHY),
+        ({"initialized": True, "sealed": True, "t": 3, "progress": 1}, Condition.SEALED),
+        ({"initialized": False, "sealed": True}, Condition.UNINITIALIZED),
+        ({"login": "page of a proxy"}, Condition.UNREACHABLE),
+    ],
+)
+def test_the_seal_status_tells_vaults_condition(content: dict[str, Any], condition: Condition) -> None:
+    assert judge(answer(200, **content))[0] == condition
+
+
+def test_vault_is_judged_at_the_address_and_by_the_certificates_of_the_live_store() -> None:
+    store = {
+        "spec": {"provider": {"vault": {"server": "https://other", "caBundle": base64.b64encode(b"PEM").decode()}}}
+    }
+    endpoint = endpoint_of(CONFIG, store)
+    assert (endpoint.address, endpoint.ca_bundle) == ("https://other", "PEM")
+    assert endpoint_of(CONFIG, None).address == CONFIG.vault.address
+
+
+def test_reasons_are_told_in_words_of_our_own() -> None:
+    refused = requests.exceptions.ConnectionError("HTTPSConnectionPool(0x7f): [Errno 111] Connection refused")
+    assert connection_reason(refused) == "connection refused"
+    untrusted = Exception("SSLError(1, '[SSL] certificate verify failed: self-signed certificate (_ssl.c:1006)')")
+    assert tls_reason(untrusted) == "certificate verify failed: self-signed certificate"
+
+
+# The login
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "refusal"),
+    [
+        (400, 'invalid role name "x"', Refusal.ROLE),
+        (403, "service account name not authorized", Refusal.ACCOUNT),
+        (403, "namespace not authorized", Refusal.NAMESPACE),
+        (403, "invalid audience (aud) claim: audience claim does not match any expected audience", Refusal.AUDIENCE),
+        (403, "lookup failed: service account unauthorized", Refusal.REVIEW),
+        (404, 'no handler for route "auth/x/login"', Refusal.MOUNT),
+        (500, "internal error", Refusal.OTHER),
+    ],
+)
+def test_vaults_words_tell_refusals_apart(status: int, words: str, refusal: Refusal) -> None:
+    assert refusal_of(answer(status, words), answer(403, "permission denied")) == refusal
+
+
+def test_a_mount_that_answers_an_unknown_role_is_there() -> None:
+    denied = answer(403, "permission denied")
+    assert refusal_of(denied, answer(400, 'invalid role name "y"')) == Refusal.REVIEW
+    assert refusal_of(denied, denied) == Refusal.MOUNT
+
+
+def test_the_login_is_the_live_stores_and_else_the_stacks() -> None:
+    store = cluster_secret_store(StoreSpec.of(CONFIG))
+    assert login_of(CONFIG, store) == login_of(CONFIG, None)
+    store["spec"]["provider"]["vault"]["auth"]["kubernetes"]["role"] = "edited"
+    assert login_of(CONFIG, store).role == "edited"
+
+
+# ESO
+
+
+def test_eso_is_absent_or_scaled_down_or_not_ready() -> None:
+    assert [item.check for item in found(eso_absent.CHECK, installations=())] == ["eso-absent"]
+    assert not found(eso_absent.CHECK, installations=(installation(),))
+    (zero,) = found(eso_not_running.CHECK, installations=(installation(replicas=0, ready=0),))
+    assert ("scaled to zero" in zero.cause, "--replicas=1" in zero.fix[0]) == (True, True)
+    (down,) = found(eso_not_running.CHECK, installations=(installation(replicas=2, ready=0),))
+    assert "no ready Pod of 2" in down.cause
+    assert not found(eso_not_running.CHECK, installations=(installation(),))
+
+
+def test_two_controllers_are_two_only_where_both_fan_out() -> None:
+    scoped = installation(enable_cluster_external_secret_reconciler="false")
+    assert found(eso_duplicated.CHECK, installations=(installation(), installation()))
+    assert not found(eso_duplicated.CHECK, installations=(installation(), scoped))
+
+
+@pytest.mark.parametrize(
+    ("version", "served", "outdated"),
+    [
+        ((0, 16, 2), ("v1", "v1beta1"), True),
+        ((0, 17, 0), ("v1",), False),
+        (None, ("v1",), False),
+        (None, ("v1beta1",), True),
+        ((0, 20, 4), (), False),  # no definitions at all are another check's
+    ],
+)
+def test_eso_is_outdated_by_its_version_or_by_what_is_served(
+    version: tuple[int, int, int] | None, served: tuple[str, ...], outdated: bool
+) -> None:
+    readings = {"installations": (installation(version),), "eso/served": served}
+    assert bool(found(eso_outdated.CHECK, **readings)) is outdated
+
+
+def test_old_manifests_are_seen_by_field_manager_and_by_what_was_applied() -> None:
+    managed = {"metadata": {"managedFields": [{"manager": "argocd", "apiVersion": eso_v1beta1_manifests.OLD}]}}
+    applied = {"metadata": {"annotations": {LAST_APPLIED: '{"apiVersion":"external-secrets.io/v1beta1"}'}}}
+    current = {"metadata": {"managedFields": [{"manager": "argocd", "apiVersion": "external-secrets.io/v1"}]}}
+    assert eso_v1beta1_manifests.old_writer(managed) == "manager argocd"
+    assert eso_v1beta1_manifests.old_writer(applied) == "last-applied-configuration"
+    assert eso_v1beta1_manifests.old_writer(current) is None
+
+
+def external_secret(refreshed: timedelta, ready: str = "True", interval: str = "1h0m0s") -> dict[str, Any]:
+    return {
+        "spec": {"refreshInterval": interval},
+        "status": {"refreshTime": (NOW - refreshed).isoformat(), "conditions": [{"type": "Ready", "status": ready}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("item", "late"),
+    [
+        (external_secret(timedelta(minutes=65)), False),
+        (external_secret(timedelta(hours=2)), True),
+        (external_secret(timedelta(hours=2), ready="False"), False),  # it keeps the time of its last success
+        (external_secret(timedelta(days=9), interval="0s"), False),  # it is not to be refreshed
+        ({"spec": {}}, False),
+    ],
+)
+def test_a_refresh_is_overdue_only_where_eso_should_have_made_it(item: dict[str, Any], late: bool) -> None:
+    assert bool(eso_not_reconciling.overdue_by(item, NOW)) is late
+
+
+# The queue
+
+
+def test_the_recommended_flags_are_what_was_measured() -> None:
+    capacity = refresh_queue_too_long.Capacity
+    # Measured: 1,503 namespaces in 86 s with 5 workers at the default rate.
+    assert 75 <= capacity({"concurrent": "5"}).round(1503).total_seconds() <= 100
+    recommended = capacity(refresh_queue_too_long.RECOMMENDED)
+    assert recommended.round(1503) < timedelta(seconds=25)
+
+
+@given(st.integers(0, 100_000), st.integers(1, 100), st.integers(1, 1000))
+def test_more_workers_and_a_higher_rate_never_make_a_round_longer(count: int, concurrent: int, qps: int) -> None:
+    def taken(workers: int, rate: int) -> timedelta:
+        return refresh_queue_too_long.Capacity({"concurrent": str(workers), "client-qps": str(rate)}).round(count)
+
+    assert taken(concurrent + 1, qps) <= taken(concurrent, qps)
+    assert taken(concurrent, qps + 1) <= taken(concurrent, qps)
+
+
+@pytest.mark.parametrize(
+    ("count", "refresh", "severity"),
+    [
+        (100, timedelta(hours=1), None),
+        (1500, timedelta(hours=1), Severity.WARNING),
+        (100, timedelta(seconds=20), Severity.WARNING),
+        (1500, timedelta(minutes=2), Severity.TENANT),
+    ],
+)
+def test_a_queue_is_too_long_by_the_wait_and_by_the_interval(
+    count: int, refresh: timedelta, severity: Severity | None
+) -> None:
+    assert refresh_queue_too_long.judge({}, count, refresh) == severity
+
+
+# Clocks and expiry
+
+
+@pytest.mark.parametrize(
+    ("api", "vault", "severity"),
+    [(5, -5, None), (60, 60, Severity.WARNING), (0, 100, Severity.WARNING), (-100, 100, Severity.CLUSTER)],
+)
+def test_clocks_that_differ_stop_logins_only_between_the_servers(
+    api: int, vault: int, severity: Severity | None
+) -> None:
+    offsets = {"the API server": timedelta(seconds=api), "Vault": timedelta(seconds=vault)}
+    assert [item.severity for item in clock_skew.judge(snapshot(), offsets)] == ([severity] if severity else [])
+
+
+@pytest.mark.parametrize(
+    ("left", "severity"),
+    [
+        (None, None),
+        (20, None),
+        (14, Severity.WARNING),
+        (1, Severity.WARNING),
+        (0, Severity.CLUSTER),
+        (-9, Severity.CLUSTER),
+    ],
+)
+def test_an_expiry_is_told_two_weeks_ahead(left: int | None, severity: Severity | None) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert credential_expiring.judge(None if left is None else now + timedelta(days=left), now) == severity
+
+
+# The store's conditions
+
+
+@pytest.mark.parametrize(
+    ("conditions", "admitted"),
+    [
+        ([], True),
+        ([{"namespaces": ["team-a"]}], True),
+        ([{"namespaceRegexes": ["^team-.*$"]}], True),
+        ([{"namespaceSelector": {"matchLabels": {"example.com/app": "true"}}}], True),
+        ([{"namespaceSelector": {}}], True),
+        ([{"namespaces": ["other"]}, {"namespaceSelector": {"matchLabels": {"x": "y"}}}], False),
+    ],
+)
+def test_a_store_admits_by_any_of_its_conditions(conditions: list[dict[str, Any]], admitted: bool) -> None:
+    store = {"spec": {"conditions": conditions}}
+    assert store_denies_namespace.admits(store, "team-a", {"example.com/app": "true"}) is admitted
+
+
+@pytest.mark.parametrize(
+    ("expression", "selected"),
+    [
+        ({"key": "a", "operator": "In", "values": ["1", "2"]}, True),
+        ({"key": "a", "operator": "NotIn", "values": ["1"]}, False),
+        ({"key": "b", "operator": "NotIn", "values": ["1"]}, True),
+        ({"key": "a", "operator": "Exists"}, True),
+        ({"key": "a", "operator": "DoesNotExist"}, False),
+        ({"key": "b", "operator": "In", "values": ["1"]}, False),
+    ],
+)
+def test_selectors_judge_as_the_api_server_does(expression: dict[str, Any], selected: bool) -> None:
+    assert selects({"matchExpressions": [expression]}, {"a": "1"}) is selected
+
+
+# Egress
+
+
+def policy(egress: list[dict[str, Any]] | None, selector: dict[str, Any] | None = None) -> dict[str, Any]:
+    spec = {"podSelector": selector or {}, "policyTypes": ["Egress"]}
+    return {"metadata": {"name": "some"}, "spec": spec if egress is None else {**spec, "egress": egress}}
+
+
+DENY_ALL = policy(None)
+NEEDED = tuple(egress_denied.destinations(CONFIG))
+
+
+def test_without_a_policy_everything_is_permitted() -> None:
+    assert not egress_rules.denied([], LABELS, NEEDED)
+    ingress = {"metadata": {"name": "in"}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": []}}
+    elsewhere = policy(None, {"matchLabels": {"app": "other"}})
+    assert not egress_rules.denied([ingress, elsewhere], LABELS, NEEDED)
+
+
+def test_the_stacks_own_policy_permits_what_deny_all_takes() -> None:
+    assert egress_rules.denied([DENY_ALL], LABELS, NEEDED) == list(NEEDED)
+    own = egress(EgressSpec.of(CONFIG))
+    assert not egress_rules.denied([DENY_ALL, own], LABELS, NEEDED)
+
+
+@pytest.mark.parametrize("rule", range(3))
+def test_each_rule_of_it_is_needed(rule: int) -> None:
+    own = egress(EgressSpec.of(CONFIG))
+    del own["spec"]["egress"][rule]
+    lost = {item.name for item in egress_rules.denied([own], LABELS, NEEDED)}
+    assert lost == {("Vault", "DNS", "the API server")[rule]}
+
+
+def test_openshift_needs_dns_behind_the_service_too() -> None:
+    on_openshift = CONFIG.model_copy(update={"cluster": CONFIG.cluster.model_copy(update={"platform": "openshift"})})
+    assert {item.port for item in egress_denied.destinations(on_openshift) if item.name == "DNS"} == {53, 5353}
+
+
+VAULT = Destination("Vault", "TCP", 8200, ("10.1.0.0/16",))
+INSIDE = Destination("Vault", "TCP", 8200, (), {"kubernetes.io/metadata.name": "vault"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted", "permitted"),
+    [
+        ({}, VAULT, True),
+        ({"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}, VAULT, True),
+        ({"to": [{"ipBlock": {"cidr": "10.1.0.0/24"}}]}, VAULT, False),
+        ({"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.2.0/24"]}}]}, VAULT, False),
+        ({"to": [{"namespaceSelector": {}}]}, VAULT, False),
+        ({"ports": [{"protocol": "TCP", "port": 443}]}, VAULT, False),
+        ({"ports": [{"protocol": "UDP", "port": 8200}]}, VAULT, False),
+        ({"ports": [{"protocol": "TCP", "port": 8000, "endPort": 9000}]}, VAULT, True),
+        ({"ports": [{"protocol": "TCP"}]}, VAULT, True),
+        ({"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "vault"}}}]}, INSIDE, True),
+        ({"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "web"}}}]}, INSIDE, False),
+        ({"to": [{"podSelector": {}}]}, INSIDE, False),
+    ],
+)
+def test_rules_permit_by_port_and_peer(rule: dict[str, Any], wanted: Destination, permitted: bool) -> None:
+    assert (not egress_rules.denied([policy([rule])], LABELS, [wanted])) is permitted
+
+
+def test_policies_add_up() -> None:
+    ports = [
+        policy([{"ports": [{"protocol": "UDP", "port": 53}]}]),
+        policy([{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]),
+    ]
+    wanted = [VAULT, Destination("DNS", "UDP", 53)]
+    assert not egress_rules.denied(ports, LABELS, wanted)

@@ -1,0 +1,700 @@
+"""Each fault of a tenant namespace is diagnosed by its check and by no other, and a healthy cluster by none."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pullsecrets import admission
+from pullsecrets.doctor.checks import all_checks
+from pullsecrets.doctor.diagnosis import diagnose
+from pullsecrets.doctor.model import Check, Finding, Severity
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.tenancy import ago as told
+from pullsecrets.doctor.tenancy import parse_time, workload
+from pullsecrets.errors import ConflictError, UnreachableError
+from pullsecrets.kube import KubernetesApiError
+from pullsecrets.pods import list_pods
+from pullsecrets.seed import HOSTS_KEY, SEEDED_AT_KEY, VERSION_KEY
+from pullsecrets.vault import EntryMetadata, VaultClient
+from tests.unit.doctor.tenants import (
+    APP,
+    BUILDER,
+    LABEL,
+    NOW,
+    REJECTED,
+    FakeCluster,
+    World,
+    ago,
+    healthy,
+    pull_secret,
+    ready,
+    stack_config,
+)
+
+NAMES = (
+    "content-stale",
+    "content-unproved",
+    "credential-lacks-host",
+    "external-secret-failing",
+    "external-secret-missing",
+    "finalizer-left-behind",
+    "image-host-not-in-credential",
+    "namespace-missing",
+    "namespace-not-labelled",
+    "namespace-stuck-terminating",
+    "platform-namespace-labelled",
+    "pod-admission-missing",
+    "pod-admitted-too-early",
+    "pod-cannot-pull",
+    "pod-with-own-list",
+    "secret-foreign",
+    "secret-missing",
+    "secret-wrong-type",
+    "service-account-unbound",
+)
+CHECKS: tuple[Check, ...] = tuple(check for check in all_checks() if check.name in NAMES)
+
+A, B = "team-a", "team-b"
+BACK_OFF = "ImagePullBackOff"
+
+Fault = Callable[[World], None]
+
+
+def found(world: World, only: str | None = None) -> list[Finding]:
+    """The causes that the checks on tenants find, without what follows from them."""
+    report = diagnose(world.snapshot(only), CHECKS)
+    assert report.unchecked == ()
+    return [finding for diagnosis in report.diagnoses for finding in diagnosis.findings]
+
+
+def the_one(world: World) -> Finding:
+    (finding,) = found(world)
+    return finding
+
+
+def undeliver(world: World, namespace: str) -> None:
+    """What ESO does when the label goes."""
+    world.namespaces[namespace]["metadata"]["labels"] = {}
+    del world.external_secrets[namespace], world.secrets[namespace]
+
+
+def delete(world: World, namespace: str, since: timedelta) -> None:
+    world.namespaces[namespace]["metadata"]["deletionTimestamp"] = ago(since)
+    world.pods = [pod for pod in world.pods if pod["metadata"]["namespace"] != namespace]
+
+
+def missing(world: World) -> None:
+    undeliver(world, A)
+    delete(world, A, timedelta(0))
+    del world.namespaces[A], world.accounts[A, "default"]
+
+
+def unlabelled(world: World) -> None:
+    undeliver(world, A)
+
+
+def wrong_value(world: World) -> None:
+    undeliver(world, A)
+    world.namespaces[A]["metadata"]["labels"] = dict.fromkeys(LABEL, "false")
+
+
+def not_opted_in(world: World) -> None:
+    world.add_namespace("team-new")
+    world.add_pod("team-new", fails="ErrImagePull")
+
+
+def outside_patterns(world: World) -> None:
+    world.add_namespace("other")
+    world.add_pod("other", fails=BACK_OFF)
+
+
+def stuck(world: World) -> None:
+    undeliver(world, "team-label")
+    delete(world, "team-label", timedelta(seconds=3))
+
+
+def stuck_while_eso_is_down(world: World) -> None:
+    delete(world, "team-label", timedelta(hours=1))
+
+
+def stuck_on_a_fanout_of_others(world: World) -> None:
+    world.add_namespace("gone")
+    world.namespaces["gone"]["metadata"]["finalizers"] = ["externalsecrets.external-secrets.io/ces-other"]
+    delete(world, "gone", timedelta(hours=1))
+
+
+def left_behind(world: World) -> None:
+    undeliver(world, "team-label")
+
+
+def platform_labelled(world: World) -> None:
+    world.namespaces["kube-system"]["metadata"]["labels"] = LABEL
+    world.deliver("kube-system")
+
+
+def labelled_outside_patterns(world: World) -> None:
+    world.add_namespace("other", LABEL)
+
+
+def default_unbound(world: World) -> None:
+    world.add_account(A, "default", "default-dockercfg-1")
+
+
+def declared_unbound(world: World) -> None:
+    world.add_account(B, BUILDER)
+    world.pods.clear()
+    world.add_pod(B, account=BUILDER, fails=BACK_OFF)
+
+
+def undeclared_used(world: World) -> None:
+    world.add_account(A, "operator", "operator-dockercfg-1")
+    world.add_pod(A, "operator-1", account="operator", fails=BACK_OFF)
+
+
+def policy_gone(world: World) -> None:
+    world.binding = "admission"
+
+
+def too_early(world: World) -> None:
+    world.add_pod(A, "auth-5d9-old", references=[])
+
+
+def too_early_with_the_entries_of_the_time(world: World) -> None:
+    world.add_account(A, "default", "default-dockercfg-1", APP)
+    world.add_pod(A, "auth-5d9-old", references=["default-dockercfg-1"], fails=BACK_OFF)
+
+
+def own_list(world: World) -> None:
+    world.add_pod(A, "auth-5d9-own", references=["regcred"], fails=BACK_OFF)
+
+
+def refused(world: World) -> None:
+    world.add_pod(A, "auth-5d9-new", fails=BACK_OFF)
+
+
+def owned_by_another(world: World) -> None:
+    world.secrets[A] = pull_secret(A, ("SealedSecret", APP), None)
+    world.external_secrets[A]["status"]["conditions"] = [ready("False", "could not update secret")]
+    message = f'unable to mutate secret app: Object {A}/app is already owned by another SealedSecret controller "app"'
+    world.add_event("ExternalSecret", A, APP, "UpdateFailed", message)
+
+
+def made_by_hand(world: World) -> None:
+    world.secrets[A] = pull_secret(A, None, None)
+
+
+def opaque(world: World) -> None:
+    world.secrets[A] = {**pull_secret(A, None, None), "type": "Opaque"}
+    world.external_secrets[A]["status"]["conditions"] = [ready("False", "could not update secret")]
+
+
+def secret_deleted(world: World) -> None:
+    del world.secrets[A]
+
+
+def stale(world: World) -> None:
+    world.secrets[A] = pull_secret(A, ("ExternalSecret", APP), "0000000000000000")
+    world.custom[SEEDED_AT_KEY] = ago(timedelta(minutes=5))
+
+
+def unproved(world: World) -> None:
+    world.secrets[A] = pull_secret(A, ("ExternalSecret", APP), None)
+
+
+def written_by_hand(world: World) -> None:
+    world.custom[VERSION_KEY] = "2"
+
+
+def rejected_host(world: World) -> None:
+    world.add_pod(A, "auth-5d9-new", image=f"{REJECTED}/team/auth:1")
+
+
+def other_name(world: World) -> None:
+    world.add_pod(A, "auth-5d9-new", image="app.registry.example.org/team/auth:1", fails=BACK_OFF)
+
+
+def host_added(world: World) -> None:
+    world.custom[HOSTS_KEY] = "old.registry.example.com"
+
+
+def failing(world: World) -> None:
+    world.external_secrets[A]["status"]["conditions"] = [ready("False", "could not get secret data from provider")]
+    world.add_event("ExternalSecret", A, APP, "UpdateFailed", "cannot read secret data from Vault: Code: 403")
+
+
+def not_looked_at(world: World) -> None:
+    world.external_secrets[A]["status"] = {}
+    del world.secrets[A]
+
+
+def no_external_secret(world: World) -> None:
+    del world.external_secrets[A], world.secrets[A]
+
+
+def external_secret_of_others(world: World) -> None:
+    world.external_secrets[A]["metadata"]["ownerReferences"] = []
+    world.failed.append({"namespace": A, "reason": "external secret already exists in namespace"})
+
+
+FAULTS: list[tuple[Fault, str, str | None]] = [
+    (missing, "namespace-missing", A),
+    (unlabelled, "namespace-not-labelled", A),
+    (wrong_value, "namespace-not-labelled", A),
+    (not_opted_in, "namespace-not-labelled", "team-new"),
+    (outside_patterns, "namespace-not-labelled", "other"),
+    (stuck, "namespace-stuck-terminating", "team-label"),
+    (stuck_while_eso_is_down, "namespace-stuck-terminating", "team-label"),
+    (stuck_on_a_fanout_of_others, "namespace-stuck-terminating", "gone"),
+    (left_behind, "finalizer-left-behind", "team-label"),
+    (platform_labelled, "platform-namespace-labelled", "kube-system"),
+    (labelled_outside_patterns, "platform-namespace-labelled", "other"),
+    (default_unbound, "service-account-unbound", A),
+    (declared_unbound, "service-account-unbound", B),
+    (undeclared_used, "service-account-unbound", A),
+    (policy_gone, "pod-admission-missing", None),
+    (too_early, "pod-admitted-too-early", A),
+    (too_early_with_the_entries_of_the_time, "pod-admitted-too-early", A),
+    (own_list, "pod-with-own-list", A),
+    (refused, "pod-cannot-pull", A),
+    (owned_by_another, "secret-foreign", A),
+    (made_by_hand, "secret-foreign", A),
+    (opaque, "secret-wrong-type", A),
+    (secret_deleted, "secret-missing", A),
+    (stale, "content-stale", A),
+    (unproved, "content-unproved", A),
+    (written_by_hand, "content-unproved", None),
+    (rejected_host, "image-host-not-in-credential", A),
+    (other_name, "image-host-not-in-credential", A),
+    (host_added, "credential-lacks-host", None),
+    (failing, "external-secret-failing", A),
+    (not_looked_at, "external-secret-failing", A),
+    (no_external_secret, "external-secret-missing", A),
+    (external_secret_of_others, "external-secret-missing", A),
+]
+
+
+def test_every_check_on_tenants_is_there_and_has_a_fault_here() -> None:
+    assert {check.name for check in CHECKS} == set(NAMES) == {name for _, name, _ in FAULTS}
+
+
+@pytest.mark.parametrize("binding", ["serviceAccounts", "admission"])
+def test_a_healthy_cluster_has_no_finding(binding: str) -> None:
+    assert found(bound(binding)) == []
+
+
+def bound(binding: str) -> World:
+    world = healthy(binding)
+    if binding == "admission":
+        config = stack_config(binding)
+        policy = admission.PodAdmissionSpec.of(config, config.registries[0]).name
+        world.policies.append({"metadata": {"name": policy}})
+    return world
+
+
+@given(
+    pods=st.lists(
+        st.tuples(
+            st.sampled_from([A, B, "team-label"]),
+            st.sampled_from(["docker.io/nginx", "registry.k8s.io/pause:3", "app.registry.example.com/team/x:2"]),
+            st.booleans(),
+        ),
+        max_size=6,
+    ),
+    others=st.lists(st.sampled_from(["one", "kube-public", "team-without"]), unique=True),
+    labels=st.dictionaries(st.sampled_from(["team", "env"]), st.text(max_size=3)),
+)
+def test_whatever_else_runs_there_a_healthy_cluster_has_no_finding(
+    pods: list[tuple[str, str, bool]], others: list[str], labels: dict[str, str]
+) -> None:
+    world = healthy()
+    for name in others:
+        world.add_namespace(name, labels)
+        # Their own images and logins are no business of this stack, also when they fail.
+        world.add_pod(name, image="docker.io/private/thing", references=["theirs"], fails=BACK_OFF)
+    for index, (namespace, image, more) in enumerate(pods):
+        world.add_pod(namespace, f"pod-{index}", image=image, references=[APP, "more"] if more else [APP])
+    assert found(world) == []
+
+
+@pytest.mark.parametrize(("fault", "check", "namespace"), FAULTS, ids=lambda value: getattr(value, "__name__", None))
+def test_each_fault_is_found_by_its_check_alone(fault: Fault, check: str, namespace: str | None) -> None:
+    world = healthy()
+    fault(world)
+    findings = found(world)
+    assert [(item.check, item.namespace) for item in findings] == [(check, namespace)]
+    assert all((item.symptom, item.cause, item.evidence, item.fix, item.prevention) for item in findings)
+    # Asked about another namespace nothing is said of this one; asked about this one the same is said.
+    assert [item for item in found(world, "team-x") if item.namespace] == []
+    if namespace:
+        assert found(world, namespace) == findings
+
+
+@given(
+    st.sets(st.sampled_from([unlabelled, platform_labelled, left_behind, declared_unbound, not_opted_in]), min_size=2)
+)
+def test_faults_in_different_namespaces_are_all_found(faults: set[Fault]) -> None:
+    world = healthy()
+    expected = {(check, namespace) for fault, check, namespace in FAULTS if fault in faults}
+    # The one that puts other Pods there goes first.
+    for fault in sorted(faults, key=lambda item: item is not declared_unbound):
+        fault(world)
+    assert {(item.check, item.namespace) for item in found(world)} == expected
+
+
+def broken(fault: Fault) -> Finding:
+    world = healthy()
+    fault(world)
+    return the_one(world)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [unlabelled, stuck, stuck_while_eso_is_down, left_behind, default_unbound, undeclared_used, stale, secret_deleted],
+)
+def test_what_loses_nothing_has_a_remedy(fault: Fault) -> None:
+    world = healthy()
+    fault(world)
+    if fault is stuck_while_eso_is_down:
+        del world.external_secrets["team-label"]
+    assert the_one(world).remedy is not None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        missing,
+        not_opted_in,
+        outside_patterns,
+        stuck_while_eso_is_down,  # its ExternalSecret is still there
+        stuck_on_a_fanout_of_others,
+        platform_labelled,
+        own_list,
+        refused,
+        owned_by_another,
+        made_by_hand,
+        opaque,
+        rejected_host,
+        too_early,  # the Pod runs
+    ],
+)
+def test_what_might_lose_something_has_none(fault: Fault) -> None:
+    assert broken(fault).remedy is None
+
+
+def test_running_pods_make_it_a_warning_and_failing_ones_a_fault() -> None:
+    assert broken(too_early).severity == Severity.WARNING
+    assert broken(too_early_with_the_entries_of_the_time).severity == Severity.TENANT
+    assert broken(made_by_hand).severity == Severity.WARNING
+    assert broken(owned_by_another).severity == Severity.TENANT
+
+
+def test_a_label_that_just_went_is_not_a_leftover_yet() -> None:
+    world = healthy()
+    world.namespaces["team-label"]["metadata"]["labels"] = {}
+    assert found(world) == []
+
+
+def test_a_namespace_in_normal_deletion_is_not_stuck() -> None:
+    world = healthy()
+    delete(world, "team-label", timedelta(seconds=5))
+    assert found(world) == []
+
+
+def test_a_namespace_whose_external_secret_is_going_is_not_stuck() -> None:
+    world = healthy()
+    world.namespaces["team-label"]["metadata"]["labels"] = {}
+    delete(world, "team-label", timedelta(seconds=5))
+    assert found(world) == []
+
+
+def test_an_own_list_is_not_blamed_on_the_service_account() -> None:
+    world = healthy()
+    world.add_account(A, "operator")
+    world.add_pod(A, "operator-1", account="operator", references=["regcred"], fails=BACK_OFF)
+    assert the_one(world).check == "pod-with-own-list"
+
+
+def test_a_host_that_is_only_alike_is_no_fault_while_it_pulls() -> None:
+    world = healthy()
+    world.add_pod(A, image="app.registry.example.org/team/auth:1")
+    assert found(world) == []
+
+
+def test_nobody_is_told_to_label_a_namespace_where_the_label_may_not_stand() -> None:
+    assert "kubectl label" in " ".join(broken(not_opted_in).fix)
+    assert "kubectl label" not in " ".join(broken(outside_patterns).fix)
+
+
+def test_a_relayed_credential_may_be_refreshed_before_the_relay_is() -> None:
+    world = healthy()
+    world.delivery = "fanout"
+    stale(world)
+    world.custom[SEEDED_AT_KEY] = ago(timedelta(minutes=30))
+    finding = the_one(world)
+    assert "interval has not passed" in finding.cause
+    assert finding.remedy
+
+
+def test_a_new_external_secret_may_take_its_time() -> None:
+    world = healthy()
+    not_looked_at(world)
+    world.external_secrets[A]["metadata"]["creationTimestamp"] = ago(timedelta(seconds=10))
+    assert found(world) == []
+
+
+@pytest.mark.parametrize(
+    ("seeded", "refreshed", "cause", "repaired"),
+    [
+        (timedelta(minutes=5), timedelta(minutes=20), "not refreshed since the seeding; the refresh interval", True),
+        (timedelta(hours=3), timedelta(hours=4), "should have refreshed", True),
+        (timedelta(hours=3), None, "should have refreshed", True),
+        (timedelta(hours=3), timedelta(minutes=5), "delivered something else", False),
+    ],
+)
+def test_why_content_is_stale(seeded: timedelta, refreshed: timedelta | None, cause: str, repaired: bool) -> None:
+    world = healthy()
+    stale(world)
+    world.custom[SEEDED_AT_KEY] = ago(seeded)
+    world.external_secrets[A]["status"]["refreshTime"] = ago(refreshed) if refreshed else ""
+    finding = the_one(world)
+    assert cause in finding.cause
+    assert (finding.remedy is not None) == repaired
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ('using cluster store "v" is not allowed from namespace "a": denied by spec.condition', "does not admit"),
+        ("Error making API request. Code: 403. Errors: * permission denied", "role, policy"),
+        ("Error making API request. Code: 503. Errors: * Vault is sealed", "sealed"),
+        ("error processing spec.data[0] (key: x), err: Secret does not exist", "empty"),
+        ('cannot find secret data for key: "dockerconfigjson"', "no such property"),
+        ("dial tcp 10.0.0.1:8200: i/o timeout", "does not reach"),
+        ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "certificate"),
+        ('ClusterSecretStore "vault" is not ready', "not ready"),
+        ('Secret "app" is invalid: type: Invalid value: "x": field is immutable', "another type"),
+        ("something new", "does not know"),
+    ],
+)
+def test_what_esos_messages_mean(message: str, cause: str) -> None:
+    world = healthy()
+    failing(world)
+    world.events.clear()
+    world.add_event("ExternalSecret", A, APP, "UpdateFailed", message)
+    finding = the_one(world)
+    assert cause in finding.cause
+    assert any(message in line for line in finding.evidence)
+    assert "{" not in finding.fix[0].replace("{.metadata", "")
+
+
+@pytest.mark.parametrize(
+    ("message", "cause", "fix"),
+    [
+        ("failed to authorize: unexpected status: 401 Unauthorized", "refuses the seeded login", "--verify-login"),
+        ("manifest unknown", "does not have the image", "describe pod"),
+        ("dial tcp: lookup app.registry.example.com: no such host", "does not reach", "describe pod"),
+        ("", "no event tells", "describe pod"),
+    ],
+)
+def test_the_kubelets_message_tells_why_a_pull_fails(message: str, cause: str, fix: str) -> None:
+    world = healthy()
+    refused(world)
+    if message:
+        world.add_event("Pod", A, "auth-5d9-new", "Failed", f"Failed to pull image: {message}")
+        world.add_event("Pod", A, "auth-5d9-new", "Failed", "Error: ImagePullBackOff")
+    finding = the_one(world)
+    assert cause in finding.cause
+    assert fix in finding.fix[0]
+    assert message in " ".join(finding.evidence)
+    assert "Error: ImagePullBackOff" not in " ".join(finding.evidence)
+
+
+def test_a_credential_in_an_event_is_not_shown() -> None:
+    world = healthy()
+    refused(world)
+    message = "Failed to pull image: GET https://bot:canary-1234@app.registry.example.com/v2/: 401"
+    world.add_event("Pod", A, "auth-5d9-new", "Failed", message)
+    assert "canary-1234" not in str(the_one(world))
+
+
+@pytest.mark.parametrize(("message", "again"), [("Vault is sealed", True), ("field is immutable", False)])
+def test_a_sync_is_forced_only_where_trying_again_may_help(message: str, again: bool) -> None:
+    world = healthy()
+    failing(world)
+    world.events.clear()
+    world.add_event("ExternalSecret", A, APP, "UpdateFailed", message)
+    assert (the_one(world).remedy is not None) == again
+
+
+def test_the_controllers_reason_is_told_for_a_namespace_that_failed() -> None:
+    world = healthy()
+    no_external_secret(world)
+    world.failed.append({"namespace": A, "reason": "admission webhook refused"})
+    assert "admission webhook refused" in the_one(world).cause
+
+
+class ForbiddingCluster(FakeCluster):
+    """Does not let the caller list some things."""
+
+    def __init__(self, world: World, *forbidden: str) -> None:
+        super().__init__(world.cluster().lists)
+        self._forbidden = forbidden
+
+    def items(self, path: str, *arguments: Any, **named: Any) -> Iterator[dict[str, Any]]:
+        if path.rpartition("/")[2] in self._forbidden:
+            raise KubernetesApiError("GET", path, 403, "Forbidden", "no")
+        return super().items(path, *arguments, **named)
+
+
+def test_who_may_not_list_pods_is_told_what_was_not_checked_and_the_rest_is() -> None:
+    world = healthy()
+    unlabelled(world)
+    snapshot = Snapshot(stack_config(), "test", ForbiddingCluster(world, "pods"), world.vault(), now=NOW)
+    report = diagnose(snapshot, CHECKS)
+    assert [item.check for item in report.diagnoses] == ["namespace-not-labelled"]
+    assert {item.check for item in report.unchecked} == {
+        "image-host-not-in-credential",
+        "pod-admitted-too-early",
+        "pod-cannot-pull",
+        "pod-with-own-list",
+    }
+
+
+def test_who_may_not_read_events_gets_the_diagnosis_without_them() -> None:
+    world = healthy()
+    refused(world)
+    failing(world)
+    snapshot = Snapshot(stack_config(), "test", ForbiddingCluster(world, "events"), world.vault(), now=NOW)
+    report = diagnose(snapshot, CHECKS)
+    assert report.unchecked == ()
+    assert {item.check for item in report.diagnoses} == {"external-secret-failing"}
+
+
+class SilentVault(VaultClient):
+    """Does not answer."""
+
+    def __init__(self) -> None:
+        pass
+
+    def read_metadata(self, mount: str, path: str) -> EntryMetadata | None:
+        raise UnreachableError(f"Vault does not answer for {mount}/{path}")
+
+
+def test_without_vault_content_is_not_checked_and_the_rest_is() -> None:
+    world = healthy()
+    stale(world)
+    unlabelled(world)
+    silent = Snapshot(stack_config(), "test", world.cluster(), SilentVault(), now=NOW)
+    # ESO's own login is no way round it either.
+    with pytest.raises(UnreachableError):
+        silent.once("store_access", unreachable)
+    report = diagnose(silent, CHECKS)
+    assert [item.check for item in report.diagnoses] == ["namespace-not-labelled"]
+    unchecked = {item.check for item in report.unchecked}
+    assert unchecked == {"content-stale", "content-unproved", "credential-lacks-host", "pod-cannot-pull"}
+
+
+def unreachable() -> NoReturn:
+    raise UnreachableError("Vault does not answer")
+
+
+EVICTED = ("ReplicaSet", "StatefulSet", "DaemonSet")
+
+
+@pytest.mark.parametrize("owner", [*EVICTED, "Job", "ReplicationController", None])
+@pytest.mark.parametrize("also_runs", [False, True])
+def test_only_pods_that_do_nothing_and_come_back_are_evicted(owner: str | None, also_runs: bool) -> None:
+    world = healthy()
+    pod = world.add_pod(A, "old", references=[], fails=BACK_OFF, owner=(owner, "x-1") if owner else None)
+    if also_runs:
+        pod["status"]["containerStatuses"].append({"name": "sidecar", "state": {"running": {}}})
+    remedy = the_one(world).remedy
+    assert (remedy is not None) == (owner in EVICTED and not also_runs)
+    if remedy:
+        cluster = EvictingCluster(world)
+        remedy.apply(cluster)
+        assert cluster.sent == [("POST", f"/api/v1/namespaces/{A}/pods/old/eviction")]
+
+
+class EvictingCluster(FakeCluster):
+    """Lists Pods as they are by now; a budget may refuse evictions."""
+
+    def __init__(self, world: World, *, refuses: bool = False) -> None:
+        super().__init__({"/api/v1/pods": world.pods})
+        self._refuses = refuses
+
+    def request(self, method: str, path: str, *arguments: Any, **named: Any) -> dict[str, Any]:
+        super().request(method, path, *arguments, **named)
+        if self._refuses:
+            raise KubernetesApiError(method, path, 429, "TooManyRequests", "the budget web needs 2 healthy pods")
+        return {}
+
+
+def test_a_pod_that_came_back_under_its_name_is_left_alone() -> None:
+    world = healthy()
+    pod = world.add_pod(A, "db-0", references=[], fails=BACK_OFF, owner=("StatefulSet", "db"))
+    remedy = the_one(world).remedy
+    assert remedy is not None
+    pod["spec"]["imagePullSecrets"] = [{"name": APP}]
+    cluster = EvictingCluster(world)
+    remedy.apply(cluster)
+    assert cluster.sent == []
+
+
+def test_a_disruption_budget_is_respected_and_told() -> None:
+    world = healthy()
+    world.add_pod(A, "old", references=[], fails=BACK_OFF)
+    remedy = the_one(world).remedy
+    assert remedy is not None
+    with pytest.raises(ConflictError, match="the budget web needs 2 healthy pods"):
+        remedy.apply(EvictingCluster(world, refuses=True))
+
+
+def test_one_force_sync_serves_every_stale_namespace() -> None:
+    world = healthy()
+    for namespace in (A, B):
+        world.secrets[namespace] = pull_secret(namespace, ("ExternalSecret", APP), "0000000000000000")
+    world.custom[SEEDED_AT_KEY] = ago(timedelta(minutes=5))
+    report = diagnose(world.snapshot(), CHECKS)
+    assert {item.namespace for item in report.findings()} == {A, B}
+    assert len(report.remedies()) == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (("ReplicaSet", "auth-5d9"), "deployment/auth"),
+        (("StatefulSet", "db"), "statefulset/db"),
+        (("Job", "migrate-2"), "job/migrate-2"),
+        (None, None),
+    ],
+)
+def test_a_pod_is_named_by_its_workload(owner: tuple[str, str] | None, name: str | None) -> None:
+    world = healthy()
+    world.pods.clear()
+    world.add_pod(A, owner=owner)
+    (pod,) = list_pods(world.cluster())
+    assert workload(pod) == name
+
+
+@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=400)))
+def test_a_duration_is_told_to_its_largest_unit(duration: timedelta) -> None:
+    count, unit = told(duration).split()
+    size = {"s": 1, "min": 60, "h": 3600, "days": 86400}[unit]
+    assert 0 <= duration.total_seconds() - int(count) * size < size
+    assert int(count) >= 2 or unit == "s"
+
+
+def test_times_of_servers_and_of_seed_are_read() -> None:
+    written = [
+        "2026-03-01T12:00:00Z",
+        "2026-03-01T12:00:00.000000000Z",
+        "2026-03-01T12:00:00+00:00",
+        "2026-03-01T12:00",
+    ]
+    assert len({parse_time(text) for text in written}) == 1
+    assert parse_time("") is parse_time("yesterday") is None

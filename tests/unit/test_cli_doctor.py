@@ -1,0 +1,82 @@
+"""What `doctor` prints: causes first, what follows from them below, and what could not be checked with its reason."""
+
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from pullsecrets.cli import doctor
+from pullsecrets.cli.app import app
+from pullsecrets.doctor.checks import all_checks
+from pullsecrets.doctor.diagnosis import Report, Unchecked, rank
+from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
+from pullsecrets.errors import ConflictError
+from pullsecrets.kube import KubernetesClient
+from tests.unit.doctor.tenants import FakeCluster, healthy
+
+SEALED = Finding(
+    check="vault-sealed",
+    severity=Severity.CLUSTER,
+    symptom="No namespace receives a credential.",
+    cause="Vault [at https://vault] is sealed.",
+    evidence=("GET seal-status: sealed",),
+    fix=("vault operator unseal",),
+    prevention="Auto-unseal.",
+)
+FAILING = [
+    replace(
+        SEALED, check="external-secret-failing", severity=Severity.TENANT, namespace=f"team-{number}", registry="app"
+    )
+    for number in range(7)
+]
+NAMED = "team-0, team-1, team-2, team-3, team-4"
+CHECKS = {"vault-sealed": Check("vault-sealed", "Vault is unsealed", lambda _: (), ("external-secret-failing",))}
+UNCHECKED = tuple(Unchecked(name, "title", "Vault is sealed") for name in ("role", "policy"))
+
+
+def printed(report: Report, capsys: pytest.CaptureFixture[str], only: str | None = None) -> list[str]:
+    doctor._show(healthy().snapshot(only), report)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_diagnosis_has_every_part_and_its_consequences_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(Report(rank([*FAILING, SEALED], CHECKS), UNCHECKED), capsys)
+    assert lines[:7] == [
+        "1. vault-sealed  the whole cluster",
+        "   No namespace receives a credential.",
+        "   cause    Vault [at https://vault] is sealed.",
+        "   evidence GET seal-status: sealed",
+        "   fix      vault operator unseal",
+        "   prevent  Auto-unseal.",
+        f"   follows  external-secret-failing  registry app, 7 namespaces: {NAMED} and 2 more",
+    ]
+    assert "? could not be checked: role, policy: Vault is sealed" in lines
+    assert lines[-1] == f"{len(all_checks())} checks: 1 cause, 0 warnings, 2 not checked"
+
+
+def test_a_namespace_is_explained_first(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(Report((), ()), capsys, only="team-a")
+    assert lines[0] == "app in team-a"
+    assert lines[1] == "  ✓ label            example.com/app=true"
+    assert lines[-1].startswith("✓ healthy")
+
+
+def test_a_fix_that_fails_does_not_keep_the_others_from_helping(capsys: pytest.CaptureFixture[str]) -> None:
+    applied: list[str] = []
+
+    def refuse(_: KubernetesClient) -> None:
+        raise ConflictError("somebody else wrote")
+
+    broken = replace(SEALED, remedy=Remedy("first", refuse))
+    working = replace(SEALED, cause="another", remedy=Remedy("second", lambda _: applied.append("second")))
+    report = Report(rank([broken, working], CHECKS), ())
+    outcomes = doctor._fix(FakeCluster({}), report, dry_run=False, yes=True, quiet=False)
+    assert {item.description: item.error for item in outcomes} == {"first": "somebody else wrote", "second": None}
+    assert applied == ["second"]
+    assert "somebody else wrote" in capsys.readouterr().out
+
+
+def test_list_needs_no_stack_and_names_every_check() -> None:
+    done = CliRunner().invoke(app, ["doctor", "--list"])
+    assert done.exit_code == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [check.name for check in all_checks()]
