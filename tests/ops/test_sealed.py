@@ -1,0 +1,89 @@
+"""A sealed registry: encrypted for the real controller, declared by the program, fanned out and proved."""
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from local import toolchain
+from local.controlplane.layout import SEALED_SECRETS
+from local.controlplane.waiting import NotYet, until
+from tests.e2e.stack import Stack, secret
+from tests.ops.conftest import OPS
+
+pytestmark = pytest.mark.controlplane
+
+REGISTRY = "ops-sealed"
+NAMESPACES = ("ops-sealed-one", "ops-sealed-two")
+CONTROLLERS_KEY = "SEALED_SECRETS_CERT"
+
+
+@pytest.fixture(scope="module")
+def sealing(stack: Stack) -> Iterator[Stack]:
+    """The stack with one more registry, sealed, and the controller that opens it."""
+    plane = stack.plane
+    plane.start(SEALED_SECRETS)
+    entry = {
+        "name": REGISTRY,
+        "hosts": ["sealed.registry.example.com"],
+        "selector": {"ops.platform/sealed": "true"},
+        "namespaces": ["ops-sealed-*"],
+        "source": "sealedSecret",
+    }
+    config = copy.deepcopy(OPS)
+    config["cluster"]["apiServer"] = {"url": stack.admin.http.address}
+    config["registries"].append(entry)
+    config["tenants"]["namespaces"] += [{"name": name, "registries": [REGISTRY]} for name in NAMESPACES]
+    baseline, stack.baseline = stack.baseline, config
+    stack.configure()
+    yield stack
+    stack.baseline = baseline
+    stack.up()
+    plane.stop(SEALED_SECRETS)
+
+
+def seal(stack: Stack, password: str, environment: Mapping[str, str] | None = None) -> None:
+    stack.passwords[REGISTRY] = password
+    port = next(item for item in stack.plane.status() if item.name == SEALED_SECRETS).ports["sealed-secrets"]
+    certificate = {CONTROLLERS_KEY: f"http://127.0.0.1:{port}/v1/cert.pem", **(environment or {})}
+    done = stack.command(
+        "seal", REGISTRY, "--from-file", "-", stdin=stack.credential(REGISTRY), environment=certificate
+    )
+    assert done.returncode == 0, done.stderr
+    assert "written" in done.stdout
+
+
+def green(stack: Stack) -> None:
+    rows = [row for row in stack.audit()["rows"] if row["registry"] == REGISTRY]
+    waiting = [row["namespace"] for row in rows if not row["green"]]
+    if waiting or {row["namespace"] for row in rows} != set(NAMESPACES):
+        raise NotYet(f"not green: {waiting}")
+
+
+def test_what_was_sealed_here_or_by_kubeseal_arrives_and_is_rotated(sealing: Stack) -> None:
+    stack = sealing
+    done = stack.pulumi("up", "--yes", "--skip-preview", fails=True)
+    assert "run: pull-secrets seal ops-sealed" in done
+
+    seal(stack, stack.new_password())
+    stack.pulumi("up", "--yes", "--skip-preview")
+    until(lambda: green(stack), 60, "the sealed credential in each namespace")
+    assert stack.find(secret("external-secrets", REGISTRY))
+
+    kubeseal = toolchain.binary("kubeseal")
+    seal(stack, stack.new_password(), {"PATH": f"{kubeseal.parent}:{os.environ['PATH']}"})
+    stack.pulumi("up", "--yes", "--skip-preview")
+    environment = {"KUBECONFIG": str(stack.operator), "VAULT_TOKEN": ""}
+    done = stack.command("rotate", REGISTRY, "--yes", "--timeout", "60", environment=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    green(stack)
+
+
+def test_the_credential_is_in_no_file_no_state_and_nothing_printed(sealing: Stack) -> None:
+    exported = sealing.pulumi("stack", "export", "--show-secrets")
+    file = (sealing.workspace.root / f"sealed/ops/{REGISTRY}.yaml").read_text()
+    canaries = [password for password in sealing.passwords.values() if password]
+    assert canaries
+    for text in (exported, file, *sealing.printed):
+        assert not [canary for canary in canaries if canary in text]
