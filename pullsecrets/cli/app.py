@@ -1,12 +1,31 @@
 """Assembles the commands and turns expected failures into messages and exit codes."""
 
+import logging
 import sys
+from typing import Annotated
 
 import typer
 
-from pullsecrets.cli import audit, lint, preview_comment, render, seed
+from pullsecrets import redaction
+from pullsecrets.cli import (
+    adopt,
+    audit,
+    cleanup,
+    doctor,
+    gitops,
+    lint,
+    offboard,
+    preview_comment,
+    render,
+    roles,
+    rollback,
+    rollout,
+    rotate,
+    seal,
+    seed,
+)
 from pullsecrets.cli.console import errors
-from pullsecrets.errors import PullSecretsError
+from pullsecrets.errors import ExitCode, PullSecretsError
 
 app = typer.Typer(
     name="pull-secrets",
@@ -20,20 +39,46 @@ app = typer.Typer(
     ),
 )
 app.command("seed")(seed.command)
+app.command("rotate")(rotate.command)
+app.command("rollback")(rollback.command)
+app.command("seal")(seal.command)
+app.command("rollout")(rollout.command)
 app.command("render")(render.command)
+app.command("roles")(roles.command)
+app.command("doctor")(doctor.command)
 app.command("audit")(audit.command)
+app.command("offboard")(offboard.command)
+app.command("adopt")(adopt.command)
+app.command("cleanup")(cleanup.command)
 app.command("lint")(lint.command)
 app.command("preview-comment")(preview_comment.command)
+app.add_typer(gitops.commands, name="gitops")
+
+
+@app.callback()
+def options(
+    *,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what is done, and every request, to standard error.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    if verbose:
+        redaction.log_to_stderr(logging.DEBUG)
 
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
+    redaction.install()
     try:
         app()
     except PullSecretsError as error:
         errors.print(f"[bold red]error:[/] {_escaped(error)}", soft_wrap=True, highlight=False)
         sys.exit(int(error.exit_code))
+    except Exception as error:  # noqa: BLE001 - the interpreter would print it with whatever it holds
+        sys.stderr.write(f"{redaction.redacted_traceback(error)}pull-secrets failed in a way that it does not know\n")
+        sys.exit(int(ExitCode.PROBLEM))
 
 
 def _escaped(error: Exception) -> str:
-    return str(error).replace("[", "\\[")
+    return redaction.redact(str(error)).replace("[", "\\[")
