@@ -11,6 +11,8 @@ from pullsecrets.vault import RECORD_VERSION, EntryMetadata, VaultClient
 
 OWNER_KEY = "owner"
 HOSTS_KEY = "hosts"
+SEEDED_HOSTS_KEY = "seeded-hosts"
+"""The hosts that the credential has a login for; `hosts` is what the stack wants, which may grow later."""
 DIGEST_KEY = "digest"
 SEEDED_AT_KEY = "seeded-at"
 EXPIRES_AT_KEY = "expires-at"
@@ -148,6 +150,7 @@ def record(
     facts: dict[str, str | None] = {
         OWNER_KEY: registry.owner,
         HOSTS_KEY: ",".join(registry.hosts),
+        SEEDED_HOSTS_KEY: ",".join(credential.hosts),
         DIGEST_KEY: credential.digest,
         VERSION_KEY: str(version),
         SEEDED_AT_KEY: datetime.now(UTC).isoformat(timespec="seconds"),

@@ -151,6 +151,7 @@ def test_every_source_is_verified_and_recorded(own: Stack, run: Seed, server: Te
     assert recorded == {
         "owner": "platform-team",
         "hosts": server.host,
+        "seeded-hosts": server.host,
         "digest": first["new_digest"],
         "digest-version": "1",
         "expires-at": expiry,

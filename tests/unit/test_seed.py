@@ -100,6 +100,7 @@ def test_kv_v1_keeps_the_record_beside_the_credential() -> None:
     assert record | {"seeded-at": ""} == {
         "owner": "platform",
         "hosts": HOST,
+        "seeded-hosts": HOST,
         "digest": credential().digest,
         "digest-version": "1",
         "seeded-at": "",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.seed import HOSTS_KEY
+from pullsecrets.seed import SEEDED_HOSTS_KEY
 
 NAME = "credential-lacks-host"
 
@@ -16,7 +16,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
     """Yield registries with a host that the path's metadata does not record."""
     for registry in snapshot.config.vault_registries:
         metadata = snapshot.metadata[registry.name]
-        recorded = metadata.custom.get(HOSTS_KEY, "").split(",") if metadata and metadata.live else []
+        recorded = metadata.custom.get(SEEDED_HOSTS_KEY, "").split(",") if metadata and metadata.live else []
         lacking = [host for host in registry.hosts if host not in recorded]
         if not any(recorded) or not lacking:
             continue
@@ -27,7 +27,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
             symptom=f"Pods cannot pull from {', '.join(lacking)} in any namespace.",
             cause="The stack names a canonical host that the seeded credential has no login for.",
             evidence=(
-                f"Vault {path}: metadata records hosts {', '.join(recorded)}",
+                f"Vault {path}: metadata records logins for {', '.join(recorded)}",
                 f"stack {snapshot.stack}: hosts of {registry.name}: {', '.join(registry.hosts)}",
             ),
             fix=(f"pull-secrets rotate {registry.name} --stack {snapshot.stack} --from-file dockerconfig.json",),

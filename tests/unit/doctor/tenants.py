@@ -10,7 +10,7 @@ from pullsecrets.config import StackConfig, parse
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
-from pullsecrets.seed import DIGEST_KEY, HOSTS_KEY, SEEDED_AT_KEY, VERSION_KEY
+from pullsecrets.seed import DIGEST_KEY, SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.vault import EntryMetadata, VaultClient
 
 Object = dict[str, Any]
@@ -259,7 +259,7 @@ def healthy(binding: str = "serviceAccounts") -> World:
         DIGEST_KEY: DIGEST,
         VERSION_KEY: "3",
         SEEDED_AT_KEY: ago(timedelta(days=1)),
-        HOSTS_KEY: HOST,
+        SEEDED_HOSTS_KEY: HOST,
     }
     for name in TENANTS:
         world.add_namespace(name, LABEL)

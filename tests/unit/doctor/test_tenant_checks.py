@@ -18,7 +18,7 @@ from pullsecrets.doctor.tenancy import parse_time, workload
 from pullsecrets.errors import ConflictError, UnreachableError
 from pullsecrets.kube import KubernetesApiError
 from pullsecrets.pods import list_pods
-from pullsecrets.seed import HOSTS_KEY, SEEDED_AT_KEY, VERSION_KEY
+from pullsecrets.seed import SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.vault import EntryMetadata, VaultClient
 from tests.unit.doctor.tenants import (
     APP,
@@ -218,7 +218,7 @@ def other_name(world: World) -> None:
 
 
 def host_added(world: World) -> None:
-    world.custom[HOSTS_KEY] = "old.registry.example.com"
+    world.custom[SEEDED_HOSTS_KEY] = "old.registry.example.com"
 
 
 def failing(world: World) -> None:
