@@ -21,23 +21,27 @@ demo: .venv/.installed ## The main job on a real control plane: bring up, seed, 
 
 test: lint unit e2e ## Every check: lint, types, unit and component tests, end to end on the real control plane
 
-lint: .venv/.installed ## Style, types and pipelines
+lint: .venv/.installed ## Style, types, pipelines and the image
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pyright
 	@$(RUN) local build actionlint
 	$$($(RUN) local.toolchain actionlint)
+	.venv/bin/hadolint Dockerfile
 	.venv/bin/zizmor --quiet --offline .
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 
 unit: .venv/.installed build ## Tests that need no running control plane
+	@$(RUN) local build promtool
 	.venv/bin/pytest -q -m "not controlplane" -n auto
 
 e2e: .venv/.installed build ## Tests on two real control planes: the one of `make up`, left running, and one that they break
-	.venv/bin/pytest -q -m controlplane -n 2 --dist loadgroup --durations 15
+	.venv/bin/pytest -q -m controlplane -n 2 --dist loadscope --durations 15
 
-bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants; reports, asserts nothing
+bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, rotations and audits; asserts nothing
 	@$(RUN) local bench
+	@$(RUN) local bench --rotation
+	@$(RUN) local bench --audit
 
 build: .venv/.installed ## Build the control plane's programs into the per-user cache; a no-op once built
 	@$(RUN) local build

@@ -1,24 +1,25 @@
 """Loads the whole Pulumi SDK first, and keeps tests that share a control plane in one process."""
 
-from pathlib import Path
+from pathlib import PurePosixPath
+from typing import Any
 
 import pulumi
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # The local plugins would otherwise put their lighter stand-in of it in its place.
 assert pulumi.Output
 
-TESTS = Path(__file__).parent
+
+class ControlPlaneScheduling(LoadScopeScheduling):
+    """Gives the tests of each control plane to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        # Each file in local/ brings up its own or is content with any; the others share one by folder.
+        file = PurePosixPath(nodeid.partition("::")[0])
+        return str(file if file.parent.name == "local" else file.parent)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each control plane's tests a worker of their own, when there are several (`--dist loadgroup`)."""
-    for item in items:
-        if item.get_closest_marker("controlplane"):
-            item.add_marker(pytest.mark.xdist_group(_control_plane(item.path)))
-
-
-def _control_plane(file: Path) -> str:
-    # Each file in local/ brings up its own or is content with any; the others share one by folder.
-    folder = file.relative_to(TESTS).parts[0]
-    return str(file) if folder == "local" else folder
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Schedule by control plane with `--dist loadscope`; xdist's own ways otherwise."""
+    return ControlPlaneScheduling(config, log) if config.getvalue("dist") == "loadscope" else None

@@ -8,7 +8,7 @@ import pytest
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
 from pullsecrets.rollout.argocd import Unfinished, unfinished
-from pullsecrets.rollout.gates import SmokeCheck, event_time, pull_events
+from pullsecrets.rollout.gates import SmokeCheck, event_time, failed_smoke_checks, pull_events
 from pullsecrets.rollout.plan import Target, plan
 from tests.components.program import stack_file
 from tests.unit.fakes import FakeLists
@@ -131,3 +131,28 @@ def test_the_smoke_check_asks_the_service_of_the_services_name() -> None:
     target = Target("auth", "auth-dev")
     assert SmokeCheck("8001", "/health").url(target) == "/api/v1/namespaces/auth-dev/services/auth:8001/proxy/health"
     assert SmokeCheck("https:8443").url(target) == "/api/v1/namespaces/auth-dev/services/https:auth:8443/proxy/"
+
+
+class Proxy(FakeLists):
+    """A cluster whose service proxy answers each path with a status and a reason."""
+
+    def __init__(self, answers: dict[str, tuple[int, str]]) -> None:
+        super().__init__({})
+        self.answers = answers
+
+    def probe(self, path: str) -> tuple[int, str]:
+        return self.answers[path]
+
+
+@pytest.mark.parametrize(("status", "good"), [(200, True), (204, True), (302, True), (404, False), (503, False)])
+def test_a_service_passes_its_smoke_check_when_it_answers_with_success(status: int, good: bool) -> None:
+    target = Target("auth", "auth-dev")
+    smoke = SmokeCheck("8001", "health")
+    cluster = Proxy({smoke.url(target): (status, "no endpoints available")})
+    found = failed_smoke_checks(cluster, smoke, [target])
+    assert list(found) == ([] if good else ["auth-dev"])
+    assert all(f"answers {status} no endpoints available" in reason for reason in found.values())
+
+
+def test_without_a_smoke_check_nothing_is_asked() -> None:
+    assert failed_smoke_checks(Proxy({}), None, [Target("auth", "auth-dev")]) == {}
