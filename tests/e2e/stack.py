@@ -182,6 +182,14 @@ class Stack:
         """The stack's configuration as the commands read it."""
         return load_stack(self.name, self.workspace.root, self.workspace.environment)
 
+    def diagnoses(self) -> list[str]:
+        """Names of the causes that `pull-secrets doctor` finds, the first one first."""
+        token = (self.plane.layout.openbao / "seeder-token").read_text().strip()
+        environment = {"KUBECONFIG": str(self.operator), "VAULT_TOKEN": token}
+        done = self.command("doctor", "--json", environment=environment)
+        assert done.returncode in {0, 1}, done.stderr
+        return [item["check"] for item in json.loads(done.stdout)["diagnoses"]]
+
     def find(self, path: str) -> dict[str, Any] | None:
         """An object as admin, or None."""
         try:

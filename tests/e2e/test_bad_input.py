@@ -130,7 +130,7 @@ class TestConfiguration:
     @pytest.mark.parametrize(
         ("change", "expected"),
         [
-            ({"gaet": "warn"}, "registries, tenants, vault (did you mean 'gate'?)"),
+            ({"gaet": "warn"}, "tenants, vault (did you mean 'gate'?)"),
             ({"cluster": {"name": "e2e", "port": 6443}}, "cluster.port: found an unknown key"),
             ({"gate": "maybe"}, "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'"),
             (

@@ -88,3 +88,12 @@ def test_a_rotation_reads_vault_once_and_is_proved_in_every_namespace(relayed: S
 
 def test_nothing_is_left_to_change(relayed: Stack) -> None:
     relayed.pulumi("preview", "--expect-no-changes", "--diff")
+
+
+def test_a_relay_that_somebody_deleted_is_the_diagnosis_and_comes_back(relayed: Stack) -> None:
+    source = f"/apis/external-secrets.io/v1/namespaces/external-secrets/externalsecrets/{REGISTRY}"
+    relayed.admin.call("DELETE", source)
+    relayed.gone(source)
+    assert relayed.diagnoses()[0] == "relay-missing"
+    relayed.pulumi("up", "--yes", "--skip-preview", "--refresh")
+    until(lambda: delivered(relayed), 60, "the relayed Secret in each namespace")

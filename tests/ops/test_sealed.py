@@ -3,14 +3,17 @@
 import copy
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from local import toolchain
 from local.controlplane.layout import SEALED_SECRETS
 from local.controlplane.waiting import NotYet, until
 from tests.e2e.stack import Stack, secret
 from tests.ops.conftest import OPS
+from tests.unit.test_sealed import certificate
 
 pytestmark = pytest.mark.controlplane
 
@@ -78,6 +81,22 @@ def test_what_was_sealed_here_or_by_kubeseal_arrives_and_is_rotated(sealing: Sta
     done = stack.command("rotate", REGISTRY, "--yes", "--timeout", "60", environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     green(stack)
+
+
+def test_what_was_sealed_for_another_cluster_is_the_diagnosis(sealing: Stack, tmp_path: Path) -> None:
+    stack = sealing
+    (tmp_path / "cert.pem").write_bytes(certificate(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
+    seal(stack, stack.new_password(), {CONTROLLERS_KEY: str(tmp_path / "cert.pem")})
+    stack.pulumi("up", "--yes", "--skip-preview")
+
+    def diagnosed() -> None:
+        found = stack.diagnoses()
+        if found[:1] != ["sealed-secret-unopened"]:
+            raise NotYet(f"doctor names {found}")
+
+    until(diagnosed, 60, "the controller's refusal")
+    seal(stack, stack.new_password())
+    stack.pulumi("up", "--yes", "--skip-preview")
 
 
 def test_the_credential_is_in_no_file_no_state_and_nothing_printed(sealing: Stack) -> None:
