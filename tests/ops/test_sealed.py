@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def sealing(stack: Stack) -> Iterator[Stack]:
     """The stack with one more registry, sealed, and the controller that opens it."""
     plane = stack.plane
     plane.start(SEALED_SECRETS)
+    shutil.rmtree(stack.workspace.root / "sealed", ignore_errors=True)
     entry = {
         "name": REGISTRY,
         "hosts": ["sealed.registry.example.com"],
