@@ -6,6 +6,7 @@ from components.image_pull_secret_binding import ImagePullSecretBinding, ImagePu
 from components.namespace_opt_in import NamespaceOptIn, NamespaceOptInArgs
 from components.namespace_release import NamespaceRelease, NamespaceReleaseArgs
 from components.pod_admission import PodAdmission, PodAdmissionArgs
+from components.pull_secret_monitoring import AuditAccessArgs, PullSecretMonitoring, PullSecretMonitoringArgs
 from components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
 from components.registry_relay import RegistryRelay, RegistryRelayArgs
 from components.tenant_namespace import TenantNamespace, TenantNamespaceArgs
@@ -14,6 +15,7 @@ from components.vault_cluster_secret_store import VaultClusterSecretStore, Vault
 from components.vault_registry_entry import VaultRegistryEntry, VaultRegistryEntryArgs
 
 __all__ = [
+    "AuditAccessArgs",
     "ClusterPullSecretGuard",
     "ClusterPullSecretGuardArgs",
     "EsoEgress",
@@ -26,6 +28,8 @@ __all__ = [
     "NamespaceReleaseArgs",
     "PodAdmission",
     "PodAdmissionArgs",
+    "PullSecretMonitoring",
+    "PullSecretMonitoringArgs",
     "RegistryPullSecret",
     "RegistryPullSecretArgs",
     "RegistryRelay",

@@ -11,17 +11,21 @@ import pulumi_vault as vault
 from components.cluster_pull_secret_guard import ClusterPullSecretGuard, ClusterPullSecretGuardArgs
 from components.eso_egress import EsoEgress, EsoEgressArgs
 from components.pod_admission import PodAdmission, PodAdmissionArgs
+from components.pull_secret_monitoring import PullSecretMonitoring, PullSecretMonitoringArgs
 from components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
 from components.tenant_namespace import TenantNamespace
 from components.vault_access import VaultAccess
 from components.vault_cluster_secret_store import VaultClusterSecretStore, VaultClusterSecretStoreArgs
 from components.vault_registry_entry import VaultRegistryEntry
 from pullsecrets import admission, manifests
+from pullsecrets.audit_job import AuditAccessSpec, AuditJobSpec
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.durations import parse_duration
+from pullsecrets.monitoring import MonitoringSpec
 from pullsecrets.preflight import Environment
 
 if TYPE_CHECKING:
+    from components.pull_secret_monitoring import AuditAccessArgs
     from components.registry_relay import RegistryRelayArgs
 
 
@@ -46,6 +50,8 @@ def declare(config: StackConfig, environment: Environment) -> None:
         # After the fan-outs, so that a destroy takes namespaces away while ESO still looks after its finalizers, and
         # after the admission policies, so that no label is put and no Pod is made without them.
         _tenant(config, tenant, _after(opts, [*fanouts, *guards]))
+    if config.monitoring.enabled:
+        PullSecretMonitoring("monitoring", _monitoring(config), _after(opts, source))
 
 
 def _vault(
@@ -73,6 +79,31 @@ def _fanout(config: StackConfig, environment: Environment, registry: Registry) -
     if registry.sealed:
         relay["sealed_secret"] = environment.sealed[registry.name]
     return {**args, "relay": relay}
+
+
+def _monitoring(config: StackConfig) -> PullSecretMonitoringArgs:
+    rules, job = MonitoringSpec.of(config), AuditJobSpec.of(config, pulumi.get_stack())
+    args: PullSecretMonitoringArgs = {
+        "name": rules.name,
+        "namespace": rules.namespace,
+        "cluster": rules.cluster,
+        "registries": [asdict(registry) for registry in rules.registries],
+        "stores": [*rules.stores],
+        "coverage_target": rules.coverage_target,
+        "expiry_notice": rules.expiry_notice,
+        "rule_labels": {**rules.rule_labels},
+        "dashboard_labels": {**rules.dashboard_labels},
+        "dashboard_folder": rules.dashboard_folder,
+        "stack": job.stack,
+        "files": {**job.files},
+        "image": job.image,
+        "schedule": job.schedule,
+        "image_pull_secret": job.image_pull_secret,
+        "pushgateway": job.pushgateway,
+    }
+    if config.has_vault:
+        args["vault"] = cast("AuditAccessArgs", asdict(AuditAccessSpec.of(config)))
+    return args
 
 
 def _guards(config: StackConfig, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:

@@ -17,6 +17,13 @@ REGISTRY_HOST = re.compile(
 NAMESPACE_PATTERN = re.compile(r"[a-z0-9*]([-a-z0-9*]{0,61}[a-z0-9*])?")
 """A namespace name in which `*` stands for any run of characters."""
 
+IMAGE = re.compile(r"[^\s@]+?(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?")
+"""An image reference with what pins it (https://github.com/distribution/reference)."""
+
+_MINUTE, _HOUR = "[1-5]?[0-9]", "(?:1?[0-9]|2[0-3])"
+DAILY_SCHEDULE = re.compile(rf"{_MINUTE}(,{_MINUTE})* (\*|\*/{_HOUR}|{_HOUR}(,{_HOUR})*) \* \* \*")
+"""A cron schedule that comes round each day: minutes, and every hour, every n-th or named ones."""
+
 PLATFORM_NAMESPACE_PATTERNS = ("default", "kube-*", "openshift", "openshift-*")
 """Namespaces of the cluster itself: never tenants, whatever a stack file says."""
 

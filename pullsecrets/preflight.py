@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from pullsecrets import admission, manifests, seed
+from pullsecrets import admission, manifests, monitoring_objects, seed
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.sealed import read_sealed
 from pullsecrets.vault import VaultClient, VaultDeniedError
+from pullsecrets.vault_login import token_of_environment
 
 ESO_GROUP_VERSION = "/apis/external-secrets.io/v1"
 SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
+MONITORING_GROUP_VERSION = "/apis/monitoring.coreos.com/v1"
 ESO_KINDS = ("ClusterSecretStore", "ClusterExternalSecret", "ExternalSecret")
 
 
@@ -50,8 +52,8 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
     Raises:
         BadInputError: a sealed registry's file is missing or wrong, no kubeconfig, no Vault token, a KV mount of
             another version than the stack declares, no ESO or no sealed-secrets controller in the cluster that the
-            stack needs, no admission policies that it asks for, a guard that would refuse this run's own labels, a
-            namespace to adopt is not there.
+            stack needs, no admission policies or PrometheusRules that it asks for, a guard that would refuse this
+            run's own labels, a namespace to adopt is not there.
         UnreachableError: the API server or Vault does not answer.
         ConflictError: an object of this stack's names exists and belongs to somebody else.
         GateError: `gate: fail` and a path without a credential.
@@ -63,12 +65,13 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
         served = pool.submit(_require_eso, cluster)
         admitted = pool.submit(require_admission, cluster, config)
         labeler = pool.submit(require_labeler, cluster, config)
-        owned = pool.submit(_require_ownership, cluster, config, manifests.owner(project, stack))
+        owned = pool.submit(_require_ownership, cluster, config, stack, manifests.owner(project, stack))
         unsealing = pool.submit(_require_sealed_secrets, cluster, config)
+        monitored = pool.submit(require_monitoring, cluster, config)
         mounted = pool.submit(lambda: vault is not None and _own_mount(config, vault, manifests.owner(project, stack)))
         versioned = pool.submit(lambda: vault and _require_kv(config, vault))
         empty = pool.submit(lambda: unpopulated(config, vault) if vault else ())
-    _raise_all(served, admitted, labeler, owned, unsealing, mounted, versioned, empty)
+    _raise_all(served, admitted, labeler, owned, unsealing, monitored, mounted, versioned, empty)
     missing = empty.result()
     if missing and config.gate == "fail":
         raise GateError("\n".join(gate_messages(config, missing, stack)))
@@ -83,8 +86,20 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
 
 
 def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
-    """Return a client for the stack's Vault that trusts the stack's CA bundle."""
-    return VaultClient(config.vault.address, config.vault.ca_bundle, token, kv_version=config.vault.kv_version)
+    """Return a client for the stack's Vault that trusts the stack's CA bundle.
+
+    Args:
+        config: the stack's configuration.
+        token: for callers that hold one. By default VAULT_TOKEN, then a login by the stack's Kubernetes auth mount
+            where VAULT_KUBERNETES_ROLE names a role, then the token of `vault login`.
+
+    Raises:
+        BadInputError: when there is no token and nothing to log in with.
+        UnreachableError: when Vault refuses the login.
+    """
+    vault = config.vault
+    found = token or token_of_environment(vault.address, vault.ca_bundle, vault.auth.mount)
+    return VaultClient(vault.address, vault.ca_bundle, found, kv_version=vault.kv_version)
 
 
 def unpopulated(config: StackConfig, vault: VaultClient) -> tuple[str, ...]:
@@ -165,6 +180,32 @@ def _require_sealed_secrets(cluster: KubernetesClient, config: StackConfig) -> N
         )
 
 
+def require_monitoring(cluster: KubernetesClient, config: StackConfig) -> None:
+    """Refuse a cluster that has no place for what monitoring declares.
+
+    Raises:
+        BadInputError: no PrometheusRule kind, or no namespace of that name.
+    """
+    if not config.monitoring.enabled:
+        return
+    problems: list[str] = []
+    if "PrometheusRule" not in _served_kinds(cluster, MONITORING_GROUP_VERSION):
+        problems.append(
+            f"monitoring.enabled: found true, and the cluster at {cluster.server} does not serve "
+            "monitoring.coreos.com/v1 PrometheusRule; install the Prometheus Operator with its CRDs (helm install "
+            "monitoring oci://ghcr.io/prometheus-community/charts/kube-prometheus-stack -n monitoring "
+            "--create-namespace), or set monitoring.enabled: false"
+        )
+    namespace = config.monitoring.namespace
+    if cluster.find(f"/api/v1/namespaces/{namespace}") is None:
+        problems.append(
+            f"monitoring.namespace: found no namespace {namespace!r} in the cluster; create it, or name the one of "
+            "your Prometheus"
+        )
+    if problems:
+        raise BadInputError("\n".join(problems))
+
+
 def _served_kinds(cluster: KubernetesClient, group_version: str) -> set[str]:
     found = cluster.find(group_version) or {"resources": []}
     return {item["kind"] for item in found["resources"]}
@@ -222,7 +263,7 @@ def require_labeler(cluster: KubernetesClient, config: StackConfig) -> None:
         )
 
 
-def _require_ownership(cluster: KubernetesClient, config: StackConfig, stack_owner: str) -> None:
+def _require_ownership(cluster: KubernetesClient, config: StackConfig, stack: str, stack_owner: str) -> None:
     tenants = config.resolve_tenants()
     namespaces = {item["metadata"]["name"]: item for item in cluster.items("/api/v1/namespaces", metadata_only=True)}
     problems = [
@@ -234,14 +275,25 @@ def _require_ownership(cluster: KubernetesClient, config: StackConfig, stack_own
         raise BadInputError(
             f"eso.namespace: found no namespace {config.eso.namespace!r} in the cluster; allowed: the one ESO runs in"
         )
-    for path in _object_paths(config):
-        found = cluster.find(path)
+    for path in [*_object_paths(config), *monitoring_objects.paths(config, stack)]:
+        found = _find(cluster, path, stack)
         if found and _owner_of(found) != stack_owner:
             problems.append(
                 f"{path} exists and {_described(_owner_of(found))}; remove it there, or give this stack another name"
             )
     if problems:
         raise ConflictError("\n".join(problems))
+
+
+def _find(cluster: KubernetesClient, path: str, stack: str) -> manifests.KubernetesObject | None:
+    try:
+        return cluster.find(path)
+    except KubernetesApiError as error:
+        if error.status != 403:
+            raise
+        raise PullSecretsError(
+            f"{error}; have an administrator of the cluster apply what `pull-secrets roles --stack {stack}` prints"
+        ) from None
 
 
 def _namespace_problem(tenant: Tenant, found: manifests.KubernetesObject | None, stack_owner: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from ruamel.yaml import YAML
 
-from pullsecrets import admission, manifests
+from pullsecrets import admission, manifests, monitoring_objects
 from pullsecrets.config import StackConfig
 from pullsecrets.files import write_whole
 from pullsecrets.manifests import EgressSpec, KubernetesObject, PullSecretSpec, RelaySpec, ReviewerSpec, StoreSpec
@@ -34,7 +34,7 @@ FIELDS = ("written", "removed", "unchanged")
 def render(config: StackConfig, stack: str) -> dict[PurePosixPath, str]:
     """Return every file of the stack's tree by its path, such as `clusters/<cluster>/secrets/<registry>/...`."""
     root = PurePosixPath("clusters", config.cluster.name)
-    objects = {root / folder: item for folder, item in _objects(config)}
+    objects = {root / folder: item for folder, item in _objects(config, stack)}
     files: dict[PurePosixPath, str] = {}
     for folder, item in objects.items():
         name = f"{item['kind'].lower()}.yaml"
@@ -69,7 +69,7 @@ def apply(files: Mapping[PurePosixPath, str], changes: RenderChanges, target: Pa
         _remove_empty(target / path.parent, target)
 
 
-def _objects(config: StackConfig) -> Iterator[tuple[str, KubernetesObject]]:
+def _objects(config: StackConfig, stack: str) -> Iterator[tuple[str, KubernetesObject]]:
     if config.has_vault:
         reviewer = ReviewerSpec.of(config)
         yield f"platform/{config.eso.network_policy}", manifests.egress(EgressSpec.of(config))
@@ -83,6 +83,8 @@ def _objects(config: StackConfig) -> Iterator[tuple[str, KubernetesObject]]:
         # A policy and its binding share a name, and each object has a folder of its own.
         name = f"{item['metadata']['name']}{'-binding' if item['kind'].endswith('Binding') else ''}"
         yield f"platform/{name}", item
+    for item in monitoring_objects.stack_objects(config, stack):
+        yield f"monitoring/{item['metadata']['name']}-{item['kind'].lower()}", item
     for tenant in config.resolve_tenants():
         item = manifests.tenant_namespace(tenant)
         # As `protect` does for the program: leaving the repository must not delete a tenant.

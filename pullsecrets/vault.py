@@ -86,7 +86,8 @@ class VaultClient:
         found = token or os.environ.get("VAULT_TOKEN") or _token_file()
         if not found:
             raise BadInputError(
-                f"Vault at {address}: no token; set VAULT_TOKEN, or run `vault login` so that ~/.vault-token exists"
+                f"Vault at {address}: no token; set VAULT_TOKEN, or run `vault login` so that ~/.vault-token "
+                "exists, or set VAULT_KUBERNETES_ROLE in a Pod"
             )
         redaction.register(found)
         verify = certificate_file(ca_bundle) if ca_bundle else os.environ.get("VAULT_CACERT") or True

@@ -17,6 +17,7 @@ from pullsecrets import preflight
 from pullsecrets.admission import ADMISSION
 from pullsecrets.audit import Audit, Coverage, audit
 from pullsecrets.cli import console
+from pullsecrets.config.model import check_pushgateway
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.files import write_whole
 from pullsecrets.kube import KubernetesClient
@@ -38,6 +39,9 @@ def command(  # noqa: PLR0913 - one parameter per option
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the report, replaced in one step.")
     ] = None,
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="URL", help="Pushgateway that the metrics are sent to as well.")
+    ] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     strict: Annotated[
@@ -58,8 +62,11 @@ def command(  # noqa: PLR0913 - one parameter per option
         pull-secrets audit --stack prod --format html --output audit.html
 
         pull-secrets audit --stack prod --format openmetrics --output /var/lib/metrics/pull-secrets.prom
+
+        pull-secrets audit --stack prod --push http://pushgateway.monitoring.svc:9091
     """
     form = _form(report_format, json=json)
+    gateway = _gateway(push)
     config = console.load(stack, directory)
     cluster = KubernetesClient(context or config.cluster.context)
     vault = preflight.open_vault(config) if config.has_vault else None
@@ -73,6 +80,11 @@ def command(  # noqa: PLR0913 - one parameter per option
     else:
         content = _plain(found, stack) if form is Format.TEXT else render(found, form, stack, config.cluster.name)
         _deliver(content, output)
+    if gateway:
+        # Brings a library that would slow down the start of every other command.
+        from pullsecrets.report.push import push as send  # noqa: PLC0415
+
+        send(found, stack, config.cluster.name, gateway)
     if not found.green or (strict and found.warnings):
         raise typer.Exit(ExitCode.PROBLEM)
 
@@ -81,6 +93,13 @@ def _form(report_format: Format | None, *, json: bool) -> Format:
     if json and report_format not in {None, Format.JSON}:
         raise BadInputError(f"--json and --format {report_format}: one report has one form; leave one of them out")
     return Format.JSON if json else report_format or Format.TEXT
+
+
+def _gateway(url: str | None) -> str | None:
+    try:
+        return check_pushgateway(url) if url else None
+    except ValueError as error:
+        raise BadInputError(f"--push: allowed: {error}") from None
 
 
 def _deliver(content: str, output: Path | None) -> None:

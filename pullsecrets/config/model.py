@@ -102,12 +102,15 @@ def _check_principal(text: str) -> str:
 _EVERYBODY = ("system:anonymous", "system:authenticated", "system:serviceaccounts", "system:unauthenticated")
 
 
-def _check_pushgateway(text: str) -> str:
+def check_pushgateway(text: str) -> str:
+    """Return the URL of a Pushgateway.
+
+    Raises:
+        ValueError: when it is none, with what is allowed; the text itself is left out, as it may hold a password.
+    """
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
-        raise ValueError(
-            "an http or https URL without credentials, such as 'http://pushgateway.monitoring.svc:9091'"
-        )
+        raise ValueError("an http or https URL without credentials, such as 'http://pushgateway.monitoring.svc:9091'")
     return text.rstrip("/")
 
 
@@ -164,7 +167,7 @@ Address = Annotated[str, AfterValidator(_check_address)]
 KvPath = Annotated[str, AfterValidator(_check_path)]
 RelativeFile = Annotated[str, AfterValidator(_check_file)]
 Principal = Annotated[str, AfterValidator(_check_principal)]
-Pushgateway = Annotated[str, AfterValidator(_check_pushgateway)]
+Pushgateway = Annotated[str, AfterValidator(check_pushgateway)]
 PinnedImage = Annotated[str, AfterValidator(_check_image)]
 DailySchedule = Annotated[str, AfterValidator(_check_schedule)]
 ExpiryNotice = Annotated[str, AfterValidator(_check_expiry_notice)]

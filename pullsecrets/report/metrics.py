@@ -17,11 +17,16 @@ ORPHAN_KINDS = ("Secret", "ExternalSecret", "ServiceAccount entry", "finalizer")
 
 def render(found: Audit, stack: str, cluster: str) -> str:
     """Return the exposition, which ends with `# EOF`."""
+    # The library leaves these without types.
+    text = cast("Callable[[CollectorRegistry], bytes]", generate_latest)(collect(found, stack, cluster))
+    return text.decode("utf-8")
+
+
+def collect(found: Audit, stack: str, cluster: str) -> CollectorRegistry:
+    """Return the audit's metrics for whatever writes or sends them."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(found, stack, cluster))
-    # The library leaves these without types.
-    text = cast("Callable[[CollectorRegistry], bytes]", generate_latest)(registry)
-    return text.decode("utf-8")
+    return registry
 
 
 @dataclass(frozen=True)

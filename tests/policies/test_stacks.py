@@ -1,4 +1,4 @@
-"""The dev and prod stacks, as the program declares them, pass every pack with empty settings."""
+"""The dev and prod stacks, as the program declares them with monitoring, pass every pack with empty settings."""
 
 import json
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 from policies.packs import PACKS
 from tests.components.program import Declared, run_program, stack_file
+from tests.components.test_monitoring import MONITORING
 from tests.components.test_program import ENVIRONMENT
 from tests.policies.engine import POLICIES, Engine, Outcome
 from tests.policies.fixtures import write_state
@@ -21,13 +22,17 @@ def outcome(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Outcome
         resources = [
             resource
             for stack in STACKS
-            for resource in _state(run_program(stack_file(stack), ENVIRONMENT, monkeypatch, stack), stack)
+            for resource in _state(run_program(_monitored(stack), ENVIRONMENT, monkeypatch, stack), stack)
         ]
     folder = tmp_path_factory.mktemp("stacks")
     state = write_state(folder / "state.json", resources)
     settings = folder / "settings.json"
     settings.write_text("{}")
     return engine.analyze(state, [POLICIES / pack.name.replace("-", "_") for pack in PACKS], [settings] * len(PACKS))
+
+
+def _monitored(stack: str) -> dict[str, Any]:
+    return {**stack_file(stack), "monitoring": MONITORING}
 
 
 def _state(declared: Declared, stack: str) -> list[dict[str, Any]]:

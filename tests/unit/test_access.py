@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from pullsecrets.access import (
+    ServiceAccount,
     auditor_roles,
     deployer_roles,
     diagnostician_roles,
     migrator_roles,
+    monitoring_deployer_roles,
     offboarder_roles,
     operator_roles,
 )
@@ -20,13 +22,16 @@ OPERATOR = operator_roles("on-call", "external-secrets")
 DIAGNOSTICIAN = diagnostician_roles("diagnosticians", "external-secrets", "external-secrets")
 OFFBOARDER = offboarder_roles("offboarders")
 MIGRATOR = migrator_roles("migrators")
+MONITORING_DEPLOYER = monitoring_deployer_roles("platform-engineers", "monitoring", ["dev"])
 
 
 def rules(objects: list[dict[str, Any]], kind: str = "ClusterRole") -> list[dict[str, Any]]:
     return [rule for item in objects if item["kind"] == kind for rule in item["rules"]]
 
 
-@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR, DIAGNOSTICIAN, OFFBOARDER, MIGRATOR])
+@pytest.mark.parametrize(
+    "objects", [DEPLOYER, MONITORING_DEPLOYER, AUDITOR, OPERATOR, DIAGNOSTICIAN, OFFBOARDER, MIGRATOR]
+)
 def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[str, Any]]) -> None:
     for role, binding in zip(objects[::2], objects[1::2], strict=True):
         assert binding["roleRef"]["name"] == role["metadata"]["name"]
@@ -34,7 +39,7 @@ def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[s
         assert [subject["kind"] for subject in binding["subjects"]] == ["Group"]
 
 
-@pytest.mark.parametrize("objects", [DEPLOYER, AUDITOR, OPERATOR, OFFBOARDER, MIGRATOR])
+@pytest.mark.parametrize("objects", [DEPLOYER, MONITORING_DEPLOYER, AUDITOR, OPERATOR, OFFBOARDER, MIGRATOR])
 def test_no_role_has_a_wildcard(objects: list[dict[str, Any]]) -> None:
     for rule in [*rules(objects), *rules(objects, "Role")]:
         assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
@@ -100,3 +105,36 @@ def test_deployers_write_admission_policies_and_no_webhooks() -> None:
 
 def test_auditors_write_nothing() -> None:
     assert {verb for rule in rules(AUDITOR) for verb in rule["verbs"]} <= {"get", "list", "watch"}
+
+
+def test_a_service_account_audits_by_the_same_rules() -> None:
+    role, binding = auditor_roles(ServiceAccount("monitoring", "audit"), "audit")
+    assert role["rules"] == rules(AUDITOR)
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "audit", "namespace": "monitoring"}]
+    assert role["metadata"]["name"] == binding["roleRef"]["name"] == "audit"
+
+
+def test_deployers_of_monitoring_write_the_roles_of_its_validation_and_no_others() -> None:
+    roles = [rule for rule in rules(MONITORING_DEPLOYER) if "clusterroles" in rule["resources"]]
+    strong = [rule for rule in roles if {"escalate", "bind", "update", "patch", "delete"} & set(rule["verbs"])]
+    assert [rule["resourceNames"] for rule in strong] == [["pull-secrets-dev-audit"]]
+    bindings = [rule for rule in rules(MONITORING_DEPLOYER) if rule["resources"] == ["clusterrolebindings"]]
+    assert [rule["resourceNames"] for rule in bindings] == [
+        ["pull-secrets-dev-audit", "pull-secrets-dev-audit-token-reviewer"]
+    ]
+
+
+def test_deployers_of_monitoring_change_its_own_objects_in_its_own_namespace_only() -> None:
+    (role,) = [item for item in MONITORING_DEPLOYER if item["kind"] == "Role"]
+    assert role["metadata"]["namespace"] == "monitoring"
+    for rule in role["rules"]:
+        if {"update", "patch", "delete"} & set(rule["verbs"]):
+            assert all(name.startswith("pull-secrets-dev") for name in rule["resourceNames"])
+        else:
+            assert set(rule["verbs"]) <= {"list", "watch", "create"}
+    assert {name for rule in role["rules"] for name in rule["resources"]} == {
+        "prometheusrules",
+        "configmaps",
+        "serviceaccounts",
+        "cronjobs",
+    }

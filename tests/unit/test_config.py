@@ -83,6 +83,29 @@ def test_the_good_configuration_is_good() -> None:
         ("guard.writers.users", ["*"], "guard.writers.users[0]: found '*'; allowed: the name of a user or group"),
         ("guard.labelers.groups", ["system:authenticated"], "allowed: a user or group that does not take in everybody"),
         ("guard.breakGlassGroup", "", "guard.breakGlassGroup: found ''; allowed: the name of a user or group"),
+        ("monitoring.enable", True, "(did you mean 'enabled'?)"),
+        ("monitoring", {"enabled": True}, "monitoring.image: found nothing; allowed: the pinned image of this command"),
+        ("monitoring.image", "registry.example.com:5000/a/b", "allowed: an image pinned by a tag other than 'latest'"),
+        ("monitoring.image", "a/b:latest", "monitoring.image: found 'a/b:latest'; allowed: an image pinned by a tag"),
+        ("monitoring.image", "a/b@sha256:12", "monitoring.image: found 'a/b@sha256:12'; allowed: an image pinned"),
+        ("monitoring.schedule", "0 6 * * 1", "monitoring.schedule: found '0 6 * * 1'; allowed: a cron schedule in UTC"),
+        ("monitoring.schedule", "@daily", "a cron schedule in UTC of once a day or more often, such as '0 6 * * *'"),
+        ("monitoring.schedule", "61 6 * * *", "allowed: a cron schedule in UTC"),
+        ("monitoring.pushgateway", "pushgateway:9091", "allowed: an http or https URL without credentials"),
+        ("monitoring.coverageTarget", 1.5, "monitoring.coverageTarget: found 1.5; allowed: less than or equal to 1"),
+        ("monitoring.coverageTarget", 0, "monitoring.coverageTarget: found 0; allowed: greater than 0"),
+        ("monitoring.expiryNotice", "0h", "monitoring.expiryNotice: found '0h'; allowed: a duration above 0"),
+        ("monitoring.dashboardLabels", {}, "monitoring.dashboardLabels: found {}"),
+        (
+            "monitoring",
+            {"enabled": True, "image": "a/b:1", "namespace": "web-tools"},
+            "monitoring.namespace: found 'web-tools'; allowed: a namespace that no registry may be delivered to",
+        ),
+        (
+            "monitoring",
+            {"enabled": True, "image": "a/b:1", "vaultRole": "external-secrets-registries"},
+            "monitoring.vaultRole: found 'external-secrets-registries'; allowed: a role other than ESO's",
+        ),
         ("gate", "maybe", "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'"),
         ("vault.address", "http://vault", "vault.address: found 'http://vault'; allowed: an https URL"),
         ("vault.address", ..., "vault.address: found nothing; allowed: the server's https URL, here or in the VAULT_"),
@@ -270,3 +293,28 @@ def test_a_stack_file_that_is_no_mapping_is_named(tmp_path: Path, text: str) -> 
     (tmp_path / "Pulumi.bad.yaml").write_text(text)
     with pytest.raises(BadInputError, match=r"Pulumi\.bad\.yaml: (not YAML|found list)"):
         load_stack("bad", tmp_path)
+
+
+def test_monitoring_is_off_unless_it_is_asked_for() -> None:
+    assert parse(GOOD, "test", {}).monitoring.enabled is False
+
+
+@pytest.mark.parametrize(
+    "image", ["a/b:1", "registry.example.com:5000/a/b:v1.2.3-rc_1", f"a/b@sha256:{'0' * 64}", f"b:2@sha256:{'a' * 64}"]
+)
+def test_an_image_is_pinned_by_tag_or_digest(image: str) -> None:
+    config = parse(changed("monitoring", {"enabled": True, "image": image}), "test", {})
+    assert config.monitoring.image == image
+
+
+@pytest.mark.parametrize("schedule", ["0 6 * * *", "0,30 * * * *", "15 */6 * * *", "5 0,8,16 * * *", "59 23 * * *"])
+def test_a_schedule_comes_round_each_day(schedule: str) -> None:
+    assert parse(changed("monitoring.schedule", schedule), "test", {}).monitoring.schedule == schedule
+
+
+def test_a_cronjobs_name_has_room_for_the_clusters() -> None:
+    config = changed("monitoring", {"enabled": True, "image": "a/b:1"})
+    config["cluster"]["name"] = "c" * 34
+    assert "cluster.name: found" in problem(config)
+    config["cluster"]["name"] = "c" * 33
+    assert len(f"pull-secrets-{parse(config, 'test', {}).cluster.name}-audit") == 52

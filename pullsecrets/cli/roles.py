@@ -1,0 +1,50 @@
+"""`pull-secrets roles`: prints what people and pipelines may do in a stack's cluster, as YAML for its administrator."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pullsecrets.cli import console
+from pullsecrets.render import as_yaml
+from pullsecrets.roles import Groups, stack_roles
+
+
+def command(  # noqa: PLR0913 - each option of the command line is a parameter
+    stack: console.Stack,
+    deployers: Annotated[str, typer.Option(metavar="GROUP", help="Who runs `pulumi`.")] = Groups.deployers,
+    auditors: Annotated[str, typer.Option(metavar="GROUP", help="Who runs `audit`.")] = Groups.auditors,
+    operators: Annotated[
+        str, typer.Option(metavar="GROUP", help="The on-call: `rotate`, `rollback`, `doctor`, `offboard`, `rollout`.")
+    ] = Groups.operators,
+    diagnosticians: Annotated[
+        str, typer.Option(metavar="GROUP", help="Operators whose `doctor` may log in to Vault as ESO does.")
+    ] = Groups.diagnosticians,
+    offboarders: Annotated[
+        str, typer.Option(metavar="GROUP", help="Operators who may also `offboard --delete`.")
+    ] = Groups.offboarders,
+    migrators: Annotated[
+        str, typer.Option(metavar="GROUP", help="Operators who may also `adopt` and `cleanup`: they read Secrets.")
+    ] = Groups.migrators,
+    directory: console.Directory = Path(),
+    *,
+    json: console.Json = False,
+) -> None:
+    """Print the roles that the stack's people and pipelines need, each bound to a group, to be applied by an admin.
+
+    They are the least that each command needs. Put people and ServiceAccounts into the groups where your cluster
+    keeps them. No credential and no cluster is needed to print them.
+
+    Examples:
+
+        pull-secrets roles --stack prod --operators platform-on-call | kubectl apply -f -
+
+        pull-secrets roles --stack prod > platform-gitops/clusters/prod/roles.yaml
+    """
+    groups = Groups(deployers, auditors, operators, diagnosticians, offboarders, migrators)
+    items = stack_roles(console.load(stack, directory), groups)
+    if json:
+        console.print_json({"apiVersion": "v1", "kind": "List", "items": items})
+    else:
+        sys.stdout.write("".join(as_yaml(item, "---\n") for item in items))

@@ -1,0 +1,66 @@
+"""The roles that `pull-secrets roles` prints for an administrator: all of them, for this stack, bound to its groups."""
+
+import json
+from typing import Any
+
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from pullsecrets.cli.app import app
+from pullsecrets.config import parse
+from pullsecrets.roles import Groups, stack_roles
+from tests.components.program import REPOSITORY
+from tests.unit.test_config import GOOD
+
+SEALED = {
+    **GOOD,
+    "vault": None,
+    "registries": [
+        {
+            **GOOD["registries"][0],
+            "source": "sealedSecret",
+            "delivery": "fanout",
+            "sealedFile": "sealed/test/app.yaml",
+        }
+    ],
+}
+
+
+def printed(*options: str) -> str:
+    done = CliRunner().invoke(app, ["roles", "--stack", "prod", "--directory", str(REPOSITORY), *options])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def groups(items: list[dict[str, Any]]) -> dict[str, str]:
+    """The group of each role."""
+    return {item["roleRef"]["name"]: item["subjects"][0]["name"] for item in items if "roleRef" in item}
+
+
+def rules(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [rule for item in items for rule in item.get("rules", ())]
+
+
+def test_every_role_is_printed_and_bound_to_the_group_that_was_named() -> None:
+    items = list(YAML(typ="safe").load_all(printed("--operators", "on-call")))
+    assert groups(items) == {
+        "pull-secrets-deployer": "pull-secrets-deployers",
+        "pull-secrets-auditor": "pull-secrets-auditors",
+        "pull-secrets-operator": "on-call",
+        "pull-secrets-diagnostician": "pull-secrets-diagnosticians",
+        "pull-secrets-offboarder": "pull-secrets-offboarders",
+        "pull-secrets-migrator": "pull-secrets-migrators",
+    }
+    assert json.loads(printed("--operators", "on-call", "--json"))["items"] == items
+
+
+def test_deployers_change_this_stacks_reviewer_and_no_other_binding() -> None:
+    items = list(YAML(typ="safe").load_all(printed()))
+    writing = [rule for rule in rules(items) if "clusterrolebindings" in rule["resources"] and "patch" in rule["verbs"]]
+    assert [rule["resourceNames"] for rule in writing] == [["vault-platform-token-reviewer"]]
+
+
+def test_a_stack_without_vault_needs_no_binding_at_all() -> None:
+    config = parse(SEALED, "test", {})
+    found = [rule for rule in rules(stack_roles(config, Groups())) if "clusterrolebindings" in rule["resources"]]
+    assert found == []
