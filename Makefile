@@ -16,7 +16,7 @@ export UV
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.installed ## The main job on a real control plane: bring up, seed, pulumi up, prove delivery
+demo: .venv/.installed ## The main job on a real control plane: set up, prove delivery, roll out in waves, rotate
 	@$(RUN) local demo
 
 test: lint unit e2e ## Every check: lint, types, unit and component tests, end to end on the real control plane

@@ -102,16 +102,20 @@ def env() -> None:
 
 @app.command()
 def demo() -> None:
-    """Run the main job: bring up, seed, `pulumi up`, and prove that every tenant namespace holds a pull Secret."""
-    from local.demo import Demo  # noqa: PLC0415 - slow to import, and `up` and `status` do not need it
+    """Run the main job: bring up, seed, `pulumi up`, prove delivery, roll 24 services out in waves, and rotate."""
+    # Slow to import, and `up` and `status` do not need it.
+    from local.demo import Demo, StepFailedError  # noqa: PLC0415 - as said above
 
     console = Console(highlight=False, soft_wrap=True)
     with _messages():
         toolchain.ensure()
         plane = _control_plane()
         plane.up()
-        code = Demo(plane, console).run()
-    raise typer.Exit(code)
+        try:
+            Demo(plane, console).run()
+        except StepFailedError as error:
+            _progress.print(f"error: {error}", style="red", markup=False)
+            raise typer.Exit(1) from error
 
 
 @app.command()

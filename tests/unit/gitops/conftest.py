@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from local import sample_gitops
 from pullsecrets.config import Registry, StackConfig, load_stack
 from pullsecrets.gitops.repository import Repository, load
-from tests import sample_gitops
 from tests.components.program import REPOSITORY
 
 DEPLOYMENT = """\

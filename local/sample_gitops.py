@@ -1,7 +1,7 @@
 """Builds the sample GitOps repository: the second source's numbers with the irregularities that real ones have.
 
 24 services, 50 workload files (24 deployments, 13 workers, 13 migration jobs), 2 environments, one registry, and a pull
-Secret that is named everywhere and defined nowhere. `python -m tests.sample_gitops FOLDER` writes it.
+Secret that is named everywhere and defined nowhere. `python -m local.sample_gitops FOLDER` writes it.
 """
 
 import subprocess
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 REGISTRY = "registry-api.tanhdev.com"
-SECRET = "registry-api-tanhdev"
+SECRET = "registry-api-tanhdev"  # noqa: S105 - the name of one
 ENVIRONMENTS = ("dev", "production")
 SERVICES = (
     *("auth", "user", "customer", "gateway", "catalog", "search", "pricing", "promotion"),
@@ -28,16 +28,25 @@ WITH_MIGRATION = frozenset(SERVICES) - {
 NOT_IN_PRODUCTION = "shipping"
 WITHOUT_REFERENCE = "order"
 """Its worker has a list of its own that names another Secret."""
+UNBOUND = ("search", "shipping", "analytics")
+"""Services of which `build(unbound=True)` adds a worker that names no Secret and has a ServiceAccount of its own."""
 
 _PULL = f"      imagePullSecrets:\n      - name: {SECRET}\n"
 
 
-def build(path: Path) -> None:
-    """Write the repository's files into a folder, which is made when it is not there."""
+def build(path: Path, *, unbound: bool = False) -> None:
+    """Write the repository's files into a folder, which is made when it is not there.
+
+    Args:
+        path: the folder.
+        unbound: whether some services have a worker whose Pods would come without any pull Secret.
+    """
     files = {name: text for service in SERVICES for name, text in _service(service).items()}
     files |= _elsewhere()
     for change in _IRREGULARITIES:
         change(files)
+    if unbound:
+        _unbound_workers(files)
     for name, text in files.items():
         file = path / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -271,6 +280,16 @@ def _kustomizations(files: _Files) -> None:
     name = _base("loyalty-rewards", "kustomization.yaml")
     files[_base("loyalty-rewards", "kustomization.yml")] = files.pop(name)
     files[_base("unnamed-24", "kustomization.yaml")] = "{resources: [deployment.yaml, service.yaml]}\n"
+
+
+def _unbound_workers(files: _Files) -> None:
+    """Put the workers beside the services' deployments, in files that are there already."""
+    for service in UNBOUND:
+        name = f"{service}-indexer"
+        worker = _deployment(name, 9100, image=service)
+        account = f"apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n"
+        pod = f"      serviceAccountName: {name}\n"
+        files[_base(service)] += f"---\n{account}---\n{worker.replace(_PULL, pod)}"
 
 
 def _chart(files: _Files) -> None:

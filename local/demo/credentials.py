@@ -1,0 +1,42 @@
+"""Generated credentials, and the command that seeds one."""
+
+import base64
+import json
+import secrets
+
+from local.controlplane import ControlPlane
+from local.demo.steps import run_command
+from local.workspace import Workspace
+from pullsecrets.config import Registry, load_stack
+from pullsecrets.seed import seeded_digest
+from pullsecrets.vault import VaultClient
+
+
+def seed_generated(plane: ControlPlane, workspace: Workspace, stack: str, registry: Registry) -> bool:
+    """Seed a generated credential with the seeder's token; return False when the path holds one already."""
+    config = load_stack(stack, workspace.root, workspace.environment)
+    vault = VaultClient(config.vault.address, config.vault.ca_bundle, workspace.environment["VAULT_TOKEN"])
+    if seeded_digest(vault.read_metadata(config.vault.mount, registry.path)):
+        return False
+    # Only the seeder's token may write the value; the program's cannot even read it.
+    environment = {**workspace.environment, "VAULT_TOKEN": seeder_token(plane)}
+    words = ("seed", registry.name, "--stack", stack, "--from-file", "-", "--yes")
+    run_command(workspace, environment, *words, stdin=generated_credential(registry.hosts)).check_returncode()
+    return True
+
+
+def seeder_token(plane: ControlPlane) -> str:
+    """Return the token of whoever may write credentials."""
+    return (plane.layout.openbao / "seeder-token").read_text(encoding="utf-8").strip()
+
+
+def generated_credential(hosts: tuple[str, ...]) -> str:
+    """Return a dockerconfigjson document with a random password for each host."""
+    auths = {
+        host: {
+            "auth": base64.b64encode(f"platform-bot:{secrets.token_urlsafe(24)}".encode()).decode(),
+            "email": f"platform-bot@{host.partition('.')[2].partition(':')[0]}",
+        }
+        for host in hosts
+    }
+    return json.dumps({"auths": auths})

@@ -1,0 +1,28 @@
+"""Places services that no wave names in a last wave of a stack file, leaving the rest of the file as it is."""
+
+import io
+from collections.abc import Sequence
+
+from ruamel.yaml import YAML
+
+from local.workspace import PROJECT
+
+
+def place(text: str, services: Sequence[str], wave: str) -> str:
+    """Return a stack file's text with one more wave at the end of its rollout.
+
+    Args:
+        text: of the stack file; its comments and its order stay.
+        services: that the wave names.
+        wave: its name.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    document = yaml.load(text)
+    rollout = document["config"].setdefault(f"{PROJECT}:rollout", {})
+    rollout.setdefault("waves", []).append({"name": wave, "services": list(services)})
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    return stream.getvalue()

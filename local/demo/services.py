@@ -1,0 +1,144 @@
+"""The second part of the demo: the sample repository's services, migrated, running on simulated nodes, in waves."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local import sample_gitops
+from local.demo import workloads
+from local.demo.placing import place
+from local.demo.steps import STACK, Steps, UnexpectedError
+from local.demo.workloads import Applied, Pods
+
+REGISTRY = sample_gitops.SECRET
+ENVIRONMENT = "dev"
+LAST_WAVE = "last"
+_SHOWN_PODS = 5
+_SHOWN_DIFF = "apps/auth/base/"
+
+
+@dataclass(frozen=True)
+class RolledOut:
+    """What came of the services."""
+
+    violations: int
+    """What the validation found after the migration."""
+    commits: int
+
+
+class Services:
+    """The services of the sample repository, from audit to the last wave."""
+
+    def __init__(self, steps: Steps) -> None:
+        """Use the state folder for the repository; the one of an earlier demo is replaced."""
+        self.steps = steps
+        self.repository = steps.plane.layout.state / "gitops"
+        matrices = steps.config.tenants.matrices
+        self.namespaces = [tenant.name for tenant in steps.config.resolve_tenants() if REGISTRY in tenant.registries]
+        self.services = [
+            service for matrix in matrices if ENVIRONMENT in matrix.environments for service in matrix.services
+        ]
+
+    def forget(self) -> None:
+        """Take away workers without the reference, should an earlier demo have ended before it got there."""
+        names = [(service, f"{service}-indexer") for service in sample_gitops.UNBOUND]
+        names.append((sample_gitops.WITHOUT_REFERENCE, f"{sample_gitops.WITHOUT_REFERENCE}-worker"))
+        workers = [(f"{service}-{ENVIRONMENT}", name) for service, name in names]
+        workloads.delete_deployments(self.steps.admin, workers)
+
+    def run(self) -> RolledOut:
+        """Run every step."""
+        steps = self.steps
+        with steps.step(f"A GitOps repository of {len(self.services)} services: pull-secrets gitops discover"):
+            self._write_repository()
+            self._gitops("discover")
+        with steps.step("Its workloads in the cluster, as they are"):
+            steps.say("[bold yellow]nodes are simulated: no kubelet runs, nothing is pulled[/]")
+            steps.say("a Pod that names no pull Secret goes to ImagePullBackOff; one that names any gets Ready")
+            trouble = self._apply()
+        if trouble.failing:
+            with steps.step("pull-secrets doctor names the cause"):
+                steps.run(steps.on_call, "doctor", expected=(1,))
+        with steps.step("pull-secrets gitops migrate: one component in place of each list; then gitops check"):
+            self._migrate()
+            violations = self._check()
+        with steps.step("The migrated workloads in the cluster"):
+            self._require_running(self._apply())
+        with steps.step(f"pull-secrets rollout {REGISTRY}, with the committed stack file"):
+            self._refused()
+        with steps.step(f"pull-secrets rollout {REGISTRY}, canary first"):
+            steps.run(steps.on_call, "rollout", REGISTRY, "--yes", "--timeout", "120")
+        return RolledOut(violations, int(self._git("rev-list", "--count", "HEAD")))
+
+    def _write_repository(self) -> None:
+        if self.repository.exists():
+            shutil.rmtree(self.repository)
+        sample_gitops.build(self.repository, unbound=True)
+        sample_gitops.commit(self.repository)
+        self.steps.say(f"in {self.repository}")
+
+    def _gitops(self, command: str, *options: str, captured: bool = False) -> str:
+        environment = self.steps.workspace.environment
+        words = ("gitops", command, str(self.repository), *options)
+        return self.steps.run(environment, *words, captured=captured).stdout
+
+    def _apply(self) -> Pods:
+        objects = workloads.build(self.repository, self.services, ENVIRONMENT)
+        self._say_applied(workloads.apply(self.steps.admin, objects))
+        pods = workloads.until_settled(self.steps.admin, self.namespaces)
+        colour = "red" if pods.failing else "green"
+        self.steps.say(f"[bold {colour}]{len(pods.failing)} of {pods.total} Pods cannot pull[/]")
+        for pod, reason in list(pods.failing.items())[:_SHOWN_PODS]:
+            self.steps.say(f"  {pod}: {reason}")
+        return pods
+
+    def _say_applied(self, applied: Applied) -> None:
+        self.steps.say(f"applied as Argo CD would: {_counted(applied.applied)}")
+        self.steps.say(f"[dim]left out, which nothing here would use: {_counted(applied.left_out)}[/]")
+
+    def _require_running(self, pods: Pods) -> None:
+        if pods.failing:
+            raise UnexpectedError(
+                f"{len(pods.failing)} Pods cannot pull after the migration: {', '.join(pods.failing)}"
+            )
+
+    def _migrate(self) -> None:
+        found: dict[str, Any] = json.loads(self._gitops("migrate", "--yes", "--json", captured=True))
+        self.steps.say(
+            f"{len(found['files'])} files: {found['referenced']} references added, {found['removed']} entries removed, "
+            f"{len(found['kept'])} kept; every overlay built before and after, nothing but pull Secrets differs"
+        )
+        self.steps.console.print(self._git("diff", "--unified=1", "--", _SHOWN_DIFF), style="dim", markup=False)
+        sample_gitops.commit(self.repository)
+        self.steps.say(f"committed; all of it: git -C {self.repository} show")
+
+    def _check(self) -> int:
+        found: dict[str, Any] = json.loads(self._gitops("check", "--json", captured=True))
+        refused = int(found["mandatory"])
+        counted = f"{found['objects']} objects in {found['files']} overlays"
+        self.steps.say(f"{refused} workloads without the reference among {counted}")
+        return refused
+
+    def _git(self, *words: str) -> str:
+        done = subprocess.run(["git", "-C", str(self.repository), *words], capture_output=True, text=True, check=True)
+        return done.stdout.rstrip()
+
+    def _refused(self) -> None:
+        """Show that services in no wave are refused and named; then place them, in the workspace's copy alone."""
+        steps, unplaced = self.steps, self.steps.config.unplaced_services
+        done = steps.run(steps.on_call, "rollout", REGISTRY, "--yes", expected=(2,), captured=True)
+        missing = [service for service in unplaced if service not in done.stderr]
+        if missing or not unplaced:
+            raise UnexpectedError(f"the refusal does not name {', '.join(missing) or 'any service'}:\n{done.stderr}")
+        steps.console.print(done.stderr.strip(), markup=False)
+        steps.say(f"exit code {done.returncode}: nothing was changed")
+        file = steps.workspace.stack_file(STACK)
+        file.write_text(place(file.read_text(encoding="utf-8"), unplaced, LAST_WAVE), encoding="utf-8")
+        steps.say(f"the demo places {', '.join(unplaced)} in a wave {LAST_WAVE!r} of its own copy of the stack file")
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())

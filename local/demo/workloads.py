@@ -1,0 +1,159 @@
+"""The sample repository's workloads in the cluster: built, applied as Argo CD would, and what becomes of their Pods."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from local.controlplane.api import KubernetesApi, RequestRefused, path_of
+from local.controlplane.waiting import NotYet, until
+from local.demo.steps import UnexpectedError
+from pullsecrets.gitops.kustomize import build_all
+from pullsecrets.pods import PULL_FAILURES
+
+APPLIED = ("ServiceAccount", "Deployment", "Job")
+"""In this order: a Pod whose ServiceAccount does not exist is refused. Nothing on simulated nodes would use a Service
+or wait for a CronJob."""
+DEADLINE = 60
+_SIDE_BY_SIDE = 8
+_NOT_FOUND = 404
+_IMMUTABLE = 422
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was applied and what was left out, by kind."""
+
+    applied: Mapping[str, int]
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The Pods of some namespaces once nothing is on its way any more."""
+
+    total: int
+    failing: Mapping[str, str]
+    """Those that cannot pull, as `namespace/name`, and why."""
+
+
+def build(repository: Path, services: Sequence[str], environment: str) -> list[dict[str, Any]]:
+    """Build the overlay of each service with kubectl's kustomize; return the objects.
+
+    Raises:
+        UnexpectedError: one does not build.
+    """
+    folders = [PurePosixPath("apps", service, "overlays", environment) for service in services]
+    built = build_all(repository, folders)
+    broken = [f"{folder}: {found.failure}" for folder, found in built.items() if found.failure]
+    if broken:
+        raise UnexpectedError("; ".join(broken))
+    return [dict(item) for found in built.values() for item in found.objects]
+
+
+def apply(api: KubernetesApi, objects: Sequence[Mapping[str, Any]]) -> Applied:
+    """Apply workloads server-side, kind after kind."""
+    counted = Counter(item["kind"] for item in objects)
+    for kind in APPLIED:
+        with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
+            list(pool.map(lambda item: _apply(api, item), (item for item in objects if item["kind"] == kind)))
+    return Applied(
+        {kind: counted[kind] for kind in APPLIED if counted[kind]},
+        {kind: count for kind, count in sorted(counted.items()) if kind not in APPLIED},
+    )
+
+
+def delete_deployments(api: KubernetesApi, places: Sequence[tuple[str, str]]) -> None:
+    """Delete those of the Deployments, each a namespace and a name, that are there, and wait until their Pods are gone.
+
+    Their Pods are found by the label `app`, which the sample's templates give them.
+    """
+    for namespace, name in places:
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+        try:
+            api.call("DELETE", path, {"propagationPolicy": "Background"})
+        except RequestRefused as refused:
+            if refused.status != _NOT_FOUND:
+                raise
+    until(lambda: _require_no_pods(api, places), DEADLINE, "Pods of deleted Deployments gone")
+
+
+def until_settled(api: KubernetesApi, namespaces: Collection[str]) -> Pods:
+    """Wait until every Pod of the namespaces is Ready, has succeeded, or cannot pull; return them."""
+    return until(
+        lambda: settled(api, frozenset(namespaces)), DEADLINE, "Pods on the simulated nodes settled", every=0.2
+    )
+
+
+def settled(api: KubernetesApi, namespaces: frozenset[str]) -> Pods:
+    """Return the Pods of namespaces.
+
+    Raises:
+        NotYet: one is on its way, or a controller has not seen its workload's last change.
+    """
+    for path in ("/apis/apps/v1/deployments", "/apis/batch/v1/jobs"):
+        for item in _within(api, path, namespaces):
+            if not _seen_by_controller(item):
+                raise NotYet(f"{item['metadata']['namespace']}/{item['metadata']['name']} has no new Pods yet")
+    states = {
+        f"{item['metadata']['namespace']}/{item['metadata']['name']}": state(item)
+        for item in _within(api, "/api/v1/pods", namespaces)
+    }
+    moving = {place: found for place, found in states.items() if found not in {"Ready", "Succeeded", *PULL_FAILURES}}
+    if moving or "ErrImagePull" in states.values():
+        raise NotYet(", ".join(f"{place} {found}" for place, found in (moving or states).items()))
+    failing = {place: found for place, found in states.items() if found in PULL_FAILURES}
+    return Pods(len(states), failing)
+
+
+def _apply(api: KubernetesApi, item: Mapping[str, Any]) -> None:
+    try:
+        api.apply(item)
+    except RequestRefused as refused:
+        if item["kind"] != "Job" or refused.status != _IMMUTABLE:
+            raise
+        # A Job's Pods cannot be changed: Argo CD makes it anew too, with its sync option Replace.
+        api.call("DELETE", path_of(item), {"propagationPolicy": "Background"})
+        until(lambda: _apply_anew(api, item), DEADLINE, f"Job {item['metadata']['name']} made anew")
+
+
+def _apply_anew(api: KubernetesApi, item: Mapping[str, Any]) -> None:
+    try:
+        api.apply(item)
+    except RequestRefused as refused:
+        raise NotYet(str(refused)) from refused
+
+
+def _require_no_pods(api: KubernetesApi, places: Sequence[tuple[str, str]]) -> None:
+    for namespace, name in places:
+        if api.call("GET", f"/api/v1/namespaces/{namespace}/pods?labelSelector=app%3D{name}")["items"]:
+            raise NotYet(f"{namespace}/{name} has some")
+
+
+def _within(api: KubernetesApi, path: str, namespaces: frozenset[str]) -> list[dict[str, Any]]:
+    items = api.call("GET", path)["items"]
+    return [
+        item
+        for item in items
+        if item["metadata"]["namespace"] in namespaces and not item["metadata"].get("deletionTimestamp")
+    ]
+
+
+def _seen_by_controller(item: Mapping[str, Any]) -> bool:
+    status = item.get("status") or {}
+    if "parallelism" in item["spec"]:
+        return bool(status.get("active") or status.get("succeeded") or status.get("failed"))
+    seen = status.get("observedGeneration", 0) >= item["metadata"]["generation"]
+    return seen and status.get("updatedReplicas", 0) >= item["spec"]["replicas"]
+
+
+def state(pod: Mapping[str, Any]) -> str:
+    """Return what `kubectl get pods` says of a Pod: why a container waits, else Ready, else its phase."""
+    status = pod.get("status") or {}
+    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        if reason := (container["state"].get("waiting") or {}).get("reason"):
+            return str(reason)
+    ready = any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions") or ())
+    return "Ready" if ready else str(status.get("phase"))
