@@ -1,6 +1,7 @@
 """`pull-secrets doctor`: what is wrong, why, and how to put it right."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,8 @@ from pullsecrets.kube import KubernetesClient
 SETTLE_SECONDS = 20.0
 """How long after a fix the controllers may take to show that it helped."""
 PAUSE_SECONDS = 1.0
+ROUNDS = 3
+"""How often is looked again: once label and entry are there, Pods that were made without them can be made anew."""
 NAMED = 5
 """Namespaces that are named one by one."""
 
@@ -95,12 +98,18 @@ def command(  # noqa: PLR0913 - each is an option
         _show(snapshot, report)
     outcomes: list[Outcome] = []
     if fix:
-        outcomes = _fix(cluster, report, dry_run=dry_run, yes=yes, quiet=json)
-        if any(item.applied for item in outcomes):
-            snapshot, report = _settled(config, stack, cluster, namespace)
-            if not json:
-                console.output.print("\n[bold]What is left[/]")
-                _show(snapshot, report)
+        outcomes = _fix(cluster, report.remedies(), dry_run=dry_run, yes=yes, quiet=json)
+    last = outcomes
+    for left in reversed(range(ROUNDS)):
+        if not any(item.applied for item in last):
+            break
+        snapshot, report = _settled(config, stack, cluster, namespace, outcomes)
+        if not json:
+            console.output.print("\n[bold]What is left[/]")
+            _show(snapshot, report)
+        fresh = _untried(report, outcomes) if left else ()
+        last = _fix(cluster, fresh, dry_run=False, yes=yes, quiet=json) if fresh else []
+        outcomes += last
     if json:
         console.print_json(_document(snapshot, report, outcomes))
     if not report.healthy:
@@ -123,8 +132,9 @@ def _require_namespace(snapshot: Snapshot) -> None:
         )
 
 
-def _fix(cluster: KubernetesClient, report: Report, *, dry_run: bool, yes: bool, quiet: bool) -> list[Outcome]:
-    remedies = report.remedies()
+def _fix(
+    cluster: KubernetesClient, remedies: tuple[Remedy, ...], *, dry_run: bool, yes: bool, quiet: bool
+) -> list[Outcome]:
     if not quiet:
         _show_remedies(remedies)
     if dry_run or not remedies:
@@ -147,15 +157,20 @@ def _apply(cluster: KubernetesClient, remedy: Remedy) -> Outcome:
     return Outcome(remedy.description, applied=True)
 
 
+def _untried(report: Report, outcomes: Sequence[Outcome]) -> tuple[Remedy, ...]:
+    tried = {item.description for item in outcomes}
+    return tuple(item for item in report.remedies() if item.description not in tried)
+
+
 def _settled(
-    config: StackConfig, stack: str, cluster: KubernetesClient, namespace: str | None
+    config: StackConfig, stack: str, cluster: KubernetesClient, namespace: str | None, outcomes: Sequence[Outcome]
 ) -> tuple[Snapshot, Report]:
-    """Look again until nothing is left that a fix was for, or its time is up."""
+    """Look again until nothing is left that a fix was for, another fix became possible, or its time is up."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         snapshot = Snapshot(config, stack, cluster, only=namespace)
         report = diagnose(snapshot)
-        if not report.remedies() or time.monotonic() >= deadline:
+        if not report.remedies() or _untried(report, outcomes) or time.monotonic() >= deadline:
             return snapshot, report
         time.sleep(PAUSE_SECONDS)
 

@@ -70,10 +70,31 @@ def test_a_fix_that_fails_does_not_keep_the_others_from_helping(capsys: pytest.C
     broken = replace(SEALED, remedy=Remedy("first", refuse))
     working = replace(SEALED, cause="another", remedy=Remedy("second", lambda _: applied.append("second")))
     report = Report(rank([broken, working], CHECKS), ())
-    outcomes = doctor._fix(FakeCluster({}), report, dry_run=False, yes=True, quiet=False)
+    outcomes = doctor._fix(FakeCluster({}), report.remedies(), dry_run=False, yes=True, quiet=False)
     assert {item.description: item.error for item in outcomes} == {"first": "somebody else wrote", "second": None}
     assert applied == ["second"]
     assert "somebody else wrote" in capsys.readouterr().out
+
+
+def test_what_a_fix_makes_possible_is_applied_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    applied: list[str] = []
+
+    def found(name: str) -> Finding:
+        return replace(SEALED, cause=name, remedy=Remedy(name, lambda _: applied.append(name)))
+
+    label, pods = Report(rank([found("label")], CHECKS), ()), Report(rank([found("evict")], CHECKS), ())
+    # The label's finding stays for a moment; nothing that was tried is tried again.
+    reports = iter([label, label, pods, Report((), ())])
+    monkeypatch.setattr(doctor, "diagnose", lambda _: next(reports))
+    monkeypatch.setattr(doctor, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(doctor, "KubernetesClient", lambda _: healthy().snapshot(None).cluster)
+    monkeypatch.setattr(doctor, "Snapshot", lambda *_, **__: healthy().snapshot(None))
+    monkeypatch.setattr(doctor.console, "load", lambda *_: healthy().snapshot(None).config)
+    doctor.command(stack="test", namespace=None, fix=True, yes=True)
+    assert applied == ["label", "evict"]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("✓ healthy")
 
 
 def test_list_needs_no_stack_and_names_every_check() -> None:
