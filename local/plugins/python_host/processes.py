@@ -57,6 +57,8 @@ class Child:
             self._process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            # Nobody reads the events of a request that was cancelled: without this a dead process would stay on record.
+            self._process.wait()
 
     def events(self) -> Iterator[Output | Exit]:
         """What the process writes, as it writes it, and at last its end."""
