@@ -36,6 +36,7 @@ unit: .venv/.installed build ## Tests that need no running control plane
 	.venv/bin/pytest -q -m "not controlplane" -n auto
 
 e2e: .venv/.installed build ## Tests on two real control planes: the one of `make up`, left running, and one that they break
+	@$(RUN) local build sealed-secrets
 	.venv/bin/pytest -q -m controlplane -n 2 --dist loadscope --durations 15
 
 bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, rotations and audits; asserts nothing

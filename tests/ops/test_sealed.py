@@ -27,6 +27,7 @@ CONTROLLERS_KEY = "SEALED_SECRETS_CERT"
 def sealing(stack: Stack) -> Iterator[Stack]:
     """The stack with one more registry, sealed, and the controller that opens it."""
     plane = stack.plane
+    toolchain.ensure("sealed-secrets")
     plane.start(SEALED_SECRETS)
     shutil.rmtree(stack.workspace.root / "sealed", ignore_errors=True)
     entry = {
