@@ -56,8 +56,9 @@ down: ## Stop everything that was started
 status: .venv/.installed ## Show the control plane's components
 	@$(RUN) local status
 
-docs: .venv/.installed ## Write docs/policies.md from the policies themselves
+docs: .venv/.installed ## Write docs/policies.md and docs/diagnoses.md from the policies and checks themselves
 	.venv/bin/python -m policies.document
+	.venv/bin/python -m pullsecrets.doctor.document
 
 pack-policies: .venv/.installed ## Build a self-contained folder per policy pack into build/
 	.venv/bin/python -m policies.package

@@ -20,6 +20,7 @@ from local.controlplane.api import RequestRefused
 from local.controlplane.rbac import OPERATORS
 from local.controlplane.waiting import NotYet, until
 from local.demo import generated_credential, seed_generated
+from local.demo.credentials import seeder_token
 from pullsecrets.config import load_stack
 from pullsecrets.doctor.checks.refresh_queue_too_long import RECOMMENDED
 from pullsecrets.manifests import namespace
@@ -117,7 +118,7 @@ class RotationBenchmark:
 
     def _rotate(self, size: int) -> Rotated:
         config = load_stack(STACK, self.workspace.root, self.workspace.environment)
-        token = (self.plane.layout.openbao / "seeder-token").read_text(encoding="utf-8").strip()
+        token = seeder_token(self.plane)
         command = (sys.executable, "-m", "pullsecrets", "rotate", REGISTRY, "--stack", STACK, "--json", "--yes")
         before, began = self._counted(), time.monotonic()
         done = subprocess.run(

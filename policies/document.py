@@ -14,6 +14,7 @@ from pulumi_policy import Policy, StackValidationPolicy
 from policies.crossguard import Pack
 from policies.packs import PACKS
 from pullsecrets import guard
+from pullsecrets.files import keep_page
 from pullsecrets.lint.judging import RULES, UNREAD
 from pullsecrets.rules.targets import SECRET_WRITERS
 from pullsecrets.rules.tenant_delivery import COMPLETE
@@ -169,14 +170,7 @@ def _lint() -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the page, or check it."""
-    page = document()
-    if arguments == ["--check"]:
-        if TARGET.exists() and TARGET.read_text(encoding="utf-8") == page:
-            return 0
-        sys.stderr.write(f"{TARGET} is not what the policies' metadata says; run `make docs`\n")
-        return 1
-    TARGET.write_text(page, encoding="utf-8")
-    return 0
+    return keep_page(TARGET, document(), "the policies' metadata", arguments)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pullsecrets import admission
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.expiry import read_expiry
 from pullsecrets.inventory import Inventory, read_inventory
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube import KubernetesClient, condition
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
 from pullsecrets.sealed import EXPIRES_AT_ANNOTATION, SEALED_AT_ANNOTATION
 from pullsecrets.seed import EXPIRES_AT_KEY, SEEDED_AT_KEY, seeded_digest
@@ -287,8 +287,7 @@ def _row(
 def _readiness(external_secret: Mapping[str, Any] | None) -> tuple[bool, str]:
     if external_secret is None:
         return False, "no ExternalSecret"
-    conditions = cast("list[dict[str, str]]", external_secret.get("status", {}).get("conditions") or [])
-    ready = next((item for item in conditions if item["type"] == "Ready"), None)
+    ready = condition(external_secret, "Ready")
     if ready is None:
         return False, "not reconciled yet"
     return ready["status"] == "True", ready.get("message", "")

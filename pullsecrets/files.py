@@ -1,7 +1,27 @@
-"""Files that others read meanwhile: written whole or not at all."""
+"""Files that are written whole or not at all, and pages that are made from code."""
 
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+
+def keep_page(file: Path, text: str, source: str, arguments: Sequence[str]) -> int:
+    """Write a page that is made from code, or with `--check` tell whether it is current; return the exit code.
+
+    Args:
+        file: the page.
+        text: what it must say.
+        source: what it is made from, for the message.
+        arguments: of the command line.
+    """
+    if list(arguments) != ["--check"]:
+        file.write_text(text, encoding="utf-8")
+        return 0
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return 0
+    sys.stderr.write(f"{file} is not current with {source}; run `make docs`\n")
+    return 1
 
 
 def write_whole(file: Path, text: str) -> None:

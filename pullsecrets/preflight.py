@@ -11,12 +11,11 @@ from pullsecrets import admission, manifests, monitoring_objects, seed
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.sealed import read_sealed
+from pullsecrets.sealed import SEALED_GROUP_VERSION, read_sealed, sealed_secret_path
 from pullsecrets.vault import VaultClient, VaultDeniedError
 from pullsecrets.vault_login import token_of_environment
 
 ESO_GROUP_VERSION = "/apis/external-secrets.io/v1"
-SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
 MONITORING_GROUP_VERSION = "/apis/monitoring.coreos.com/v1"
 ESO_KINDS = ("ClusterSecretStore", "ClusterExternalSecret", "ExternalSecret")
 
@@ -326,7 +325,7 @@ def _object_paths(config: StackConfig) -> list[str]:
 def _relay_paths(config: StackConfig, registry: Registry) -> list[str]:
     relay = manifests.RelaySpec.of(config, registry)
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{relay.namespace}"
-    source = f"{SEALED_GROUP_VERSION}/namespaces/{relay.namespace}/sealedsecrets/{relay.secret}"
+    source = sealed_secret_path(config, registry)
     if not registry.sealed:
         source = f"{ESO_GROUP_VERSION}/namespaces/{relay.namespace}/externalsecrets/{relay.secret}"
     return [

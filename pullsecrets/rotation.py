@@ -4,17 +4,15 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from pullsecrets import eso, redaction, rollback
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.delivery import OnProgress, selected_namespaces, wait_for_digest
 from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.eso import FORCE_SYNC_ANNOTATION, GROUP, Installation
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube import KubernetesClient, condition
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
-from pullsecrets.preflight import SEALED_GROUP_VERSION
-from pullsecrets.sealed import sealed_digest
 from pullsecrets.vault import VaultClient
 
 LOOK_AT_VAULT_SECONDS = 15.0
@@ -70,22 +68,6 @@ def require_in_vault(registry: Registry) -> None:
             f"registry {registry.name!r}: found source: sealedSecret, whose credential is not in Vault; "
             f"renew it with `pull-secrets seal {registry.name}`"
         )
-
-
-def sealed_content(target: Target) -> str:
-    """Return the digest of what the cluster's SealedSecret of a registry holds.
-
-    Raises:
-        BadInputError: when there is none, or it does not say.
-    """
-    path = f"{SEALED_GROUP_VERSION}/namespaces/{target.config.eso.namespace}/sealedsecrets"
-    digest = sealed_digest(target.cluster.find(f"{path}/{target.registry.name}"))
-    if digest is None:
-        raise BadInputError(
-            f"SealedSecret {target.registry.name!r} in namespace {target.config.eso.namespace!r}: not there, or "
-            f"without a digest; run `pull-secrets seal {target.registry.name}` and `pulumi up` first"
-        )
-    return digest
 
 
 def deliver(
@@ -200,7 +182,7 @@ def explain(target: Target, missing: Iterable[str]) -> dict[str, str]:
 def _state(external_secret: Mapping[str, Any] | None) -> str:
     if external_secret is None:
         return "no ExternalSecret: ESO has not fanned out to it"
-    ready = _ready_condition(external_secret)
+    ready = condition(external_secret, "Ready")
     if ready is None:
         return "not reconciled yet"
     if not _is_ready(external_secret):
@@ -209,14 +191,8 @@ def _state(external_secret: Mapping[str, Any] | None) -> str:
 
 
 def _is_ready(external_secret: Mapping[str, Any]) -> bool:
-    ready = _ready_condition(external_secret)
+    ready = condition(external_secret, "Ready")
     return ready is not None and ready["status"] == "True"
-
-
-def _ready_condition(external_secret: Mapping[str, Any]) -> dict[str, str] | None:
-    status = cast("dict[str, Any]", external_secret.get("status") or {})
-    conditions = cast("list[dict[str, str]]", status.get("conditions") or [])
-    return next((item for item in conditions if item["type"] == "Ready"), None)
 
 
 def _require_current(target: Target, version: int) -> None:

@@ -23,8 +23,10 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.dockerconfig import DockerConfig, require_hosts
 from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 from pullsecrets.files import write_whole
+from pullsecrets.kube import KubernetesClient
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY, KubernetesObject
 
+SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
 HOSTS_ANNOTATION = "apps.platform/registry-hosts"
 SEALED_AT_ANNOTATION = "apps.platform/sealed-at"
 EXPIRES_AT_ANNOTATION = "apps.platform/expires-at"
@@ -155,6 +157,26 @@ def write_sealed(file: Path, item: KubernetesObject) -> None:
     stream.write("# Sealed by `pull-secrets seal` for one cluster's controller: fit for git, of no use elsewhere.\n")
     cast("Any", writer).dump(item, stream)
     write_whole(file, stream.getvalue())
+
+
+def sealed_secret_path(config: StackConfig, registry: Registry) -> str:
+    """Return the path of a registry's SealedSecret in the cluster."""
+    return f"{SEALED_GROUP_VERSION}/namespaces/{config.eso.namespace}/sealedsecrets/{registry.name}"
+
+
+def declared_digest(config: StackConfig, cluster: KubernetesClient, registry: Registry) -> str:
+    """Return the digest of what the cluster's SealedSecret of a registry holds.
+
+    Raises:
+        BadInputError: when there is none, or it does not say.
+    """
+    digest = sealed_digest(cluster.find(sealed_secret_path(config, registry)))
+    if digest is None:
+        raise BadInputError(
+            f"SealedSecret {registry.name!r} in namespace {config.eso.namespace!r}: not there, or without a digest; "
+            f"run `pull-secrets seal {registry.name}` and `pulumi up` first"
+        )
+    return digest
 
 
 def sealed_digest(item: Mapping[str, Any] | None) -> str | None:

@@ -27,7 +27,7 @@ def seed_generated(plane: ControlPlane, workspace: Workspace, stack: str, regist
 
 def seeder_token(plane: ControlPlane) -> str:
     """Return the token of whoever may write credentials."""
-    return (plane.layout.openbao / "seeder-token").read_text(encoding="utf-8").strip()
+    return plane.layout.seeder_token.read_text(encoding="utf-8").strip()
 
 
 def generated_credential(hosts: tuple[str, ...]) -> str:

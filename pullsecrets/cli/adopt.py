@@ -65,11 +65,9 @@ def command(  # noqa: PLR0913 - each is an option
         pull-secrets adopt --undo auth-production --registry registry-api --stack prod --yes
     """
     config = console.load(stack, directory)
-    known = {item.name: item for item in config.registries}
-    if registry not in known:
-        raise BadInputError(f"--registry: found {registry!r}; allowed in stack {stack!r}: {', '.join(known)}")
+    chosen = console.registry_of(config, registry, stack, "--registry")
     cluster = KubernetesClient(context or config.cluster.context)
-    where = Migration(config, cluster, preflight.open_vault(config), known[registry])
+    where = Migration(config, cluster, preflight.open_vault(config), chosen)
     steps: list[str] = []
     on_step = steps.append if json else console.print_step
     if undo:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.config import Registry, StackConfig, load_stack
 from pullsecrets.errors import BadInputError
 
 # Where no terminal says how wide it is, lines are left whole for whatever reads them.
@@ -59,6 +59,19 @@ def print_declarations(declarations: Iterable[str]) -> None:
 def load(stack: str, directory: Path) -> StackConfig:
     """Load a stack's configuration for a command."""
     return load_stack(stack, directory)
+
+
+def registry_of(config: StackConfig, name: str, stack: str, option: str = "registry") -> Registry:
+    """Return a registry of the stack.
+
+    Raises:
+        BadInputError: with the names that the stack has.
+    """
+    try:
+        return config.registry(name)
+    except KeyError:
+        known = ", ".join(registry.name for registry in config.registries)
+        raise BadInputError(f"{option}: found {name!r}; allowed in stack {stack!r}: {known}") from None
 
 
 def print_json(document: Any) -> None:

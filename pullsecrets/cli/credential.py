@@ -55,11 +55,7 @@ def registry_of(config: StackConfig, name: str, stack: str) -> Registry:
     Raises:
         BadInputError: with the names that the stack has; or when its credential is kept elsewhere.
     """
-    try:
-        found = config.registry(name)
-    except KeyError:
-        known = ", ".join(registry.name for registry in config.registries)
-        raise BadInputError(f"registry: found {name!r}; allowed in stack {stack!r}: {known}") from None
+    found = console.registry_of(config, name, stack)
     if found.sealed:
         raise BadInputError(
             f"registry: {name!r} has source: sealedSecret, so its credential is kept encrypted in the repository, "

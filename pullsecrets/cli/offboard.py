@@ -8,8 +8,7 @@ import typer
 
 from pullsecrets import offboard
 from pullsecrets.cli import console
-from pullsecrets.config import Registry, StackConfig
-from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.errors import ExitCode
 from pullsecrets.kube import KubernetesClient
 
 TIMEOUT_SECONDS = 120.0
@@ -57,7 +56,7 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     cluster = KubernetesClient(context or config.cluster.context)
-    registries = [_registry(config, name, stack) for name in registry or ()]
+    registries = [console.registry_of(config, name, stack, "--registry") for name in registry or ()]
     planned = offboard.plan(config, cluster, namespace, registries, delete=delete)
     steps: list[str] = []
     if not json:
@@ -74,14 +73,6 @@ def command(  # noqa: PLR0913 - each is an option
         console.output.print("dry run: nothing was changed" if outcome == "planned" else outcome)
     if planned.declarations:
         raise typer.Exit(ExitCode.PROBLEM)
-
-
-def _registry(config: StackConfig, name: str, stack: str) -> Registry:
-    try:
-        return config.registry(name)
-    except KeyError:
-        known = ", ".join(item.name for item in config.registries)
-        raise BadInputError(f"--registry: found {name!r}; allowed in stack {stack!r}: {known}") from None
 
 
 def _show(planned: offboard.OffboardPlan) -> None:

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from pullsecrets import preflight
 from pullsecrets.cli import console
-from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.rollout.argocd import ArgoCd
@@ -77,7 +76,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         pull-secrets rollout registry-api-tanhdev --stack prod --abort
     """
     config = console.load(stack, directory)
-    chosen = _registry(config, registry, stack)
+    chosen = console.registry_of(config, registry, stack)
     waves = plan(config, chosen, environment, wave or ())
     if dry_run:
         _show_plan(waves, json=json)
@@ -109,14 +108,6 @@ def _abort(rollout: Rollout, waves: Sequence[Wave], *, named: bool, yes: bool) -
     wave = waves[0] if named else require_unfinished(rollout, waves)
     console.confirm(f"Roll back wave {wave.name} ({', '.join(wave.namespaces)})?", yes=yes)
     return rollout.abort(wave)
-
-
-def _registry(config: StackConfig, name: str, stack: str) -> Registry:
-    try:
-        return config.registry(name)
-    except KeyError:
-        known = ", ".join(registry.name for registry in config.registries)
-        raise BadInputError(f"registry: found {name!r}; allowed in stack {stack!r}: {known}") from None
 
 
 class _Asker:

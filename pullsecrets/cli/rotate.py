@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pullsecrets import preflight, recreate, restart, rotation, seed
+from pullsecrets import preflight, recreate, restart, rotation, sealed, seed
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.config import StackConfig
@@ -279,7 +279,7 @@ def _deliver_sealed(
     cluster = KubernetesClient(context or config.cluster.context)
     target = Target(config, config.registry(name), cluster, None)
     installation = rotation.prepare(target)
-    digest = rotation.sealed_content(target)
+    digest = sealed.declared_digest(config, cluster, target.registry)
     if not choices.quiet:
         console.output.print(f"digest  {digest}, as the cluster's SealedSecret says")
     if dry_run:

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from pullsecrets.doctor.checks import modules
 from pullsecrets.doctor.model import Check
+from pullsecrets.files import keep_page
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "diagnoses.md"
 
@@ -40,14 +41,7 @@ def _section(check: Check, module: ModuleType) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the page, or check it."""
-    page = document()
-    if arguments == ["--check"]:
-        if TARGET.exists() and TARGET.read_text(encoding="utf-8") == page:
-            return 0
-        sys.stderr.write(f"{TARGET} is not what the checks say; run `make docs`\n")
-        return 1
-    TARGET.write_text(page, encoding="utf-8")
-    return 0
+    return keep_page(TARGET, document(), "the checks", arguments)
 
 
 if __name__ == "__main__":

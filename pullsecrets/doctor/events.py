@@ -1,10 +1,10 @@
 """What controllers and kubelets reported as events: the causes that no object's status holds."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.kube import KubernetesApiError
+from pullsecrets.kube import KubernetesApiError, last_seen
 from pullsecrets.redaction import redact
 
 LONGEST = 400
@@ -29,18 +29,12 @@ def warnings(snapshot: Snapshot, kind: str, reason: str) -> Messages:
                 return {}
             raise
         messages: dict[tuple[str, str], list[str]] = {}
-        for event in sorted(found, key=_time, reverse=True):
+        for event in sorted(found, key=last_seen, reverse=True):
             about = event["involvedObject"]
             messages.setdefault((about.get("namespace", ""), about["name"]), []).append(_line(event))
         return {place: tuple(dict.fromkeys(lines)) for place, lines in messages.items()}
 
     return snapshot.once(f"events/{kind}/{reason}", read)
-
-
-def _time(event: Mapping[str, Any]) -> str:
-    series = cast("Mapping[str, str]", event.get("series") or {})
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return next((str(time) for time in times if time), "")
 
 
 def _line(event: Mapping[str, Any]) -> str:

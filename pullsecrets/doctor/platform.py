@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from pullsecrets.config import Registry
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Login, login_of
 from pullsecrets.doctor.vault_server import Condition, VaultServer
 from pullsecrets.eso import GROUP
+from pullsecrets.kube import condition
 from pullsecrets.manifests import RelaySpec
 
 NOT_SYNCED = (
@@ -68,9 +69,7 @@ def store_evidence(snapshot: Snapshot) -> str:
 
 def readiness(item: Mapping[str, Any] | None) -> tuple[str, str]:
     """Return status and message of an object's condition Ready; `Unknown` when it has none yet."""
-    status = cast("dict[str, Any]", (item or {}).get("status") or {})
-    conditions = cast("list[dict[str, str]]", status.get("conditions") or [])
-    ready = next((found for found in conditions if found.get("type") == "Ready"), None)
+    ready = condition(item, "Ready")
     return (ready["status"], ready.get("message", "")) if ready else ("Unknown", "not reconciled yet")
 
 

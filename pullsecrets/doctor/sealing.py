@@ -2,22 +2,21 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from pullsecrets.config import Registry
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.preflight import SEALED_GROUP_VERSION
+from pullsecrets.kube import condition
+from pullsecrets.sealed import sealed_secret_path
 
 
 def sealed_secret(snapshot: Snapshot, registry: Registry) -> Mapping[str, Any] | None:
     """Return the SealedSecret of a registry as it is in the cluster; None when there is none."""
-    path = f"{SEALED_GROUP_VERSION}/namespaces/{snapshot.config.eso.namespace}/sealedsecrets/{registry.name}"
+    path = sealed_secret_path(snapshot.config, registry)
     return snapshot.once(f"sealed/{registry.name}", partial(snapshot.cluster.find, path))
 
 
 def opening(item: Mapping[str, Any]) -> tuple[str, str]:
     """Return status and message of a SealedSecret's condition Synced; `Unknown` while no controller looked at it."""
-    status = cast("dict[str, Any]", item.get("status") or {})
-    conditions = cast("list[dict[str, str]]", status.get("conditions") or [])
-    synced = next((found for found in conditions if found.get("type") == "Synced"), None)
+    synced = condition(item, "Synced")
     return (synced["status"], synced.get("message", "")) if synced else ("Unknown", "no controller looked at it")

@@ -8,7 +8,7 @@ from typing import Any, cast
 from pullsecrets.audit import Coverage, concerned_namespaces, coverage
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.inventory import read_inventory
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube import KubernetesClient, last_seen
 from pullsecrets.pods import list_pods
 from pullsecrets.redaction import redact
 from pullsecrets.rollout.plan import Target
@@ -89,10 +89,8 @@ def failed_smoke_checks(
 
 
 def event_time(event: Mapping[str, Any]) -> datetime | None:
-    """Return when an event was last seen, to the second; None when it does not say."""
-    series = cast("Mapping[str, str]", event.get("series") or {})
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    latest = next((str(moment) for moment in times if moment), None)
+    """Return when an event was last seen; None when it does not say."""
+    latest = last_seen(event)
     return datetime.fromisoformat(latest) if latest else None
 
 

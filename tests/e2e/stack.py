@@ -88,6 +88,11 @@ class Stack:
         self.printed: list[str] = []
         self.passwords = {registry["name"]: self.new_password() for registry in baseline["registries"]}
 
+    @property
+    def seeder_token(self) -> str:
+        """Vault token of whoever may write credentials."""
+        return self.plane.layout.seeder_token.read_text().strip()
+
     @staticmethod
     def new_password() -> str:
         """A password that is looked for in everything that is printed."""
@@ -147,7 +152,7 @@ class Stack:
     def seed(self, registry: str, document: str | None = None, *options: str) -> subprocess.CompletedProcess[str]:
         """Seed a registry's credential from standard input."""
         text = self.credential(registry) if document is None else document
-        token = (self.plane.layout.openbao / "seeder-token").read_text().strip()
+        token = self.seeder_token
         arguments = ("seed", registry, "--from-file", "-", *options)
         return self.command(*arguments, stdin=text, environment={"VAULT_TOKEN": token})
 
@@ -184,7 +189,7 @@ class Stack:
 
     def diagnoses(self) -> list[str]:
         """Names of the causes that `pull-secrets doctor` finds, the first one first."""
-        token = (self.plane.layout.openbao / "seeder-token").read_text().strip()
+        token = self.seeder_token
         environment = {"KUBECONFIG": str(self.operator), "VAULT_TOKEN": token}
         done = self.command("doctor", "--json", environment=environment)
         assert done.returncode in {0, 1}, done.stderr

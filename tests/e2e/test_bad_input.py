@@ -211,7 +211,7 @@ def test_of_two_writers_one_wins_and_the_other_changes_nothing(stack: Stack) -> 
     config = load_stack(STACK, stack.workspace.root, stack.workspace.environment)
     registry = config.registry("e2e-app")
     ours = dockerconfig.parse(stack.credential("e2e-app", "ours"))
-    vault = preflight.open_vault(config, (stack.plane.layout.openbao / "seeder-token").read_text().strip())
+    vault = preflight.open_vault(config, stack.seeder_token)
     planned = seed.plan(vault, config, registry, ours)
     assert stack.seed("e2e-app", stack.credential("e2e-app", "theirs"), "--yes").returncode == ExitCode.DONE
     with pytest.raises(ConflictError, match=f"another write came in after version {planned.version}"):

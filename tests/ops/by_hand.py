@@ -72,7 +72,7 @@ def migrator(stack: Stack) -> Path:
 
 def environment(stack: Stack, kubeconfig: Path | None = None) -> dict[str, str]:
     """Who the commands act as, in the cluster and in Vault."""
-    token = (stack.plane.layout.openbao / "seeder-token").read_text().strip()
+    token = stack.seeder_token
     return {"KUBECONFIG": str(kubeconfig or migrator(stack)), "VAULT_TOKEN": token}
 
 

@@ -56,7 +56,7 @@ def own(plane: ControlPlane, server: TestRegistry) -> Iterator[Stack]:
     }
     own = Stack(plane, plane.layout.state / "canary-stack", "canary", baseline)
     own.configure()
-    own.workspace.environment["VAULT_TOKEN"] = (plane.layout.openbao / "seeder-token").read_text().strip()
+    own.workspace.environment["VAULT_TOKEN"] = own.seeder_token
     yield own
     plane.vault("root").secrets.kv.v2.delete_metadata_and_all_versions(
         f"ocp/canary/registries/{NAME}", mount_point="secret"
@@ -123,7 +123,7 @@ def test_no_command_shows_the_credential_with_every_debug_log_on(
 
 
 def test_commands_that_read_what_is_stored_and_delivered_do_not_show_it(stack: Stack) -> None:
-    token = (stack.plane.layout.openbao / "seeder-token").read_text().strip()
+    token = stack.seeder_token
     migrator = stack.plane.kubeconfig_for("migrator", [MIGRATORS])
     operator = {"VAULT_TOKEN": token, "KUBECONFIG": str(stack.operator)}
     before, after = stack.passwords["ops-app"], CANARY

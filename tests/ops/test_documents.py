@@ -48,7 +48,7 @@ def shell(stack: Stack, kubeconfig: Path, vault_token: str) -> Shell:
 
 def on_call(stack: Stack) -> Shell:
     """An operator with the token that seeds."""
-    return shell(stack, stack.operator, (stack.plane.layout.openbao / "seeder-token").read_text().strip())
+    return shell(stack, stack.operator, stack.seeder_token)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def test_the_relay_opens_its_own_secret_and_the_relayed_secret_stays_in_esos_nam
 
 def test_a_rotation_reads_vault_once_and_is_proved_in_every_namespace(relayed: Stack) -> None:
     before = reads_of_vault(relayed)
-    token = (relayed.plane.layout.openbao / "seeder-token").read_text().strip()
+    token = relayed.seeder_token
     document = relayed.credential(REGISTRY, relayed.new_password())
     done = relayed.command(
         *("rotate", REGISTRY, "--from-file", "-", "--yes", "--json"),

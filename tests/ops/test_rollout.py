@@ -46,7 +46,7 @@ def services(stack: Stack) -> Iterator[Stack]:
 
 def rollout(stack: Stack, *options: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """The exit code, and the report of each wave."""
-    token = (stack.plane.layout.openbao / "seeder-token").read_text().strip()
+    token = stack.seeder_token
     environment = {"KUBECONFIG": str(stack.operator), "VAULT_TOKEN": token}
     done = stack.command("rollout", "ops-app", "--json", "--yes", *options, environment=environment)
     assert done.returncode in {0, 1}, done.stderr

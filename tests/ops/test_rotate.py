@@ -33,7 +33,7 @@ DEADLINE = 30
 
 
 def environment(stack: Stack) -> dict[str, str]:
-    token = (stack.plane.layout.openbao / "seeder-token").read_text().strip()
+    token = stack.seeder_token
     return {"KUBECONFIG": str(stack.operator), "VAULT_TOKEN": token}
 
 

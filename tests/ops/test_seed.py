@@ -72,7 +72,7 @@ def own(plane: ControlPlane, server: TestRegistry) -> Iterator[Stack]:
 @pytest.fixture
 def run(own: Stack) -> Seed:
     """Run `seed` with the seeder's token."""
-    token = (own.plane.layout.openbao / "seeder-token").read_text().strip()
+    token = own.seeder_token
 
     def seed_command(*options: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         variables = {"VAULT_TOKEN": token, **environment}
@@ -196,7 +196,7 @@ def test_an_expiry_that_is_not_given_again_is_taken_away(own: Stack, run: Seed, 
 
 def test_of_two_seeds_one_wins_and_the_other_ends_with_a_conflict(own: Stack, run: Seed, server: TestRegistry) -> None:
     config = config_of(own)
-    vault = preflight.open_vault(config, (own.plane.layout.openbao / "seeder-token").read_text().strip())
+    vault = preflight.open_vault(config, own.seeder_token)
     ours = from_login("bot", "ours-of-the-race", [server.host])
     planned = seed.plan(vault, config, config.registries[0], ours)
     theirs = outcome(run("--from-file", "-", "--yes", stdin=document(server.host, "theirs-of-the-race")))
@@ -208,7 +208,7 @@ def test_of_two_seeds_one_wins_and_the_other_ends_with_a_conflict(own: Stack, ru
 
 class TestTheWrapper:
     def run(self, own: Stack, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        token = (own.plane.layout.openbao / "seeder-token").read_text().strip()
+        token = own.seeder_token
         script = Path(__file__).parents[2] / "scripts" / "seed-app-registry-pull-secret.sh"
         environment = {**own.workspace.environment, "VAULT_TOKEN": token, "PULL_SECRETS_REGISTRY": NAME}
         return subprocess.run(

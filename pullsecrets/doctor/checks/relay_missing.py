@@ -11,7 +11,7 @@ from pullsecrets.doctor.platform import NOT_SYNCED, again_command, up_command
 from pullsecrets.doctor.sealing import sealed_secret
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.eso import GROUP
-from pullsecrets.preflight import SEALED_GROUP_VERSION
+from pullsecrets.sealed import sealed_secret_path
 
 NAME = "relay-missing"
 
@@ -41,10 +41,9 @@ def _exists(snapshot: Snapshot, registry: Registry) -> bool:
 
 
 def _source(snapshot: Snapshot, registry: Registry) -> tuple[str, str]:
-    namespace = snapshot.config.eso.namespace
     if registry.sealed:
-        return "SealedSecret", f"{SEALED_GROUP_VERSION}/namespaces/{namespace}/sealedsecrets/{registry.name}"
-    return "ExternalSecret", f"{GROUP}/namespaces/{namespace}/externalsecrets/{registry.name}"
+        return "SealedSecret", sealed_secret_path(snapshot.config, registry)
+    return "ExternalSecret", f"{GROUP}/namespaces/{snapshot.config.eso.namespace}/externalsecrets/{registry.name}"
 
 
 CHECK = Check(NAME, "What fills each relayed registry's Secret exists", find, explains=NOT_SYNCED)

@@ -9,7 +9,7 @@ from pullsecrets.config import StackConfig, parse
 from pullsecrets.doctor.checks import relay_missing, sealed_secret_unopened
 from pullsecrets.doctor.model import Check, Finding
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.preflight import SEALED_GROUP_VERSION
+from pullsecrets.sealed import SEALED_GROUP_VERSION
 from tests.components.program import VAULT
 from tests.components.test_relay import relayed
 from tests.unit.doctor.tenants import NOW
