@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError
@@ -183,22 +183,40 @@ class _Restart:
         """Return workloads that may be disrupted; while there are none, wait for a budget, and name them when late."""
         deadline = time.monotonic() + self._timeout
         while True:
-            held = self._held(pending)
-            free = [item for item in pending if item not in held]
+            free, held = self._by_budget(pending, size)
             if free or time.monotonic() >= deadline:
                 break
             time.sleep(POLL_SECONDS)
         if not free:
-            self._result.held = {str(item): reason for item, reason in held.items()}
-        return free[:size]
+            self._result.held = {
+                str(item): f"PodDisruptionBudget {name} allows no disruption" for item, name in held.items()
+            }
+        return free
 
-    def _held(self, pending: Sequence[Workload]) -> dict[Workload, str]:
+    def _by_budget(self, pending: Sequence[Workload], size: int) -> tuple[list[Workload], dict[Workload, str]]:
+        """Return a wave that takes no more workloads than each budget allows disruptions, and what it keeps waiting.
+
+        A restart counts as one disruption, whatever pace a workload's own update strategy sets.
+        """
         budgets = {
-            namespace: list(self._cluster.items(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"))
+            namespace: [
+                _Budget.of(item)
+                for item in self._cluster.items(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets")
+            ]
             for namespace in {item.namespace for item in pending}
         }
-        covering = {item: _exhausted(item, budgets[item.namespace]) for item in pending}
-        return {item: f"PodDisruptionBudget {name} allows no disruption" for item, name in covering.items() if name}
+        free: list[Workload] = []
+        held: dict[Workload, str] = {}
+        for item in pending:
+            covering = [budget for budget in budgets[item.namespace] if selects(budget.selector, item.labels)]
+            exhausted = next((budget for budget in covering if budget.allowed <= 0), None)
+            if exhausted:
+                held[item] = exhausted.name
+            elif len(free) < size:
+                free.append(item)
+                for budget in covering:
+                    budget.allowed -= 1
+        return free, held
 
     def _wave(self, wave: Sequence[Workload], after: int, done: list[str], *, begin: bool = False) -> None:
         """Restart a wave if it is to begin, and wait until each of it is up or has failed."""
@@ -359,13 +377,18 @@ def _uses(registry: Registry, item: Mapping[str, Any]) -> bool:
     return any(image_host(str(container.get("image", ""))) in registry.hosts for container in containers)
 
 
-def _exhausted(workload: Workload, budgets: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return the name of a budget that covers a workload's Pods and allows no disruption now."""
-    for budget in budgets:
-        status = cast("dict[str, Any]", budget.get("status") or {})
-        if not status.get("disruptionsAllowed") and selects(budget["spec"].get("selector"), workload.labels):
-            return str(budget["metadata"]["name"])
-    return None
+@dataclass
+class _Budget:
+    """A PodDisruptionBudget, and how many disruptions it still allows."""
+
+    name: str
+    selector: Mapping[str, Any] | None
+    allowed: int
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Self:
+        status = cast("dict[str, Any]", item.get("status") or {})
+        return cls(item["metadata"]["name"], item["spec"].get("selector"), int(status.get("disruptionsAllowed") or 0))
 
 
 def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:

@@ -234,3 +234,15 @@ def test_a_workload_without_disruptions_left_waits_behind_the_others(monkeypatch
     exhausted["status"]["disruptionsAllowed"] = 1
     result = cluster.run()
     assert (result.already, result.restarted, result.complete) == (named("b", "c"), named("a"), True)
+
+
+@pytest.mark.parametrize(("allowed", "lengths"), [(1, [1, 1, 1]), (2, [2, 1]), (9, [3])])
+def test_a_wave_takes_no_more_of_a_shared_budget_than_it_allows(allowed: int, lengths: list[int]) -> None:
+    items = [workload(name) for name in "abc"]
+    for item in items:
+        item["spec"]["template"]["metadata"]["labels"] = {"app": "all"}
+    cluster = Workloads(items, [budget("of-all", "all", allowed)])
+    waves: list[int] = []
+    found = restart.list_workloads(cluster, REGISTRY, ["apps"])
+    result = restart.restart(cluster, found, "app@7", "100%", 0, lambda wave, *_: waves.append(len(wave)))
+    assert (result.complete, waves) == (True, lengths)
