@@ -9,6 +9,7 @@ the cluster.
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -369,14 +370,7 @@ def _forget_applied(secret: dict[str, Any]) -> bool:
 def _replace(where: Migration, old: HandMade, seeded: Seeded) -> None:
     """Delete a Secret whose type cannot become ours, and make ours at once; ESO, failing so far, takes it over."""
     cluster, registry = where.cluster, where.registry
-    # ESO may have labelled it by now, so its version says nothing of its content.
-    live = cluster.find(backups.secret_path(old.namespace, old.name))
-    if live and not backups.same_content(live, old.found):
-        raise ConflictError(
-            f"Secret {old.namespace}/{old.name}: somebody changed it meanwhile; it was left; run the command again"
-        )
-    if live:
-        backups.delete(cluster, live)
+    _delete(cluster, old)
     manifest = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -389,6 +383,22 @@ def _replace(where: Migration, old: HandMade, seeded: Seeded) -> None:
     if cluster.find(external):
         # After failures ESO waits ever longer before it looks again.
         cluster.merge_patch(external, {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}})
+
+
+def _delete(cluster: KubernetesClient, old: HandMade) -> None:
+    """Delete a Secret as long as it holds what it held; ESO, which labels it meanwhile, changes its version only."""
+    for _ in range(binding.ATTEMPTS):
+        live = cluster.find(backups.secret_path(old.namespace, old.name))
+        if live is None:
+            return
+        if not backups.same_content(live, old.found):
+            break
+        with suppress(ConflictError):
+            backups.delete(cluster, live)
+            return
+    raise ConflictError(
+        f"Secret {old.namespace}/{old.name}: somebody changed it meanwhile; it was left; run the command again"
+    )
 
 
 def _append(cluster: KubernetesClient, namespace: str, kept: backups.Kept) -> None:
@@ -444,4 +454,4 @@ def _update(cluster: KubernetesClient, path: str, change: Callable[[dict[str, An
                 raise
         else:
             return
-    raise PullSecretsError(f"{path}: others changed it {binding.ATTEMPTS} times in a row; run the command again")
+    raise ConflictError(f"{path}: others changed it {binding.ATTEMPTS} times in a row; run the command again")

@@ -54,7 +54,10 @@ def by_hand(stack: Stack) -> Iterator[Stack]:
 def run(stack: Stack, *arguments: str) -> tuple[int, str]:
     # With every request logged, so that the logs are searched for the credential too.
     done = stack.command("--verbose", "adopt", "--registry", "ops-app", *arguments, environment=environment(stack))
-    return done.returncode, done.stdout if "--json" in arguments else done.stdout + done.stderr
+    if "--json" in arguments:
+        assert done.stdout, done.stderr
+        return done.returncode, done.stdout
+    return done.returncode, done.stdout + done.stderr
 
 
 def version(stack: Stack, where: str) -> str:

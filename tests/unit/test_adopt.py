@@ -16,6 +16,7 @@ from pullsecrets.binding import entries_of
 from pullsecrets.dockerconfig import DockerConfig, RegistryLogin
 from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.handmade import Verdict, read_hand_made, read_logins
+from pullsecrets.kube import KubernetesApiError
 from pullsecrets.vault import EntryMetadata, VaultClient
 from tests.unit.cluster import FakeCluster
 from tests.unit.test_offboard import FINALIZER, LABEL, OURS, account, configured, namespace, nothing, pod
@@ -215,6 +216,48 @@ class TestBackups:
         cluster.objects[path]["data"] = {}
         with pytest.raises(ConflictError, match="there is one with other content"):
             backups.restore(cluster, kept)
+
+
+class WrittenMeanwhile(FakeCluster):
+    """Somebody writes the Opaque Secret between our reading it and our deleting it, this often."""
+
+    def __init__(self, times: int, content: str | None = None) -> None:
+        opaque = made("app", auths(), type="Opaque")
+        super().__init__(FANOUT, namespace(), account("app"), opaque)
+        self.times, self.content = times, content
+
+    def request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **more: Any
+    ) -> dict[str, Any]:
+        if method == "DELETE" and self.times:
+            self.times -= 1
+            live = self.objects[path]
+            live["metadata"] |= {"resourceVersion": "2", "labels": {"reconcile.external-secrets.io/managed": "true"}}
+            live["data"] = {"x": self.content} if self.content else live["data"]
+            raise KubernetesApiError(method, path, 409, "Conflict", "the precondition failed")
+        return super().request(method, path, query, body=body, **more)
+
+    def adopt(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(adopt, "wait_for_digest", lambda *_: ())
+        where = migration(self)
+        adopt.carry_out(where, seeded(), adopt.plan(where, seeded()), 1, nothing)
+
+
+class TestReplacing:
+    def test_a_label_that_eso_puts_on_meanwhile_stops_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cluster = WrittenMeanwhile(2)
+        cluster.adopt(monkeypatch)
+        assert cluster.objects[f"{SECRETS}/app"]["type"] == PULL_TYPE
+
+    def test_content_that_somebody_puts_in_meanwhile_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cluster = WrittenMeanwhile(1, "eA==")
+        with pytest.raises(ConflictError, match="somebody changed it meanwhile"):
+            cluster.adopt(monkeypatch)
+        assert cluster.objects[f"{SECRETS}/app"]["data"] == {"x": "eA=="}
+
+    def test_it_ends_when_others_never_cease(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(ConflictError, match="apps-one/app: somebody changed it"):
+            WrittenMeanwhile(-1).adopt(monkeypatch)
 
 
 class TestUndo:
