@@ -115,7 +115,7 @@ def _deliver(content: str, output: Path | None) -> None:
 
 def _plain(found: Audit, stack: str) -> str:
     stream = io.StringIO()
-    _show(found, stack, Console(file=stream, highlight=False, width=console.PIPED_WIDTH))
+    _show(found, stack, console.piped(stream))
     return stream.getvalue()
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -13,10 +13,15 @@ from rich.markup import escape
 from pullsecrets.config import Registry, StackConfig, load_stack
 from pullsecrets.errors import BadInputError
 
-# Where no terminal says how wide it is, lines are left whole for whatever reads them.
 PIPED_WIDTH = 200
 
-output = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+def piped(stream: TextIO | None = None) -> Console:
+    """Return a console for what is no terminal, standard output by default: lines stay whole, tables fold."""
+    return Console(file=stream, highlight=False, width=PIPED_WIDTH, soft_wrap=True)
+
+
+output = Console(highlight=False) if sys.stdout.isatty() else piped()
 errors = Console(stderr=True, highlight=False)
 
 Stack = Annotated[

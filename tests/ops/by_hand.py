@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local.controlplane.rbac import MIGRATORS, OPERATORS
+from pullsecrets.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.inventory import LAST_APPLIED, PULL_SECRET_TYPE
 from tests.e2e.stack import OTHERS_ENTRY, Stack, account, namespace
 
@@ -27,15 +28,18 @@ def make_secret(
     kind: str = PULL_SECRET_TYPE,
     applied: bool = False,
     labels: Mapping[str, str] | None = None,
+    immutable: bool = False,
 ) -> dict[str, Any]:
     """Make a Secret as `kubectl create` does, or `kubectl apply` with its copy in an annotation."""
-    document = base64.b64encode(json.dumps({"auths": dict(auths)}).encode()).decode()
+    old = kind == OLD_PULL_SECRET_TYPE
+    content = dict(auths) if old else {"auths": dict(auths)}
     secret: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name, "namespace": where, "labels": dict(labels or {})},
         "type": kind,
-        "data": {".dockerconfigjson": document},
+        "data": {".dockercfg" if old else ".dockerconfigjson": base64.b64encode(json.dumps(content).encode()).decode()},
+        "immutable": immutable,
     }
     if applied:
         secret["metadata"]["annotations"] = {LAST_APPLIED: json.dumps(secret)}

@@ -9,6 +9,7 @@ import pytest
 
 from pullsecrets import adopt
 from pullsecrets.adopt import Migration
+from pullsecrets.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.inventory import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.vault import VaultClient
@@ -117,6 +118,46 @@ def test_hand_made_secrets_are_taken_over_and_brought_back(by_hand: Stack) -> No
     assert any("DEBUG" in text for text in stack.printed), "the logs are there to be searched"
     assert all(OLD not in text for text in stack.printed)
     assert all(stack.passwords["ops-app"] not in text for text in stack.printed)
+
+
+@pytest.fixture
+def replaced(stack: Stack) -> Iterator[dict[str, dict[str, Any]]]:
+    """Secrets that serve and cannot become ours by an update, by namespace."""
+    current = login(stack.passwords["ops-app"])
+    kinds: dict[str, dict[str, Any]] = {
+        "ops-hand-immutable": {"immutable": True},
+        "ops-hand-dockercfg": {"kind": OLD_PULL_SECRET_TYPE},
+    }
+    for name in kinds:
+        make_namespace(stack, name, "ops-app")
+    yield {name: make_secret(stack, name, "ops-app", current, **how) for name, how in kinds.items()}
+    free(stack, *kinds)
+
+
+def test_one_that_must_be_made_anew_is_replaced_with_consent_and_brought_back(
+    stack: Stack, replaced: dict[str, dict[str, Any]]
+) -> None:
+    code, printed = run(stack, *replaced, "--yes")
+    assert code == 1
+    assert printed.count("add --accept-gap") == len(replaced)
+    for name, made in replaced.items():
+        assert version(stack, name) == made["metadata"]["resourceVersion"]
+
+    code, printed = run(stack, *replaced, "--accept-gap", "--yes")
+    assert code == 0, printed
+    for name in replaced:
+        delivered = stack.get(secret(name, "ops-app"))
+        assert (delivered["type"], owners(delivered)) == (PULL_SECRET_TYPE, ["ExternalSecret"])
+        assert not delivered.get("immutable")
+
+    for name, made in replaced.items():
+        code, printed = run(stack, "--undo", name, "--yes")
+        assert code == 0, printed
+        restored = stack.get(secret(name, "ops-app"))
+        assert owners(restored) == []
+        for key in ("type", "data", "immutable"):
+            assert restored.get(key) == made.get(key), key
+        assert stack.entries(name) == [OTHERS_ENTRY, "ops-app"]
 
 
 class Killed(Exception):  # noqa: N818 - what happens to the process
