@@ -196,6 +196,8 @@ def test_the_recommended_flags_are_what_was_measured() -> None:
     capacity = refresh_queue_too_long.Capacity
     # Measured: 1,503 namespaces in 86 s with 5 workers at the default rate.
     assert 75 <= capacity({"concurrent": "5"}).round(1503).total_seconds() <= 100
+    # Measured: 1,000 namespaces in 105 s by default, on one machine; a network adds to it.
+    assert 105 <= capacity({}).round(1000).total_seconds() <= 160
     recommended = capacity(refresh_queue_too_long.RECOMMENDED)
     assert recommended.round(1503) < timedelta(seconds=25)
 
