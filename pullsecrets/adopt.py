@@ -26,6 +26,7 @@ from pullsecrets.kube import FIELD_MANAGER, KubernetesApiError, KubernetesClient
 from pullsecrets.names import is_platform_namespace, matches
 from pullsecrets.seed import seeded_digest
 from pullsecrets.vault import VaultClient
+from pullsecrets.words import counted
 
 OnStep = Callable[[str], None]
 
@@ -159,7 +160,7 @@ def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], t
     for item in chosen:
         for found in item.found:
             backups.save(where.vault, where.config, where.registry, found.secret.found, found.service_accounts)
-    on_step(f"kept in Vault: {sum(len(item.found) for item in chosen)} Secrets")
+    on_step(f"kept in Vault: {counted(sum(len(item.found) for item in chosen), 'Secret')}")
     for item in chosen:
         _take_over(where, seeded, item, on_step)
     names = [item.namespace for item in chosen]
@@ -169,7 +170,7 @@ def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], t
             f"registry {where.registry.name!r}: not proved within {timeout:g} s in {', '.join(sorted(missing))}; what "
             f"is there still serves; see `pull-secrets doctor {min(missing)}`, then run the command again"
         )
-    on_step(f"proved: {len(chosen)} namespaces hold the seeded content")
+    on_step(f"proved: {counted(len(chosen), 'namespace')} with the seeded content")
     for item in chosen:
         binding.bind(where.cluster, item.namespace, item.service_accounts, [where.registry.name])
         for found in item.found:
@@ -235,7 +236,7 @@ def undo(where: Migration, planned: Undo, timeout: float, on_step: OnStep) -> No
         if item is not same:
             backups.restore(cluster, item)
             _append(cluster, planned.namespace, item)
-    on_step(f"back: {len(kept) - (same is not None)} Secrets of other names")
+    on_step(f"back: {counted(len(kept) - (same is not None), 'Secret')} of other names")
     in_place = same is not None and same.manifest["type"] == PULL_SECRET_TYPE
     if in_place:
         _hold(cluster, planned.namespace, name)

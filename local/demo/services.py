@@ -12,6 +12,7 @@ from local.demo import workloads
 from local.demo.placing import place
 from local.demo.steps import STACK, Steps, UnexpectedError
 from local.demo.workloads import Applied, Pods
+from pullsecrets.words import counted
 
 REGISTRY = sample_gitops.SECRET
 ENVIRONMENT = "dev"
@@ -108,8 +109,9 @@ class Services:
     def _migrate(self) -> None:
         found: dict[str, Any] = json.loads(self._gitops("migrate", "--yes", "--json", captured=True))
         self.steps.say(
-            f"{len(found['files'])} files: {found['referenced']} references added, {found['removed']} entries removed, "
-            f"{len(found['kept'])} kept; every overlay built before and after, nothing but pull Secrets differs"
+            f"{counted(len(found['files']), 'file')}: {counted(found['referenced'], 'reference')} added, "
+            f"{counted(found['removed'], 'entry', 'entries')} removed, {len(found['kept'])} kept; "
+            "every overlay built before and after, nothing but pull Secrets differs"
         )
         self.steps.console.print(self._git("diff", "--unified=1", "--", _SHOWN_DIFF), style="dim", markup=False)
         sample_gitops.commit(self.repository)
@@ -141,4 +143,4 @@ class Services:
 
 
 def _counted(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())
+    return ", ".join(counted(count, kind) for kind, count in kinds.items())

@@ -11,6 +11,7 @@ from pullsecrets.adopt import Adoption, Migration, Terms
 from pullsecrets.cli import console
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.words import counted
 
 TIMEOUT_SECONDS = 120.0
 
@@ -82,7 +83,7 @@ def command(  # noqa: PLR0913 - each is an option
     if not json:
         _show(planned)
     if wanted and not dry_run:
-        console.confirm(f"Adopt {len(wanted)} namespaces?", yes=yes)
+        console.confirm(f"Adopt {counted(len(wanted), 'namespace')}?", yes=yes)
         adopt.carry_out(where, seeded, planned, timeout, on_step)
     outcome = "nothing to do" if not wanted else "planned" if dry_run else "done"
     if json:

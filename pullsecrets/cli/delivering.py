@@ -10,6 +10,7 @@ from pullsecrets import delivery
 from pullsecrets.cli import console
 from pullsecrets.delivery import OnProgress
 from pullsecrets.rotation import Delivered
+from pullsecrets.words import counted
 
 NAMED = 5
 """How many namespaces a line of progress names."""
@@ -93,4 +94,4 @@ class _Lines:
             return
         self._next = time.monotonic() + LINE_SECONDS
         missing = f", missing {named(state.missing)}" if state.missing else ""
-        console.output.print(f"proved {state.proved} of {len(state.wanted)} namespaces{missing}")
+        console.output.print(f"proved {state.proved} of {counted(len(state.wanted), 'namespace')}{missing}")

@@ -19,6 +19,7 @@ from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.words import counted
 
 SETTLE_SECONDS = 20.0
 """How long after a fix the controllers may take to show that it helped."""
@@ -139,7 +140,7 @@ def _fix(
         _show_remedies(remedies)
     if dry_run or not remedies:
         return [Outcome(item.description, applied=False) for item in remedies]
-    console.confirm(f"Apply {_count(len(remedies), 'fix', 'fixes')}?", yes=yes)
+    console.confirm(f"Apply {counted(len(remedies), 'fix', 'fixes')}?", yes=yes)
     outcomes = [_apply(cluster, item) for item in remedies]
     if not quiet:
         for item in outcomes:
@@ -245,7 +246,7 @@ def _scope(item: Diagnosis) -> str:
     if not names:
         return registry or "the whole cluster"
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    where = f"{_count(len(names), 'namespace', 'namespaces')}: {', '.join(names[:NAMED])}{more}"
+    where = f"{counted(len(names), 'namespace')}: {', '.join(names[:NAMED])}{more}"
     return f"{registry}, {where}" if registry else where
 
 
@@ -264,8 +265,8 @@ def _show_summary(report: Report) -> None:
         return
     warnings = sum(item.severity == Severity.WARNING for item in report.diagnoses)
     parts = [
-        _count(len(report.diagnoses) - warnings, "cause", "causes"),
-        _count(warnings, "warning", "warnings"),
+        counted(len(report.diagnoses) - warnings, "cause"),
+        counted(warnings, "warning"),
         f"{len(report.unchecked)} not checked",
     ]
     console.output.print(f"{total} checks: {', '.join(parts)}")
@@ -278,10 +279,6 @@ def _show_remedies(remedies: tuple[Remedy, ...]) -> None:
     console.output.print("[bold]Safe fixes[/]")
     for item in remedies:
         _line(Text(f"- {item.description}"), 2)
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def _document(snapshot: Snapshot, report: Report, outcomes: list[Outcome]) -> dict[str, Any]:

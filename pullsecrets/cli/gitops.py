@@ -19,6 +19,7 @@ from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.gitops import applications, discover, migrate
 from pullsecrets.gitops import check as checking
 from pullsecrets.gitops.repository import Repository, load
+from pullsecrets.words import counted
 
 
 class Format(StrEnum):
@@ -102,7 +103,7 @@ def migrate_command(
             migrate.refuse_dirty(path)
         migrate.prove(repository, planned)
     if outcome == "written":
-        console.confirm(f"Write {len(planned.edits)} files?", yes=yes)
+        console.confirm(f"Write {counted(len(planned.edits), 'file')}?", yes=yes)
         migrate.apply(path, planned)
     if json:
         console.print_json(_plan_document(planned, outcome))
@@ -214,17 +215,19 @@ def _registry(repository: Repository, config: StackConfig, name: str | None) -> 
 
 def _show_discovery(found: discover.Discovery) -> None:
     files = found.workload_files
-    counted = " + ".join(f"{count} {role}" for role, count in files.items())
+    roles = " + ".join(f"{count} {role}" for role, count in files.items())
     table = Table(show_header=False, title="Discovery")
     table.add_row("services", str(len(found.services)))
-    table.add_row("workload files", f"{sum(files.values())} = {counted}")
+    table.add_row("workload files", f"{sum(files.values())} = {roles}")
     for registry in found.registries:
         table.add_row("registry", f"{registry.host}: {registry.files} files, {registry.percent} %")
     for secret in found.secrets:
         where = ", ".join(secret.defined_in) or Text("never defined", style="red")
-        table.add_row("Secret", Text.assemble(f"{secret.name}: {secret.references} references, ", where))
+        table.add_row("Secret", Text.assemble(f"{secret.name}: {counted(secret.references, 'reference')}, ", where))
     environments = ", ".join(found.environments)
-    table.add_row("namespaces", f"{len(found.namespaces)} = {len(found.services)} services in {environments}")
+    table.add_row(
+        "namespaces", f"{len(found.namespaces)} = {counted(len(found.services), 'service')} in {environments}"
+    )
     table.add_row("hard-coded lists", str(len(found.hard_coded)))
     console.output.print(table)
     if not found.gaps:
@@ -259,7 +262,8 @@ def _plan_document(planned: migrate.MigrationPlan, outcome: str) -> dict[str, ob
 def _sentence(planned: migrate.MigrationPlan, outcome: str) -> str:
     if outcome == "unchanged":
         return "nothing to change"
-    done = f"{len(planned.edits)} files: {planned.referenced} references added, {planned.removed} entries removed"
+    added, removed = counted(planned.referenced, "reference"), counted(planned.removed, "entry", "entries")
+    done = f"{counted(len(planned.edits), 'file')}: {added} added, {removed} removed"
     return f"dry run, nothing was written: {done}" if outcome == "planned" else f"[green]written[/] {done}"
 
 

@@ -18,6 +18,7 @@ from pullsecrets.rollout.gates import SmokeCheck
 from pullsecrets.rollout.plan import Wave, plan
 from pullsecrets.rollout.run import Rollout, Settings, WaveReport, require_unfinished
 from pullsecrets.rollout.seeded import expected_digest
+from pullsecrets.words import counted
 
 GOOD = frozenset({"done", "done before", "rolled back"})
 
@@ -91,7 +92,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         reports = [_abort(rollout, waves, named=bool(wave), yes=yes)]
     else:
         services = sum(len(item.targets) for item in waves)
-        console.confirm(f"Roll out {services} services in {len(waves)} waves?", yes=yes)
+        console.confirm(f"Roll out {counted(services, 'service')} in {counted(len(waves), 'wave')}?", yes=yes)
         may_go_on = _Asker(quiet=json) if pause else None
         reports = rollout.run(waves, None if json else _Lines().show, may_go_on)
     if json:

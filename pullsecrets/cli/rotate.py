@@ -19,6 +19,7 @@ from pullsecrets.recreate import LackingPods
 from pullsecrets.restart import RestartResult, Workload
 from pullsecrets.rotation import Delivered, Target
 from pullsecrets.sources import Source
+from pullsecrets.words import counted
 
 
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
@@ -311,7 +312,7 @@ def _show_plan(
             {**asdict(planned), **plan, "workloads": [str(item) for item in found], "outcome": "planned"}
         )
         return
-    console.output.print(f"{len(namespaces)} namespaces would receive it: {delivering.named(namespaces)}")
+    console.output.print(f"{counted(len(namespaces), 'namespace')} would receive it: {delivering.named(namespaces)}")
     _show_lacking(lacking)
     for item in found:
         console.output.print(f"  {item}: {item.untouched or 'would be restarted'}", markup=False)
@@ -327,9 +328,9 @@ def _show_lacking(lacking: LackingPods) -> None:
 
 def _show_recreated(recreated: Sequence[str], held: dict[str, str], kept: Sequence[str]) -> None:
     if recreated:
-        console.output.print(f"[green]✓[/] {len(recreated)} Pods evicted, to be made anew")
+        console.output.print(f"[green]✓[/] {counted(len(recreated), 'Pod')} evicted, to be made anew")
     if kept:
-        console.output.print(f"{len(kept)} Pods left as they are; add --recreate-pods to evict them")
+        console.output.print(f"{counted(len(kept), 'Pod')} left alone; add --recreate-pods to evict them")
     delivering.show_each(held)
 
 
@@ -340,7 +341,7 @@ def _show_wave(wave: Sequence[Workload], _done: RestartResult, after: int) -> No
 def _show_restart(result: RestartResult) -> None:
     mark = "[green]✓[/]" if result.complete else "[red]✗[/]"
     before = f", {len(result.already)} before" if result.already else ""
-    console.output.print(f"{mark} {len(result.restarted)} workloads restarted{before}")
+    console.output.print(f"{mark} {counted(len(result.restarted), 'workload')} restarted{before}")
     delivering.show_each({name: f"not restarted: {why}" for name, why in result.untouched.items()})
     delivering.show_each({**result.held, **{name: f"failed: {why}" for name, why in result.failed.items()}})
     if result.remaining:

@@ -13,6 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from pullsecrets.config.model import StackConfig
 from pullsecrets.config.rules import Problem, check
 from pullsecrets.errors import BadInputError
+from pullsecrets.words import counted
 
 PROJECT_FILE = "Pulumi.yaml"
 SEALED = "sealedSecret"
@@ -24,8 +25,8 @@ class ConfigError(BadInputError):
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         """Keep the problems for callers that want them one by one."""
         self.problems = tuple(problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n".join([f"{source}: {count} in the configuration", *(f"  {item}" for item in problems)]))
+        title = f"{source}: {counted(len(problems), 'problem')} in the configuration"
+        super().__init__("\n".join([title, *(f"  {item}" for item in problems)]))
 
 
 def parse(raw: Mapping[str, Any], source: str, environment: Mapping[str, str] | None = None) -> StackConfig:

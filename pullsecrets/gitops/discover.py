@@ -13,6 +13,7 @@ from pullsecrets.gitops import component
 from pullsecrets.gitops.repository import APPS, LIST, OVERLAYS, Repository, Workload, service_of
 from pullsecrets.rules.targets import targets_of
 from pullsecrets.rules.values import dig, mapping, sequence
+from pullsecrets.words import counted
 
 DEFAULT_PATTERN = "{service}-{environment}"
 
@@ -147,7 +148,9 @@ def _gaps(repository: Repository, registry: Registry) -> Iterator[Gap]:
                 if ours
                 else "deliver it too, or remove the entries"
             )
-            problem = f"Secret {used.name} has {used.references} references and no definition in the repository"
+            problem = (
+                f"Secret {used.name} has {counted(used.references, 'reference')} and no definition in the repository"
+            )
             yield Gap("secret-undefined", str(APPS), 1, problem, fix)
     yield from _without_reference(repository, registry)
     yield from _not_built(repository)

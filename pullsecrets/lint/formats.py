@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 from pullsecrets.lint.judging import POLICIES, Report, Violation
 from pullsecrets.rules.model import Level, PolicyInfo, Severity
+from pullsecrets.words import counted
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SCORES = {Severity.LOW: "2.0", Severity.MEDIUM: "5.0", Severity.HIGH: "8.0", Severity.CRITICAL: "9.5"}
@@ -24,8 +25,8 @@ def render(report: Report, name: str) -> str:
 def _text(report: Report) -> str:
     lines = [_line(violation) for violation in report.violations]
     advisory = len(report.violations) - report.mandatory
-    counted = f"{report.mandatory} mandatory, {advisory} advisory"
-    return "\n".join([*lines, f"{counted}: {report.objects} objects in {len(report.files)} files"])
+    judged = f"{report.mandatory} mandatory, {advisory} advisory"
+    return "\n".join([*lines, f"{judged}: {counted(report.objects, 'object')} in {counted(len(report.files), 'file')}"])
 
 
 def _line(found: Violation) -> str:

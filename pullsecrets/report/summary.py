@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from pullsecrets.audit import Audit, Credential
 from pullsecrets.strays import Orphan
+from pullsecrets.words import counted
 
 EXPIRY_NOTICE = timedelta(days=14)
 
@@ -17,7 +18,7 @@ def headline(found: Audit) -> str:
     affected = {row.namespace for row in found.rows if not row.green}
     if not affected:
         return f"{_all(len(namespaces))} the current credential, and Pods there can pull."
-    return f"In {len(affected)} of {_count(len(namespaces), 'namespace')} Pods may fail to pull images."
+    return f"In {len(affected)} of {counted(len(namespaces), 'namespace')} Pods may fail to pull images."
 
 
 def actions(found: Audit, stack: str) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def _urgent(found: Audit, option: str) -> Iterator[str]:
     affected = sorted({row.namespace for row in found.rows if not row.green})
     if affected:
         yield (
-            f"{_count(len(affected), 'namespace')} {_verb(affected, 'needs', 'need')} attention: "
+            f"{counted(len(affected), 'namespace')} {_verb(affected, 'needs', 'need')} attention: "
             f"`pull-secrets doctor {affected[0]}{option}` names cause and fix"
             + (f", and so on for {len(affected) - 1} more." if affected[1:] else ".")
         )
@@ -70,30 +71,26 @@ def _renewal(credential: Credential, option: str, *, renewed: bool = False) -> s
 def _advised(found: Audit, option: str) -> Iterator[str]:
     if exposed := [item for item in found.other_secrets if item.exposed]:
         yield (
-            f"{_count(len(exposed), 'Secret')} {_verb(exposed, 'shows', 'show')} the credential in an annotation that "
+            f"{counted(len(exposed), 'Secret')} {_verb(exposed, 'shows', 'show')} the credential in an annotation that "
             "`kubectl apply` left: have that credential replaced, then remove them."
         )
     if others := found.other_secrets:
         yield (
-            f"{_count(len(others), 'Secret')} of other origin {_verb(others, 'is', 'are')} not rotated with the rest: "
+            f"{counted(len(others), 'Secret')} of other origin {_verb(others, 'is', 'are')} not rotated with the rest: "
             f"`pull-secrets cleanup{option} --dry-run` shows what uses them, and `pull-secrets adopt` takes them over."
         )
     if uses := {use.namespace for use in found.unlisted_uses}:
         yield (
-            f"Pods of {_count(len(uses), 'namespace')} use a registry without opting in: declare "
+            f"Pods of {counted(len(uses), 'namespace')} use a registry without opting in: declare "
             f"{_verb(uses, 'it', 'them')} as tenant in the stack file."
         )
     if left := found.orphans:
-        yield f"{_count(len(left), 'leftover')} of ours: remove by the command beside each."
+        yield f"{counted(len(left), 'leftover')} of ours: remove by the command beside each."
     yield from found.notes
 
 
 def _all(namespaces: int) -> str:
     return "The one namespace holds" if namespaces == 1 else f"All {namespaces} namespaces hold"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _verb(things: Sized, one: str, many: str) -> str:

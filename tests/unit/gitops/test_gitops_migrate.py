@@ -167,7 +167,7 @@ def test_the_command_shows_a_diff_and_asks(shop: Shop) -> None:
     shown = run(root, "--dry-run")
     assert shown.exit_code == ExitCode.DONE
     assert "+  - ../../../components/imagepullsecret/registry-api-tanhdev\n" in shown.output
-    assert "dry run, nothing was written: 3 files: 1 references added, 1 entries removed" in shown.output
+    assert "dry run, nothing was written: 3 files: 1 reference added, 1 entry removed" in shown.output
     refused = run(root)
     assert isinstance(refused.exception, BadInputError)
     assert status(root) == ""
