@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from local.controlplane import rbac
 from local.controlplane.layout import EXTERNAL_SECRETS
-from local.controlplane.rbac import DEPLOYERS
 from local.controlplane.waiting import NotYet, until
 from pullsecrets import monitoring_objects, preflight
 from pullsecrets.access import monitoring_deployer_roles
@@ -24,6 +25,8 @@ from pullsecrets.errors import BadInputError
 from pullsecrets.monitoring import MonitoringSpec, rule_file
 from pullsecrets.vault_login import TOKEN_FILE_VARIABLE, Endpoint
 from tests.e2e.stack import DEADLINE, Stack, namespace
+from tests.ops.test_documents import platform_engineer, try_as
+from tests.pages import Scenario
 from tests.unit.pushgateway import Pushgateway, pushgateway
 
 pytestmark = pytest.mark.controlplane
@@ -69,9 +72,17 @@ def cluster_with_prometheus(stack: Stack) -> Iterator[Stack]:
     stack.admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     restricted = {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
     stack.patch(namespace(NAMESPACE), {"metadata": restricted})
-    roles = monitoring_deployer_roles(DEPLOYERS, NAMESPACE, ["ops"])
+    roles = monitoring_deployer_roles(rbac.DEPLOYERS, NAMESPACE, ["ops"])
     for item in roles:
         stack.admin.apply(item)
+
+    def served() -> None:
+        try:
+            preflight.require_monitoring(stack.client(stack.plane.kubeconfig("pulumi")), stack.config())
+        except BadInputError as error:
+            raise NotYet(str(error)) from None
+
+    until(served, DEADLINE, "PrometheusRule served")
     yield stack
     stack.delete_namespace(NAMESPACE)
     stack.admin.call("DELETE", f"{CRDS}/{CRD}")
@@ -93,18 +104,43 @@ def monitored(cluster_with_prometheus: Stack, gateway: Pushgateway) -> Iterator[
         "pushgateway": gateway.url,
     }
 
-    def served() -> None:
-        stack.configure({"monitoring": config})
-        try:
-            preflight.require_monitoring(stack.client(stack.plane.kubeconfig("pulumi")), stack.config())
-        except BadInputError as error:
-            raise NotYet(str(error)) from None
-
-    until(served, DEADLINE, "PrometheusRule served")
     stack.up({"monitoring": config})
     yield stack
     if stack.config().monitoring.enabled:
         stack.up()
+
+
+def test_the_page(cluster_with_prometheus: Stack, gateway: Pushgateway) -> None:
+    stack = cluster_with_prometheus
+    job = f"{BATCH}/jobs/validation-now"
+
+    @contextmanager
+    def begun() -> Iterator[None]:
+        yield
+        assert stack.get(job)["spec"]["template"]["spec"]["serviceAccountName"] == ACCOUNT
+
+    values = {
+        "PULL_SECRETS_STACK": stack.name,
+        "MONITORING": NAMESPACE,
+        "DEPLOYERS": rbac.DEPLOYERS,
+        "AUDITORS": rbac.AUDITORS,
+        "OPERATORS": rbac.OPERATORS,
+        "DIAGNOSTICIANS": rbac.DIAGNOSTICIANS,
+        "ADMIN_KUBECONFIG": str(stack.plane.kubeconfig("admin")),
+    }
+    stack.configure()
+    try:
+        with platform_engineer(stack) as who:
+            scenario = Scenario(
+                values, {"The daily validation": begun}, extra={"monitoring": {"pushgateway": gateway.url}}
+            )
+            try_as(stack, who, "monitoring.md", scenario)
+    finally:
+        stack.up()
+        for item in rbac.roles("external-secrets"):
+            stack.admin.apply(item)
+        (stack.workspace.root / "roles.yaml").unlink(missing_ok=True)
+    assert stack.find(f"{BATCH}/cronjobs/{ACCOUNT}") is None
 
 
 def run_validation(stack: Stack, folder: Path) -> subprocess.CompletedProcess[str]:
