@@ -62,7 +62,8 @@ def save(
 ) -> Backup:
     """Keep a Secret as it is now, once: a second run with the same content writes nothing.
 
-    The ServiceAccounts of the first run are the ones that count; a later run finds them changed already.
+    The ServiceAccounts that an earlier backup names count on, also where the content is another one by now: a later
+    run finds them changed already.
 
     Raises:
         ConflictError: when somebody else wrote the backup at the same time.
@@ -76,12 +77,19 @@ def save(
     if not _keeps(known, digest):
         text = json.dumps(manifest, sort_keys=True)
         redaction.register(text)
-        data = {MANIFEST_KEY: text, ACCOUNTS_KEY: json.dumps(list(service_accounts))}
+        listing = dict.fromkeys([*_listed_before(vault, mount, path, known), *service_accounts])
+        data = {MANIFEST_KEY: text, ACCOUNTS_KEY: json.dumps(list(listing))}
         version = vault.write_with_cas(mount, path, data, version)
         saved = {"namespace": namespace, "secret": name, "registry": registry.name, "type": str(manifest["type"])}
         when = datetime.now(UTC).isoformat(timespec="seconds")
         vault.patch_metadata(mount, path, {**saved, DIGEST_KEY: f"{version}:{digest}", "saved-at": when})
     return Backup(registry.name, namespace, name, f"{mount}/{path}", version)
+
+
+def _listed_before(vault: VaultClient, mount: str, path: str, known: EntryMetadata | None) -> list[str]:
+    if known is None or not known.live:
+        return []
+    return cast("list[str]", json.loads(vault.read_version(mount, path, known.current_version)[ACCOUNTS_KEY]))
 
 
 def find(vault: VaultClient, config: StackConfig, registries: Iterable[Registry], namespace: str) -> list[Backup]:

@@ -14,6 +14,7 @@ from typing import Any, cast
 from pullsecrets.errors import ConflictError, PullSecretsError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.manifests import FINALIZER_PREFIX
+from pullsecrets.ownership import fanned_out
 
 Found = dict[str, Any] | None
 Operations = Callable[[dict[str, Any]], list[dict[str, Any]]]
@@ -112,7 +113,7 @@ def release_finalizers(client: KubernetesClient, namespace: str, registries: Ite
         PullSecretsError: when an ExternalSecret stays although the label is gone.
     """
     for registry in registries:
-        _await_absence(client, f"/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets/{registry}")
+        _await_absence(client, namespace, registry)
         finalizer = f"{FINALIZER_PREFIX}{registry}"
         _patch(client, f"/api/v1/namespaces/{namespace}", partial(_release, finalizer))
 
@@ -186,9 +187,17 @@ def _await_account(client: KubernetesClient, namespace: str, account: str) -> di
     )
 
 
-def _await_absence(client: KubernetesClient, path: str) -> None:
+def external_secret_path(namespace: str, registry: str) -> str:
+    """Return the path of the ExternalSecret by which a namespace receives a registry's Secret."""
+    return f"/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets/{registry}"
+
+
+def _await_absence(client: KubernetesClient, namespace: str, registry: str) -> None:
+    path = external_secret_path(namespace, registry)
     collection, _, name = path.rpartition("/")
     found = client.find(path)
+    if found and not fanned_out(found["metadata"], registry):
+        return
     deadline = time.monotonic() + EXTERNAL_SECRET_SECONDS
     while found and (left := int(deadline - time.monotonic())) > 0:
         selector = {

@@ -1,7 +1,7 @@
 """Cleanup: removes hand-made pull Secrets that nothing uses any more, once ours is there, and brings them back.
 
-Each is kept in Vault before it goes. A Secret that a Pod, a workload or a ServiceAccount names, one that a controller
-keeps, and one that opens none of the stack's registries stays and is named with the reason.
+Each is kept in Vault before it goes. A Secret that a Pod, a workload, a build or a ServiceAccount names, one that a
+controller keeps, and one that opens other registries than the stack delivers there stays and is named with the reason.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -139,13 +139,17 @@ def _legacy(
         hosts=item.hosts,
         registry=registry.name if registry else None,
         users=naming,
-        stays=_reason(item, registry, naming, delivered),
+        stays=_reason(item, registry, naming, delivered, _lost(config, item, delivered)),
         secret=item,
     )
 
 
 def _reason(
-    item: HandMade, registry: Registry | None, naming: Sequence[str], delivered: Mapping[str, Collection[str]]
+    item: HandMade,
+    registry: Registry | None,
+    naming: Sequence[str],
+    delivered: Mapping[str, Collection[str]],
+    lost: Sequence[str],
 ) -> str | None:
     if item.managed:
         return f"kept by {item.origin}: remove it there"
@@ -155,9 +159,16 @@ def _reason(
         return "opens none of the stack's registries"
     if item.name == registry.name or item.namespace not in delivered[registry.name]:
         return f"Secret {registry.name} is not delivered there: `pull-secrets adopt` first"
-    if naming:
-        return "still named"
-    return None
+    if lost:
+        return f"also opens {', '.join(lost)}, which nothing would open any more"
+    return "still named" if naming else None
+
+
+def _lost(config: StackConfig, item: HandMade, delivered: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the hosts of a Secret that no registry delivered to its namespace opens."""
+    there = [registry for registry in config.registries if item.namespace in delivered[registry.name]]
+    opened = {host for registry in there for host in (*registry.hosts, *registry.rejected_hosts)}
+    return [host for host in item.hosts if host not in opened]
 
 
 def _replaced_by(config: StackConfig, item: HandMade) -> Registry | None:

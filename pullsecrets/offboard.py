@@ -9,17 +9,19 @@ finished by running it again.
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets import binding
+from pullsecrets.binding import external_secret_path
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.model import expand
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import FIELD_MANAGER, MERGE_PATCH, KubernetesApiError, KubernetesClient
 from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.names import is_platform_namespace, matches
+from pullsecrets.ownership import fanned_out, owned_by
 from pullsecrets.references import User, list_users
 
 OnStep = Callable[[str], None]
@@ -101,8 +103,10 @@ def plan(
     ours = [item for item in finalizers if item in {f"{FINALIZER_PREFIX}{registry.name}" for registry in chosen}]
     names = {registry.name for registry in chosen}
     users = list_users(cluster, namespace) if found else []
+    external = _fanned_out(cluster, namespace, names) if found else []
     secrets = _secrets(cluster, namespace, names) if found else {}
-    ending = {name for name in names if secrets.get(name, True)}
+    ours_there = {name for name, owned in secrets.items() if owned}
+    ending = ours_there | (names - secrets.keys())
     return OffboardPlan(
         namespace=namespace,
         exists=found is not None,
@@ -111,12 +115,12 @@ def plan(
         registries=tuple(registry.name for registry in chosen),
         labels=() if delete else removable_labels(config, chosen, metadata.get("labels") or {}),
         service_accounts=tuple(u.name for u in users if u.kind == "ServiceAccount" and ending & {*u.pulls_with}),
-        external_secrets=tuple(n for n in sorted(names) if found and cluster.find(_external_secret(namespace, n))),
+        external_secrets=tuple(external),
         secrets=tuple(name for name, owned in sorted(secrets.items()) if owned),
         foreign_secrets=tuple(name for name, owned in sorted(secrets.items()) if not owned),
         finalizers=tuple(ours),
         other_finalizers=tuple(item for item in finalizers if item not in ours),
-        users=tuple(user for user in users if _loses(user, chosen, delete=delete)),
+        users=tuple(user for user in users if _loses(user, chosen, ours_there, delete=delete)),
         declarations=declarations,
     )
 
@@ -129,7 +133,7 @@ def require_unused(planned: OffboardPlan) -> None:
     """
     lost = planned.labels or planned.secrets or planned.delete
     if planned.users and lost and not planned.terminating:
-        what = "still run there" if planned.delete else f"still pull from {', '.join(planned.registries)}"
+        what = "still run there" if planned.delete else f"still pull from or mount {', '.join(planned.registries)}"
         raise StillUsedError(
             f"namespace {planned.namespace!r}: {len(planned.users)} {what}: "
             f"{_listed(str(user) for user in planned.users)}; nothing was changed; move or delete them first, or add "
@@ -210,10 +214,11 @@ def removable_labels(config: StackConfig, chosen: Sequence[Registry], labels: di
     return tuple(sorted(keys - needed))
 
 
-def _loses(user: User, chosen: Iterable[Registry], *, delete: bool) -> bool:
-    if delete:
-        return user.kind != "ServiceAccount"
-    return any(user.pulls_from(registry) for registry in chosen)
+def _loses(user: User, chosen: Iterable[Registry], secrets: Collection[str], *, delete: bool) -> bool:
+    """Tell whether something runs no more, or pulls or mounts what goes, as builders and scanners do."""
+    if user.kind == "ServiceAccount":
+        return False
+    return delete or any(user.pulls_from(registry) for registry in chosen) or not {*secrets}.isdisjoint(user.reads)
 
 
 def _require_deletable(config: StackConfig, namespace: str, registries: Sequence[Registry], *, delete: bool) -> None:
@@ -270,7 +275,7 @@ def guard_error(error: KubernetesApiError, namespace: str, labels: Iterable[str]
 def _await_gone(cluster: KubernetesClient, planned: OffboardPlan, deadline: float) -> None:
     names = set(planned.registries)
     while True:
-        external = [name for name in sorted(names) if cluster.find(_external_secret(planned.namespace, name))]
+        external = _fanned_out(cluster, planned.namespace, names)
         owned = [name for name, ours in _secrets(cluster, planned.namespace, names).items() if ours]
         if not external and not owned:
             return
@@ -358,14 +363,22 @@ def _require_released(cluster: KubernetesClient, planned: OffboardPlan, selector
         )
 
 
+def _fanned_out(cluster: KubernetesClient, namespace: str, names: Iterable[str]) -> list[str]:
+    """Return which of these names our fan-out's ExternalSecrets bear; somebody else's is none of ours."""
+    found = {name: cluster.find(external_secret_path(namespace, name)) for name in sorted(names)}
+    return [name for name, item in found.items() if item and fanned_out(item["metadata"], name)]
+
+
 def _secrets(cluster: KubernetesClient, namespace: str, names: Iterable[str]) -> dict[str, bool]:
-    """Return the Secrets of these names, and whether an ExternalSecret owns each; by metadata alone."""
+    """Return the Secrets of these names, and whether an ExternalSecret of ours owns each; by metadata alone."""
     found: dict[str, bool] = {}
     for name in names:
+        external = cluster.find(external_secret_path(namespace, name))
+        # One whose owner is gone already is on its way out.
+        ours = external is None or fanned_out(external["metadata"], name)
         query = {"fieldSelector": f"metadata.name={name}"}
         for item in cluster.items(f"{_path(namespace)}/secrets", query, metadata_only=True):
-            owners = cast("list[dict[str, str]]", item["metadata"].get("ownerReferences") or [])
-            found[name] = any(owner["kind"] == "ExternalSecret" and owner["name"] == name for owner in owners)
+            found[name] = ours and owned_by(item["metadata"], "ExternalSecret", name)
     return found
 
 
@@ -385,7 +398,3 @@ def _listed(items: Iterable[str], limit: int = 8) -> str:
 
 def _path(namespace: str) -> str:
     return f"/api/v1/namespaces/{namespace}"
-
-
-def _external_secret(namespace: str, name: str) -> str:
-    return f"/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets/{name}"

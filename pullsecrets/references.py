@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pullsecrets.binding import entries_of
 from pullsecrets.config import Registry
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.names import image_host
 
 Object = dict[str, Any]
@@ -21,6 +21,12 @@ _TEMPLATES = {
     "Job": "/apis/batch/v1{scope}/jobs",
     "CronJob": "/apis/batch/v1{scope}/cronjobs",
 }
+_OF_OPENSHIFT = {
+    "DeploymentConfig": "/apis/apps.openshift.io/v1{scope}/deploymentconfigs",
+    "BuildConfig": "/apis/build.openshift.io/v1{scope}/buildconfigs",
+}
+"""Not served elsewhere. Between builds no Pod names what a BuildConfig pulls and pushes with."""
+_SECRETS_OF_BUILDS = frozenset({"pushSecret", "pullSecret", "sourceSecret", "secret"})
 _FINISHED_PODS = frozenset({"Succeeded", "Failed"})
 _FINISHED_JOB = frozenset({"Complete", "Failed"})
 
@@ -62,7 +68,8 @@ def list_users(cluster: KubernetesClient, namespace: str | None = None) -> list[
         pods = pool.submit(lambda: list(_pods(cluster.items(f"/api/v1{scope}/pods"))))
         accounts = pool.submit(lambda: [_account(item) for item in cluster.items(f"/api/v1{scope}/serviceaccounts")])
         templates = [
-            pool.submit(_read_templates, cluster, kind, path.format(scope=scope)) for kind, path in _TEMPLATES.items()
+            pool.submit(_read_templates, cluster, kind, path.format(scope=scope))
+            for kind, path in {**_TEMPLATES, **_OF_OPENSHIFT}.items()
         ]
         found = chain(pods.result(), *(future.result() for future in templates), accounts.result())
         return sorted(found, key=lambda user: (user.namespace, user.kind, user.name))
@@ -76,13 +83,49 @@ def _pods(items: Iterable[Object]) -> Iterator[User]:
 
 
 def _read_templates(cluster: KubernetesClient, kind: str, path: str) -> list[User]:
-    return list(_templates(kind, cluster.items(path)))
+    try:
+        items = list(cluster.items(path))
+    except KubernetesApiError as error:
+        if kind in _OF_OPENSHIFT and error.status == 404:
+            return []
+        raise
+    return [_build(item) for item in items] if kind == "BuildConfig" else list(_templates(kind, items))
+
+
+def _build(item: Object) -> User:
+    """Return what a BuildConfig pulls and which Secrets it names
+    (https://docs.openshift.com/container-platform/latest/rest_api/workloads_apis/buildconfig-build-openshift-io-v1.html).
+    """
+    inside = list(_fields(item["spec"]))
+    return User(
+        namespace=item["metadata"]["namespace"],
+        kind="BuildConfig",
+        name=item["metadata"]["name"],
+        images=tuple(value["name"] for _, value in inside if value.get("kind") == "DockerImage" and value.get("name")),
+        reads=tuple(
+            sorted({str(value["name"]) for key, value in inside if key in _SECRETS_OF_BUILDS and "name" in value})
+        ),
+    )
+
+
+def _fields(value: Any) -> Iterator[tuple[str, Object]]:
+    """Yield each object inside a value and the key that it stands under."""
+    if isinstance(value, list):
+        for item in cast("list[Any]", value):
+            yield from _fields(item)
+    elif isinstance(value, dict):
+        for key, inner in cast("Object", value).items():
+            if isinstance(inner, dict):
+                yield key, cast("Object", inner)
+            yield from _fields(inner)
 
 
 def _templates(kind: str, items: Iterable[Object]) -> Iterator[User]:
     for item in items:
         owners = cast("list[Object]", item["metadata"].get("ownerReferences") or [])
-        if any(owner.get("controller") and owner["kind"] in _TEMPLATES for owner in owners) or _finished(item):
+        if any(owner.get("controller") and owner["kind"] in _TEMPLATES for owner in owners):
+            continue
+        if kind == "Job" and _finished(item):
             continue
         spec = item["spec"]["jobTemplate"]["spec"] if kind == "CronJob" else item["spec"]
         yield _user(kind, item["metadata"], spec["template"]["spec"])
@@ -90,9 +133,7 @@ def _templates(kind: str, items: Iterable[Object]) -> Iterator[User]:
 
 def _finished(item: Object) -> bool:
     conditions = cast("list[Mapping[str, str]]", cast("Object", item.get("status") or {}).get("conditions") or [])
-    return "completions" in item["spec"] and any(
-        condition["type"] in _FINISHED_JOB and condition["status"] == "True" for condition in conditions
-    )
+    return any(condition["type"] in _FINISHED_JOB and condition["status"] == "True" for condition in conditions)
 
 
 def _account(item: Object) -> User:

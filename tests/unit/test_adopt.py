@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from pullsecrets.dockerconfig import DockerConfig, RegistryLogin
 from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.handmade import Verdict, read_hand_made, read_logins
 from pullsecrets.kube import KubernetesApiError
+from pullsecrets.references import list_users
 from pullsecrets.vault import EntryMetadata, VaultClient
 from tests.unit.cluster import FakeCluster
 from tests.unit.test_offboard import FINALIZER, LABEL, OURS, account, configured, namespace, nothing, pod
@@ -194,6 +195,15 @@ class TestBackups:
             _, secret = made("old", auths(password))
             assert backups.save(vault.as_client(), config, registry, secret, []).version == version
 
+    def test_accounts_that_a_run_before_has_moved_are_not_forgotten_with_other_content(self) -> None:
+        vault, config = FakeVault(), configured()
+        client, registry = vault.as_client(), config.registry("app")
+        _, before = made("old", auths())
+        _, after = made("old", auths("another"))
+        backups.save(client, config, registry, before, ["default"])
+        kept = backups.save(client, config, registry, after, ["builder", "default"])
+        assert backups.read(client, config, kept).service_accounts == ("default", "builder")
+
     def test_a_write_whose_record_was_lost_is_repeated(self) -> None:
         vault, config = FakeVault(), configured()
         _, secret = made("old", auths())
@@ -304,6 +314,37 @@ class TestCleanup:
         cluster, vault, _ = self.run(made("old", auths()), account("app", "old"))
         assert f"{SECRETS}/old" in cluster.objects
         assert not vault.versions
+
+    def test_what_opens_another_host_too_stays(self) -> None:
+        wider = made("push", auths(CANARY, "registry.example.com", "other.example.com"))
+        cluster, vault, _ = self.run(wider, account("app"))
+        assert f"{SECRETS}/push" in cluster.objects
+        assert not vault.versions
+        (found,) = cleanup.plan(configured(), cluster)
+        assert found.stays == "also opens other.example.com, which nothing would open any more"
+
+    def test_what_only_a_build_names_stays(self) -> None:
+        strategy = {
+            "dockerStrategy": {"pullSecret": {"name": "pull"}, "from": {"kind": "DockerImage", "name": "h/i:1"}}
+        }
+        spec = {"output": {"pushSecret": {"name": "push"}}, "source": {"secrets": [{"secret": {"name": "x"}}]}}
+        metadata = {"name": "api", "namespace": "apps-one"}
+        build = {"metadata": metadata, "spec": {**spec, "strategy": strategy}}
+        where = "/apis/build.openshift.io/v1/namespaces/apps-one/buildconfigs/api"
+        cluster, _, _ = self.run(made("push", auths()), made("pull", auths()), (where, build))
+        assert {f"{SECRETS}/push", f"{SECRETS}/pull"} <= cluster.objects.keys()
+        assert [user.reads for user in list_users(cluster) if user.kind == "BuildConfig"] == [("pull", "push", "x")]
+
+    def test_a_cluster_that_knows_no_builds_is_read_all_the_same(self) -> None:
+        class Plain(FakeCluster):
+            def items(
+                self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
+            ) -> Iterator[dict[str, Any]]:
+                if ".openshift.io/" in path:
+                    raise KubernetesApiError("GET", path, 404, "NotFound", "the server could not find it")
+                return super().items(path, query, metadata_only=metadata_only)
+
+        assert [str(user) for user in list_users(Plain(account("app")))] == ["ServiceAccount default"]
 
     def test_what_comes_to_be_named_meanwhile_stays(self) -> None:
         cluster = FakeCluster(namespace(LABEL), made("old", auths()), account("app"))

@@ -38,6 +38,17 @@ def secret(owners: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     return SECRET, {"metadata": metadata, "type": "kubernetes.io/dockerconfigjson"}
 
 
+def external_secret(owner: str | None) -> tuple[str, dict[str, Any]]:
+    owners = [{"apiVersion": "external-secrets.io/v1", "kind": "ClusterExternalSecret", "name": owner}]
+    metadata = {
+        "name": "app",
+        "namespace": "apps-one",
+        "ownerReferences": owners if owner else [],
+        "resourceVersion": "1",
+    }
+    return f"{EXTERNAL}/namespaces/apps-one/externalsecrets/app", {"metadata": metadata}
+
+
 def pod(image: str) -> tuple[str, dict[str, Any]]:
     metadata = {"name": "app-1", "namespace": "apps-one", "creationTimestamp": "2026-01-01T00:00:00Z"}
     return f"{NAMESPACE}/pods/app-1", {"metadata": metadata, "spec": {"containers": [{"image": image}]}}
@@ -67,6 +78,12 @@ class TestPlan:
         found = offboard.plan(configured(), FakeCluster(namespace(), account("app"), secret([])), "apps-one")
         assert (found.foreign_secrets, found.service_accounts) == (("app",), ())
         assert found.nothing_to_do
+
+    def test_an_external_secret_that_somebody_else_made_stays_with_its_secret(self) -> None:
+        cluster = FakeCluster(namespace(), account("app"), secret(OURS), external_secret(None))
+        found = offboard.plan(configured(), cluster, "apps-one")
+        assert (found.external_secrets, found.secrets, found.foreign_secrets) == ((), (), ("app",))
+        assert (found.service_accounts, found.nothing_to_do) == ((), True)
 
     def test_a_namespace_that_does_not_exist_is_nothing_to_do(self) -> None:
         found = offboard.plan(configured(), FakeCluster(), "apps-gone")
@@ -119,8 +136,32 @@ class TestLabels:
 class TestRefusals:
     def test_pods_that_would_lose_their_pulls(self) -> None:
         cluster = FakeCluster(namespace(LABEL), account("app"), secret(OURS), pod("registry.example.com/a:1"))
-        with pytest.raises(offboard.StillUsedError, match="1 still pull from app, web: Pod app-1; nothing was changed"):
+        with pytest.raises(
+            offboard.StillUsedError, match="1 still pull from or mount app, web: Pod app-1; nothing was changed"
+        ):
             offboard.require_unused(offboard.plan(configured(), cluster, "apps-one"))
+
+    def test_a_pod_that_mounts_the_secret_counts_wherever_its_image_comes_from(self) -> None:
+        path, builder = pod("docker.io/library/kaniko:1")
+        builder["spec"]["volumes"] = [{"name": "login", "secret": {"secretName": "app"}}]
+        cluster = FakeCluster(namespace(LABEL), account("app"), secret(OURS), (path, builder))
+        with pytest.raises(offboard.StillUsedError, match="1 still pull from or mount app, web: Pod app-1"):
+            offboard.require_unused(offboard.plan(configured(), cluster, "apps-one"))
+        theirs = FakeCluster(namespace(LABEL), account("app"), secret([]), (path, builder))
+        offboard.require_unused(offboard.plan(configured(), theirs, "apps-one"))
+
+    @pytest.mark.parametrize("spec", [{"completions": 1}, {"parallelism": 3}])
+    def test_a_finished_job_does_not_count(self, spec: dict[str, Any]) -> None:
+        image = {"template": {"spec": {"containers": [{"image": "registry.example.com/a:1"}]}}}
+        metadata = {"name": "done", "namespace": "apps-one"}
+        status = {"conditions": [{"type": "Complete", "status": "True"}]}
+        job = {"metadata": metadata, "spec": {**spec, **image}, "status": status}
+        path = "/apis/batch/v1/namespaces/apps-one/jobs/done"
+        cluster = FakeCluster(namespace(LABEL), account("app"), secret(OURS), (path, job))
+        offboard.require_unused(offboard.plan(configured(), cluster, "apps-one"))
+        running = FakeCluster(namespace(LABEL), account("app"), secret(OURS), (path, {**job, "status": {}}))
+        with pytest.raises(offboard.StillUsedError, match="Job done"):
+            offboard.require_unused(offboard.plan(configured(), running, "apps-one"))
 
     def test_pods_of_other_registries_do_not_count(self) -> None:
         cluster = FakeCluster(namespace(LABEL), account("app"), secret(OURS), pod("docker.io/library/a:1"))
@@ -169,11 +210,18 @@ class TestCarryOut:
         assert binding.entries_of(cluster.objects[ACCOUNT]) == ["theirs", "app"]
 
     def test_what_does_not_go_is_named_with_its_cause(self) -> None:
-        external = f"{EXTERNAL}/namespaces/apps-one/externalsecrets/app"
-        cluster = FakeCluster(namespace(LABEL), account("app"), secret(OURS), (external, {"metadata": {"name": "app"}}))
+        cluster = FakeCluster(namespace(LABEL), account("app"), secret(OURS), external_secret("app"))
         config = configured()
         with pytest.raises(PullSecretsError, match="still there: ExternalSecret app, Secret app; ESO removes"):
             offboard.carry_out(config, cluster, offboard.plan(config, cluster, "apps-one"), 0, nothing)
+
+    def test_an_external_secret_that_somebody_else_made_is_not_waited_for(self) -> None:
+        cluster = FakeCluster(namespace(LABEL, FINALIZER), account("app"), secret(OURS), external_secret(None))
+        config = configured()
+        offboard.carry_out(config, cluster, offboard.plan(config, cluster, "apps-one"), 0, nothing)
+        assert binding.entries_of(cluster.objects[ACCOUNT]) == ["app"], "their Secret stays, and so does the entry"
+        assert cluster.objects[NAMESPACE]["metadata"]["finalizers"] == []
+        assert SECRET in cluster.objects
 
     def test_entries_go_before_the_label(self) -> None:
         cluster = FakeCluster(namespace(LABEL, FINALIZER), account("theirs", "app"))
