@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pullsecrets.binding import entries_of
 from pullsecrets.config import Registry
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kube import KubernetesClient
 from pullsecrets.names import image_host
 
 Object = dict[str, Any]
@@ -83,12 +83,10 @@ def _pods(items: Iterable[Object]) -> Iterator[User]:
 
 
 def _read_templates(cluster: KubernetesClient, kind: str, path: str) -> list[User]:
-    try:
-        items = list(cluster.items(path))
-    except KubernetesApiError as error:
-        if kind in _OF_OPENSHIFT and error.status == 404:
-            return []
-        raise
+    # Whoever may not list a kind is told 403 also where it is not served; which groups are served anybody may ask.
+    if kind in _OF_OPENSHIFT and cluster.find("/".join(path.split("/")[:4])) is None:
+        return []
+    items = cluster.items(path)
     return [_build(item) for item in items] if kind == "BuildConfig" else list(_templates(kind, items))
 
 

@@ -330,21 +330,26 @@ class TestCleanup:
         spec = {"output": {"pushSecret": {"name": "push"}}, "source": {"secrets": [{"secret": {"name": "x"}}]}}
         metadata = {"name": "api", "namespace": "apps-one"}
         build = {"metadata": metadata, "spec": {**spec, "strategy": strategy}}
-        where = "/apis/build.openshift.io/v1/namespaces/apps-one/buildconfigs/api"
-        cluster, _, _ = self.run(made("push", auths()), made("pull", auths()), (where, build))
+        root = "/apis/build.openshift.io/v1"
+        where = f"{root}/namespaces/apps-one/buildconfigs/api"
+        served = (root, {"kind": "APIResourceList"})
+        cluster, _, _ = self.run(made("push", auths()), made("pull", auths()), (where, build), served)
         assert {f"{SECRETS}/push", f"{SECRETS}/pull"} <= cluster.objects.keys()
         assert [user.reads for user in list_users(cluster) if user.kind == "BuildConfig"] == [("pull", "push", "x")]
 
-    def test_a_cluster_that_knows_no_builds_is_read_all_the_same(self) -> None:
+    def test_where_builds_are_not_served_they_are_not_asked_for(self) -> None:
         class Plain(FakeCluster):
             def items(
                 self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
             ) -> Iterator[dict[str, Any]]:
                 if ".openshift.io/" in path:
-                    raise KubernetesApiError("GET", path, 404, "NotFound", "the server could not find it")
+                    raise KubernetesApiError("GET", path, 403, "Forbidden", "not for you")
                 return super().items(path, query, metadata_only=metadata_only)
 
         assert [str(user) for user in list_users(Plain(account("app")))] == ["ServiceAccount default"]
+        openshift = ("/apis/build.openshift.io/v1", {"kind": "APIResourceList"})
+        with pytest.raises(KubernetesApiError, match="not for you"):
+            list_users(Plain(account("app"), openshift))
 
     def test_what_comes_to_be_named_meanwhile_stays(self) -> None:
         cluster = FakeCluster(namespace(LABEL), made("old", auths()), account("app"))
