@@ -11,6 +11,7 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 import urllib3
+import yaml
 from kubernetes import config as kubernetes_config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException
@@ -25,6 +26,10 @@ METADATA_EVENTS = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 PAGE_SIZE = 500
+
+_NO_OBJECT = {"reason": "NotKubernetes", "message": "the answer is no JSON object; is this a Kubernetes API server?"}
+# Values of wrong types trip the library up wherever it uses them.
+_KUBECONFIG_MISTAKES = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError)
 
 
 class KubernetesApiError(PullSecretsError):
@@ -137,9 +142,7 @@ class KubernetesClient:
     def probe(self, path: str) -> tuple[int, str]:
         """Return the status of a GET and the server's reason for it, whatever answers behind the API server."""
         response = self._send("GET", path, None, None, {"Accept": "*/*"})
-        content: Any = _decode(response.data)
-        known = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
-        return response.status, str(known.get("message", ""))
+        return response.status, str((_decode(response.data) or {}).get("message", ""))
 
     def json_patch(self, path: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
         """Apply JSON Patch operations under our field manager and return the object that results."""
@@ -159,21 +162,11 @@ class KubernetesClient:
         """Send one request and return the decoded answer.
 
         Raises:
-            UnreachableError: when the server does not answer or does not know us.
+            UnreachableError: when the server does not answer, does not know us, or is not what answers.
             KubernetesApiError: for any other refusal.
         """
         response = self._send(method, path, query, body, {"Content-Type": content_type, "Accept": accept})
-        content: Any = _decode(response.data)
-        if response.status == 401:
-            raise UnreachableError(
-                f"Kubernetes API at {self.server}: 401 Unauthorized: the kubeconfig's credentials are not accepted; "
-                "log in again, or name another context in cluster.context"
-            )
-        if response.status >= 400:
-            raise KubernetesApiError(
-                method, path, response.status, str(content.get("reason", "")), str(content.get("message", ""))
-            )
-        return content
+        return self._object(method, path, response)
 
     def watch(
         self, path: str, query: Mapping[str, str], seconds: int, *, metadata_only: bool = False
@@ -181,18 +174,44 @@ class KubernetesClient:
         """Yield the events of a watch until the server ends it after the given number of seconds.
 
         Raises:
-            UnreachableError: when the connection is lost before that.
+            UnreachableError: when the connection is lost before that, or as for `request`.
             KubernetesApiError: when the server refuses the watch.
         """
         query = {**query, "watch": "true", "timeoutSeconds": str(seconds)}
         accept = METADATA_EVENTS if metadata_only else "application/json"
         # Leaving the block closes the connection, so that a caller may stop before the server does.
         with self._send("GET", path, query, None, {"Accept": accept}, seconds + READ_SECONDS) as response:
-            if response.status >= 400:
-                content = _decode(response.data)
-                raise KubernetesApiError("GET", path, response.status, content["reason"], content["message"])
+            if response.status != 200:
+                self._object("GET", path, response)
             for line in self._lines(response):
-                yield json.loads(line)
+                event = _decode(line)
+                if event is None or "object" not in event:
+                    raise self._not_kubernetes("GET", path, response.status)
+                yield event
+
+    def _object(self, method: str, path: str, response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+        """Return the object that an answer holds, or raise as `request` says."""
+        content = _decode(response.data)
+        if response.status == 401:
+            raise UnreachableError(
+                f"Kubernetes API at {self.server}: 401 Unauthorized: the kubeconfig's credentials are not accepted; "
+                "log in again, or name another context in cluster.context"
+            )
+        if response.status >= 400:
+            known = _NO_OBJECT if content is None else content
+            raise KubernetesApiError(
+                method, path, response.status, str(known.get("reason", "")), str(known.get("message", ""))
+            )
+        # Each object and list names its kind; of all answers that are asked for only the version is without.
+        if content is None or not content.keys() & {"kind", "gitVersion"}:
+            raise self._not_kubernetes(method, path, response.status)
+        return content
+
+    def _not_kubernetes(self, method: str, path: str, status: int) -> UnreachableError:
+        return UnreachableError(
+            f"Kubernetes API at {self.server}: {method} {path} answers {status} and no Kubernetes object; does a proxy "
+            "stand before it that wants a login? Log in there, or check the kubeconfig's server"
+        )
 
     def _lines(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         pending = b""
@@ -224,6 +243,8 @@ class KubernetesClient:
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=streamed_seconds or READ_SECONDS),
                 retries=urllib3.Retry(total=None, connect=1, read=0, redirect=0, status=0, other=0),
                 preload_content=not streamed_seconds,
+                # A redirect is an answer: a service may give it, and our credentials go nowhere else.
+                redirect=False,
             )
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(error) from None
@@ -264,27 +285,45 @@ def _configuration(context: str | None) -> Configuration:
     configuration = Configuration()
     loader = cast("Any", kubernetes_config)
     try:
-        try:
-            loader.load_kube_config(context=context, client_configuration=configuration)
-        except ConfigException:
-            if context is not None:
-                raise
-            loader.load_incluster_config(client_configuration=configuration)
-    except (ConfigException, OSError) as error:
-        wanted = f"context {context!r} of the kubeconfig" if context else "a kubeconfig"
-        raise BadInputError(
-            f"cluster.context: {wanted} cannot be used ({_first_line(error)}); set KUBECONFIG to a file, "
-            "or cluster.context to one of its contexts (`kubectl config get-contexts`)"
-        ) from None
+        loader.load_kube_config(context=context, client_configuration=configuration)
+    except _KUBECONFIG_MISTAKES as error:
+        if context is not None or not isinstance(error, ConfigException) or not _load_surroundings(configuration):
+            wanted = f"context {context!r} of the kubeconfig" if context else "a kubeconfig"
+            raise BadInputError(
+                f"cluster.context: {wanted} cannot be used ({_kubeconfig_mistake(error)}); set KUBECONFIG to a file, "
+                "or cluster.context to one of its contexts (`kubectl config get-contexts`)"
+            ) from None
     configuration.connection_pool_maxsize = 16
     return configuration
 
 
-def _decode(data: bytes) -> Any:
+def _load_surroundings(configuration: Configuration) -> bool:
+    """Load what the kubelet gives a Pod; False outside of a cluster."""
     try:
-        return json.loads(data)
+        cast("Any", kubernetes_config).load_incluster_config(client_configuration=configuration)
+    except (ConfigException, OSError):
+        return False
+    return True
+
+
+def _kubeconfig_mistake(error: Exception) -> str:
+    """Say what is wrong with a kubeconfig, without a value of it: each may be a credential."""
+    if isinstance(error, yaml.YAMLError):
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        return f"not YAML at line {mark.line + 1}, column {mark.column + 1} of {mark.name}" if mark else "not YAML"
+    if isinstance(error, (ConfigException, OSError)):
+        # The library names an entry of a list by the path of its file and the whole entry.
+        return _first_line(error).partition("/{")[0]
+    return "not a kubeconfig: its values have the wrong types"
+
+
+def _decode(data: bytes) -> dict[str, Any] | None:
+    """Return a JSON object; None for whatever else a server may send."""
+    try:
+        content: Any = json.loads(data)
     except ValueError:
-        return {"reason": "NotJSON", "message": "the answer is not JSON; is this a Kubernetes API server?"}
+        return None
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else None
 
 
 def _cause(error: Exception) -> str:

@@ -13,6 +13,15 @@ REFRESH_ANNOTATION = "argocd.argoproj.io/refresh"
 """Makes the controller compare with git anew before anything else
 (https://argo-cd.readthedocs.io/en/stable/user-guide/annotations-and-labels/)."""
 
+SYNCED_FOR_ANNOTATION = "apps.platform/synced-for"
+"""On the Application: what this project synced it for last, so that only a wave that was begun is taken back."""
+
+SYNCED_FROM_ANNOTATION = "apps.platform/synced-from"
+"""On the Application: the revision that ran before the first sync for that; empty when there was none, or several.
+
+The history alone does not tell: Argo CD adds an entry for each sync that succeeded, also of the same revision, and none
+for one that failed (https://github.com/argoproj/argo-cd, controller/sync.go)."""
+
 POLL_SECONDS = 1.0
 _ENDED = frozenset({"Succeeded", "Failed", "Error"})
 
@@ -33,8 +42,15 @@ class ArgoCd:
         self._cluster = cluster
         self._namespace = namespace
 
-    def sync(self, applications: Collection[str], timeout: float) -> dict[str, str]:
+    def sync(self, applications: Collection[str], reason: str, timeout: float) -> dict[str, str]:
         """Sync Applications side by side and wait until each is synced and healthy.
+
+        The revision that runs before is kept on each, unless an earlier run kept one for the same reason.
+
+        Args:
+            applications: names.
+            reason: what they are synced for; the same for each run that shall finish the same rollout.
+            timeout: seconds until all are.
 
         Returns:
             Those that are not, and why.
@@ -42,15 +58,31 @@ class ArgoCd:
         Raises:
             BadInputError: when an Application does not exist.
         """
-        before = {name: _finished_at(self._get(name)) for name in applications}
-        for name in applications:
-            self._cluster.merge_patch(self._path(name), _operation())
-        return self._wait(before, timeout, synced=True)
+        found = {name: self._get(name) for name in applications}
+        for name, item in found.items():
+            # In one request with the sync: whatever ends this process, none is begun without what ran before.
+            kept = {} if _synced_for(item) == reason else _kept(reason, _running(item))
+            self._cluster.merge_patch(self._path(name), _operation(annotations=kept))
+        return self._wait({name: _finished_at(item) for name, item in found.items()}, timeout, synced=True)
 
-    def roll_back(self, applications: Collection[str], timeout: float) -> dict[str, str]:
-        """Sync Applications to the revision that each had before its last one, and wait.
+    def begun(self, applications: Collection[str], reason: str) -> list[str]:
+        """Return the Applications that were synced for a reason and not rolled back since.
 
-        One that syncs by itself is refused: Argo CD would sync it forward again.
+        Raises:
+            BadInputError: when an Application does not exist.
+        """
+        return [name for name in applications if _synced_for(self._get(name)) == reason]
+
+    def roll_back(self, applications: Collection[str], reason: str, timeout: float) -> dict[str, str]:
+        """Sync Applications to the revision that ran before they were synced for a reason, and wait.
+
+        Those that were not synced for it are left alone. One that syncs by itself is refused: Argo CD would sync it
+        forward again.
+
+        Args:
+            applications: names.
+            reason: what they were synced for.
+            timeout: seconds until all are synced and healthy.
 
         Returns:
             Those that were not rolled back, and why.
@@ -58,12 +90,16 @@ class ArgoCd:
         Raises:
             BadInputError: when an Application does not exist.
         """
-        found = {name: self._get(name) for name in applications}
-        refused = {name: reason for name, item in found.items() if (reason := _fixed(item))}
+        found = {name: item for name in applications if _synced_for(item := self._get(name)) == reason}
+        refused = {name: why for name, item in found.items() if (why := _fixed(item))}
         before = {name: _finished_at(item) for name, item in found.items() if name not in refused}
         for name in before:
-            self._cluster.merge_patch(self._path(name), _operation(str(_history(found[name])[-2]["revision"])))
-        return {**refused, **self._wait(before, timeout, synced=False)}
+            self._cluster.merge_patch(self._path(name), _operation(_synced_from(found[name])))
+        problems = self._wait(before, timeout, synced=False)
+        for name in before.keys() - problems.keys():
+            # The next sync for this reason may find another revision running.
+            self._cluster.merge_patch(self._path(name), {"metadata": {"annotations": _kept(None, None)}})
+        return {**refused, **problems}
 
     def _wait(self, before: Mapping[str, str], timeout: float, *, synced: bool) -> dict[str, str]:
         deadline = time.monotonic() + timeout
@@ -118,23 +154,42 @@ def unfinished(application: Mapping[str, Any], finished_before: str, *, synced: 
     return None if health == "Healthy" else Unfinished(f"is {health}")
 
 
-def _operation(revision: str | None = None) -> dict[str, Any]:
+def _operation(revision: str | None = None, annotations: Mapping[str, str | None] | None = None) -> dict[str, Any]:
     sync: dict[str, Any] = {} if revision is None else {"revision": revision}
     return {
-        "metadata": {"annotations": {REFRESH_ANNOTATION: "normal"}},
+        "metadata": {"annotations": {REFRESH_ANNOTATION: "normal", **(annotations or {})}},
         "operation": {"initiatedBy": {"username": FIELD_MANAGER}, "sync": sync},
     }
 
 
 def _fixed(application: Mapping[str, Any]) -> str | None:
     """Tell why an Application cannot be rolled back."""
-    if _part(application["spec"], "syncPolicy").get("automated"):
+    spec = _part(application, "spec")
+    automated = cast("dict[str, Any] | None", _part(spec, "syncPolicy").get("automated"))
+    # An empty object turns it on (https://argo-cd.readthedocs.io/en/stable/user-guide/auto_sync/).
+    if automated is not None and automated.get("enabled") is not False:
         return "syncs by itself; revert the commit in its repository instead"
-    return "has no earlier revision" if len(_history(application)) < 2 else None
+    if spec.get("sources"):
+        return "has several sources and no revision of its own; revert the commits in their repositories instead"
+    return None if _synced_from(application) else "has no earlier revision"
 
 
-def _history(application: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", _part(application, "status").get("history") or [])
+def _running(application: Mapping[str, Any]) -> str:
+    """Return the revision that was synced last with success; empty when there is none, or one for each source."""
+    history = cast("list[dict[str, Any]]", _part(application, "status").get("history") or [])
+    return str(history[-1].get("revision") or "") if history else ""
+
+
+def _kept(reason: str | None, revision: str | None) -> dict[str, str | None]:
+    return {SYNCED_FOR_ANNOTATION: reason, SYNCED_FROM_ANNOTATION: revision}
+
+
+def _synced_for(application: Mapping[str, Any]) -> str | None:
+    return cast("str | None", _part(application["metadata"], "annotations").get(SYNCED_FOR_ANNOTATION))
+
+
+def _synced_from(application: Mapping[str, Any]) -> str:
+    return str(_part(application["metadata"], "annotations").get(SYNCED_FROM_ANNOTATION) or "")
 
 
 def _finished_at(application: Mapping[str, Any]) -> str:

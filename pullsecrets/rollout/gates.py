@@ -60,11 +60,20 @@ def failing_pods(cluster: KubernetesClient, registry: Registry, namespaces: Sequ
 
 
 def pull_events(cluster: KubernetesClient, namespaces: Sequence[str], since: datetime) -> dict[str, str]:
-    """Return the kubelet's complaints about images since a moment, by Pod as `namespace/name`."""
+    """Return the kubelet's complaints about images of Pods that exist, since a moment, by Pod as `namespace/name`.
+
+    The kubelet repeats what it says of a Pod until that is gone, so a restart that healed a wave leaves events behind.
+
+    Args:
+        cluster: the cluster, as an operator.
+        namespaces: where to look.
+        since: by the clock of the API server.
+    """
     query = {"fieldSelector": "involvedObject.kind=Pod,type=Warning"}
     events = [
         event for namespace in namespaces for event in cluster.items(f"/api/v1/namespaces/{namespace}/events", query)
     ]
+    existing = _uids(cluster, namespaces)
     return {
         f"{event['involvedObject']['namespace']}/{event['involvedObject']['name']}": redact(str(event["message"]))
         for event in events
@@ -72,6 +81,7 @@ def pull_events(cluster: KubernetesClient, namespaces: Sequence[str], since: dat
         and "image" in str(event.get("message", "")).lower()
         and (moment := event_time(event))
         and moment >= since
+        and event["involvedObject"].get("uid") in existing
     }
 
 
@@ -92,6 +102,16 @@ def event_time(event: Mapping[str, Any]) -> datetime | None:
     """Return when an event was last seen; None when it does not say."""
     latest = last_seen(event)
     return datetime.fromisoformat(latest) if latest else None
+
+
+def _uids(cluster: KubernetesClient, namespaces: Sequence[str]) -> frozenset[str]:
+    """Return the Pods that exist and are not being deleted; a StatefulSet gives the name of one to the next."""
+    return frozenset(
+        item["metadata"]["uid"]
+        for namespace in namespaces
+        for item in cluster.items(f"/api/v1/namespaces/{namespace}/pods", metadata_only=True)
+        if not item["metadata"].get("deletionTimestamp")
+    )
 
 
 def _lacking(row: Coverage) -> str:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import cast
 
 from pullsecrets.config import Registry, StackConfig
@@ -116,18 +115,26 @@ class Rollout:
         done = self._marked()
         for wave in waves:
             if not done.issuperset(wave.namespaces):
-                return wave if self._settings.argocd or self._begun(wave) else None
+                return wave if self._is_begun(wave) else None
         return None
 
     def abort(self, wave: Wave) -> WaveReport:
         """Roll a wave back: its workloads to what they were before it, and its namespaces to not proved.
 
         The Secret and the ServiceAccounts' entries stay: they take nothing from a workload that does without them.
+
+        Raises:
+            BadInputError: when the rollout goes through Argo CD and has synced none of the wave's Applications.
         """
         report = WaveReport(wave.name, wave.namespaces)
         began = time.monotonic()
         if self._settings.argocd:
-            report.problems = self._settings.argocd.roll_back(wave.namespaces, self._settings.timeout)
+            if not self._is_begun(wave):
+                raise BadInputError(
+                    f"--abort: wave {wave.name}: this rollout has synced none of its Applications, or has rolled them "
+                    "back already; to go back further, revert the commits in their repositories"
+                )
+            report.problems = self._settings.argocd.roll_back(wave.namespaces, self.reason, self._settings.timeout)
         else:
             result = take_back(self._cluster, self._begun(wave), self.reason, self._settings.timeout)
             report.restarted, report.problems = len(result.restarted), _problems(result)
@@ -138,7 +145,8 @@ class Rollout:
         return report
 
     def _roll(self, wave: Wave, report: WaveReport, on_change: OnChange | None) -> None:
-        began, since = time.monotonic(), datetime.now(UTC).replace(microsecond=0)
+        # Events bear times of the cluster; this machine's clock may be ahead of them.
+        began, (since, _) = time.monotonic(), self._cluster.clock()
         cluster, registry, namespaces = self._cluster, self._registry, wave.namespaces
         steps: tuple[tuple[str, Callable[[], Mapping[str, str]]], ...] = (
             (DELIVERY, lambda: self._settled(self._undelivered, wave)),
@@ -169,7 +177,7 @@ class Rollout:
 
     def _update(self, wave: Wave, report: WaveReport) -> Mapping[str, str]:
         if self._settings.argocd:
-            return self._settings.argocd.sync(wave.namespaces, self._settings.timeout)
+            return self._settings.argocd.sync(wave.namespaces, self.reason, self._settings.timeout)
         workloads = list_workloads(self._cluster, self._registry, wave.namespaces)
         result = restart(self._cluster, workloads, self.reason, WHOLE, self._settings.timeout)
         report.restarted = len(result.restarted) + len(result.already)
@@ -181,6 +189,11 @@ class Rollout:
         while (problems := problems_of(wave)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         return problems
+
+    def _is_begun(self, wave: Wave) -> bool:
+        if self._settings.argocd:
+            return bool(self._settings.argocd.begun(wave.namespaces, self.reason))
+        return bool(self._begun(wave))
 
     def _begun(self, wave: Wave) -> list[Workload]:
         workloads = list_workloads(self._cluster, self._registry, wave.namespaces)

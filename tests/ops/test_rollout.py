@@ -137,8 +137,10 @@ def application_controller(admin: KubernetesApi, outcomes: dict[str, str]) -> It
     def reconcile(item: dict[str, Any]) -> None:
         name, moment = item["metadata"]["name"], f"2026-01-01T00:00:{next(moments):02}Z"
         revision = item["operation"]["sync"].get("revision", "head")
-        history = [*item.get("status", {}).get("history", [{"revision": "first"}]), {"revision": revision}]
-        operation = {"phase": outcomes.get(name, "Succeeded"), "finishedAt": moment, "message": "hook failed"}
+        phase, history = outcomes.get(name, "Succeeded"), item["status"]["history"]
+        if phase == "Succeeded":
+            history = [*history, {"revision": revision}]
+        operation = {"phase": phase, "finishedAt": moment, "message": "hook failed"}
         sync = {"status": "Synced" if revision == "head" else "OutOfSync"}
         status = {"operationState": operation, "sync": sync, "health": {"status": "Healthy"}, "history": history}
         path = f"{GROUP}/namespaces/argocd/applications/{name}"
@@ -165,6 +167,7 @@ def argocd(services: Stack) -> Iterator[Stack]:
             "kind": "Application",
             "metadata": {"name": f"ops-{service}-dev", "namespace": "argocd"},
             "spec": {"source": {"path": f"apps/{service}"}},
+            "status": {"history": [{"revision": "first"}]},
         }
         for service in SERVICES
     ]
@@ -183,6 +186,11 @@ def argocd(services: Stack) -> Iterator[Stack]:
     services.delete_namespace("argocd")
 
 
+def revisions(stack: Stack, service: str) -> list[str]:
+    found = stack.get(f"{GROUP}/namespaces/argocd/applications/ops-{service}-dev")
+    return [entry["revision"] for entry in found["status"]["history"]]
+
+
 def test_applications_are_synced_awaited_and_rolled_back(argocd: Stack) -> None:
     outcomes = {"ops-order-dev": "Failed"}
     with application_controller(argocd.admin, outcomes):
@@ -192,7 +200,7 @@ def test_applications_are_synced_awaited_and_rolled_back(argocd: Stack) -> None:
         outcomes.clear()
         code, waves = rollout(argocd, "--via", "argocd", "--abort")
         assert (code, waves["rest"]["state"]) == (0, "rolled back")
-        found = argocd.get(f"{GROUP}/namespaces/argocd/applications/ops-user-dev")
-        assert found["status"]["history"][-1] == {"revision": "first"}
+        assert revisions(argocd, "user") == ["first", "head", "first"]
+        assert revisions(argocd, "order") == ["first", "first"], "a sync that failed is no entry of the history"
         code, waves = rollout(argocd, "--via", "argocd")
         assert [wave["state"] for wave in waves.values()] == ["done before", "done"]

@@ -1,16 +1,20 @@
-"""Waves of a rollout, what an Application waits for, and which events are about pulls."""
+"""Waves of a rollout, what Applications wait for and go back to, and which events are about pulls."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
-from pullsecrets.rollout.argocd import Unfinished, unfinished
+from pullsecrets.rollout import gates
+from pullsecrets.rollout.argocd import GROUP, ArgoCd, Unfinished, unfinished
 from pullsecrets.rollout.gates import SmokeCheck, event_time, failed_smoke_checks, pull_events
-from pullsecrets.rollout.plan import Target, plan
+from pullsecrets.rollout.plan import Target, Wave, plan
+from pullsecrets.rollout.run import Rollout, Settings, require_unfinished
 from tests.components.program import stack_file
+from tests.unit.cluster import FakeCluster
 from tests.unit.fakes import FakeLists
 
 REGISTRY = "registry-api-tanhdev"
@@ -104,8 +108,204 @@ def test_a_rolled_back_application_is_out_of_sync_and_through() -> None:
     assert unfinished(application(sync="OutOfSync"), "", synced=False) is None
 
 
-def event(reason: str, message: str, moment: str) -> dict[str, Any]:
-    about = {"kind": "Pod", "namespace": "auth-dev", "name": "auth-1"}
+PLACE = f"{GROUP}/namespaces/argocd/applications"
+FIRST, SECOND = Wave("first", (Target("auth", "auth-dev"),)), Wave("second", (Target("user", "user-dev"),))
+BOTH = Wave("both", (*FIRST.targets, *SECOND.targets))
+
+
+class Controller(FakeCluster):
+    """Does with Applications what Argo CD's controller does, at once; a sync that succeeds is added to the history."""
+
+    def __init__(self, **histories: list[dict[str, Any]]) -> None:
+        """Make Applications and namespaces by service."""
+        names = [f"{service}-dev" for service in histories]
+        spaces = [(f"/api/v1/namespaces/{name}", {"metadata": {"name": name}}) for name in names]
+        items = [
+            (f"{PLACE}/{name}", {"metadata": {"name": name}, "spec": {}, "status": {"history": history}})
+            for name, history in zip(names, histories.values(), strict=True)
+        ]
+        super().__init__(*spaces, *items)
+        self.head = "B"
+        self.phases: dict[str, str] = {}
+        self.asked: list[tuple[str, str]] = []
+        self._ended = 0
+
+    def merge_patch(self, path: str, change: Mapping[str, Any]) -> dict[str, Any]:
+        super().merge_patch(path, change)
+        item = self.objects[path]
+        if operation := item.pop("operation", None):
+            self._ended += 1
+            name, revision = item["metadata"]["name"], operation["sync"].get("revision", self.head)
+            self.asked.append((name, revision))
+            phase = self.phases.get(name, "Succeeded")
+            item["status"] |= {
+                "operationState": {"phase": phase, "finishedAt": f"2026-01-01T12:00:{self._ended:02}Z"},
+                "sync": {"status": "Synced" if revision == self.head else "OutOfSync"},
+                "health": {"status": "Healthy"},
+            }
+            if phase == "Succeeded":
+                item["status"]["history"] = [*item["status"]["history"], {"revision": revision}]
+        return item
+
+    def rollout(self, digest: str = "one") -> Rollout:
+        config = stack()
+        settings = Settings(5, argocd=ArgoCd(self, "argocd"))
+        return Rollout(config, self, config.registry(REGISTRY), digest, settings)
+
+    def running(self, service: str) -> str:
+        return self.objects[f"{PLACE}/{service}-dev"]["status"]["history"][-1]["revision"]
+
+
+def history(*revisions: str) -> list[dict[str, Any]]:
+    return [{"revision": revision} for revision in revisions]
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the gate after the sync finds; the others find nothing."""
+    problems: dict[str, str] = {}
+    monkeypatch.setattr(gates, "undelivered", lambda *_: {})
+    monkeypatch.setattr(gates, "failing_pods", lambda *_: {})
+    monkeypatch.setattr(gates, "pull_events", lambda *_: problems)
+    monkeypatch.setattr(Controller, "clock", lambda _: (SINCE, SINCE))
+    return problems
+
+
+def test_a_failed_sync_is_rolled_back_to_what_ran_and_not_to_the_deploy_before_it(gate: dict[str, str]) -> None:
+    assert not gate
+    cluster = Controller(auth=history("older", "A"))
+    cluster.phases["auth-dev"] = "Failed"
+    assert [item.state for item in cluster.rollout().run([FIRST])] == ["failed"]
+    cluster.phases.clear()
+    assert cluster.rollout().abort(FIRST).state == "rolled back"
+    assert cluster.asked == [("auth-dev", "B"), ("auth-dev", "A")]
+
+
+def test_a_wave_that_was_synced_twice_is_rolled_back_to_what_ran_before_the_first_time(gate: dict[str, str]) -> None:
+    cluster = Controller(auth=history("A"))
+    gate["auth-dev/auth-1"] = "Failed to pull image"
+    for _ in range(2):
+        assert [item.failed_gate for item in cluster.rollout().run([FIRST])] == ["image-pull events"]
+    assert cluster.rollout().abort(FIRST).state == "rolled back"
+    assert cluster.running("auth") == "A"
+
+
+def test_a_rollout_of_other_content_keeps_what_ran_before_itself(gate: dict[str, str]) -> None:
+    assert not gate
+    cluster = Controller(auth=history("A"))
+    cluster.rollout("one").run([FIRST])
+    cluster.head = "C"
+    cluster.rollout("two").run([FIRST])
+    cluster.rollout("two").abort(FIRST)
+    assert cluster.running("auth") == "B"
+
+
+def test_a_wave_that_was_rolled_back_and_begun_again_keeps_what_runs_then(gate: dict[str, str]) -> None:
+    cluster = Controller(auth=history("A"))
+    gate["auth-dev/auth-1"] = "Failed to pull image"
+    cluster.rollout().run([FIRST])
+    cluster.rollout().abort(FIRST)
+    cluster.objects[f"{PLACE}/auth-dev"]["status"]["history"].append({"revision": "mended"})
+    cluster.rollout().run([FIRST])
+    cluster.rollout().abort(FIRST)
+    assert cluster.running("auth") == "mended"
+
+
+def test_a_wave_that_was_never_synced_is_not_unfinished_and_is_not_rolled_back(gate: dict[str, str]) -> None:
+    assert not gate
+    cluster = Controller(auth=history("older", "A"), user=history("older", "A"))
+    cluster.rollout().run([FIRST, SECOND], may_go_on=lambda _: False)
+    asked = list(cluster.asked)
+    with pytest.raises(BadInputError, match="--abort: no wave is unfinished"):
+        require_unfinished(cluster.rollout(), [FIRST, SECOND])
+    with pytest.raises(BadInputError, match="wave second: this rollout has synced none of its Applications"):
+        cluster.rollout().abort(SECOND)
+    assert cluster.asked == asked
+
+
+def test_the_wave_whose_sync_failed_is_the_unfinished_one(gate: dict[str, str]) -> None:
+    assert not gate
+    cluster = Controller(auth=history("A"), user=history("A"))
+    cluster.phases["user-dev"] = "Failed"
+    cluster.rollout().run([FIRST, SECOND])
+    assert require_unfinished(cluster.rollout(), [FIRST, SECOND]) is SECOND
+
+
+def test_of_a_wave_only_the_applications_that_were_synced_are_rolled_back(gate: dict[str, str]) -> None:
+    assert not gate
+    cluster = Controller(auth=history("A"), user=history("older", "A"))
+    cluster.rollout().run([FIRST])
+    assert cluster.rollout().abort(BOTH).state == "rolled back"
+    assert cluster.asked == [("auth-dev", "B"), ("auth-dev", "A")]
+
+
+def test_a_rollback_that_failed_is_tried_again_and_what_went_back_stays(gate: dict[str, str]) -> None:
+    assert not gate
+    cluster = Controller(auth=history("A"), user=history("A"))
+    cluster.rollout().run([BOTH])
+    cluster.phases["user-dev"] = "Failed"
+    report = cluster.rollout().abort(BOTH)
+    assert (report.state, list(report.problems)) == ("not rolled back", ["user-dev"])
+    cluster.phases.clear()
+    assert require_unfinished(cluster.rollout(), [BOTH]) is BOTH
+    assert cluster.rollout().abort(BOTH).state == "rolled back"
+    assert cluster.asked[-2:] == [("user-dev", "A"), ("user-dev", "A")]
+
+
+@pytest.mark.parametrize(
+    ("ran", "spec", "reason"),
+    [
+        ([], {}, "has no earlier revision"),
+        ([{"revisions": ["x", "y"]}], {}, "has no earlier revision"),
+        (history("A"), {"sources": [{"path": "one"}, {"path": "two"}]}, "has several sources"),
+        (history("A"), {"syncPolicy": {"automated": {}}}, "syncs by itself; revert the commit"),
+        (history("A"), {"syncPolicy": {"automated": {"prune": True}}}, "syncs by itself; revert the commit"),
+    ],
+)
+def test_what_cannot_go_back_is_told_before_anything_is_changed_and_the_others_go_back(
+    gate: dict[str, str], ran: list[dict[str, Any]], spec: dict[str, Any], reason: str
+) -> None:
+    assert not gate
+    cluster = Controller(auth=history("A"), user=ran)
+    cluster.objects[f"{PLACE}/user-dev"]["spec"] = spec
+    cluster.rollout().run([BOTH])
+    report = cluster.rollout().abort(BOTH)
+    assert cluster.running("auth") == "A"
+    assert list(report.problems) == ["user-dev"]
+    assert reason in report.problems["user-dev"]
+    assert cluster.asked[2:] == [("auth-dev", "A")]
+
+
+@pytest.mark.parametrize("automated", [None, {"enabled": False}])
+def test_an_application_whose_automatic_sync_is_off_goes_back(
+    gate: dict[str, str], automated: dict[str, Any] | None
+) -> None:
+    assert not gate
+    cluster = Controller(auth=history("A"))
+    cluster.objects[f"{PLACE}/auth-dev"]["spec"] = {"syncPolicy": {"automated": automated}}
+    cluster.rollout().run([FIRST])
+    assert cluster.rollout().abort(FIRST).state == "rolled back"
+
+
+class Kubelet(FakeLists):
+    """Namespaces with the kubelet's events, and the Pods that exist now."""
+
+    def __init__(self, events: list[dict[str, Any]], *pods: dict[str, Any]) -> None:
+        super().__init__({"/api/v1/namespaces/auth-dev/events": events, "/api/v1/namespaces/auth-dev/pods": list(pods)})
+
+    def items(
+        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        assert metadata_only == path.endswith("/pods"), f"{path} {query}: of Pods nothing but metadata is wanted"
+        yield from self._lists[path]
+
+
+def pod(uid: str, **metadata: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": "auth-dev", "name": "auth-1", "uid": uid, **metadata}}
+
+
+def event(reason: str, message: str, moment: str, uid: str = "new") -> dict[str, Any]:
+    about = {"kind": "Pod", "namespace": "auth-dev", "name": "auth-1", "uid": uid}
     return {"involvedObject": about, "reason": reason, "message": message, "lastTimestamp": moment}
 
 
@@ -116,9 +316,26 @@ def test_only_complaints_about_images_since_the_wave_began_count() -> None:
         event("BackOff", "Back-off restarting failed container", "2026-01-01T12:00:05Z"),
         event("FailedScheduling", "no node has the image volume", "2026-01-01T12:00:05Z"),
     ]
-    found = pull_events(FakeLists({"/api/v1/namespaces/auth-dev/events": events[:1]}), ["auth-dev"], SINCE)
-    assert list(found) == ["auth-dev/auth-1"]
-    assert pull_events(FakeLists({"/api/v1/namespaces/auth-dev/events": events[1:]}), ["auth-dev"], SINCE) == {}
+    assert list(pull_events(Kubelet(events[:1], pod("new")), ["auth-dev"], SINCE)) == ["auth-dev/auth-1"]
+    assert pull_events(Kubelet(events[1:], pod("new")), ["auth-dev"], SINCE) == {}
+
+
+@pytest.mark.parametrize("pods", [[], [pod("new")], [pod("old", deletionTimestamp="2026-01-01T12:00:03Z"), pod("new")]])
+def test_complaints_of_a_pod_that_the_restart_replaced_do_not_count(pods: list[dict[str, Any]]) -> None:
+    repeated = event("BackOff", "Back-off pulling image", "2026-01-01T12:00:02Z", "old")
+    assert pull_events(Kubelet([repeated], *pods), ["auth-dev"], SINCE) == {}
+
+
+def test_complaints_count_from_when_the_wave_began_by_the_servers_clock(
+    gate: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not gate
+    seen: list[datetime] = []
+    monkeypatch.setattr(gates, "pull_events", lambda *arguments: seen.append(arguments[-1]) or {})
+    server = SINCE + timedelta(minutes=5)
+    monkeypatch.setattr(Controller, "clock", lambda _: (server, SINCE))
+    assert [item.state for item in Controller(auth=history("A")).rollout().run([FIRST])] == ["done"]
+    assert seen == [server]
 
 
 def test_the_latest_moment_of_an_event_counts() -> None:
