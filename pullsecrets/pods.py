@@ -1,16 +1,31 @@
 """What Pods pull and with which Secrets: which ones lack a registry's reference, and which cannot pull."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets.config import Registry
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.names import image_host
 
 PULL_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff"})
 """Waiting reasons of a container whose image the kubelet could not pull
 (https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff)."""
+
+STATIC_POD = "a static Pod of a node reads no ServiceAccount: name the Secret in its manifest"
+"""What to do for a Pod that a Node owns."""
+
+Templates = Mapping[tuple[str, str], tuple[str, ...]]
+"""By namespace and name: what the Pod templates of one kind name in `imagePullSecrets`."""
+
+_TEMPLATES = {
+    "ReplicaSet": "/apis/apps/v1{scope}/replicasets",
+    "StatefulSet": "/apis/apps/v1{scope}/statefulsets",
+    "DaemonSet": "/apis/apps/v1{scope}/daemonsets",
+    "Job": "/apis/batch/v1{scope}/jobs",
+    "ReplicationController": "/api/v1{scope}/replicationcontrollers",
+}
+"""Kinds that make Pods themselves. A Deployment does so through its ReplicaSets, whose template is the Pod's own."""
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
 # The server leaves them out: a cluster keeps the Pods of many finished Jobs. A Pod is about 5 KB.
@@ -57,6 +72,52 @@ def list_pods(cluster: KubernetesClient, namespace: str | None = None) -> list[P
     return list(_live(cluster.items(f"/api/v1{scope}/pods", _UNFINISHED)))
 
 
+def list_templates(cluster: KubernetesClient, kind: str, namespace: str | None = None) -> Templates:
+    """Return what the Pod templates of one kind name, in one namespace or in all; none where they may not be read."""
+    if kind not in _TEMPLATES:
+        return {}
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    try:
+        return {
+            (item["metadata"]["namespace"], item["metadata"]["name"]): _named(_template(item))
+            for item in cluster.items(_TEMPLATES[kind].format(scope=scope))
+        }
+    except KubernetesApiError as error:
+        if error.status not in {403, 404}:
+            raise
+        return {}
+
+
+def brings_own_list(
+    pod: PodPull, registry: Registry, entries: Collection[str], templates: Callable[[str], Templates]
+) -> bool | None:
+    """Tell whether a Pod that lacks a registry's reference brings a list of its own, so that it would come back so.
+
+    Admission copies the ServiceAccount's list only into a Pod that has none
+    (https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#serviceaccount-admission-controller),
+    and that list may have changed since: only the template that Pods are made from tells. A Pod that nothing makes
+    again is judged by names that its ServiceAccount does not list now.
+
+    Args:
+        pod: the Pod.
+        registry: the registry whose reference it lacks.
+        entries: what its ServiceAccount lists now.
+        templates: gives the templates of a kind, as `list_templates`; not called for a Pod that names nothing.
+
+    Returns:
+        None when its template cannot be read and its names do not tell.
+    """
+    if not pod.references:
+        return False
+    kind, _, name = (pod.owner or "").partition("/")
+    named = templates(kind).get((pod.namespace, name)) if kind in _TEMPLATES else None
+    if named is not None:
+        return bool(named) and registry.name not in named
+    if set(pod.references) <= set(entries):
+        return False
+    return True if kind in {"", "Node"} else None
+
+
 def _live(items: Iterable[dict[str, Any]]) -> Iterator[PodPull]:
     for item in items:
         metadata, status = item["metadata"], cast("dict[str, Any]", item.get("status") or {})
@@ -73,13 +134,24 @@ def _pod(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any])
         name=metadata["name"],
         owner=_controller(metadata),
         service_account=spec.get("serviceAccountName") or "default",
-        references=tuple(entry.get("name", "") for entry in spec.get("imagePullSecrets") or ()),
+        references=_named(spec),
         images=tuple(container["image"] for container in containers if container.get("image")),
         failure=_failure(status),
         created=metadata["creationTimestamp"],
         failed_images=_failed_images(containers, status),
         idle=not any("running" in (item.get("state") or {}) for item in _statuses(status)),
     )
+
+
+def _template(item: Mapping[str, Any]) -> dict[str, Any]:
+    # A ReplicationController may have none.
+    template = cast("dict[str, Any]", item["spec"].get("template") or {})
+    return cast("dict[str, Any]", template.get("spec") or {})
+
+
+def _named(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    entries = cast("list[dict[str, str]]", spec.get("imagePullSecrets") or [])
+    return tuple(entry.get("name", "") for entry in entries)
 
 
 def _controller(metadata: dict[str, Any]) -> str | None:

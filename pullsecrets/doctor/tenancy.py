@@ -11,11 +11,15 @@ from pullsecrets.audit import Coverage
 from pullsecrets.config import Registry
 from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.kube import KubernetesClient
-from pullsecrets.pods import PodPull
+from pullsecrets.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_templates
 from pullsecrets.rules.registries import KnownRegistry
 
 Object = Mapping[str, Any]
+
+# OpenShift's DeploymentConfig names its ReplicationControllers by its own name and a number.
+_DEPLOYMENT_CONFIGS = re.compile(r"(?P<name>.+)-\d+")
 
 LISTED = 5
 """How many names stand in one line of evidence."""
@@ -139,12 +143,40 @@ def _told(pod: PodPull) -> str:
 
 
 def workload(pod: PodPull) -> str | None:
-    """Return a Pod's workload as kubectl takes it, such as `deployment/auth`; None when nothing makes the Pod again."""
+    """Return a Pod's workload as `client` takes it, such as `deployment/auth`.
+
+    None where there is none: nothing makes the Pod again, or something of a kind that is not known here.
+    """
     kind, _, name = (pod.owner or "").partition("/")
     if kind == "ReplicaSet":
         # A Deployment names its ReplicaSets by its own name and a hash of the template.
         return f"deployment/{name.rpartition('-')[0] or name}"
-    return f"{kind.lower()}/{name}" if kind else None
+    if kind == "ReplicationController":
+        found = _DEPLOYMENT_CONFIGS.fullmatch(name)
+        return f"dc/{found['name']}" if found else None
+    return f"{kind.lower()}/{name}" if kind in {"StatefulSet", "DaemonSet", "Job"} else None
+
+
+def client(target: str) -> str:
+    """Return the command line that takes a workload: `oc` for what OpenShift alone has."""
+    return "oc" if target.startswith("dc/") else "kubectl"
+
+
+def remake(pod: PodPull) -> str:
+    """Return the command that has a Pod made anew, or a comment that says who can where no command does it."""
+    kind, _, name = (pod.owner or "").partition("/")
+    target = workload(pod)
+    delete = f"kubectl -n {pod.namespace} delete pod {pod.name}"
+    if kind == "Job":
+        return f"{delete}   # counts as a failed try of its Job"
+    if target:
+        # A DeploymentConfig knows no restart.
+        roll = "latest" if target.startswith("dc/") else "restart"
+        return f"{client(target)} -n {pod.namespace} rollout {roll} {target}"
+    if not kind:
+        return f"{delete}   # nothing makes it again: apply it anew"
+    told = STATIC_POD if kind == "Node" else f"{kind} {name} makes it: have that make it anew"
+    return f"# Pod {pod.namespace}/{pod.name}: {told}"
 
 
 def listed(names: Iterable[str]) -> str:
@@ -192,10 +224,54 @@ def ago(duration: timedelta) -> str:
     return f"{seconds} s"
 
 
-def has_own_list(snapshot: Snapshot, pod: PodPull, registry: Registry) -> bool:
-    """Tell whether a Pod brought a list of its own: names that were not copied from its ServiceAccount."""
-    copied = snapshot.accounts.get(pod.namespace, {}).get(pod.service_account, ())
-    return bool(pod.references) and not set(pod.references) <= {*copied, registry.name}
+def has_own_list(snapshot: Snapshot, pod: PodPull, registry: Registry) -> bool | None:
+    """Tell whether a Pod that lacks a registry's reference brings a list of its own; None when nobody can tell.
+
+    Templates are listed once for each kind, and only for Pods that lack the reference: in a healthy cluster never.
+    """
+
+    def templates(kind: str) -> Templates:
+        return snapshot.once(f"templates/{kind}", lambda: list_templates(snapshot.cluster, kind, snapshot.only))
+
+    entries = snapshot.accounts.get(pod.namespace, {}).get(pod.service_account, ())
+    return brings_own_list(pod, registry, entries, templates)
+
+
+def is_foreign(secret: Object, registry: Registry) -> bool:
+    """Tell whether a Secret of the registry's name is not the one that its ExternalSecret makes."""
+    return owner_of(secret) != ("ExternalSecret", registry.name)
+
+
+def has_old_form(snapshot: Snapshot, namespace: str, registry: Registry) -> bool:
+    """Tell whether a Secret that is no pull Secret of today's type is one of the older type, which serves as well.
+
+    Only the type is asked for, by a list that is made when a Secret of another type was found.
+    """
+
+    def read() -> frozenset[str]:
+        query = {"fieldSelector": f"metadata.name={registry.name},type={OLD_PULL_SECRET_TYPE}"}
+        items = snapshot.cluster.items("/api/v1/secrets", query, metadata_only=True)
+        return frozenset(item["metadata"]["namespace"] for item in items)
+
+    return namespace in snapshot.once(f"secrets/{registry.name}/dockercfg", read)
+
+
+def adoption(snapshot: Snapshot, registry: Registry, namespace: str, *, gap: bool = False) -> str:
+    """Return the command that takes a hand-made Secret of the registry's name over once it is kept in Vault.
+
+    Args:
+        snapshot: what is looked at.
+        registry: the registry of that name.
+        namespace: where the Secret is.
+        gap: whether it serves Pods and must be deleted and made anew, which `adopt` wants to be accepted.
+    """
+    if registry.sealed:
+        return (
+            f"# keep a copy of Secret {namespace}/{registry.name} where credentials may lie, then delete it: adopt "
+            "takes no registry with source: sealedSecret"
+        )
+    accepted = " --accept-gap" if gap else ""
+    return f"pull-secrets adopt {namespace} --registry {registry.name} --stack {snapshot.stack}{accepted}"
 
 
 def origin_of(secret: Object) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pullsecrets.config import Registry
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.tenancy import carries, known, listed, pod_evidence, pods_in, rows, staying, workload
+from pullsecrets.doctor.tenancy import carries, client, known, listed, pod_evidence, pods_in, rows, staying, workload
 from pullsecrets.names import image_host
 from pullsecrets.pods import PodPull
 
@@ -62,8 +62,11 @@ def _wrong_images(pod: PodPull, registry: Registry) -> tuple[str, ...]:
 
 
 def _edit(pod: PodPull, registry: Registry) -> str:
-    target = workload(pod) or f"pod/{pod.name}"
-    return f"kubectl -n {pod.namespace} edit {target}   # write {' or '.join(registry.hosts)} into the image"
+    hosts = " or ".join(registry.hosts)
+    target = workload(pod) or (None if pod.owner else f"pod/{pod.name}")
+    if target is None:
+        return f"# Pod {pod.namespace}/{pod.name} of {pod.owner}: write {hosts} into the image in what it is made from"
+    return f"{client(target)} -n {pod.namespace} edit {target}   # write {hosts} into the image"
 
 
 CHECK = Check(NAME, "Images name registries as their credential does", find)

@@ -1,9 +1,10 @@
 """A Pod was made before its ServiceAccount listed the pull Secret, and can never get the reference.
 
-A Pod's `imagePullSecrets` are copied at admission and immutable from then on; only making the Pod anew helps. The safe
-fix evicts only Pods that cannot pull, of which no container runs, and which a ReplicaSet, StatefulSet or DaemonSet
-makes again: nothing is interrupted and nothing is lost. Running Pods, Pods of Jobs (an eviction counts as a failed try)
-and Pods that nothing makes again are left to their owners.
+A Pod's `imagePullSecrets` are copied at admission and immutable from then on; only making the Pod anew helps. It may
+name what its ServiceAccount listed then and no longer lists, as after `adopt`: whether a list is the workload's own is
+read in its Pod template. The safe fix evicts only Pods that cannot pull, of which no container runs, and which a
+ReplicaSet, StatefulSet or DaemonSet makes again: nothing is interrupted and nothing is lost. Running Pods, Pods of Jobs
+(an eviction counts as a failed try) and Pods that nothing makes again are left to their owners.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,12 @@ from pullsecrets.doctor.tenancy import (
     entry_is_appended,
     fix_command,
     has_own_list,
+    listed,
     pod_evidence,
     pods_in,
+    remake,
     rows,
     severity_of,
-    workload,
 )
 from pullsecrets.errors import ConflictError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
@@ -67,8 +69,9 @@ def _finding(snapshot: Snapshot, row: Coverage, pods: Sequence[PodPull]) -> Find
         evidence=(
             *pod_evidence(pods),
             f"oldest of them made {min(pod.created for pod in pods)}; the entry is there by now",
+            *_untold(snapshot, registry, pods),
         ),
-        fix=(*((fix_command(snapshot, row.namespace),) if stuck else ()), *_remake(pods)),
+        fix=(*((fix_command(snapshot, row.namespace),) if stuck else ()), *dict.fromkeys(map(remake, pods))),
         prevention="Run `pulumi up` before a tenant's first deployment, so that its Pods find the entry.",
         namespace=row.namespace,
         registry=row.registry,
@@ -76,17 +79,13 @@ def _finding(snapshot: Snapshot, row: Coverage, pods: Sequence[PodPull]) -> Find
     )
 
 
-def _remake(pods: Sequence[PodPull]) -> tuple[str, ...]:
-    namespace = pods[0].namespace
-    workloads = dict.fromkeys(workload(pod) for pod in pods)
-    rolled = [name for name in workloads if name and not name.startswith("job/")]
-    commands = [f"kubectl -n {namespace} rollout restart {name}" for name in rolled]
-    for pod in pods:
-        if workload(pod) is None:
-            commands.append(f"kubectl -n {namespace} delete pod {pod.name}   # nothing makes it again: apply it anew")
-        elif (workload(pod) or "").startswith("job/"):
-            commands.append(f"kubectl -n {namespace} delete pod {pod.name}   # counts as a failed try of its Job")
-    return tuple(commands)
+def _untold(snapshot: Snapshot, registry: Registry, pods: Sequence[PodPull]) -> tuple[str, ...]:
+    """Return one line that says whose templates could not be read; none where all could."""
+    if entry_is_appended(snapshot, registry):
+        return ()
+    owners = dict.fromkeys(pod.owner or "" for pod in pods if has_own_list(snapshot, pod, registry) is None)
+    told = "Pod templates not readable, so that they may bring a list of their own as well"
+    return (f"{told}: {listed(owners)}",) if owners else ()
 
 
 def _is_safe_to_evict(pod: PodPull, registry: Registry) -> bool:

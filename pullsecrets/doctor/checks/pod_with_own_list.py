@@ -1,7 +1,8 @@
 """A workload brings its own `imagePullSecrets`, and the registry's pull Secret is not among them.
 
 Admission copies the ServiceAccount's list only into Pods that have none, so the entry on the ServiceAccount never
-reaches these. Found by names in the Pod that its ServiceAccount does not list.
+reaches these. Found in the Pod template of the workload; a Pod that nothing makes again is found by names that its
+ServiceAccount does not list.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pullsecrets.doctor.model import Check, Finding
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import (
+    client,
     entry_is_appended,
     has_own_list,
     pod_evidence,
@@ -17,7 +19,7 @@ from pullsecrets.doctor.tenancy import (
     severity_of,
     workload,
 )
-from pullsecrets.pods import PodPull
+from pullsecrets.pods import STATIC_POD, PodPull
 
 NAME = "pod-with-own-list"
 
@@ -53,11 +55,13 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _append(pod: PodPull, registry: str) -> str:
     target = workload(pod)
+    if pod.owner and pod.owner.startswith("Node/"):
+        return f"# Pod {pod.namespace}/{pod.name}: {STATIC_POD}"
     if target is None or target.startswith("job/"):
         return f"# Pod {pod.namespace}/{pod.name}: add {registry} to its manifest's list"
     # In a Pod template the list merges by name, unlike in a ServiceAccount.
     patch = f'{{"spec":{{"template":{{"spec":{{"imagePullSecrets":[{{"name":"{registry}"}}]}}}}}}}}'
-    return f"kubectl -n {pod.namespace} patch {target} -p '{patch}'"
+    return f"{client(target)} -n {pod.namespace} patch {target} -p '{patch}'"
 
 
 CHECK = Check(NAME, "Workloads with a list of their own name the pull Secret", find)

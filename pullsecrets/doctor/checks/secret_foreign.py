@@ -9,16 +9,21 @@ from collections.abc import Iterator
 from pullsecrets.audit import Coverage
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.tenancy import Object, origin_of, owner_of, rows
+from pullsecrets.doctor.tenancy import Object, adoption, is_foreign, origin_of, owner_of, rows
 
 NAME = "secret-foreign"
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding]:
-    """Yield Secrets that the ExternalSecret of their name does not own."""
+    """Yield Secrets that the ExternalSecret of their name does not own.
+
+    Without the label nothing is to be delivered there: that is `namespace-not-labelled`, which looks at the Secret too.
+    """
     for row in rows(snapshot):
         secret = snapshot.secrets[row.registry].get(row.namespace)
-        if secret is not None and row.typed and owner_of(secret) != ("ExternalSecret", row.registry):
+        if secret is None or not (row.labelled and row.typed):
+            continue
+        if is_foreign(secret, snapshot.config.registry(row.registry)):
             yield _finding(snapshot, row, secret)
 
 
@@ -31,7 +36,7 @@ def _finding(snapshot: Snapshot, row: Coverage, secret: Object) -> Finding:
         fix = (f"kubectl -n {row.namespace} delete {kind.lower()} {name}   # or give its Secret another name",)
     else:
         cause = "Somebody made the Secret by hand: ESO takes it over when it syncs, and unlabelling then deletes it."
-        fix = (f"pull-secrets adopt {row.namespace} --registry {row.registry} --stack {snapshot.stack}",)
+        fix = (adoption(snapshot, snapshot.config.registry(row.registry), row.namespace),)
     return Finding(
         check=NAME,
         # One that nobody owns serves Pods until ESO takes it over.

@@ -73,9 +73,9 @@ def _undeclared(snapshot: Snapshot, row: Coverage) -> list[PodPull]:
         pod
         for pod in seen_pods_in(snapshot, row.namespace)
         if pod.lacks(registry)
-        and not has_own_list(snapshot, pod, registry)
         and pod.service_account not in bound_by_stack
         and registry.name not in accounts.get(pod.service_account, (registry.name,))
+        and not has_own_list(snapshot, pod, registry)
     ]
 
 

@@ -27,6 +27,13 @@ BUILDER = "builder"
 """Declared in the last tenant."""
 
 _PULL_SECRET = "kubernetes.io/dockerconfigjson"
+_TEMPLATES = {
+    "ReplicaSet": "/apis/apps/v1/replicasets",
+    "StatefulSet": "/apis/apps/v1/statefulsets",
+    "DaemonSet": "/apis/apps/v1/daemonsets",
+    "Job": "/apis/batch/v1/jobs",
+    "ReplicationController": "/api/v1/replicationcontrollers",
+}
 
 
 def ago(duration: timedelta) -> str:
@@ -65,11 +72,12 @@ def stack_config(binding: str = "serviceAccounts", delivery: str = "direct") -> 
 
 
 class FakeCluster(KubernetesClient):
-    """Answers lists by path, with the field selectors that this project uses, and keeps what is written to it."""
+    """Answers lists by path, with the field selectors that this project uses, and keeps what it was asked."""
 
     def __init__(self, lists: Mapping[str, list[Object]]) -> None:
         self.lists = lists
         self.sent: list[tuple[str, str]] = []
+        self.listed: list[str] = []
 
     @property
     def requests(self) -> int:
@@ -78,9 +86,11 @@ class FakeCluster(KubernetesClient):
     def items(
         self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
     ) -> Iterator[Object]:
+        self.listed.append(path)
         selector = (query or {}).get("fieldSelector", "")
-        everywhere = re.sub(r"/namespaces/[^/]+/", "/", path)
-        namespace = path.split("/")[4] if everywhere != path else None
+        one = re.search(r"/namespaces/([^/]+)(?=/)", path)
+        everywhere = path.replace(one[0], "") if one else path
+        namespace = one[1] if one else None
         for item in self.lists[everywhere]:
             if _selected(item, selector) and namespace in {None, item["metadata"].get("namespace")}:
                 yield {"metadata": item["metadata"]} if metadata_only else item
@@ -124,6 +134,8 @@ class World:
     external_secrets: dict[str, Object] = field(default_factory=dict[str, Object])
     secrets: dict[str, Object] = field(default_factory=dict[str, Object])
     pods: list[Object] = field(default_factory=list[Object])
+    templates: dict[tuple[str, str, str], Object] = field(default_factory=dict[tuple[str, str, str], Object])
+    """What makes Pods, by kind, namespace and name."""
     events: list[Object] = field(default_factory=list[Object])
     policies: list[Object] = field(default_factory=list[Object])
     failed: list[Object] = field(default_factory=list[Object])
@@ -142,6 +154,7 @@ class World:
                 "/api/v1/secrets": list(self.secrets.values()),
                 "/api/v1/pods": self.pods,
                 "/api/v1/events": self.events,
+                **{path: self._made_by(kind) for kind, path in _TEMPLATES.items()},
                 "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings": self.policies,
             }
         )
@@ -194,7 +207,8 @@ class World:
         Args:
             namespace: where.
             name: its name.
-            change: `references`, `account`, `image`, `owner` (kind and name, or None) and `fails`, the waiting reason.
+            change: `references`, `account`, `image`, `owner` (kind and name, or None), `own`, the list that the Pod
+                template of its owner brings, and `fails`, the waiting reason.
         """
         account = change.get("account", "default")
         entries = [entry["name"] for entry in self.accounts[namespace, account]["imagePullSecrets"]]
@@ -215,7 +229,14 @@ class World:
             "status": {"containerStatuses": [{"name": "main", "state": waiting}]},
         }
         self.pods.append(pod)
+        if kind and owner:
+            template = {"spec": {"imagePullSecrets": [{"name": entry} for entry in change.get("own", ())]}}
+            metadata = {"namespace": namespace, "name": owner}
+            self.templates[kind, namespace, owner] = {"metadata": metadata, "spec": {"template": template}}
         return pod
+
+    def _made_by(self, kind: str) -> list[Object]:
+        return [item for (found, _, _), item in self.templates.items() if found == kind]
 
     def add_event(self, kind: str, namespace: str, name: str, reason: str, message: str) -> None:
         """A warning as a controller or kubelet leaves it."""

@@ -97,6 +97,16 @@ def unlabelled(world: World) -> None:
     undeliver(world, A)
 
 
+def unlabelled_with_somebodys_own(world: World) -> None:
+    undeliver(world, A)
+    world.secrets[A] = pull_secret(A, None, None)
+
+
+def unlabelled_with_an_opaque_one(world: World) -> None:
+    undeliver(world, A)
+    world.secrets[A] = {**pull_secret(A, None, None), "type": "Opaque"}
+
+
 def wrong_value(world: World) -> None:
     undeliver(world, A)
     world.namespaces[A]["metadata"]["labels"] = dict.fromkeys(LABEL, "false")
@@ -169,7 +179,18 @@ def too_early_with_the_entries_of_the_time(world: World) -> None:
 
 
 def own_list(world: World) -> None:
-    world.add_pod(A, "auth-5d9-own", references=["regcred"], fails=BACK_OFF)
+    add_with_own_list(world)
+
+
+def add_with_own_list(world: World, **change: Any) -> None:
+    brings = {"owner": ("ReplicaSet", "own-5d9"), "references": ["regcred"], "own": ["regcred"], "fails": BACK_OFF}
+    world.add_pod(A, "own-5d9-x", **{**brings, **change})
+
+
+def listed_otherwise_since(world: World) -> None:
+    """What `adopt` leaves: the ServiceAccount lists ours where it listed the hand-made Secret."""
+    world.add_account(A, "default", "default-dockercfg-1", APP)
+    world.add_pod(A, "auth-5d9-old", references=["default-dockercfg-1", "regcred"])
 
 
 def refused(world: World) -> None:
@@ -190,6 +211,11 @@ def made_by_hand(world: World) -> None:
 def opaque(world: World) -> None:
     world.secrets[A] = {**pull_secret(A, None, None), "type": "Opaque"}
     world.external_secrets[A]["status"]["conditions"] = [ready("False", "could not update secret")]
+
+
+def dockercfg(world: World) -> None:
+    opaque(world)
+    world.secrets[A]["type"] = "kubernetes.io/dockercfg"
 
 
 def secret_deleted(world: World) -> None:
@@ -243,6 +269,8 @@ def external_secret_of_others(world: World) -> None:
 FAULTS: list[tuple[Fault, str, str | None]] = [
     (missing, "namespace-missing", A),
     (unlabelled, "namespace-not-labelled", A),
+    (unlabelled_with_somebodys_own, "namespace-not-labelled", A),
+    (unlabelled_with_an_opaque_one, "namespace-not-labelled", A),
     (wrong_value, "namespace-not-labelled", A),
     (not_opted_in, "namespace-not-labelled", "team-new"),
     (outside_patterns, "namespace-not-labelled", "other"),
@@ -258,11 +286,13 @@ FAULTS: list[tuple[Fault, str, str | None]] = [
     (policy_gone, "pod-admission-missing", None),
     (too_early, "pod-admitted-too-early", A),
     (too_early_with_the_entries_of_the_time, "pod-admitted-too-early", A),
+    (listed_otherwise_since, "pod-admitted-too-early", A),
     (own_list, "pod-with-own-list", A),
     (refused, "pod-cannot-pull", A),
     (owned_by_another, "secret-foreign", A),
     (made_by_hand, "secret-foreign", A),
     (opaque, "secret-wrong-type", A),
+    (dockercfg, "secret-wrong-type", A),
     (secret_deleted, "secret-missing", A),
     (stale, "content-stale", A),
     (unproved, "content-unproved", A),
@@ -367,6 +397,8 @@ def test_what_loses_nothing_has_a_remedy(fault: Fault) -> None:
     "fault",
     [
         missing,
+        unlabelled_with_somebodys_own,
+        unlabelled_with_an_opaque_one,
         not_opted_in,
         outside_patterns,
         stuck_while_eso_is_down,  # its ExternalSecret is still there
@@ -377,6 +409,8 @@ def test_what_loses_nothing_has_a_remedy(fault: Fault) -> None:
         owned_by_another,
         made_by_hand,
         opaque,
+        dockercfg,
+        listed_otherwise_since,
         rejected_host,
         too_early,  # the Pod runs
     ],
@@ -390,6 +424,156 @@ def test_running_pods_make_it_a_warning_and_failing_ones_a_fault() -> None:
     assert broken(too_early_with_the_entries_of_the_time).severity == Severity.TENANT
     assert broken(made_by_hand).severity == Severity.WARNING
     assert broken(owned_by_another).severity == Severity.TENANT
+    assert broken(unlabelled_with_somebodys_own).severity == Severity.WARNING
+    assert broken(unlabelled_with_an_opaque_one).severity == Severity.TENANT
+    assert broken(opaque).severity == Severity.TENANT
+    assert broken(dockercfg).severity == Severity.WARNING
+
+
+ADOPT = f"pull-secrets adopt {A} --registry {APP} --stack test"
+
+
+def test_a_secret_of_other_origin_is_adopted_and_never_labelled_over_or_deleted() -> None:
+    for fault in (unlabelled_with_somebodys_own, unlabelled_with_an_opaque_one, made_by_hand, opaque):
+        assert broken(fault).fix[-1] == ADOPT
+    assert "there is no Secret" not in broken(unlabelled_with_somebodys_own).symptom
+    assert "owned by nobody" in " ".join(broken(unlabelled_with_somebodys_own).evidence)
+
+
+def test_what_keeps_a_secret_of_other_origin_is_removed_before_it_is_adopted() -> None:
+    world = healthy()
+    undeliver(world, A)
+    world.secrets[A] = pull_secret(A, ("SealedSecret", APP), None)
+    finding = the_one(world)
+    assert "remove SealedSecret app first" in finding.fix[0]
+    assert finding.fix[1:] == (ADOPT,)
+    assert finding.remedy is None
+
+
+def test_a_namespace_with_somebodys_own_secret_is_adopted_before_it_is_declared() -> None:
+    world = healthy()
+    not_opted_in(world)
+    world.secrets["team-new"] = pull_secret("team-new", None, None)
+    fix = the_one(world).fix
+    assert fix[0] == ADOPT.replace(A, "team-new")
+    assert "adopt: true" in fix[1]
+    assert "kubectl label" not in " ".join(fix)
+
+
+def test_a_secret_of_the_older_type_serves_until_it_is_adopted_with_a_gap() -> None:
+    world = healthy()
+    dockercfg(world)
+    finding = the_one(world)
+    assert "cannot pull" not in finding.symptom
+    assert "kubernetes.io/dockercfg" in finding.cause
+    assert finding.fix[-1] == f"{ADOPT} --accept-gap"
+    world.add_pod(A, "auth-5d9-new", fails=BACK_OFF)
+    assert the_one(world).severity == Severity.TENANT
+    undeliver(world, A)
+    dockercfg_left = {**pull_secret(A, None, None), "type": "kubernetes.io/dockercfg"}
+    world.secrets[A] = dockercfg_left
+    assert the_one(world).fix == (f"{ADOPT} --accept-gap",)
+
+
+def test_a_secret_of_another_type_that_something_keeps_goes_with_it() -> None:
+    world = healthy()
+    opaque(world)
+    world.secrets[A] = {**pull_secret(A, ("SealedSecret", APP), None), "type": "Opaque"}
+    assert f"kubectl -n {A} delete sealedsecret {APP}" in the_one(world).fix[-1]
+    world.secrets[A] = {**pull_secret(A, ("ExternalSecret", APP), None), "type": "Opaque"}
+    assert f"kubectl delete -n {A} secret {APP}" in the_one(world).fix[-1]
+
+
+def test_types_and_templates_are_asked_for_only_where_something_is_in_doubt() -> None:
+    world = healthy()
+    asked = listed_by(world)
+    assert not [path for path in asked if path.startswith("/apis/apps/") or path.endswith(("jobs", "controllers"))]
+    opaque(world)
+    assert listed_by(world).count("/api/v1/secrets") == asked.count("/api/v1/secrets") + 1
+    listed_otherwise_since(world)
+    add_with_own_list(world)
+    assert [path for path in listed_by(world) if path.startswith("/apis/apps/")] == ["/apis/apps/v1/replicasets"]
+
+
+def listed_by(world: World) -> list[str]:
+    cluster = world.cluster()
+    assert diagnose(Snapshot(stack_config(), "test", cluster, world.vault(), now=NOW), CHECKS).unchecked == ()
+    return cluster.listed
+
+
+def test_after_an_adoption_older_pods_are_rolled_and_their_workload_stays_as_it_is() -> None:
+    finding = broken(listed_otherwise_since)
+    assert finding.fix == (f"kubectl -n {A} rollout restart deployment/auth",)
+
+
+def test_a_list_of_its_own_is_found_though_the_service_account_has_all_its_names() -> None:
+    world = healthy()
+    world.add_account(A, "default", "regcred", APP)
+    add_with_own_list(world)
+    finding = the_one(world)
+    assert finding.check == "pod-with-own-list"
+    assert f"kubectl -n {A} patch deployment/own" in finding.fix[0]
+
+
+def test_a_workload_that_names_the_secret_by_now_needs_only_new_pods() -> None:
+    world = healthy()
+    add_with_own_list(world, owner=("StatefulSet", "db"), own=["regcred", APP])
+    finding = the_one(world)
+    assert finding.check == "pod-admitted-too-early"
+    assert f"kubectl -n {A} rollout restart statefulset/db" in finding.fix
+
+
+@pytest.mark.parametrize("owner", ["ReplicaSet", "StatefulSet", "DaemonSet", "Job", "ReplicationController"])
+def test_whoever_makes_pods_is_asked_what_its_template_brings(owner: str) -> None:
+    world = healthy()
+    add_with_own_list(world, owner=(owner, "own-1"))
+    assert the_one(world).check == "pod-with-own-list"
+
+
+def test_a_bare_pod_is_judged_by_names_that_its_service_account_does_not_list() -> None:
+    world = healthy()
+    world.add_pod(A, "bare", references=["regcred"], owner=None)
+    assert the_one(world).check == "pod-with-own-list"
+
+
+def test_where_templates_may_not_be_read_the_workload_is_rolled_and_not_patched() -> None:
+    world = healthy()
+    own_list(world)
+    cluster = ForbiddingCluster(world, "replicasets")
+    report = diagnose(Snapshot(stack_config(), "test", cluster, world.vault(), now=NOW), CHECKS)
+    (finding,) = report.findings()
+    assert report.unchecked == ()
+    assert finding.check == "pod-admitted-too-early"
+    assert f"kubectl -n {A} rollout restart deployment/own" in finding.fix
+    assert "ReplicaSet/own-5d9" in finding.evidence[-1]
+
+
+@pytest.mark.parametrize(
+    ("owner", "command"),
+    [
+        (("ReplicaSet", "auth-5d9"), f"kubectl -n {A} rollout restart deployment/auth"),
+        (("DaemonSet", "agent"), f"kubectl -n {A} rollout restart daemonset/agent"),
+        (("Job", "migrate-2"), f"kubectl -n {A} delete pod old   # counts as a failed try of its Job"),
+        (("ReplicationController", "dc-1"), f"oc -n {A} rollout latest dc/dc"),
+        (("ReplicationController", "web"), f"# Pod {A}/old: ReplicationController web makes it"),
+        (("Node", "node1"), f"# Pod {A}/old: a static Pod of a node reads no ServiceAccount"),
+        (("TaskRun", "build"), f"# Pod {A}/old: TaskRun build makes it"),
+        (None, f"kubectl -n {A} delete pod old   # nothing makes it again"),
+    ],
+)
+def test_a_pod_is_made_anew_by_a_command_that_its_owner_knows(owner: tuple[str, str] | None, command: str) -> None:
+    world = healthy()
+    world.add_pod(A, "old", references=[], owner=owner)
+    (fix,) = the_one(world).fix
+    assert fix.startswith(command)
+
+
+@pytest.mark.parametrize("image", [{}, {"image": f"{REJECTED}/team/auth:1"}])
+@pytest.mark.parametrize("owner", ["Node", "TaskRun"])
+def test_nobody_is_told_to_edit_what_no_command_reaches(owner: str, image: dict[str, str]) -> None:
+    world = healthy()
+    world.add_pod(A, "old", owner=(owner, "one"), references=["regcred"], **image)
+    assert [line for line in the_one(world).fix if not line.startswith("#")] == []
 
 
 def test_a_label_that_just_went_is_not_a_leftover_yet() -> None:
@@ -414,7 +598,7 @@ def test_a_namespace_whose_external_secret_is_going_is_not_stuck() -> None:
 def test_an_own_list_is_not_blamed_on_the_service_account() -> None:
     world = healthy()
     world.add_account(A, "operator")
-    world.add_pod(A, "operator-1", account="operator", references=["regcred"], fails=BACK_OFF)
+    add_with_own_list(world, account="operator")
     assert the_one(world).check == "pod-with-own-list"
 
 
@@ -670,6 +854,10 @@ def test_one_force_sync_serves_every_stale_namespace() -> None:
         (("ReplicaSet", "auth-5d9"), "deployment/auth"),
         (("StatefulSet", "db"), "statefulset/db"),
         (("Job", "migrate-2"), "job/migrate-2"),
+        (("ReplicationController", "dc-12"), "dc/dc"),
+        (("ReplicationController", "web"), None),
+        (("Node", "node1"), None),
+        (("TaskRun", "build"), None),
         (None, None),
     ],
 )
