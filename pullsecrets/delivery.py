@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets.config import Registry
-from pullsecrets.errors import UnreachableError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.patience import patiently
 
 LOOK_AGAIN_SECONDS = 5
 """How often the namespaces are listed again while Secrets are watched: some go, some join."""
 
-_RETRY_SECONDS = 1.0
 _EXPIRED = 410
 
 
@@ -36,6 +35,11 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
+def label_selector(registry: Registry) -> str:
+    """Return a registry's opt-in label as the API server and `kubectl --selector` take it."""
+    return ",".join(f"{key}={value}" for key, value in sorted(registry.selector.items()))
+
+
 def selected_namespaces(
     cluster: KubernetesClient, registry: Registry, only: Collection[str] | None = None
 ) -> frozenset[str]:
@@ -46,21 +50,27 @@ def selected_namespaces(
         registry: whose label.
         only: leave out all others; None for none.
     """
-    selector = ",".join(f"{key}={value}" for key, value in sorted(registry.selector.items()))
-    items = cluster.items("/api/v1/namespaces", {"labelSelector": selector}, metadata_only=True)
+    items = cluster.items("/api/v1/namespaces", {"labelSelector": label_selector(registry)}, metadata_only=True)
     live = {item["metadata"]["name"] for item in items if not item["metadata"].get("deletionTimestamp")}
     return frozenset(live if only is None else live & set(only))
 
 
 def wait_for_digest(
+    cluster: KubernetesClient, registry: Registry, digest: str, namespaces: Iterable[str] | None, timeout: float
+) -> frozenset[str]:
+    """Wait as `prove_digest` does, and return the namespaces that do not hold the content."""
+    return prove_digest(cluster, registry, digest, namespaces, timeout).missing
+
+
+def prove_digest(
     cluster: KubernetesClient,
     registry: Registry,
     digest: str,
     namespaces: Iterable[str] | None,
     timeout: float,
     on_progress: OnProgress | None = None,
-) -> frozenset[str]:
-    """Wait until every namespace with a registry's label holds the content of a digest, and return those that do not.
+) -> Progress:
+    """Wait until every namespace with a registry's label holds the content of a digest, and return what was seen last.
 
     Reads the digest that ESO writes beside each Secret, from a list and then a watch of metadata: no Secret's content
     leaves the API server. A namespace that is deleted or loses the label meanwhile is waited for no longer, one that
@@ -82,17 +92,9 @@ def wait_for_digest(
     delivery = _Delivery(cluster, registry, digest, only, on_progress)
     deadline = time.monotonic() + timeout
     while True:
-        try:
-            delivery.look()
-            while delivery.missing and (left := deadline - time.monotonic()) > 0:
-                if not delivery.follow(min(left, LOOK_AGAIN_SECONDS)):
-                    break
-            if not delivery.missing or time.monotonic() >= deadline:
-                return delivery.missing
-        except (UnreachableError, KubernetesApiError) as error:
-            if not _passes(error) or time.monotonic() + _RETRY_SECONDS >= deadline:
-                raise
-            time.sleep(_RETRY_SECONDS)
+        patiently(deadline, delivery.look_and_follow, deadline)
+        if not delivery.missing or time.monotonic() >= deadline:
+            return delivery.progress
 
 
 class _Delivery:
@@ -122,14 +124,25 @@ class _Delivery:
         """Namespaces without the content."""
         return frozenset(name for name in self._wanted if self._digests.get(name) != self._digest)
 
-    def look(self) -> None:
-        """List namespaces and Secrets."""
+    @property
+    def progress(self) -> Progress:
+        """What is known now."""
+        return Progress(self._wanted, self.missing)
+
+    def look_and_follow(self, deadline: float) -> None:
+        """List namespaces and Secrets, and follow them until all is there, the time is over or the watch breaks."""
+        self._look()
+        while self.missing and (left := deadline - time.monotonic()) > 0:
+            if not self._follow(min(left, LOOK_AGAIN_SECONDS)):
+                return
+
+    def _look(self) -> None:
         self._wanted = selected_namespaces(self._cluster, self._registry, self._only)
         found, self._version = self._cluster.snapshot("/api/v1/secrets", self._query, metadata_only=True)
         self._digests = {item["metadata"]["namespace"]: _digest_of(item) for item in found}
         self._tell()
 
-    def follow(self, seconds: float) -> bool:
+    def _follow(self, seconds: float) -> bool:
         """Watch Secrets until nothing is missing or the time is over, then list the namespaces again.
 
         Returns:
@@ -165,15 +178,10 @@ class _Delivery:
         self._tell()
 
     def _tell(self) -> None:
-        progress = Progress(self._wanted, self.missing)
+        progress = self.progress
         if self._on_progress and progress != self._told:
             self._on_progress(progress)
         self._told = progress
-
-
-def _passes(error: UnreachableError | KubernetesApiError) -> bool:
-    """Tell whether it may be over soon: the API server restarts or is busy."""
-    return isinstance(error, UnreachableError) or error.status >= 500 or error.status == 429
 
 
 def _digest_of(item: Mapping[str, Any]) -> str | None:

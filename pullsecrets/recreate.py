@@ -1,15 +1,17 @@
 """Pods that were admitted without a registry's reference: which ones making anew would help, and their eviction."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
+from pullsecrets import redaction
 from pullsecrets.admission import ADMISSION
 from pullsecrets.binding import entries_of
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.pods import PodPull, list_pods
+from pullsecrets.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_pods, list_templates
 
 POLL_SECONDS = 1.0
 _BLOCKED = 429
@@ -26,37 +28,59 @@ class LackingPods:
     """Each other Pod as `namespace/name`, and why making it anew is not ours or would not help."""
 
 
+@dataclass(frozen=True)
+class Evictions:
+    """Pods that were not evicted, as `namespace/name`, and what the server said of each."""
+
+    held: Mapping[str, str]
+    """Kept by a PodDisruptionBudget until the time was over."""
+    refused: Mapping[str, str]
+    """Refused for another reason, such as two budgets for one Pod: waiting would not help."""
+
+
 def find_lacking(
     cluster: KubernetesClient, config: StackConfig, registry: Registry, namespaces: Collection[str]
 ) -> LackingPods:
     """Return the Pods of some namespaces that lack a registry's reference."""
     pods = [pod for pod in list_pods(cluster) if pod.namespace in namespaces and pod.lacks(registry)]
     accounts = _accounts(cluster) if pods else {}
-    obstacles = {pod: _obstacle(pod, accounts, config, registry) for pod in pods}
+    templates = cache(partial(list_templates, cluster))
+    obstacles = {pod: _obstacle(pod, accounts, config, registry, templates) for pod in pods}
     return LackingPods(
         evictable=tuple(pod for pod, obstacle in obstacles.items() if obstacle is None),
         others={f"{pod.namespace}/{pod.name}": obstacle for pod, obstacle in obstacles.items() if obstacle},
     )
 
 
-def evict(cluster: KubernetesClient, pods: Iterable[PodPull], timeout: float) -> dict[str, str]:
+def evict(cluster: KubernetesClient, pods: Iterable[PodPull], timeout: float) -> Evictions:
     """Evict Pods so that their controllers make them again, as fast as PodDisruptionBudgets allow.
 
+    One that the API server refuses to evict does not keep the others.
+
+    Args:
+        cluster: the cluster, as an operator.
+        pods: those of `LackingPods.evictable`.
+        timeout: seconds to wait for budgets.
+
     Returns:
-        Those that a budget kept until the time was over, as `namespace/name`, and what the server said.
+        Those that are not evicted.
+
+    Raises:
+        UnreachableError: when the API server does not answer.
     """
     deadline = time.monotonic() + timeout
-    left = list(pods)
+    left, refused = list(pods), dict[str, str]()
     while True:
-        refusals = {pod: _evict(cluster, pod) for pod in left}
-        left = [pod for pod, refusal in refusals.items() if refusal]
+        refusals = {pod: error for pod in left if (error := _evict(cluster, pod))}
+        left = [pod for pod, error in refusals.items() if error.status == _BLOCKED]
+        refused |= {_name(pod): _cause(error) for pod, error in refusals.items() if error.status != _BLOCKED}
         if not left or time.monotonic() >= deadline:
-            return {f"{pod.namespace}/{pod.name}": refusals[pod] for pod in left}
+            return Evictions({_name(pod): _cause(refusals[pod]) for pod in left}, refused)
         time.sleep(POLL_SECONDS)
 
 
-def _evict(cluster: KubernetesClient, pod: PodPull) -> str:
-    """Evict one Pod; return why a budget forbids it, or nothing."""
+def _evict(cluster: KubernetesClient, pod: PodPull) -> KubernetesApiError | None:
+    """Evict one Pod; return why the server refuses it, or nothing."""
     body: dict[str, Any] = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
@@ -65,27 +89,45 @@ def _evict(cluster: KubernetesClient, pod: PodPull) -> str:
     try:
         cluster.request("POST", f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/eviction", body=body)
     except KubernetesApiError as error:
-        if error.status == _BLOCKED:
-            return error.server_message
-        # Gone by itself.
-        if error.status != 404:
-            raise
-    return ""
+        # With 404 it is gone by itself.
+        return None if error.status == 404 else error
+    return None
+
+
+def _name(pod: PodPull) -> str:
+    return f"{pod.namespace}/{pod.name}"
+
+
+def _cause(error: KubernetesApiError) -> str:
+    return redaction.redact(error.server_message or str(error))
 
 
 def _obstacle(
-    pod: PodPull, accounts: Mapping[tuple[str, str], list[str]], config: StackConfig, registry: Registry
+    pod: PodPull,
+    accounts: Mapping[tuple[str, str], list[str]],
+    config: StackConfig,
+    registry: Registry,
+    templates: Callable[[str], Templates],
 ) -> str | None:
     if pod.owner is None:
         return "nothing would make it again: delete and apply it by hand"
     if pod.owner.startswith("Node/"):
-        return "a static Pod of a node reads no ServiceAccount: name the Secret in its manifest"
+        return STATIC_POD
     if config.binding == ADMISSION:
         return None
     entries = accounts.get((pod.namespace, pod.service_account), [])
     if registry.name not in entries:
         return f"its ServiceAccount {pod.service_account!r} lacks the entry: run `pulumi up` first"
-    if set(pod.references) - set(entries):
+    return _own_list(pod, registry, brings_own_list(pod, registry, entries, templates))
+
+
+def _own_list(pod: PodPull, registry: Registry, own: bool | None) -> str | None:
+    if own is None:
+        return (
+            f"the Pod template of {pod.owner} cannot be read, so the new Pod may bring the same list: roll it out anew "
+            "by hand (`kubectl rollout restart`, or `oc rollout latest` for a DeploymentConfig)"
+        )
+    if own:
         return f"{pod.owner} brings its own imagePullSecrets: add {registry.name!r} there, or bind by admission"
     return None
 

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self, cast
 
+from pullsecrets import redaction
 from pullsecrets.config import Registry
-from pullsecrets.errors import BadInputError
+from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.names import image_host
+from pullsecrets.patience import passes, patiently
 
 RESTARTED_AT_ANNOTATION = "kubectl.kubernetes.io/restartedAt"
 """On the Pod template; the same that `kubectl rollout restart` sets, so that its history reads alike."""
@@ -117,7 +119,8 @@ def restart(
     """Restart workloads wave by wave, each wave awaited, until all are up or one fails.
 
     Those that an earlier run restarted for the same reason are not restarted again, only awaited. One whose Pods may
-    not be disrupted now (a PodDisruptionBudget allows none) waits behind the others.
+    not be disrupted now (a PodDisruptionBudget allows none) waits behind the others. One that the API server refuses
+    to change (a webhook, say) has failed. An API server that is away for a moment is waited for.
 
     Args:
         cluster: the cluster, as an operator.
@@ -126,6 +129,9 @@ def restart(
         wave_size: see `wave_length`.
         timeout: seconds for each wave, and for budgets to allow what is held.
         on_wave: told of each wave.
+
+    Raises:
+        UnreachableError: when the API server stays away while workloads are changed or budgets are read.
     """
     return _Restart(cluster, reason, timeout, on_wave).run(list(workloads), wave_size)
 
@@ -174,16 +180,20 @@ class _Restart:
         return result
 
     def back(self, workloads: list[Workload]) -> RestartResult:
-        for item in workloads:
-            _patch(self._cluster, item, None, None, item.restarted_from or None)
-        self._wave(workloads, 0, self._result.restarted)
+        deadline = time.monotonic() + self._timeout
+        able = [
+            item
+            for item in workloads
+            if self._change(item, deadline, None, None, item.restarted_from or None) is not None
+        ]
+        self._wave(able, 0, self._result.restarted)
         return self._result
 
     def _next_wave(self, pending: list[Workload], size: int) -> list[Workload]:
         """Return workloads that may be disrupted; while there are none, wait for a budget, and name them when late."""
         deadline = time.monotonic() + self._timeout
         while True:
-            free, held = self._by_budget(pending, size)
+            free, held = patiently(deadline, self._by_budget, pending, size)
             if free or time.monotonic() >= deadline:
                 break
             time.sleep(POLL_SECONDS)
@@ -222,7 +232,7 @@ class _Restart:
         """Restart a wave if it is to begin, and wait until each of it is up or has failed."""
         if self._on_wave:
             self._on_wave(wave, self._result, after)
-        awaited = [item for item in wave if not begin or _begin(self._cluster, item, self._reason)]
+        awaited, skipped = self._begin(wave) if begin else (list(wave), [])
         deadline = time.monotonic() + self._timeout
         states = dict.fromkeys(awaited, "")
         while states and not self._result.failed:
@@ -231,18 +241,49 @@ class _Restart:
                 self._result.failed |= {str(item): f"not up in {self._timeout:g} s: {s}" for item, s in states.items()}
             elif states:
                 time.sleep(POLL_SECONDS)
-        self._result.remaining += [str(item) for item in states if str(item) not in self._result.failed]
+        remaining = [str(item) for item in (*states, *skipped)]
+        self._result.remaining += [name for name in remaining if name not in self._result.failed]
+
+    def _begin(self, wave: Sequence[Workload]) -> tuple[list[Workload], list[Workload]]:
+        """Restart workloads until one is refused; return those to await, and those that are not begun."""
+        deadline = time.monotonic() + self._timeout
+        awaited: list[Workload] = []
+        for index, item in enumerate(wave):
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            done = self._change(item, deadline, self._reason, item.restarted_at, now)
+            if done is None:
+                return awaited, list(wave[index + 1 :])
+            if done:
+                awaited.append(item)
+        return awaited, []
+
+    def _change(
+        self, item: Workload, deadline: float, reason: str | None, before: str | None, restarted_at: str | None
+    ) -> bool | None:
+        """Change a workload as `_patch` does; None when the API server refuses it, so that it has failed."""
+        try:
+            return patiently(deadline, _patch, self._cluster, item, reason, before, restarted_at)
+        except KubernetesApiError as error:
+            self._result.failed[str(item)] = redaction.redact(str(error))
+            return None
 
     def _settle(self, states: Mapping[Workload, str], done: list[str]) -> dict[Workload, str]:
         """Look at each workload; return those that are still on their way."""
         left: dict[Workload, str] = {}
+        away = ""
         for item in states:
-            found = self._cluster.find(item.path)
             try:
-                state = rollout_state(item.kind, found) if found else None
+                # Where the API server is away, to ask it for each workload would outlast the wave.
+                found = None if away else self._cluster.find(item.path)
+                state = rollout_state(item.kind, found) if found else away
             except RolloutFailedError as error:
                 self._result.failed[str(item)] = str(error)
                 continue
+            except PullSecretsError as error:
+                # The next look may tell; if not, this is what is known when the wave is late.
+                if not passes(error):
+                    raise
+                state = away = str(error)
             if state:
                 left[item] = state
             else:
@@ -319,15 +360,10 @@ def _count(status: Mapping[str, Any], which: str = "") -> int:
     return int(status.get(f"{which}Replicas" if which else "replicas") or 0)
 
 
-def _begin(cluster: KubernetesClient, workload: Workload, reason: str) -> bool:
-    """Annotate a workload so that its controller makes new Pods; False when it is gone."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return _patch(cluster, workload, reason, workload.restarted_at, now)
-
-
 def _patch(
     cluster: KubernetesClient, workload: Workload, reason: str | None, before: str | None, restarted_at: str | None
 ) -> bool:
+    """Annotate a workload so that its controller makes new Pods; False when it is gone. May be done twice."""
     noted = {RESTARTED_FOR_ANNOTATION: reason, RESTARTED_FROM_ANNOTATION: before}
     change = {
         "metadata": {"annotations": noted},

@@ -3,22 +3,23 @@
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from pullsecrets import eso, redaction, rollback
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.delivery import OnProgress, selected_namespaces, wait_for_digest
-from pullsecrets.errors import BadInputError, ConflictError
+from pullsecrets.delivery import OnProgress, Progress, label_selector, prove_digest, selected_namespaces
+from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.eso import FORCE_SYNC_ANNOTATION, GROUP, Installation
 from pullsecrets.kube import KubernetesClient, condition
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.patience import patiently
 from pullsecrets.vault import VaultClient
 
 LOOK_AT_VAULT_SECONDS = 15.0
 """How often the wait looks whether somebody else has written: then it would never end well."""
 
 _POLL_SECONDS = 0.5
+_FINISHED_PREFIX = "rotated-in-"
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,19 @@ class Delivered:
     """Whether ESO had to be told; False when all of them held the content already."""
 
 
-def prepare(target: Target) -> Installation:
+def prepare(target: Target, only: Collection[str] | None = None) -> Installation:
     """Check, before anything is written, that what is written would arrive; return the controller that will sync.
 
+    Args:
+        target: what is to be delivered, and where.
+        only: the namespaces that are to be proved; None for all.
+
     Raises:
-        BadInputError: when its fan-out is not there, or its refresh is off.
+        BadInputError: when its fan-out is not there, its refresh is off, or there is no namespace to prove it in.
         PullSecretsError: when ESO does not run, or more than once.
     """
     eso.require_refreshing(target.cluster, target.registry)
+    _require_selected(target, only)
     return eso.choose_installation(eso.find_installations(target.cluster))
 
 
@@ -97,26 +103,30 @@ def deliver(
         ConflictError: when another version was written meanwhile.
     """
     began = time.monotonic()
-    wait = partial(wait_for_digest, target.cluster, target.registry, digest, only, on_progress=on_progress)
-    missing = wait(timeout=0)
-    synced = bool(missing)
-    if missing:
-        deadline = began + timeout
+    deadline = began + timeout
+
+    def look(seconds: float) -> Progress:
+        left = max(0.0, min(seconds, deadline - time.monotonic()))
+        return prove_digest(target.cluster, target.registry, digest, only, timeout=left, on_progress=on_progress)
+
+    progress = patiently(deadline, look, 0)
+    synced = bool(progress.missing)
+    if synced:
         if target.registry.relayed:
             _pass_relay(target, version, digest, deadline)
-        eso.force_sync(target.cluster, target.registry, installation, missing)
-        while missing and (left := deadline - time.monotonic()) > 0:
-            missing = wait(timeout=min(left, LOOK_AT_VAULT_SECONDS))
-            if missing:
-                _require_current(target, version)
+        _sync(target, installation, progress, deadline)
+        while progress.missing and time.monotonic() < deadline:
+            progress = patiently(deadline, look, LOOK_AT_VAULT_SECONDS)
+            if progress.missing:
+                patiently(deadline, _require_current, target, version)
                 if not installation.hands_on:
-                    eso.force_sync(target.cluster, target.registry, installation, missing)
-    wanted = selected_namespaces(target.cluster, target.registry, only)
+                    _sync(target, installation, progress, deadline)
     return Delivered(
         version=version,
         digest=digest,
-        namespaces=tuple(sorted(wanted - missing)),
-        missing=explain(target, missing),
+        # What was seen together: a namespace that joined since is not proved.
+        namespaces=tuple(sorted(progress.wanted - progress.missing)),
+        missing=_explained(target, progress.missing),
         seconds=time.monotonic() - began,
         synced=synced,
     )
@@ -139,7 +149,8 @@ def take_back(
     """
     if target.vault is None:
         raise BadInputError("a sealed credential is taken back in git, where its file is kept, and by `pulumi up`")
-    planned = rollback.plan(target.vault, target.config, target.registry)
+    deadline = time.monotonic() + timeout
+    planned = patiently(deadline, rollback.plan, target.vault, target.config, target.registry)
     if planned.version != version:
         _require_current(target, version)
     restored = rollback.restore(target.vault, target.config, target.registry, planned)
@@ -147,21 +158,27 @@ def take_back(
 
 
 def finish(target: Target, version: int) -> None:
-    """Record that a version was rotated in to the end in this cluster, so that no later failure takes it back."""
-    if target.vault and not is_finished(target, version):
-        facts = {_finished_key(target): str(version)}
-        target.vault.patch_metadata(target.config.vault.mount, target.registry.path, facts)
+    """Record that a version was rotated in to the end in this cluster, so that no later failure takes it back.
+
+    Only where it was proved in every namespace: one that was proved in some may still fail in the others.
+    """
+    key = f"{_FINISHED_PREFIX}{target.config.cluster.name}"
+    if target.vault and _records(target).get(key) != str(version):
+        target.vault.patch_metadata(target.config.vault.mount, target.registry.path, {key: str(version)})
 
 
 def is_finished(target: Target, version: int) -> bool:
-    """Tell whether a rotation of that version ended well in this cluster before."""
+    """Tell whether a rotation of that version ended well before, in this cluster or another one.
+
+    Clusters may share a path, and each is rotated by itself: what has arrived in one is not for another to take back.
+    """
+    found = {value for key, value in _records(target).items() if key.startswith(_FINISHED_PREFIX)}
+    return str(version) in found
+
+
+def _records(target: Target) -> Mapping[str, str]:
     found = target.vault.read_metadata(target.config.vault.mount, target.registry.path) if target.vault else None
-    return found is not None and found.custom.get(_finished_key(target)) == str(version)
-
-
-def _finished_key(target: Target) -> str:
-    # Clusters may share a path, and each is rotated by itself.
-    return f"rotated-in-{target.config.cluster.name}"
+    return found.custom if found else {}
 
 
 def explain(target: Target, missing: Iterable[str]) -> dict[str, str]:
@@ -179,6 +196,14 @@ def explain(target: Target, missing: Iterable[str]) -> dict[str, str]:
     return {name: redaction.redact(_state(found.get(name))) for name in names}
 
 
+def _explained(target: Target, missing: frozenset[str]) -> dict[str, str]:
+    try:
+        return explain(target, missing)
+    except PullSecretsError as error:
+        # That they lack the content is known all the same.
+        return dict.fromkeys(sorted(missing), redaction.redact(f"its ExternalSecret cannot be read: {error}"))
+
+
 def _state(external_secret: Mapping[str, Any] | None) -> str:
     if external_secret is None:
         return "no ExternalSecret: ESO has not fanned out to it"
@@ -193,6 +218,32 @@ def _state(external_secret: Mapping[str, Any] | None) -> str:
 def _is_ready(external_secret: Mapping[str, Any]) -> bool:
     ready = condition(external_secret, "Ready")
     return ready is not None and ready["status"] == "True"
+
+
+def _require_selected(target: Target, only: Collection[str] | None) -> None:
+    """Refuse to begin where the proof would be one of nothing.
+
+    Raises:
+        BadInputError: when a wanted namespace does not carry the label, or none does.
+    """
+    label = label_selector(target.registry)
+    labelled = selected_namespaces(target.cluster, target.registry)
+    unknown = sorted(set(only or ()) - labelled)
+    if unknown:
+        raise BadInputError(
+            f"--only: found {', '.join(unknown)}; allowed: namespaces that carry {label} and are not being deleted "
+            f"(`kubectl get namespaces --selector {label}`)"
+        )
+    if not labelled:
+        alone = "" if target.registry.sealed else ", or use `pull-secrets seed` to write the credential alone"
+        raise BadInputError(
+            f"registry {target.registry.name!r}: no namespace carries {label}, so there is none to prove delivery in; "
+            f"label the namespaces (`pulumi up` does where the stack declares them){alone}"
+        )
+
+
+def _sync(target: Target, installation: Installation, progress: Progress, deadline: float) -> None:
+    patiently(deadline, eso.force_sync, target.cluster, target.registry, installation, progress.missing)
 
 
 def _require_current(target: Target, version: int) -> None:
@@ -212,10 +263,12 @@ def _pass_relay(target: Target, version: int, digest: str, deadline: float) -> N
     namespace, name = target.config.eso.namespace, target.registry.name
     if not target.registry.sealed:
         change = {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}}
-        target.cluster.merge_patch(f"{GROUP}/namespaces/{namespace}/externalsecrets/{name}", change)
-    while _relayed_digest(target) != digest and time.monotonic() < deadline:
+        patiently(
+            deadline, target.cluster.merge_patch, f"{GROUP}/namespaces/{namespace}/externalsecrets/{name}", change
+        )
+    while patiently(deadline, _relayed_digest, target) != digest and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-    _require_current(target, version)
+    patiently(deadline, _require_current, target, version)
 
 
 def _relayed_digest(target: Target) -> str | None:

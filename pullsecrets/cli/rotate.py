@@ -1,25 +1,29 @@
 """`pull-secrets rotate`: a new credential in Vault, proved in every namespace, and the Pods that need it made anew."""
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from pullsecrets import preflight, recreate, restart, rotation, sealed, seed
+from pullsecrets import delivery, preflight, recreate, redaction, restart, rotation, sealed, seed
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.config import StackConfig
-from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.errors import BadInputError, ConflictError, ExitCode, PullSecretsError
 from pullsecrets.eso import Installation
 from pullsecrets.kube import KubernetesClient
-from pullsecrets.recreate import LackingPods
+from pullsecrets.patience import patiently
+from pullsecrets.recreate import Evictions, LackingPods
 from pullsecrets.restart import RestartResult, Workload
 from pullsecrets.rotation import Delivered, Target
 from pullsecrets.sources import Source
 from pullsecrets.words import counted
+
+_T = TypeVar("_T")
 
 
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
@@ -74,7 +78,8 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     listed, and made anew by eviction if you want. Killed at any point, running it again finishes the job.
 
     A sealed registry takes no credential here: what `seal` and `pulumi up` brought into the cluster is delivered now
-    and proved. Exit code 1 when a namespace is not proved in time or a restart is not complete.
+    and proved. Exit code 1 when a namespace is not proved in time, a restart is not complete, or a Pod that was to be
+    made anew is not evicted.
 
     Examples:
 
@@ -110,7 +115,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     cluster = KubernetesClient(context or config.cluster.context)
     vault = preflight.open_vault(config)
     target = Target(config, chosen, cluster, vault)
-    installation = rotation.prepare(target)
+    installation = rotation.prepare(target, wanted)
     planned = seed.plan(vault, config, chosen, content, expires)
     if not planned.guarded:
         _warn_unguarded(rollback_on_failure=rollback_on_failure)
@@ -132,11 +137,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         _Choices(wanted, timeout, wave_size, wave_timeout, restart_workloads, asked, rollback_on_failure, json),
         wrote=not planned.stored,
     )
-    outcome = run.run()
-    if json:
-        console.print_json({"registry": chosen.name, "path": planned.path, "wrote": run.wrote, **outcome})
-    if outcome["outcome"] != "done":
-        raise typer.Exit(ExitCode.PROBLEM)
+    _carry_out(run, {"registry": chosen.name, "path": planned.path})
 
 
 @dataclass(frozen=True)
@@ -164,23 +165,57 @@ class _Run:
     digest: str
     choices: _Choices
     wrote: bool
+    unfinished: bool = False
+    """Whether something was left to do: a namespace lacked the content, or an earlier run had begun the restart."""
+    error: PullSecretsError | None = None
+    """What ended a step before its time."""
     found: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def run(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
-        delivered = self._deliver()
-        good = not delivered.missing
-        if good and self.choices.restart:
-            good = self._restart(delivered)
-        if good:
-            self._recreate(delivered)
-            rotation.finish(self.target, self.version)
-            return {**self.found, "outcome": "done"}
-        outcome = self._take_back()
+        """Return what `--json` prints.
+
+        Raises:
+            ConflictError: when somebody else wrote meanwhile: what happens next is theirs.
+        """
+        delivered = self._attempt(self._arrive)
+        if delivered is None:
+            outcome = self._take_back()
+        else:
+            outcome = "done" if self._attempt(lambda: self._complete(delivered)) else "failed"
         return {**self.found, "outcome": outcome}
 
+    def _attempt(self, step: Callable[[], _T]) -> _T | None:
+        """Take a step; an error that ends it does not keep what must follow from being done and told."""
+        try:
+            return step()
+        except ConflictError:
+            raise
+        except PullSecretsError as error:
+            self.error = error
+            self.found["error"] = redaction.redact(str(error))
+            return None
+
+    def _arrive(self) -> Delivered | None:
+        """Have the version delivered, and workloads restarted; None when either is not complete."""
+        delivered = self._deliver()
+        good = not delivered.missing and (not self.choices.restart or self._restart(delivered))
+        return delivered if good else None
+
+    def _complete(self, delivered: Delivered) -> bool:
+        """Record the success, and make Pods anew; False when one of them is left."""
+        # What was proved in some namespaces alone may still fail in the others.
+        if self.choices.only is None:
+            patiently(self._deadline(), rotation.finish, self.target, self.version)
+        return self._recreate(delivered)
+
     def _deliver(self) -> Delivered:
-        with delivering.progress(quiet=self.choices.quiet) as on_progress:
+        with delivering.progress(quiet=self.choices.quiet) as show_progress:
+
+            def on_progress(state: delivery.Progress) -> None:
+                self.unfinished |= bool(state.missing)
+                if show_progress:
+                    show_progress(state)
+
             delivered = rotation.deliver(
                 self.target,
                 self.installation,
@@ -190,17 +225,21 @@ class _Run:
                 only=self.choices.only,
                 on_progress=on_progress,
             )
+        self.unfinished |= delivered.synced
         self.found |= delivering.document(delivered)
         if not self.choices.quiet:
             delivering.show(delivered, self.target.registry.name)
         return delivered
 
     def _restart(self, delivered: Delivered) -> bool:
-        workloads = restart.list_workloads(self.target.cluster, self.target.registry, delivered.namespaces)
-        reason = f"{self.target.registry.name}@{self.version or self.digest}"
-        choices = self.choices
+        target, choices = self.target, self.choices
+        workloads = patiently(
+            self._deadline(), restart.list_workloads, target.cluster, target.registry, delivered.namespaces
+        )
+        reason = f"{target.registry.name}@{self.version or self.digest}"
+        self.unfinished |= any(item.restarted_for == reason for item in workloads)
         result = restart.restart(
-            self.target.cluster,
+            target.cluster,
             workloads,
             reason,
             choices.wave_size,
@@ -212,9 +251,15 @@ class _Run:
             _show_restart(result)
         return result.complete
 
-    def _recreate(self, delivered: Delivered) -> None:
-        lacking = recreate.find_lacking(
-            self.target.cluster, self.target.config, self.target.registry, delivered.namespaces
+    def _recreate(self, delivered: Delivered) -> bool:
+        target = self.target
+        lacking = patiently(
+            self._deadline(),
+            recreate.find_lacking,
+            target.cluster,
+            target.config,
+            target.registry,
+            delivered.namespaces,
         )
         evictable = {f"{pod.namespace}/{pod.name}": pod for pod in lacking.evictable}
         if not self.choices.quiet:
@@ -226,12 +271,16 @@ class _Run:
                 and sys.stdin.isatty()
                 and typer.confirm(f"Evict these {len(evictable)} Pods?")
             )
-        held = recreate.evict(self.target.cluster, lacking.evictable, self.choices.wave_timeout) if chosen else {}
-        recreated = sorted(evictable.keys() - held.keys()) if chosen else []
-        kept = sorted(evictable.keys() - set(recreated) - held.keys())
-        self.found["pods"] = {"recreated": recreated, "held": held, "kept": kept, "others": dict(lacking.others)}
+        left = Evictions({}, {})
+        if chosen:
+            left = recreate.evict(target.cluster, lacking.evictable, self.choices.wave_timeout)
+        recreated = sorted(evictable.keys() - left.held.keys() - left.refused.keys()) if chosen else []
+        kept = [] if chosen else sorted(evictable)
+        evictions = {"recreated": recreated, "held": dict(left.held), "refused": dict(left.refused)}
+        self.found["pods"] = {**evictions, "kept": kept, "others": dict(lacking.others)}
         if not self.choices.quiet:
-            _show_recreated(recreated, held, kept)
+            _show_recreated(recreated, left, kept)
+        return not (left.held or left.refused)
 
     def _take_back(self) -> str:
         """Say how a failure ends: `failed`, or `rolled back` when the old content was written and proved again."""
@@ -240,17 +289,20 @@ class _Run:
         if target.vault is None:
             self._say("the sealed credential stays; run the same command again, or put the old file back with git")
             return "failed"
-        if not choices.take_back or not self._is_ours():
-            self._say(f"version {self.version} stays; run the same command again, or `pull-secrets rollback {name}`")
-            return "failed"
         try:
+            if not choices.take_back or not self._is_ours():
+                self._say(
+                    f"version {self.version} stays; run the same command again, or `pull-secrets rollback {name}`"
+                )
+                return "failed"
             with delivering.progress(quiet=choices.quiet) as on_progress:
                 delivered = rotation.take_back(
                     target, self.installation, self.version, choices.timeout, on_progress=on_progress
                 )
-        except BadInputError as error:
-            self.found["notRolledBack"] = str(error)
-            self._say(f"not rolled back: {error}")
+        except ConflictError:
+            raise
+        except PullSecretsError as error:
+            self._tell_not_taken_back(error)
             return "failed"
         self.found["rolledBack"] = delivering.document(delivered)
         self._say(f"rolled back: the content before version {self.version} is version {delivered.version} now")
@@ -258,14 +310,45 @@ class _Run:
             delivering.show(delivered, name)
         return "failed" if delivered.missing else "rolled back"
 
+    def _tell_not_taken_back(self, error: PullSecretsError) -> None:
+        text = redaction.redact(str(error))
+        self.found["notRolledBack"] = text
+        if isinstance(error, BadInputError):
+            self._say(f"not rolled back: {text}")
+            return
+        # It may have ended before or after its write.
+        name = self.target.registry.name
+        self._say(f"not rolled back to the end: {text}; see `pull-secrets rollback {name} --dry-run`")
+        self.error = self.error or error
+
     def _is_ours(self) -> bool:
-        """Tell whether this rotation brought the version in; one that had arrived before is not taken back."""
+        """Tell whether this rotation, or an earlier run of it, brought the version in.
+
+        One that had arrived before, by whatever way, is not taken back: what fails now is something else.
+        """
         held = self.found.get("restart", {}).get("held") and not self.found["restart"]["failed"]
-        return not held and (self.wrote or not rotation.is_finished(self.target, self.version))
+        if held or not (self.wrote or self.unfinished):
+            return False
+        return not patiently(self._deadline(), rotation.is_finished, self.target, self.version)
+
+    def _deadline(self) -> float:
+        """Until when a single request is tried again."""
+        return time.monotonic() + self.choices.timeout
 
     def _say(self, text: str) -> None:
         if not self.choices.quiet:
             console.output.print(text, markup=False)
+
+
+def _carry_out(run: _Run, named: dict[str, str]) -> None:
+    """Run it to its end, tell the outcome, and end as it did."""
+    outcome = run.run()
+    if run.choices.quiet:
+        console.print_json({**named, "wrote": run.wrote, **outcome})
+    if run.error:
+        raise run.error
+    if outcome["outcome"] != "done":
+        raise typer.Exit(ExitCode.PROBLEM)
 
 
 def _deliver_sealed(
@@ -279,18 +362,14 @@ def _deliver_sealed(
         )
     cluster = KubernetesClient(context or config.cluster.context)
     target = Target(config, config.registry(name), cluster, None)
-    installation = rotation.prepare(target)
+    installation = rotation.prepare(target, choices.only)
     digest = sealed.declared_digest(config, cluster, target.registry)
     if not choices.quiet:
         console.output.print(f"digest  {digest}, as the cluster's SealedSecret says")
     if dry_run:
         console.output.print("dry run: nothing was changed")
         return
-    outcome = _Run(target, installation, 0, digest, choices, wrote=False).run()
-    if choices.quiet:
-        console.print_json({"registry": name, "wrote": False, **outcome})
-    if outcome["outcome"] != "done":
-        raise typer.Exit(ExitCode.PROBLEM)
+    _carry_out(_Run(target, installation, 0, digest, choices, wrote=False), {"registry": name})
 
 
 def _warn_unguarded(*, rollback_on_failure: bool) -> None:
@@ -326,12 +405,15 @@ def _show_lacking(lacking: LackingPods) -> None:
     delivering.show_each({**pods, **lacking.others})
 
 
-def _show_recreated(recreated: Sequence[str], held: dict[str, str], kept: Sequence[str]) -> None:
+def _show_recreated(recreated: Sequence[str], left: Evictions, kept: Sequence[str]) -> None:
     if recreated:
         console.output.print(f"[green]✓[/] {counted(len(recreated), 'Pod')} evicted, to be made anew")
     if kept:
         console.output.print(f"{counted(len(kept), 'Pod')} left alone; add --recreate-pods to evict them")
-    delivering.show_each(held)
+    if left.held or left.refused:
+        number = counted(len(left.held) + len(left.refused), "Pod")
+        console.output.print(f"[red]✗[/] {number} not evicted; mend the cause and run the same command again:")
+    delivering.show_each({**left.held, **left.refused})
 
 
 def _show_wave(wave: Sequence[Workload], _done: RestartResult, after: int) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import delivery
-from pullsecrets.delivery import Progress, wait_for_digest
+from pullsecrets import patience
+from pullsecrets.delivery import Progress, prove_digest, wait_for_digest
 from pullsecrets.errors import UnreachableError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
@@ -69,7 +69,7 @@ def changed(namespace: str, digest: str | None = NEW, kind: str = "MODIFIED") ->
 
 def wait(cluster: Watched, timeout: float = 5, only: list[str] | None = None) -> tuple[set[str], list[Progress]]:
     seen: list[Progress] = []
-    return set(wait_for_digest(cluster, REGISTRY, NEW, only, timeout, seen.append)), seen
+    return set(prove_digest(cluster, REGISTRY, NEW, only, timeout, seen.append).missing), seen
 
 
 def test_it_ends_as_soon_as_every_namespace_holds_the_content() -> None:
@@ -104,8 +104,14 @@ def test_a_namespace_that_goes_drops_out_and_one_that_comes_joins() -> None:
         else:
             assert progress.wanted == {"stays", "comes"}
 
-    assert wait_for_digest(cluster, REGISTRY, NEW, None, 5, meanwhile) == frozenset()
+    assert prove_digest(cluster, REGISTRY, NEW, None, 5, meanwhile).missing == frozenset()
     assert looks == 3
+
+
+def test_what_was_proved_is_told_with_what_was_wanted() -> None:
+    cluster = Watched(["a", "b"], {"a": NEW, "b": OLD}, [])
+    assert prove_digest(cluster, REGISTRY, NEW, None, 0) == Progress(frozenset("ab"), frozenset("b"))
+    assert wait_for_digest(cluster, REGISTRY, NEW, None, 0) == {"b"}
 
 
 def test_only_the_named_namespaces_are_waited_for() -> None:
@@ -127,7 +133,7 @@ def test_a_watch_that_expired_begins_anew_with_a_list(end: list[Event] | Excepti
 
 
 def test_an_api_server_that_is_away_for_a_moment_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
     cluster = Watched(["a"], {"a": OLD}, [UnreachableError("away"), [changed("a")]])
     cluster.failures = [KubernetesApiError("GET", "/", 503, "ServiceUnavailable", "starting"), UnreachableError("away")]
     assert wait(cluster)[0] == set()

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import restart
-from pullsecrets.errors import BadInputError
-from pullsecrets.kube import KubernetesClient
+from pullsecrets import patience, restart
+from pullsecrets.errors import BadInputError, UnreachableError
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.restart import RESTARTED_AT_ANNOTATION, RESTARTED_FOR_ANNOTATION, RolloutFailedError, rollout_state
 from tests.unit.test_eso import REGISTRY
 
@@ -119,6 +119,11 @@ class Workloads(KubernetesClient):
         self.budgets = budgets or []
         self.failing: set[str] = set()
         self.restarted: list[str] = []
+        self.failures: dict[str, list[Exception]] = {}
+
+    def fail(self, what: str) -> None:
+        if self.failures.get(what):
+            raise self.failures[what].pop(0)
 
     def items(
         self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
@@ -126,17 +131,20 @@ class Workloads(KubernetesClient):
         assert query is None
         assert not metadata_only
         if path.endswith("poddisruptionbudgets"):
+            self.fail("budgets")
             yield from self.budgets
         elif path.endswith("deployments"):
             yield from self.deployments.values()
 
     def find(self, path: str) -> dict[str, Any] | None:
         name = path.rpartition("/")[2]
+        self.fail("find")
         item = self.deployments.get(name)
         return {**item, "status": {**DONE, "conditions": [LATE]}} if item and name in self.failing else item
 
     def merge_patch(self, path: str, change: Mapping[str, Any]) -> dict[str, Any]:
         name = path.rpartition("/")[2]
+        self.fail(f"patch {name}")
         self.restarted.append(name)
         assert RESTARTED_AT_ANNOTATION in change["spec"]["template"]["metadata"]["annotations"]
         self.deployments[name]["metadata"]["annotations"] = change["metadata"]["annotations"]
@@ -246,3 +254,44 @@ def test_a_wave_takes_no_more_of_a_shared_budget_than_it_allows(allowed: int, le
     found = restart.list_workloads(cluster, REGISTRY, ["apps"])
     result = restart.restart(cluster, found, "app@7", "100%", 0, lambda wave, *_: waves.append(len(wave)))
     assert (result.complete, waves) == (True, lengths)
+
+
+AWAY = UnreachableError("away")
+BUSY = KubernetesApiError("GET", "/", 503, "ServiceUnavailable", "starting")
+DENIED = KubernetesApiError("PATCH", "/", 400, "BadRequest", "admission webhook denied the request")
+
+
+def test_an_api_server_that_is_away_for_a_moment_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restart, "POLL_SECONDS", 0)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0)
+    cluster = Workloads([workload(name) for name in "ab"])
+    cluster.failures = {"find": [AWAY, BUSY], "patch a": [BUSY, AWAY], "budgets": [AWAY]}
+    assert cluster.run(timeout=5).restarted == named("a", "b")
+    assert cluster.failures == {"find": [], "patch a": [], "budgets": []}
+
+
+def test_one_that_stays_away_until_the_wave_is_late_is_what_the_workload_failed_of() -> None:
+    cluster = Workloads([workload(name) for name in "ab"])
+    cluster.failures = {"find": [AWAY, DENIED]}
+    result = cluster.run("2")
+    assert result.failed == dict.fromkeys(named("a", "b"), "not up in 0 s: away")
+    assert cluster.failures == {"find": [DENIED]}, "it is not asked for each workload"
+
+
+def test_a_workload_that_may_not_be_changed_has_failed_and_no_other_of_its_wave_is_begun() -> None:
+    cluster = Workloads([workload(name) for name in "abcde"])
+    cluster.failures = {"patch b": [DENIED]}
+    result = cluster.run("3")
+    assert result.failed == {named("b")[0]: str(DENIED)}
+    assert (cluster.restarted, result.restarted) == (["a"], [])
+    # The one that was begun is awaited by the next run.
+    assert result.remaining == named("a", "c", "d", "e")
+
+
+def test_a_workload_that_cannot_be_taken_back_does_not_keep_the_others() -> None:
+    cluster = Workloads([workload(name) for name in "abc"])
+    for item in cluster.deployments.values():
+        item["metadata"]["annotations"] = {RESTARTED_FOR_ANNOTATION: "app@7"}
+    cluster.failures = {"patch b": [DENIED]}
+    result = restart.take_back(cluster, restart.list_workloads(cluster, REGISTRY, ["apps"]), "app@7", 0)
+    assert (list(result.failed), cluster.restarted) == (named("b"), ["a", "c"])

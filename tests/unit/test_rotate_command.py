@@ -6,14 +6,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from pullsecrets import preflight, recreate, rotation
+from pullsecrets import eso, preflight, recreate, restart, rotation
 from pullsecrets.cli import console
 from pullsecrets.cli import rotate as rotate_module
 from pullsecrets.cli.app import app
-from pullsecrets.errors import BadInputError
-from pullsecrets.recreate import LackingPods
+from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
+from pullsecrets.kube import KubernetesApiError
+from pullsecrets.pods import list_pods
+from pullsecrets.recreate import Evictions, LackingPods
+from pullsecrets.restart import RestartResult, Workload
 from pullsecrets.rotation import Delivered
 from tests.unit.test_eso import installation
+from tests.unit.test_recreate import Pods, pod
 from tests.unit.test_rollback import CONFIG, Versions, credential
 
 
@@ -23,20 +27,44 @@ class Surroundings:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.vault = Versions("old")
         self.missing: dict[str, str] = {}
+        self.labelled = frozenset({"a", "b"})
+        self.synced = True
+        self.error: Exception | None = None
+        self.way_back: Exception | None = None
+        self.restarted = RestartResult()
+        self.workloads: list[Workload] = []
+        self.lacking = LackingPods((), {"a/bare": "delete it by hand"})
+        self.left = Evictions({}, {})
         self.config = CONFIG
         monkeypatch.setattr(console, "load", lambda *_: self.config)
         monkeypatch.setattr(preflight, "open_vault", lambda _: self.vault)
         monkeypatch.setattr(rotate_module, "KubernetesClient", lambda _: None)
-        monkeypatch.setattr(rotation, "prepare", lambda _: installation())
+        monkeypatch.setattr(eso, "require_refreshing", lambda *_: None)
+        monkeypatch.setattr(eso, "find_installations", lambda _: [installation()])
         monkeypatch.setattr(rotation, "deliver", self.deliver)
-        monkeypatch.setattr(rotation, "selected_namespaces", lambda *_: frozenset({"a", "b"}))
-        monkeypatch.setattr(recreate, "find_lacking", lambda *_: LackingPods((), {"a/bare": "delete it by hand"}))
+        monkeypatch.setattr(rotation, "selected_namespaces", self.selected)
+        monkeypatch.setattr(recreate, "find_lacking", lambda *_: self.lacking)
+        monkeypatch.setattr(recreate, "evict", lambda *_: self.left)
+        monkeypatch.setattr(restart, "list_workloads", lambda *_: self.workloads)
+        monkeypatch.setattr(restart, "restart", lambda *_: self.restarted)
+
+    def selected(self, _cluster: object, _registry: object, only: frozenset[str] | None = None) -> frozenset[str]:
+        return self.labelled if only is None else self.labelled & only
 
     def deliver(
         self, _target: object, _which: object, version: int, digest: str, *_: object, **__: object
     ) -> Delivered:
-        missing = {} if version == len(self.vault.states) > 2 else self.missing
-        return Delivered(version, digest, tuple(sorted({"a", "b"} - missing.keys())), missing, 1.5)
+        back = version == len(self.vault.states) > 2
+        error = self.way_back if back else self.error
+        if error:
+            raise error
+        missing = {} if back else self.missing
+        namespaces = tuple(sorted(self.labelled - missing.keys()))
+        return Delivered(version, digest, namespaces, missing, 1.5, self.synced)
+
+    def failing_restart(self, restarted_for: str | None = None) -> None:
+        self.workloads = [Workload("Deployment", "a", "auth", restarted_for, None)]
+        self.restarted = RestartResult(failed={"deployment/auth in a": "exceeded its progress deadline"})
 
     def run(self, *options: str, user: str = "new") -> Result:
         words = ["rotate", "app", "--stack", "dev", "--from-file", "-", *options]
@@ -119,3 +147,127 @@ def test_kv_v1_has_no_way_back(here: Surroundings) -> None:
     refused = here.run("--yes", "--rollback-on-failure").exception
     assert isinstance(refused, BadInputError)
     assert "found a KV v1 mount, which keeps no version to go back to" in str(refused)
+
+
+@pytest.mark.parametrize("options", [("--yes",), ("--dry-run",)])
+def test_a_namespace_without_the_label_is_refused_before_anything_is_written(
+    here: Surroundings, options: tuple[str, ...]
+) -> None:
+    refused = here.run(*options, "--only", "a", "--only", "app-paymnts").exception
+    assert isinstance(refused, BadInputError)
+    assert "--only: found app-paymnts; allowed: namespaces that carry apps.platform/tenant=true" in str(refused)
+    here.labelled = frozenset()
+    refused = here.run(*options).exception
+    assert isinstance(refused, BadInputError)
+    assert "use `pull-secrets seed` to write the credential alone" in str(refused)
+    assert len(here.vault.states) == 1
+
+
+ERRORS = [
+    PullSecretsError("the annotation is taken off before ESO acts on it"),
+    KubernetesApiError("PATCH", "/", 403, "Forbidden", "no"),
+    UnreachableError("away"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_after_the_write_is_taken_back_too_and_keeps_its_exit_code(
+    here: Surroundings, error: PullSecretsError
+) -> None:
+    here.error = error
+    done = here.run("--yes", "--json", "--rollback-on-failure")
+    found = json.loads(done.stdout)
+    assert (found["outcome"], found["error"], found["rolledBack"]["version"]) == ("rolled back", str(error), 3)
+    assert done.exception is error
+    assert here.vault.data[3] == here.vault.data[1]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_of_the_restart_is_taken_back_too(
+    here: Surroundings, error: PullSecretsError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> RestartResult:
+        raise error
+
+    monkeypatch.setattr(restart, "restart", refuse)
+    done = here.run("--yes", "--json", "--restart", "--rollback-on-failure")
+    assert (json.loads(done.stdout)["outcome"], done.exception) == ("rolled back", error)
+
+
+def test_without_the_way_back_an_error_says_that_the_version_stays(here: Surroundings) -> None:
+    here.error = ERRORS[0]
+    done = here.run("--yes")
+    assert "version 2 stays; run the same command again" in done.stdout
+    assert done.exception is here.error
+    assert len(here.vault.states) == 2
+
+
+def test_what_somebody_else_wrote_meanwhile_is_not_taken_back(here: Surroundings) -> None:
+    here.error = ConflictError("version 3 was written meanwhile")
+    done = here.run("--yes", "--rollback-on-failure")
+    assert done.exception is here.error
+    assert len(here.vault.states) == 2
+
+
+def test_an_error_on_the_way_back_is_in_the_document_beside_the_first_one(here: Surroundings) -> None:
+    here.error, here.way_back = ERRORS[0], ERRORS[2]
+    done = here.run("--yes", "--json", "--rollback-on-failure")
+    found = json.loads(done.stdout)
+    assert (found["outcome"], found["error"], found["notRolledBack"]) == ("failed", str(ERRORS[0]), "away")
+    assert done.exception is here.error
+    here.vault, here.error, here.missing = Versions("old"), None, {"b": "could not get secret data"}
+    done = here.run("--yes", "--rollback-on-failure")
+    assert "not rolled back to the end: away; see `pull-secrets rollback app --dry-run`" in done.stdout
+    assert done.exception is here.way_back
+
+
+def test_what_arrived_in_some_namespaces_is_taken_back_when_it_fails_in_the_others(here: Surroundings) -> None:
+    assert here.json("--only", "a")[0] == 0
+    assert "rotated-in-dev" not in here.vault.custom
+    here.missing = {"b": "could not get secret data"}
+    assert here.json("--rollback-on-failure")[1]["outcome"] == "rolled back"
+
+
+def test_what_had_arrived_by_another_way_is_not_taken_back_for_a_restart_that_fails(here: Surroundings) -> None:
+    here.json()
+    # As `seed` leaves it.
+    del here.vault.custom["rotated-in-dev"]
+    here.synced = False
+    here.failing_restart()
+    assert here.json("--restart", "--rollback-on-failure")[1]["outcome"] == "failed"
+    # An earlier run of this rotation restarted it.
+    here.failing_restart("app@2")
+    assert here.json("--restart", "--rollback-on-failure")[1]["outcome"] == "rolled back"
+
+
+def test_what_arrived_in_a_cluster_that_shares_the_path_is_not_taken_back(here: Surroundings) -> None:
+    here.json()
+    here.vault.custom["rotated-in-other"] = here.vault.custom.pop("rotated-in-dev")
+    here.missing = {"b": "its egress is closed"}
+    assert here.json("--rollback-on-failure")[1]["outcome"] == "failed"
+    assert len(here.vault.states) == 2
+
+
+def test_a_pod_that_is_not_evicted_is_a_problem_after_a_rotation_that_ended_well(here: Surroundings) -> None:
+    here.lacking = LackingPods(tuple(list_pods(Pods([pod("x"), pod("y"), pod("z")]))), {})
+    here.left = Evictions({"apps/x": "would violate the budget"}, {"apps/y": "more than one PodDisruptionBudget"})
+    code, found = here.json("--recreate-pods", "--rollback-on-failure")
+    assert (code, found["outcome"], found["pods"]["recreated"]) == (1, "failed", ["apps/z"])
+    assert (found["pods"]["held"], found["pods"]["refused"]) == (here.left.held, here.left.refused)
+    assert here.vault.custom["rotated-in-dev"] == "2"
+    done = here.run("--yes", "--recreate-pods")
+    assert "2 Pods not evicted" in done.stdout
+    assert "apps/y: more than one PodDisruptionBudget" in done.stdout
+    assert here.run("--yes", "--keep-pods").exit_code == 0
+
+
+def test_an_outage_while_pods_are_evicted_is_told_with_what_was_delivered(
+    here: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> Evictions:
+        raise ERRORS[2]
+
+    monkeypatch.setattr(recreate, "evict", away)
+    done = here.run("--yes", "--json", "--recreate-pods", "--rollback-on-failure")
+    assert (json.loads(done.stdout)["outcome"], done.exception) == ("failed", ERRORS[2])
+    assert len(here.vault.states) == 2

@@ -1,18 +1,23 @@
 """Rotation after the write: told once, proved, superseded by others, taken back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pullsecrets import eso, rotation
-from pullsecrets.errors import BadInputError, ConflictError
+from pullsecrets import eso, patience, rotation
+from pullsecrets.delivery import Progress
+from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
+from pullsecrets.kube import KubernetesApiError
+from pullsecrets.vault import EntryMetadata
+from tests.unit.test_delivery import NEW, OLD, Watched
 from tests.unit.test_eso import REGISTRY, installation
 from tests.unit.test_rollback import CONFIG, Versions, credential
 
 if TYPE_CHECKING:
     from pullsecrets.kube import KubernetesClient
+
 
 OLD_ESO = installation((0, 19, 0))
 
@@ -25,17 +30,26 @@ class Cluster:
     synced: list[set[str]] = field(default_factory=list[set[str]])
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     on_wait: Callable[[], None] = lambda: None
+    failures: dict[str, list[Exception]] = field(default_factory=dict[str, list[Exception]])
 
-    def wait(self, *_: object, timeout: float, **__: object) -> frozenset[str]:
+    def fail(self, what: str) -> None:
+        if self.failures.get(what):
+            raise self.failures[what].pop(0)
+
+    def wait(self, *_: object, timeout: float, **__: object) -> Progress:
         if timeout:
             self.on_wait()
-        return frozenset(self.missing.pop(0) if len(self.missing) > 1 else self.missing[0])
+        self.fail("wait" if timeout else "look")
+        missing = frozenset(self.missing.pop(0) if len(self.missing) > 1 else self.missing[0])
+        return Progress(missing | {"a", "b"}, missing)
 
     def force_sync(self, _cluster: object, _registry: object, _installation: object, namespaces: set[str]) -> None:
+        self.fail("sync")
         self.synced.append(set(namespaces))
 
     def items(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
         assert (path, query) == (f"{eso.GROUP}/externalsecrets", {"fieldSelector": "metadata.name=app"})
+        self.fail("explain")
         return [
             {"metadata": {"namespace": name}, "status": {"conditions": [condition], "refreshTime": "10:00"}}
             for name, condition in self.conditions.items()
@@ -46,9 +60,9 @@ class Cluster:
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[rotation.Target, Cluster]]:
     def make(*missing: set[str], vault: Versions | None = None) -> tuple[rotation.Target, Cluster]:
         cluster = Cluster(list(missing))
-        monkeypatch.setattr(rotation, "wait_for_digest", cluster.wait)
-        monkeypatch.setattr(rotation, "selected_namespaces", lambda *_: frozenset({"a", "b"}))
+        monkeypatch.setattr(rotation, "prove_digest", cluster.wait)
         monkeypatch.setattr(eso, "force_sync", cluster.force_sync)
+        monkeypatch.setattr(patience, "RETRY_SECONDS", 0)
         monkeypatch.setattr(rotation, "LOOK_AT_VAULT_SECONDS", 0.01)
         return rotation.Target(CONFIG, REGISTRY, cast("KubernetesClient", cluster), vault or Versions("x")), cluster
 
@@ -87,6 +101,80 @@ def test_what_is_missing_at_the_end_is_explained(make: Make) -> None:
     assert delivered.namespaces == ()
 
 
+def test_a_namespace_that_joins_after_the_proof_is_not_reported_as_proved() -> None:
+    class Joined(Watched):
+        """The second namespace gets its label after the first look."""
+
+        def items(self, *arguments: Any, **named: Any) -> Iterator[dict[str, Any]]:
+            yield from super().items(*arguments, **named)
+            self.namespaces = ["a", "b"]
+
+    cluster = Joined(["a"], {"a": NEW, "b": OLD}, [])
+    delivered = rotation.deliver(rotation.Target(CONFIG, REGISTRY, cluster, Versions("x")), installation(), 1, NEW, 5)
+    assert delivered.namespaces == ("a",)
+
+
+AWAY = UnreachableError("away")
+BUSY = KubernetesApiError("GET", "/", 503, "ServiceUnavailable", "starting")
+
+
+class Flaky(Versions):
+    """A Vault that is away for some requests."""
+
+    failures = 0
+
+    def read_metadata(self, mount: str, path: str) -> EntryMetadata | None:
+        if self.failures:
+            self.failures -= 1
+            raise UnreachableError("Vault is sealed")
+        return super().read_metadata(mount, path)
+
+
+def test_an_api_server_and_a_vault_that_are_away_for_a_moment_are_waited_for(make: Make) -> None:
+    vault = Flaky("x")
+    vault.failures = 3
+    target, cluster = make({"a", "b"}, {"b"}, set(), vault=vault)
+    cluster.failures = {"look": [AWAY, BUSY], "sync": [BUSY, AWAY], "wait": [AWAY, BUSY, AWAY]}
+    assert rotation.deliver(target, OLD_ESO, 1, "digest", 5).missing == {}
+    assert (cluster.synced, vault.failures) == ([{"a", "b"}, {"b"}], 0)
+
+
+@pytest.mark.parametrize("what", ["look", "sync", "wait"])
+def test_a_refusal_ends_the_delivery_and_so_does_an_outage_that_outlasts_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    refusal = KubernetesApiError("GET", "/", 403, "Forbidden", "no")
+    for failure, retry_seconds in ((refusal, 0), (AWAY, 99)):
+        target, cluster = make({"a"})
+        monkeypatch.setattr(patience, "RETRY_SECONDS", retry_seconds)
+        cluster.failures = {what: [failure]}
+        with pytest.raises(type(failure)):
+            rotation.deliver(target, installation(), 1, "digest", 5)
+
+
+def test_what_cannot_be_explained_is_missing_all_the_same(make: Make) -> None:
+    target, cluster = make({"a"})
+    cluster.failures = {"explain": [KubernetesApiError("GET", "/", 403, "Forbidden", "no")]}
+    missing = rotation.deliver(target, installation(), 1, "digest", 0.02).missing
+    assert missing == {"a": "its ExternalSecret cannot be read: Kubernetes API: GET /: 403 Forbidden: no"}
+
+
+@pytest.mark.parametrize(
+    ("labelled", "only", "cause"),
+    [
+        (["a", "b"], {"a", "typo"}, "--only: found typo; allowed: namespaces that carry apps.platform/tenant=true"),
+        ([], None, "no namespace carries apps.platform/tenant=true.*`pulumi up`.*`pull-secrets seed`"),
+    ],
+)
+def test_where_nothing_could_be_proved_nothing_is_begun(
+    monkeypatch: pytest.MonkeyPatch, labelled: list[str], only: set[str] | None, cause: str
+) -> None:
+    monkeypatch.setattr(eso, "require_refreshing", lambda *_: None)
+    target = rotation.Target(CONFIG, REGISTRY, Watched(labelled, {}, []), Versions("x"))
+    with pytest.raises(BadInputError, match=cause):
+        rotation.prepare(target, only)
+
+
 def test_a_newer_write_of_somebody_else_ends_the_wait_and_is_not_taken_back(make: Make) -> None:
     vault = Versions("old", "ours")
     target, cluster = make({"a"}, vault=vault)
@@ -112,6 +200,15 @@ def test_a_version_that_was_rotated_in_before_is_known(make: Make) -> None:
     assert not rotation.is_finished(target, 2)
     rotation.finish(target, 2)
     assert rotation.is_finished(target, 2)
+    assert vault.custom["rotated-in-dev"] == "2"
+
+
+def test_a_version_that_another_cluster_rotated_in_has_arrived_too_and_each_records_its_own(make: Make) -> None:
+    vault = Versions("old", "good")
+    target, _ = make(set(), vault=vault)
+    vault.custom |= {"rotated-in-other": "2", "rotated-in-dev": "1"}
+    assert rotation.is_finished(target, 2)
+    rotation.finish(target, 2)
     assert vault.custom["rotated-in-dev"] == "2"
 
 

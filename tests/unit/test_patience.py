@@ -1,0 +1,50 @@
+"""Patience: what is tried again, and for how long."""
+
+import time
+
+import pytest
+
+from pullsecrets import patience
+from pullsecrets.errors import ConflictError, PullSecretsError, UnreachableError
+from pullsecrets.kube import KubernetesApiError
+
+
+def answer(status: int) -> KubernetesApiError:
+    return KubernetesApiError("GET", "/", status, "", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (UnreachableError("away"), True),
+        (answer(429), True),
+        (answer(503), True),
+        (answer(403), False),
+        (answer(404), False),
+        (ConflictError("somebody else wrote"), False),
+    ],
+)
+def test_it_is_patient_with_servers_that_are_away_or_busy_and_not_with_refusals(
+    monkeypatch: pytest.MonkeyPatch, error: PullSecretsError, *, passes: bool
+) -> None:
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0)
+    errors = [error]
+
+    def act(result: str) -> str:
+        if errors:
+            raise errors.pop()
+        return result
+
+    if passes:
+        assert patience.patiently(time.monotonic() + 99, act, "done") == "done"
+    else:
+        with pytest.raises(type(error)):
+            patience.patiently(time.monotonic() + 99, act, "done")
+
+
+def test_it_tries_at_least_once_and_ends_with_the_time() -> None:
+    def act() -> None:
+        raise UnreachableError("away")
+
+    with pytest.raises(UnreachableError):
+        patience.patiently(time.monotonic() - 1, act)
