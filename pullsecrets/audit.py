@@ -169,8 +169,9 @@ def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient | N
         for registry in config.registries
     )
     concerned = concerned_namespaces(config, found)
+    seeded = {item.registry: item.digest for item in credentials}
     return Audit(
-        rows=coverage(config, found, concerned, {item.registry: item.digest for item in credentials}),
+        rows=coverage(config, found, _lasting(config, found, concerned), seeded),
         credentials=credentials,
         other_secrets=other_secrets(config, found, concerned),
         orphans=orphans(config, found, concerned),
@@ -241,6 +242,16 @@ def sealed_credential(config: StackConfig, registry: Registry, found: Inventory)
         seeded_at=read_expiry(noted.get(SEALED_AT_ANNOTATION)),
         expires_at=read_expiry(noted.get(EXPIRES_AT_ANNOTATION)),
     )
+
+
+def _lasting(config: StackConfig, found: Inventory, concerned: Concerned) -> Concerned:
+    """Leave out what is being deleted and not declared: it loses its Secret now, and no Pod can be made there."""
+    declared = {(tenant.name, registry) for tenant in config.resolve_tenants() for registry in tenant.registries}
+    leaving = {name for name, item in found.namespaces.items() if item["metadata"].get("deletionTimestamp")}
+    return {
+        registry: frozenset(name for name in names if name not in leaving or (name, registry) in declared)
+        for registry, names in concerned.items()
+    }
 
 
 def _selected(registry: Registry, namespace: Mapping[str, Any] | None) -> bool:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pullsecrets import manifests
 from pullsecrets.access import ServiceAccount, auditor_roles
@@ -21,8 +21,11 @@ DEADLINE_SECONDS = 600
 KEPT_SECONDS = 7 * 24 * 3600
 RETRIED_EXIT_CODE = 4
 """A server was unreachable. Whatever else went wrong would go wrong again."""
-_AUDITED = ("cluster", "vault_section", "eso", "registries", "tenants", "binding")
-"""What of a stack's configuration an audit reads."""
+_AUDITED: Final = {
+    **dict.fromkeys(("cluster", "vault_section", "eso", "registries", "tenants", "binding"), True),
+    "monitoring": {"namespace": True, "image_pull_secret": True},
+}
+"""What of a stack's configuration an audit reads; of monitoring, what it tells itself by."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class AuditJobSpec:
         """Take the values from a stack's configuration that has monitoring on."""
         monitoring = config.monitoring
         return cls(
-            name=f"{object_name(config)}-audit",
+            name=account(config).name,
             namespace=monitoring.namespace,
             cluster=config.cluster.name,
             stack=stack,
@@ -99,6 +102,11 @@ class AuditAccessSpec:
         )
 
 
+def account(config: StackConfig) -> ServiceAccount:
+    """Return the ServiceAccount that a stack's validation runs under."""
+    return ServiceAccount(config.monitoring.namespace, f"{object_name(config)}-audit")
+
+
 def metadata_policy(mount: str, kv_version: int, paths: Sequence[str]) -> str:
     """Return the Vault policy that reads what is known of the registries' paths and no credential.
 
@@ -114,9 +122,9 @@ def stack_files(config: StackConfig, stack: str) -> dict[str, str]:
     Vault's address and certificates are written out, as they may have come from the environment. The kubeconfig's
     context is left out: in a Pod there is none. A stack file holds no credential.
     """
-    known = config.model_dump(mode="json", by_alias=True, include=set(_AUDITED), exclude_defaults=True)
+    known = config.model_dump(mode="json", by_alias=True, include=_AUDITED, exclude_defaults=True)
     known["cluster"].pop("context", None)
-    values = {f"pull-secrets:{key}": value for key, value in known.items()}
+    values = {f"pull-secrets:{key}": value for key, value in known.items() if value}
     # JSON is YAML.
     return {
         "Pulumi.yaml": json.dumps({"name": "pull-secrets", "runtime": "python"}, indent=2) + "\n",

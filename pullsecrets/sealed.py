@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import requests
 from cryptography import x509
@@ -25,6 +26,7 @@ from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 from pullsecrets.files import write_whole
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY, KubernetesObject
+from pullsecrets.rules.values import mapping
 
 SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
 HOSTS_ANNOTATION = "apps.platform/registry-hosts"
@@ -111,8 +113,7 @@ def read_certificate(source: str, ca_file: Path | None = None) -> bytes:
                 f"--certificate {source}: {error.strerror}; name the controller's certificate, as "
                 "`kubeseal --fetch-cert` prints it"
             ) from None
-    host = source.partition("://")[2].partition("/")[0].rpartition(":")[0]
-    if not source.startswith("https://") and host not in {"127.0.0.1", "localhost"}:
+    if not source.startswith("https://") and _host(source) not in {"127.0.0.1", "localhost"}:
         raise BadInputError(
             f"--certificate {source}: found plain http, by which anybody on the way could put in a key of their own; "
             "allowed: https, or a file"
@@ -141,10 +142,11 @@ def read_sealed(directory: Path, config: StackConfig, registry: Registry) -> Kub
     except FileNotFoundError:
         raise BadInputError(f"{file}: no such file, and registry {registry.name!r} is sealed in it; {hint}") from None
     except (OSError, YAMLError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{file}: cannot be read as YAML ({type(error).__name__}); {hint}") from None
+        raise BadInputError(f"{file}: cannot be read as YAML ({type(error).__name__}); {hint} --again") from None
     problem = _problem(content, config, registry)
     if problem:
-        raise BadInputError(f"{file}: {problem}; {hint}")
+        # What is there might be of use elsewhere: it is replaced only by the word for it.
+        raise BadInputError(f"{file}: {problem}; {hint} --again")
     return cast("KubernetesObject", content)
 
 
@@ -181,24 +183,40 @@ def declared_digest(config: StackConfig, cluster: KubernetesClient, registry: Re
 
 def sealed_digest(item: Mapping[str, Any] | None) -> str | None:
     """Return the digest of what a SealedSecret holds; None when it does not say."""
-    metadata = cast("dict[str, Any]", (item or {}).get("metadata") or {})
-    return cast("dict[str, str]", metadata.get("annotations") or {}).get(CONTENT_DIGEST_ANNOTATION)
+    return _annotation(item, CONTENT_DIGEST_ANNOTATION)
+
+
+def sealed_expiry(item: Mapping[str, Any] | None) -> str | None:
+    """Return when the credential of a SealedSecret expires, as it is recorded; None when it does not say."""
+    return _annotation(item, EXPIRES_AT_ANNOTATION)
+
+
+def _annotation(item: Mapping[str, Any] | None, name: str) -> str | None:
+    found = mapping(mapping(mapping(item).get("metadata")).get("annotations")).get(name)
+    return None if found is None else str(found)
 
 
 def _problem(content: Any, config: StackConfig, registry: Registry) -> str | None:
     if not isinstance(content, dict) or cast("dict[str, Any]", content).get("kind") != "SealedSecret":
         return "found no SealedSecret"
     item = cast("dict[str, Any]", content)
-    metadata, spec = cast("dict[str, Any]", item.get("metadata") or {}), cast("dict[str, Any]", item.get("spec") or {})
+    metadata, spec = mapping(item.get("metadata")), mapping(item.get("spec"))
     place, wanted = (metadata.get("namespace"), metadata.get("name")), (config.eso.namespace, registry.name)
     if place != wanted:
         # The place is part of what is encrypted: the controller would refuse to open it anywhere else.
         return f"found it sealed for {place[0]}/{place[1]}; allowed: {wanted[0]}/{wanted[1]}"
-    if list(cast("dict[str, Any]", spec.get("encryptedData") or {})) != [PULL_SECRET_KEY]:
+    if list(mapping(spec.get("encryptedData"))) != [PULL_SECRET_KEY]:
         return f"spec.encryptedData: found other keys than {PULL_SECRET_KEY}"
     if sealed_digest(item) is None:
         return f"found no annotation {CONTENT_DIGEST_ANNOTATION}, by which delivery is proved"
     return None
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def _public_key(certificate: bytes) -> rsa.RSAPublicKey:

@@ -4,10 +4,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from pullsecrets import audit_job
+from pullsecrets.access import ServiceAccount
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.inventory import LAST_APPLIED, Inventory
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
 from pullsecrets.names import is_platform_namespace
+from pullsecrets.ownership import fanned_out, owned_by
 from pullsecrets.pods import PodPull
 
 Metadata = Mapping[str, Any]
@@ -79,6 +82,8 @@ def other_secrets(config: StackConfig, found: Inventory, concerned: Concerned) -
     tenants = {namespace for namespaces in concerned.values() for namespace in namespaces}
     names = {registry.name for registry in config.registries}
     relayed = {registry.name for registry in config.registries if registry.relayed}
+    # What the daily validation's own image is pulled with, in a namespace that can be no tenant.
+    validation = (config.monitoring.namespace, config.monitoring.image_pull_secret)
     mistyped = [
         (item["metadata"], False)
         for registry in names
@@ -94,6 +99,7 @@ def other_secrets(config: StackConfig, found: Inventory, concerned: Concerned) -
         and not _delivered(metadata, found)
         and not _abandoned(metadata, names)
         and not (metadata["namespace"] == config.eso.namespace and metadata["name"] in relayed)
+        and (metadata["namespace"], metadata["name"]) != validation
     )
     return tuple(sorted(listed, key=lambda item: (item.namespace, item.name)))
 
@@ -112,10 +118,17 @@ def orphans(config: StackConfig, found: Inventory, concerned: Concerned) -> tupl
 
 
 def unlisted_uses(config: StackConfig, found: Inventory, concerned: Concerned) -> tuple[UnlistedUse, ...]:
-    """Return the namespaces whose Pods use a registry without opting in; platform namespaces cannot opt in."""
+    """Return the namespaces whose Pods use a registry without opting in.
+
+    Platform namespaces and that of the daily validation, whose own Pod is passed over, cannot opt in.
+    """
+    validation = audit_job.account(config)
     by_namespace: dict[str, list[PodPull]] = {}
     for pod in found.pods or ():
-        if not is_platform_namespace(pod.namespace):
+        if (
+            not is_platform_namespace(pod.namespace)
+            and ServiceAccount(pod.namespace, pod.service_account) != validation
+        ):
             by_namespace.setdefault(pod.namespace, []).append(pod)
     return tuple(
         _use(registry, namespace, using)
@@ -227,8 +240,8 @@ def _delivered(metadata: Metadata, found: Inventory) -> bool:
     name, namespace = str(metadata["name"]), str(metadata["namespace"])
     external_secret = found.external_secrets.get(name, {}).get(namespace)
     # An owner that is gone takes the Secret with it: the garbage collector is on its way.
-    ours = external_secret is None or _fanned_out(external_secret["metadata"], name)
-    return ours and _owned_by(metadata, "ExternalSecret", name) and name in found.external_secrets
+    ours = external_secret is None or fanned_out(external_secret["metadata"], name)
+    return ours and owned_by(metadata, "ExternalSecret", name) and name in found.external_secrets
 
 
 def _abandoned(metadata: Metadata, names: Collection[str]) -> bool:
@@ -236,18 +249,6 @@ def _abandoned(metadata: Metadata, names: Collection[str]) -> bool:
         metadata["name"] in names
         and CONTENT_DIGEST_ANNOTATION in _annotations(metadata)
         and not metadata.get("ownerReferences")
-    )
-
-
-def _fanned_out(metadata: Metadata, registry: str) -> bool:
-    return _owned_by(metadata, "ClusterExternalSecret", registry)
-
-
-def _owned_by(metadata: Metadata, kind: str, name: str) -> bool:
-    owners = cast("list[dict[str, Any]]", metadata.get("ownerReferences") or [])
-    return any(
-        owner["kind"] == kind and owner["name"] == name and str(owner["apiVersion"]).startswith("external-secrets.io/")
-        for owner in owners
     )
 
 
@@ -264,7 +265,7 @@ def _orphaned_secrets(registry: Registry, found: Inventory, concerned: Collectio
 
 def _orphaned_external_secrets(registry: Registry, found: Inventory, concerned: Collection[str]) -> Iterator[Orphan]:
     for namespace, item in found.external_secrets[registry.name].items():
-        if namespace not in concerned and _fanned_out(item["metadata"], registry.name):
+        if namespace not in concerned and fanned_out(item["metadata"], registry.name):
             fix = _offboard(namespace)
             yield Orphan("ExternalSecret", namespace, registry.name, registry.name, _NOT_OPTED_IN, fix)
 

@@ -14,6 +14,7 @@ import requests
 
 from pullsecrets import redaction
 from pullsecrets.errors import BadInputError, UnreachableError
+from pullsecrets.rules.values import mapping
 from pullsecrets.vault import certificate_file
 
 CONNECT_SECONDS = 5
@@ -82,10 +83,17 @@ def log_in(endpoint: Endpoint, mount: str, role: str, jwt: str) -> Answer:
     Raises:
         requests.RequestException: when there is no answer.
         OSError: when the certificates to trust cannot be read.
+        UnreachableError: when what grants the login is no Vault.
     """
     answer = endpoint.request("POST", f"auth/{mount}/login", {"role": role, "jwt": jwt})
     if answer.status == 200:
-        redaction.register(str(answer.content["auth"]["client_token"]))
+        token = mapping(answer.content.get("auth")).get("client_token")
+        if not token:
+            raise UnreachableError(
+                f"{endpoint.address}: answers the Kubernetes login with status 200 and no token, so there is no Vault, "
+                "but perhaps a proxy or a page to sign in; check vault.address"
+            )
+        redaction.register(str(token))
     return answer
 
 
@@ -113,7 +121,7 @@ def token_of_environment(address: str, ca_bundle: str | None, mount: str) -> str
 
     Raises:
         BadInputError: when there is no ServiceAccount's token, or VAULT_CACERT names no file.
-        UnreachableError: when Vault does not answer, or refuses the login.
+        UnreachableError: when Vault does not answer, or refuses the login, or something else answers.
     """
     role = os.environ.get(ROLE_VARIABLE)
     if not role or os.environ.get("VAULT_TOKEN"):

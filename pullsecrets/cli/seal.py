@@ -9,6 +9,8 @@ from pullsecrets import sealed
 from pullsecrets.cli import console, credential
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError
+from pullsecrets.expiry import format_expiry, read_expiry
+from pullsecrets.manifests import KubernetesObject
 from pullsecrets.sources import Source
 
 
@@ -36,7 +38,11 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     password_stdin: credential.PasswordStdin = False,
     verify_login: credential.VerifyLogin = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Seal the same credential anew, such as for a controller's new key.")
+        bool,
+        typer.Option(
+            "--again",
+            help="Seal anew: the same credential, such as for a controller's new key, or over a file of no use.",
+        ),
     ] = False,
     dry_run: console.DryRun = False,
     json: console.Json = False,
@@ -59,31 +65,49 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     expires = credential.expiry(expires_at, expires_in)
     content = credential.read(source, chosen)
     file = directory / str(chosen.sealed_file)
-    stored = sealed.sealed_digest(sealed.read_sealed(directory, config, chosen)) if file.exists() else None
+    there = _stored(directory, config, chosen, again=again)
+    stored, stored_expiry = sealed.sealed_digest(there), sealed.sealed_expiry(there)
     if verify_login:
         credential.verify_login(content, registry_ca)
-    item = sealed.seal(
-        config, chosen, content, sealed.read_certificate(certificate), expires.isoformat() if expires else None
-    )
-    outcome = "unchanged" if stored == content.digest and not again else "planned" if dry_run else "written"
+    new_expiry = format_expiry(expires) if expires else None
+    item = sealed.seal(config, chosen, content, sealed.read_certificate(certificate), new_expiry)
+    same = stored == content.digest and read_expiry(stored_expiry) == expires
+    outcome = "unchanged" if same and not again else "planned" if dry_run else "written"
     if outcome == "written":
         sealed.write_sealed(file, item)
-    facts = {"file": str(file), "hosts": content.hosts, "stored": stored, "digest": content.digest, "outcome": outcome}
     if json:
-        console.print_json(facts)
+        facts = {"file": str(file), "hosts": content.hosts, "stored": stored, "digest": content.digest}
+        expiry = {"stored_expiry": stored_expiry, "new_expiry": new_expiry}
+        console.print_json({**facts, **expiry, "outcome": outcome})
         return
     console.output.print(f"file    {file}", markup=False, soft_wrap=True)
     console.output.print(f"hosts   {', '.join(content.hosts)}")
     console.output.print(f"digest  {stored or 'nothing'} -> {content.digest}")
+    if stored_expiry or new_expiry:
+        advice = "" if new_expiry else "; add --expires-at or --expires-in to record one"
+        shown = f"expires {stored_expiry or 'not recorded'} -> {new_expiry or 'not recorded'}{advice}"
+        console.output.print(shown, markup=False)
     console.output.print(_SENTENCES[outcome].format(stack=stack, registry=registry))
 
 
 _SENTENCES = {
-    "unchanged": "unchanged: the file holds this credential already; --again seals it anew",
+    "unchanged": "unchanged: the file holds this credential with this expiry already; --again seals it anew",
     "planned": "dry run: nothing was written",
     "written": "[green]written[/]; commit it, run `pulumi up --stack {stack}`, then `pull-secrets rotate {registry} "
     "--stack {stack}` to have it delivered now and proved",
 }
+
+
+def _stored(directory: Path, config: StackConfig, registry: Registry, *, again: bool) -> KubernetesObject | None:
+    """Return what is there: nothing, too, where it is of no use and is to be replaced anyway."""
+    if not (directory / str(registry.sealed_file)).exists():
+        return None
+    try:
+        return sealed.read_sealed(directory, config, registry)
+    except BadInputError:
+        if again:
+            return None
+        raise
 
 
 def _sealed_registry(config: StackConfig, name: str, stack: str) -> Registry:

@@ -5,13 +5,15 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.gitops import component
 from pullsecrets.gitops.kustomize import Built, build_all
-from pullsecrets.gitops.repository import APPS, Repository, Workload
+from pullsecrets.gitops.repository import APPS, Repository, Workload, source_of
 from pullsecrets.lint import UNREAD, Report, Violation, settings_of
+from pullsecrets.lint.reading import KUSTOMIZATIONS
 from pullsecrets.rules import workloads
 from pullsecrets.rules.model import Finding, Level, PolicyInfo, Settings
-from pullsecrets.rules.targets import describe, kind_of
-from pullsecrets.rules.values import Values, dig, mapping
+from pullsecrets.rules.targets import describe
+from pullsecrets.rules.values import Values, mapping
 
 _ANYWHERE: Final = "anywhere"
 """A namespace that every registry permits here: one stack's file does not know the other environments' namespaces."""
@@ -20,7 +22,8 @@ _ANYWHERE: Final = "anywhere"
 def check(repository: Repository, config: StackConfig, registry: Registry) -> Report:
     """Build every overlay, and each base without one, and judge the workloads in what comes out.
 
-    Workloads in files that no kustomization names are judged as they stand.
+    Workloads in files that nothing builds are judged as they stand, and as the component changes them where the
+    kustomization that names the file takes it in.
 
     Raises:
         BadInputError: when nothing is installed to build with.
@@ -34,14 +37,16 @@ def check(repository: Repository, config: StackConfig, registry: Registry) -> Re
         violations.extend(_of_build(repository, found, settings))
         judged += sum(workloads.pod_spec_of(item) is not None for item in found.objects)
     plain = [item for item in repository.resources if item.file not in reached]
+    carrying = repository.carrying(component.folder(registry.name))
     for item in plain:
-        violations.extend(_of_file(repository, item, settings))
+        given = item.file in carrying and component.covers(item.item)
+        violations.extend(_of_file(repository, item, settings, given=given))
     for file, unread in repository.unread:
         if APPS in file.parents:
-            problem = f"{file} was not judged: {unread.reason}"
-            violations.append(
-                _violation(repository, UNREAD, file, (unread.line, 1), Finding(problem, UNREAD.remediation))
-            )
+            finding = Finding(f"{file} was not judged: {unread.reason}", UNREAD.remediation)
+            # Any other file may be a template; a kustomization of which nothing can be read does not build.
+            level = Level.MANDATORY if file.name in KUSTOMIZATIONS else None
+            violations.append(_violation(repository, UNREAD, file, (unread.line, 1), finding, level))
     violations.sort(key=lambda item: (item.file, item.line, item.problem))
     files = [*(repository.kustomizations[folder].file for folder in built), *(item.file for item in plain)]
     shown = dict.fromkeys((repository.root / file).as_posix() for file in files)
@@ -59,18 +64,19 @@ def _of_build(repository: Repository, found: Built, settings: Settings) -> Itera
         finding = Finding(f"{found.folder} does not build: {found.failure}", "repair it, so that it can be judged")
         yield _violation(repository, UNREAD, file, (1, 1), finding, Level.MANDATORY)
         return
-    sources = repository.reached([found.folder])
-    candidates = [item for item in repository.resources if item.file in sources]
+    sources = repository.sources(found.folder)
     for item in found.objects:
         for policy, finding in _judge(item, settings):
-            source = _source(item, candidates)
+            source = source_of(item, sources)
             place = (source.line, 1) if source else (1, 1)
             text = Finding(f"{found.folder}: {finding.problem}", finding.fix)
             yield _violation(repository, policy, source.file if source else file, place, text)
 
 
-def _of_file(repository: Repository, item: Workload, settings: Settings) -> Iterator[Violation]:
+def _of_file(repository: Repository, item: Workload, settings: Settings, *, given: bool) -> Iterator[Violation]:
     for policy, finding in _judge(item.item, settings):
+        if given and policy is workloads.REFERENCES:
+            continue
         yield _violation(repository, policy, item.file, item.manifest.position(finding.path), finding)
 
 
@@ -82,13 +88,6 @@ def _judge(item: Values, settings: Settings) -> Iterator[tuple[PolicyInfo, Findi
         yield workloads.REFERENCES, Finding(problem, fix, workloads.pod_spec_of(item) or ())
     for finding in workloads.judge_hosts(item, settings):
         yield workloads.HOSTS, finding
-
-
-def _source(item: Values, candidates: list[Workload]) -> Workload | None:
-    """Find the file that a built workload comes from; an overlay may have put something before or behind its name."""
-    name = str(dig(item, ("metadata", "name")))
-    same_kind = [found for found in candidates if found.kind == kind_of(item) and found.name in name]
-    return max(same_kind, key=lambda found: len(found.name), default=None)
 
 
 def _violation(

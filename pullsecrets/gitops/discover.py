@@ -11,6 +11,7 @@ import yaml
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.gitops import component
 from pullsecrets.gitops.repository import APPS, LIST, OVERLAYS, Repository, Workload, service_of
+from pullsecrets.lint.reading import KUSTOMIZATIONS
 from pullsecrets.rules.targets import targets_of
 from pullsecrets.rules.values import dig, mapping, sequence
 from pullsecrets.words import counted
@@ -165,9 +166,7 @@ def _gaps(repository: Repository, registry: Registry) -> Iterator[Gap]:
 
 
 def _without_reference(repository: Repository, registry: Registry) -> Iterator[Gap]:
-    shared = component.folder(registry.name)
-    using = [item for item in repository.kustomizations.values() if shared in item.components]
-    given = {file for item in using for file in item.resources}
+    given = repository.carrying(component.folder(registry.name))
     for item in repository.resources:
         if item.file in given and component.covers(item.item):
             continue
@@ -209,7 +208,7 @@ def _without_overlay(repository: Repository) -> Iterator[Gap]:
 def _overwritten(repository: Repository) -> Iterator[Gap]:
     """Yield JSON patches that set the list: they come after the component and replace what it added."""
     for file, manifest in repository.manifests:
-        if APPS not in file.parents or file.parent not in repository.kustomizations:
+        if APPS not in file.parents or file.name not in KUSTOMIZATIONS:
             continue
         for key in ("patches", "patchesJson6902"):
             for index, entry in enumerate(sequence(manifest.item.get(key))):

@@ -16,8 +16,9 @@ from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.gitops import component
 from pullsecrets.gitops.edits import NotEditableError, add_component, remove_entries
 from pullsecrets.gitops.kustomize import Built, build_all
-from pullsecrets.gitops.repository import APPS, LIST, Kustomization, Repository, Workload, service_of
+from pullsecrets.gitops.repository import APPS, LIST, Kustomization, Repository, Workload, service_of, source_of
 from pullsecrets.names import image_host
+from pullsecrets.rules.values import Path as ValuePath
 from pullsecrets.rules.values import Values, dig, mapping, sequence
 from pullsecrets.rules.workloads import images_of, pod_spec_of
 
@@ -51,6 +52,8 @@ class MigrationPlan:
     removed: int
     """How many hard-coded entries go."""
     kept: tuple[KeptEntry, ...]
+    before: Mapping[PurePosixPath, Built]
+    """What everything below apps/ builds as it is."""
 
     def diff(self) -> str:
         """Return the edits as a unified diff."""
@@ -61,9 +64,11 @@ def plan(repository: Repository, registry: Registry) -> MigrationPlan:
     """Plan the component, the references to it, and the removal of hard-coded entries of its Secret.
 
     Raises:
-        BadInputError: when a kustomization that needs the component cannot be edited.
+        BadInputError: when a kustomization that needs the component cannot be edited, a file to change is a link out of
+            the repository, or nothing is installed to build with.
     """
-    owners = _owners(repository, registry)
+    built = build_all(repository.root, repository.builds)
+    owners = _owners(repository, registry, built)
     texts = {item.file: _component_added(repository, item, registry) for item in owners}
     edits = [FileEdit(file, before, after) for file, (before, after) in texts.items() if before != after]
     referenced = len(edits)
@@ -82,7 +87,8 @@ def plan(repository: Repository, registry: Registry) -> MigrationPlan:
             edits.append(FileEdit(file, before, removal.text.encode()))
     if owners:
         edits = [*_component_written(repository, registry), *edits]
-    return MigrationPlan(registry, tuple(edits), referenced, removed, tuple(kept))
+    _refuse_outside(repository.root, edits)
+    return MigrationPlan(registry, tuple(edits), referenced, removed, tuple(kept), built)
 
 
 def refuse_dirty(root: Path) -> None:
@@ -101,13 +107,13 @@ def refuse_dirty(root: Path) -> None:
 
 
 def prove(repository: Repository, planned: MigrationPlan) -> None:
-    """Build everything below apps/ as it is and, in a copy, as it would be, and compare.
+    """Build everything below apps/ in a copy as it would be, and compare with what it builds as it is.
 
     Raises:
         BadInputError: when something does not build as it is.
         PullSecretsError: when more would change than lists of pull Secrets, or an entry would be lost.
     """
-    before = build_all(repository.root, repository.builds)
+    before = planned.before
     broken = [f"{found.folder}: {found.failure}" for found in before.values() if found.failure]
     if broken:
         text = "\n  ".join(broken)
@@ -115,6 +121,7 @@ def prove(repository: Repository, planned: MigrationPlan) -> None:
     with tempfile.TemporaryDirectory(prefix="pull-secrets-") as folder:
         copy = Path(folder, "repository")
         shutil.copytree(repository.root, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+        _keep_links_inside(copy, repository.root)
         for edit in planned.edits:
             _write(copy / edit.file, edit.after)
         after = build_all(copy, repository.builds)
@@ -176,20 +183,39 @@ def _changes(old: Values, new: Values, registry: Registry) -> Iterator[str]:
     lost = sorted(held - holds)
     if lost:
         yield f"would lose {', '.join(lost)} from {LIST}"
-    uses = any(image_host(image) in registry.hosts for _, image in images_of(new, pod))
-    if uses and component.covers(new) and registry.name not in holds and registry.name not in lost:
-        yield f"would still be without {registry.name}: a patch replaces its list"
+    if _uses(new, pod, registry) and component.covers(new) and registry.name not in holds and registry.name not in lost:
+        yield f"would still be without {registry.name}: a patch or another transformer replaces its list afterwards"
     if holds - held - {registry.name}:
         yield f"would gain more than {registry.name} in {LIST}"
 
 
-def _owners(repository: Repository, registry: Registry) -> list[Kustomization]:
-    """Return the kustomizations below apps/ that name a file of workloads which pull from the registry."""
+def _owners(repository: Repository, registry: Registry, built: Mapping[PurePosixPath, Built]) -> list[Kustomization]:
+    """Return the kustomizations below apps/ that need the component for workloads which pull from the registry.
+
+    That is each one that names a workload's file. Whether a workload pulls from the registry is told by its file and by
+    what is built from it, as its image may be set by an overlay. Where no file below apps/ is its source, such as for a
+    remote base, the folder that is built needs the component itself.
+    """
     users = {
         item.file for item in repository.resources if item.hosts & set(registry.hosts) and component.covers(item.item)
     }
+    folders: set[PurePosixPath] = set()
+    for folder, found in built.items():
+        sources = repository.sources(folder)
+        for item in found.objects:
+            pod = pod_spec_of(item)
+            if pod is None or not component.covers(item) or not _uses(item, pod, registry):
+                continue
+            if source := source_of(item, sources):
+                users.add(source.file)
+            elif registry.name not in _names(item, pod):
+                folders.add(folder)
     below = (item for item in repository.kustomizations.values() if APPS in item.folder.parents)
-    return [item for item in below if users & set(item.resources)]
+    return [item for item in below if users & set(item.resources) or item.folder in folders]
+
+
+def _uses(item: Values, pod: ValuePath, registry: Registry) -> bool:
+    return any(image_host(image) in registry.hosts for _, image in images_of(item, pod))
 
 
 def _is_covered(item: Workload, owners: list[Kustomization]) -> bool:
@@ -216,6 +242,27 @@ def _component_written(repository: Repository, registry: Registry) -> Iterator[F
     before, after = _read(repository.root / file), component.render(registry.name).encode()
     if before != after:
         yield FileEdit(file, before, after)
+
+
+def _refuse_outside(root: Path, edits: list[FileEdit]) -> None:
+    for edit in edits:
+        target = (root / edit.file).resolve()
+        if not target.is_relative_to(root.resolve()):
+            raise BadInputError(
+                f"{edit.file}: leads to {target}, outside the repository, where a change could not be undone with it; "
+                "put the file itself into the repository"
+            )
+
+
+def _keep_links_inside(copy: Path, root: Path) -> None:
+    """Let absolute links of a copy that point into the original point into the copy instead."""
+    for folder, folders, files in os.walk(copy):
+        for link in (path for name in (*folders, *files) if (path := Path(folder, name)).is_symlink()):
+            target = link.readlink()
+            inside = Path(os.path.realpath(target))
+            if target.is_absolute() and inside.is_relative_to(root.resolve()):
+                link.unlink()
+                link.symlink_to(copy / inside.relative_to(root.resolve()))
 
 
 def _diff(edit: FileEdit) -> Iterator[str]:

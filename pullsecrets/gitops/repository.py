@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from pullsecrets.errors import BadInputError
-from pullsecrets.lint.reading import Manifest, Unread, files_in, read
+from pullsecrets.lint.reading import KUSTOMIZATIONS, Manifest, Unread, files_in, read
 from pullsecrets.names import image_host
-from pullsecrets.rules.targets import group_of, kind_of
+from pullsecrets.rules.targets import kind_of
 from pullsecrets.rules.values import Path as ValuePath
 from pullsecrets.rules.values import Values, dig, mapping, sequence
 from pullsecrets.rules.workloads import images_of, pod_spec_of
@@ -18,7 +18,6 @@ from pullsecrets.rules.workloads import images_of, pod_spec_of
 APPS: Final = PurePosixPath("apps")
 OVERLAYS: Final = "overlays"
 LIST: Final = "imagePullSecrets"
-KUSTOMIZE_GROUP: Final = "kustomize.config.k8s.io"
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Repository:
     @cached_property
     def kustomizations(self) -> Mapping[PurePosixPath, Kustomization]:
         """Every kustomization by its folder."""
-        found = (_kustomization(file, item.item) for file, item in self.manifests if _is_kustomization(item.item))
+        found = (_kustomization(file, item.item) for file, item in self.manifests if file.name in KUSTOMIZATIONS)
         return {item.folder: item for item in found}
 
     @cached_property
@@ -112,10 +111,12 @@ class Repository:
 
     @cached_property
     def builds(self) -> tuple[PurePosixPath, ...]:
-        """Folders below apps/ to build: every kustomization that no other one takes in."""
-        taken = {path for item in self.kustomizations.values() for path in (*item.resources, *item.components)}
-        roots = (item.folder for item in self.kustomizations.values() if not item.component)
-        return tuple(sorted(folder for folder in roots if APPS in folder.parents and folder not in taken))
+        """Folders below apps/ to build: every overlay, and every other kustomization that none below apps/ takes in."""
+        below = [item for item in self.kustomizations.values() if APPS in item.folder.parents]
+        # Of these only: what is outside apps/ is not built, so what it takes in would not be either.
+        taken = {path for item in below for path in (*item.resources, *item.components)}
+        roots = (item.folder for item in below if not item.component)
+        return tuple(sorted(folder for folder in roots if folder not in taken or folder.parent.name == OVERLAYS))
 
     @cached_property
     def environments(self) -> tuple[str, ...]:
@@ -137,6 +138,23 @@ class Repository:
             else:
                 waiting.extend((*found.resources, *found.components))
         return frozenset(files)
+
+    def carrying(self, shared: PurePosixPath) -> frozenset[PurePosixPath]:
+        """Return the files that a kustomization names which takes in a component."""
+        using = (item for item in self.kustomizations.values() if shared in item.components)
+        return frozenset(file for item in using for file in item.resources)
+
+    def sources(self, folder: PurePosixPath) -> tuple[Workload, ...]:
+        """Return the workloads that a folder is built from."""
+        files = self.reached([folder])
+        return tuple(item for item in self.workloads if not item.patch and item.file in files)
+
+
+def source_of(built: Values, sources: Iterable[Workload]) -> Workload | None:
+    """Find what a built object comes from; an overlay may have put something before or behind its name."""
+    name = str(dig(built, ("metadata", "name")))
+    same_kind = (found for found in sources if found.kind == kind_of(built) and found.name in name)
+    return max(same_kind, key=lambda found: len(found.name), default=None)
 
 
 def service_of(file: PurePosixPath) -> str:
@@ -175,10 +193,6 @@ def _relative(path: Path, root: Path) -> PurePosixPath:
 def _is_service(folder: Path) -> bool:
     """Tell a service from a folder of shared patches: only a service has a base, overlays or a deployment."""
     return folder.is_dir() and any((folder / name).exists() for name in ("base", OVERLAYS, "deployment.yaml"))
-
-
-def _is_kustomization(item: Values) -> bool:
-    return group_of(item) == KUSTOMIZE_GROUP and kind_of(item) in {"Kustomization", "Component"}
 
 
 def _kustomization(file: PurePosixPath, item: Values) -> Kustomization:

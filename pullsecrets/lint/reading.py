@@ -15,7 +15,8 @@ from pullsecrets.rules.values import Path as ValuePath
 
 STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
-_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+KUSTOMIZATIONS: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+"""Names of files that kustomize builds, whatever kind they name; it takes a file of any other name for none."""
 # The loader in C is 30 times faster; wheels of PyYAML bring it along.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -115,7 +116,7 @@ def objects_in(text: str) -> list[Values]:
 
 def _is_manifest(file: Path, top: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(top).parts)
-    return not hidden and (file.suffix in SUFFIXES or file.name in _KUSTOMIZATIONS) and file.is_file()
+    return not hidden and (file.suffix in SUFFIXES or file.name in KUSTOMIZATIONS) and file.is_file()
 
 
 def _objects(name: str, text: str) -> Iterator[Manifest | Unread]:
@@ -125,7 +126,7 @@ def _objects(name: str, text: str) -> Iterator[Manifest | Unread]:
                 yield Manifest(name, item, node, path)
     except yaml.YAMLError as error:
         # A template or another kind of text: worth a word only when there are objects in it.
-        if "kind:" in text or '"kind"' in text:
+        if "kind:" in text or '"kind"' in text or _names_kustomization(name):
             mark: Any = getattr(error, "problem_mark", None)
             yield Unread(name, mark.line + 1 if mark else 1, "it is not YAML, or a template that is not rendered yet")
     except (RecursionError, ValueError):
@@ -146,10 +147,17 @@ def _kubernetes(document: Any, name: str) -> Iterator[tuple[ValuePath, Values]]:
     if not isinstance(document, Mapping):
         return
     item = cast("Values", document)
-    if "kind" not in item and name.rpartition("/")[2] in _KUSTOMIZATIONS:
-        item = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **item}
+    if _names_kustomization(name):
+        # As kustomize does where they are missing (types.Kustomization.FixKustomizationPostUnmarshalling).
+        given = {key: item[key] for key in ("apiVersion", "kind") if item.get(key)}
+        release = "v1alpha1" if given.get("kind") == "Component" else "v1beta1"
+        item = {**item, "apiVersion": f"kustomize.config.k8s.io/{release}", "kind": "Kustomization", **given}
     if isinstance(item.get("kind"), str) and ("apiVersion" in item or "metadata" in item):
         yield from unlisted(item)
+
+
+def _names_kustomization(file: str) -> bool:
+    return file.rpartition("/")[2] in KUSTOMIZATIONS
 
 
 def _child(node: Any, part: str | int) -> tuple[Any, Any] | None:

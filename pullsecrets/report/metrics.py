@@ -1,11 +1,14 @@
-"""An audit as OpenMetrics text (https://prometheus.io/docs/specs/om/open_metrics_spec/), for Prometheus to alert on."""
+"""An audit as OpenMetrics text (https://prometheus.io/docs/specs/om/open_metrics_spec/), for Prometheus to alert on.
+
+Only gauges: node_exporter reads files in the Prometheus text format, which has no other type that OpenMetrics adds.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.openmetrics.exposition import generate_latest  # pyright: ignore[reportUnknownVariableType]
 from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -41,13 +44,20 @@ class _Families(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield each family."""
-        identity = {"stack": self.stack, "cluster": self.cluster}
-        yield InfoMetricFamily("pull_secrets_audit", "Stack and cluster that were audited.", identity)
+        yield self._identity()
         yield self._namespaces()
         yield self._green()
         yield from self._credentials()
         yield from self._strays()
         yield from self._run()
+
+    def _identity(self) -> Metric:
+        # No Info: node_exporter reads files in the Prometheus text format, which has no such type.
+        family = GaugeMetricFamily(
+            "pull_secrets_audit_info", "Stack and cluster that were audited.", labels=("stack", "cluster")
+        )
+        family.add_metric((self.stack, self.cluster), 1)
+        return family
 
     def _namespaces(self) -> Metric:
         family = GaugeMetricFamily(

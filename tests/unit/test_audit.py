@@ -120,8 +120,11 @@ def deliver(cluster: FakeCluster, namespace: str, registry: str = "app", digest:
     add_secret(cluster, namespace, registry, annotations=annotations, **owned("ExternalSecret", registry))
 
 
-def add_pod(cluster: FakeCluster, namespace: str, name: str, image: str, *references: str, **status: Any) -> None:
-    spec = {"containers": [{"image": image}], "imagePullSecrets": [{"name": entry} for entry in references]}
+def add_pod(
+    cluster: FakeCluster, namespace: str, name: str, image: str, *references: str, account: str = "", **status: Any
+) -> None:
+    entries = [{"name": entry} for entry in references]
+    spec = {"containers": [{"image": image}], "imagePullSecrets": entries, "serviceAccountName": account}
     cluster.add("/api/v1/pods", {**metadata(namespace, name), "spec": spec, "status": {"phase": "Pending", **status}})
 
 
@@ -248,7 +251,7 @@ def test_a_copy_of_ours_without_an_owner_is_orphaned_even_in_a_tenant(
 def test_pods_that_pull_without_opting_in_are_found_and_finished_ones_are_not(
     config: StackConfig, cluster: FakeCluster
 ) -> None:
-    waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+    waiting: Object = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
     add_pod(cluster, "sandbox", "b", "app.example.com/x", "mine", **waiting)
     add_pod(cluster, "sandbox", "a", "app.example.com/y")
     add_pod(cluster, "sandbox", "done", "web.example.com/x", phase="Succeeded")
@@ -258,6 +261,21 @@ def test_pods_that_pull_without_opting_in_are_found_and_finished_ones_are_not(
     (use,) = run(config, cluster).unlisted_uses
     assert (use.namespace, use.registry, use.pods, use.failing) == ("sandbox", "app", 2, 1)
     assert (use.example, use.secrets) == ("a", ("mine",))
+
+
+def test_the_daily_validation_does_not_report_itself(cluster: FakeCluster) -> None:
+    config = parse({**STACK, "monitoring": {"namespace": "watch", "imagePullSecret": "app"}}, "test")
+    add_pod(
+        cluster, "watch", "pull-secrets-test-audit-1", "app.example.com/x", "app", account="pull-secrets-test-audit"
+    )
+    add_secret(cluster, "watch", "app")
+    assert run(config, cluster).warnings == 0
+    add_pod(cluster, "watch", "other", "app.example.com/x", "app")
+    add_pod(cluster, "elsewhere", "same", "app.example.com/x", account="pull-secrets-test-audit")
+    add_secret(cluster, "watch", "web")
+    found = run(config, cluster)
+    assert [(use.namespace, use.example) for use in found.unlisted_uses] == [("elsewhere", "same"), ("watch", "other")]
+    assert [(other.namespace, other.name) for other in found.other_secrets] == [("watch", "web")]
 
 
 def test_without_the_right_to_list_pods_the_audit_says_that_it_is_not_complete(
@@ -321,6 +339,24 @@ def test_an_expiry_that_is_no_time_is_not_known(config: StackConfig, cluster: Fa
 def test_concerned_are_the_declared_and_the_labelled(config: StackConfig, cluster: FakeCluster) -> None:
     add_namespace(cluster, "by-label", {"test.platform/web": "true", "x": "y"})
     assert concerned_namespaces(config, read_inventory(config, cluster)) == {"app": {"t-one"}, "web": {"by-label"}}
+
+
+def test_a_labelled_namespace_that_is_being_deleted_is_expected_to_have_nothing(
+    config: StackConfig, cluster: FakeCluster
+) -> None:
+    leaving = {"deletionTimestamp": "2026-05-01T00:00:00Z", "finalizers": [f"{FINALIZER_PREFIX}app"]}
+    add_namespace(cluster, "t-leaving", LABEL, **leaving)
+    add_account(cluster, "t-leaving", "app")
+    found = run(config, cluster)
+    assert found.green
+    assert [row.namespace for row in found.rows] == ["t-one"]
+    assert found.warnings == 0, "while it carries the label, nothing in it is left over"
+
+
+def test_a_declared_namespace_that_is_being_deleted_is_still_expected_to_have_all(config: StackConfig) -> None:
+    cluster = FakeCluster()
+    add_namespace(cluster, "t-one", LABEL, deletionTimestamp="2026-05-01T00:00:00Z")
+    assert [row.namespace for row in run(config, cluster).rows] == ["t-one"]
 
 
 @pytest.mark.parametrize(

@@ -123,13 +123,20 @@ def test_without_vault_nothing_of_vault_is_there() -> None:
     assert "vault" not in spec.files["Pulumi.dev.yaml"].replace("vault-platform", "")
 
 
-@pytest.mark.parametrize("config", [monitored(), sealed()], ids=["vault", "sealed"])
+@pytest.mark.parametrize(
+    "config",
+    [monitored(), sealed(), monitored(namespace="watch", imagePullSecret="mine")],
+    ids=["vault", "sealed", "own names"],
+)
 def test_the_stack_reads_back_as_the_audit_needs_it(config: StackConfig, tmp_path: Path) -> None:
     for name, text in stack_files(config, "dev").items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     read = load_stack("dev", tmp_path, {})
     for part in ("cluster", "vault_section", "eso", "registries", "tenants", "binding"):
         assert getattr(read, part) == getattr(config, part), part
+    # By these it tells itself from others that pull from a registry.
+    assert audit_job.account(read) == audit_job.account(config)
+    assert read.monitoring.image_pull_secret == config.monitoring.image_pull_secret
 
 
 def test_the_stack_file_names_no_context_as_a_pod_has_none() -> None:

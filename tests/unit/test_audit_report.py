@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import subprocess
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -11,13 +12,16 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.exposition import generate_latest  # pyright: ignore[reportUnknownVariableType]
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from local import toolchain
 from pullsecrets.audit import PODS_UNREADABLE, Audit, Coverage, Credential
 from pullsecrets.cli.app import app
 from pullsecrets.errors import BadInputError
 from pullsecrets.report import Format, page, render
+from pullsecrets.report.metrics import collect
 from pullsecrets.report.summary import actions, headline
 from pullsecrets.report.table import COLUMNS, cell
 from pullsecrets.strays import Orphan, OtherSecret, UnlistedUse
@@ -213,7 +217,7 @@ class TestOpenMetrics:
         text = render(found, Format.OPENMETRICS, "prod", "spoke")
         assert text.endswith("# EOF\n")
         families = list(text_string_to_metric_families(text))
-        assert {family.type for family in families} == {"gauge", "info"}
+        assert {family.type for family in families} == {"gauge"}
         assert all(family.name.endswith("_seconds") == (family.unit == "seconds") for family in families)
         return {
             family.name: {tuple(sample.labels.values()): sample.value for sample in family.samples}
@@ -250,7 +254,7 @@ class TestOpenMetrics:
         assert found["pull_secrets_audit_api_requests"] == {(): 9}
         assert found["pull_secrets_audit_duration_seconds"] == {(): 0.5}
         assert found["pull_secrets_audit_success_timestamp_seconds"] == {(): NOW.timestamp()}
-        assert found["pull_secrets_audit"] == {("spoke", "prod"): 1}
+        assert found["pull_secrets_audit_info"] == {("spoke", "prod"): 1}
 
     def test_what_nobody_could_read_is_left_out_and_not_zero(self) -> None:
         found = self.read(TROUBLED)
@@ -259,3 +263,13 @@ class TestOpenMetrics:
 
     def test_an_expiry_that_is_not_recorded_has_no_sample(self) -> None:
         assert self.read(CLEAN)["pull_secrets_credential_expiry_timestamp_seconds"] == {}
+
+    @pytest.mark.parametrize("found", [CLEAN, TROUBLED])
+    def test_a_file_for_node_exporter_and_a_push_are_in_the_text_format(self, found: Audit) -> None:
+        toolchain.ensure("promtool")
+        promtool = toolchain.binary("promtool")
+        pushed: bytes = generate_latest(collect(found, "prod", "spoke"))
+        for text in (render(found, Format.OPENMETRICS, "prod", "spoke").encode(), pushed):
+            done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+            # 3 is for advice of its linter, such as a name that it would choose otherwise.
+            assert done.returncode in {0, 3}, done.stderr.decode()

@@ -2,7 +2,9 @@
 
 import base64
 import copy
+import json
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
 from pullsecrets import dockerconfig, sealed
+from pullsecrets.cli.app import app
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError, UnreachableError
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
@@ -152,7 +157,82 @@ def test_a_certificate_comes_from_a_file_and_never_over_plain_http(tmp_path: Pat
     assert sealed.read_certificate(str(tmp_path / "cert.pem")) == (tmp_path / "cert.pem").read_bytes()
     with pytest.raises(BadInputError, match=r"(?i)no such file"):
         sealed.read_certificate(str(tmp_path / "none.pem"))
-    with pytest.raises(BadInputError, match="found plain http"):
-        sealed.read_certificate("http://controller.example.com/v1/cert.pem")
+    for elsewhere in (
+        "http://controller.example.com/v1/cert.pem",
+        "http://localhost:x@controller.example.com/cert.pem",
+    ):
+        with pytest.raises(BadInputError, match="found plain http"):
+            sealed.read_certificate(elsewhere)
     with pytest.raises(UnreachableError, match="no answer"):
         sealed.read_certificate("https://127.0.0.1:1/v1/cert.pem")
+
+
+class TestCommand:
+    """The command as it is typed, in a folder of its own."""
+
+    @pytest.fixture
+    def seal(self, config: StackConfig, tmp_path: Path) -> Callable[..., Any]:
+        """Return how to run it with further options."""
+        (tmp_path / "Pulumi.yaml").write_text("name: pull-secrets\nruntime: python\n")
+        stack = config.model_dump(mode="json", by_alias=True, include={"cluster", "registries"}, exclude_defaults=True)
+        values = {f"pull-secrets:{key}": value for key, value in stack.items()}
+        (tmp_path / "Pulumi.k3d.yaml").write_text(json.dumps({"config": values}))
+        (tmp_path / "cert.pem").write_bytes(certificate())
+        (tmp_path / "docker.json").write_text(DOCUMENT.to_json())
+
+        def run(*more: str) -> Any:
+            words = ["seal", "app", "--stack", "k3d", "-C", str(tmp_path), "--json"]
+            words += ["--certificate", str(tmp_path / "cert.pem"), "--from-file", str(tmp_path / "docker.json")]
+            return CliRunner().invoke(app, [*words, *more])
+
+        return run
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return tmp_path / "sealed/k3d/app.yaml"
+
+    def test_the_same_credential_is_sealed_once(self, seal: Callable[..., Any], file: Path) -> None:
+        assert json.loads(seal().output)["outcome"] == "written"
+        before = file.read_bytes()
+        assert json.loads(seal().output)["outcome"] == "unchanged"
+        assert file.read_bytes() == before
+        assert json.loads(seal("--again").output)["outcome"] == "written"
+        assert file.read_bytes() != before
+
+    def test_an_expiry_that_was_not_recorded_is_written(self, seal: Callable[..., Any], file: Path) -> None:
+        seal()
+        expires = ("--expires-at", "2030-01-01T00:00:00Z")
+        assert json.loads(seal(*expires, "--dry-run").output)["outcome"] == "planned"
+        assert json.loads(seal(*expires).output)["outcome"] == "written"
+        # On the SealedSecret and on the Secret, where the audit reads it.
+        item = YAML(typ="safe").load(file.read_text())  # pyright: ignore[reportUnknownMemberType]
+        for metadata in (item["metadata"], item["spec"]["template"]["metadata"]):
+            assert metadata["annotations"][sealed.EXPIRES_AT_ANNOTATION] == "2030-01-01T00:00:00Z"
+        assert json.loads(seal("--expires-at", "2030-01-01T01:00:00+01:00").output)["outcome"] == "unchanged"
+
+    def test_an_expiry_that_is_not_repeated_is_shown_to_go(self, seal: Callable[..., Any]) -> None:
+        seal("--expires-at", "2030-01-01T00:00:00Z")
+        found = json.loads(seal("--dry-run").output)
+        expiry = (found["outcome"], found["stored_expiry"], found["new_expiry"])
+        assert expiry == ("planned", "2030-01-01T00:00:00Z", None)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "<<<<<<< HEAD\nkind: SealedSecret\n=======\n",
+            "kind: SealedSecret\nmetadata: {name: app, namespace: elsewhere}\n",
+            "kind: SealedSecret\nmetadata: [1]\nspec: [1]\n",
+        ],
+    )
+    def test_a_file_that_is_of_no_use_is_replaced_where_again_is_said(
+        self, seal: Callable[..., Any], file: Path, text: str
+    ) -> None:
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        refused = seal()
+        assert isinstance(refused.exception, BadInputError)
+        assert str(refused.exception).endswith("--from-file <dockerconfig.json> --again")
+        assert file.read_text() == text
+        found = json.loads(seal("--again").output)
+        assert (found["outcome"], found["stored"]) == ("written", None)
+        assert json.loads(seal().output)["outcome"] == "unchanged"

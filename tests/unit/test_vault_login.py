@@ -24,6 +24,8 @@ class FakeVault(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
+        self.stranger: bytes | None = None
+        """What something else says that stands at Vault's address."""
 
     @property
     def url(self) -> str:
@@ -36,6 +38,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or b"{}")
         self.server.asked.append((self.path, self.headers["X-Vault-Token"], body))
+        if self.server.stranger is not None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.server.stranger)
+            return
         known = body == {"role": "reader", "jwt": JWT} or self.path.endswith("revoke-self")
         answer: dict[str, Any] = {"auth": {"client_token": TOKEN}} if known else {"errors": ["invalid role name"]}
         self.send_response(200 if known else 400)
@@ -103,6 +110,13 @@ def test_the_commands_log_in_at_the_stacks_own_mount(vault: FakeVault) -> None:
 def test_a_refusal_says_which_role_of_which_mount(vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_KUBERNETES_ROLE", "nobody")
     with pytest.raises(UnreachableError, match=r"login to role 'nobody' .* of mount 'kubernetes': invalid role name"):
+        vault_login.token_of_environment(vault.url, None, "kubernetes")
+
+
+@pytest.mark.parametrize("answer", [b"<html>Sign in</html>", b"{}", b'{"auth": null}', b'{"auth": {}}'])
+def test_an_address_where_something_else_answers_is_named(vault: FakeVault, answer: bytes) -> None:
+    vault.stranger = answer
+    with pytest.raises(UnreachableError, match=rf"^{vault.url}: .*no Vault, .*; check vault\.address"):
         vault_login.token_of_environment(vault.url, None, "kubernetes")
 
 

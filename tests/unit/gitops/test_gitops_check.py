@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from pullsecrets.cli.app import app
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import ExitCode
 from pullsecrets.gitops.check import check
+from pullsecrets.gitops.component import folder
 from pullsecrets.gitops.repository import Repository
 from tests.components.program import REPOSITORY
 from tests.unit.gitops.conftest import BASE, DEPLOYMENT, OVERLAY, Shop
@@ -122,3 +124,71 @@ def test_the_command_fails_and_reports_in_each_form(shop: Shop, report_format: s
     assert "add-image-pull-secrets" in result.output
     if report_format == "json":
         assert json.loads(result.output)["mandatory"] == 1
+
+
+NO_LIST = """\
+patches:
+- target: {kind: Deployment}
+  patch: |-
+    - op: remove
+      path: /spec/template/spec/imagePullSecrets
+"""
+AGGREGATOR = "resources:\n  - ../../apps/shop/overlays/dev\n"
+
+
+def test_an_overlay_that_a_kustomization_outside_apps_takes_in_is_judged(
+    shop: Shop, config: StackConfig, registry: Registry
+) -> None:
+    files = {"apps/shop/overlays/dev/kustomization.yaml": OVERLAY + NO_LIST}
+    ((_, _, found),) = told(shop({**files, "environments/dev/kustomization.yaml": AGGREGATOR}), config, registry)
+    assert found.startswith("apps/shop/overlays/dev: Deployment shop-dev/shop pulls from")
+
+
+def test_an_overlay_that_another_overlay_extends_is_judged_too(
+    shop: Shop, config: StackConfig, registry: Registry
+) -> None:
+    back = NO_LIST.replace("op: remove", "op: add") + "      value: [{name: registry-api-tanhdev}]\n"
+    files = {
+        "apps/shop/overlays/dev/kustomization.yaml": OVERLAY + NO_LIST,
+        "apps/shop/overlays/production/kustomization.yaml": "resources:\n  - ../dev\n" + back,
+    }
+    ((_, _, found),) = told(shop(files), config, registry)
+    assert found.startswith("apps/shop/overlays/dev: Deployment shop-dev/shop pulls from")
+
+
+def test_a_file_of_an_unused_component_that_carries_the_reference_is_good(
+    shop: Shop, config: StackConfig, registry: Registry
+) -> None:
+    worker = "apps/shop/components/worker"
+    carries = f"kind: Component\nresources:\n  - worker.yaml\ncomponents:\n  - ../../../../{folder(registry.name)}\n"
+    host = BARE.replace("name: shop\n", "name: cache\n", 1).replace("api.tanhdev.com/", "api.tanhdev.com:443/")
+    files = {f"{worker}/kustomization.yaml": carries, f"{worker}/worker.yaml": BARE}
+    assert told(shop(files), config, registry) == []
+    ((_, _, found),) = told(shop({**files, f"{worker}/worker.yaml": host}), config, registry)
+    assert "by a host that is not canonical" in found
+
+
+@pytest.mark.parametrize("name", ["kustomization.yaml", "kustomization.yml", "Kustomization"])
+@pytest.mark.parametrize("head", ["", "kind: Kustomization\n", "apiVersion: kustomize.config.k8s.io/v1beta1\n"])
+def test_what_kubectl_builds_is_built_whatever_it_says_of_itself(
+    shop: Shop, config: StackConfig, registry: Registry, name: str, head: str
+) -> None:
+    overlay = "apps/shop/overlays/eu"
+    repository = shop({f"{overlay}/{name}": f"{head}resources:\n- ../../base\n{NO_LIST}"})
+    ((_, _, found),) = told(repository, config, registry)
+    assert found.startswith(f"{overlay}: Deployment shop pulls from")
+
+
+def test_a_file_of_another_name_is_no_kustomization(shop: Shop, config: StackConfig, registry: Registry) -> None:
+    old = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [nothing.yaml]\n"
+    repository = shop({"apps/shop/base/old-kustomization.yaml": old})
+    assert told(repository, config, registry) == []
+    assert repository.kustomizations[PurePosixPath("apps/shop/base")].file.name == "kustomization.yaml"
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD\nresources:\n", "<<<<<<< HEAD\nkind: Kustomization\n"])
+def test_a_kustomization_that_cannot_be_read_is_a_failure(
+    shop: Shop, config: StackConfig, registry: Registry, text: str
+) -> None:
+    report = check(shop({"apps/shop/overlays/eu/kustomization.yaml": f"a: [\n{text}"}), config, registry)
+    assert ([item.policy.name for item in report.violations], report.mandatory) == (["report-unread-files"], 1)

@@ -5,13 +5,14 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from local import sample_gitops
 from pullsecrets.cli.app import app
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError, ConflictError, ExitCode, PullSecretsError
@@ -25,6 +26,7 @@ from tests.components.program import REPOSITORY
 from tests.unit.gitops.conftest import DEPLOYMENT, OVERLAY, Shop
 
 SECRET = "registry-api-tanhdev"
+PULL = f"      imagePullSecrets:\n        - name: {SECRET}\n"
 
 
 def run(root: Path, *arguments: str) -> Any:
@@ -253,7 +255,7 @@ def test_a_change_of_anything_else_is_refused(shop: Shop, registry: Registry) ->
     edits = tuple(
         migrate.FileEdit(edit.file, edit.before, edit.after.replace(b"shop:1", b"shop:2")) for edit in planned.edits
     )
-    other = MigrationPlan(planned.registry, edits, planned.referenced, planned.removed, planned.kept)
+    other = replace(planned, edits=edits)
     with pytest.raises(PullSecretsError, match=r"Deployment shop would change in more than imagePullSecrets"):
         migrate.prove(repository, other)
 
@@ -307,3 +309,71 @@ def test_without_kubectl_the_error_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(BadInputError, match=r"kubectl: not installed.*https://kubernetes\.io/docs/tasks/tools"):
         find_command()
+
+
+IMAGES = "images:\n  - name: shop\n    newName: registry-api.tanhdev.com/shop\n    newTag: v1\n"
+SHORT = DEPLOYMENT.replace("registry-api.tanhdev.com/shop:1", "shop")
+
+
+def test_a_workload_whose_image_an_overlay_sets_gets_the_component_and_loses_its_entry(
+    shop: Shop, config: StackConfig, registry: Registry
+) -> None:
+    overlay = "apps/shop/overlays/dev/kustomization.yaml"
+    root = shop({"apps/shop/base/deployment.yaml": SHORT, overlay: OVERLAY + IMAGES}).root
+    done = run(root, "--registry", SECRET, "--yes")
+    assert "3 files: 1 reference added, 1 entry removed" in done.output
+    assert "components:" in (root / "apps/shop/base/kustomization.yaml").read_text()
+    assert check(load(root), config, registry).violations == ()
+    sample_gitops.commit(root)
+    assert run(root, "--registry", SECRET, "--yes").output == "nothing to change\n"
+
+
+def test_a_workload_that_no_file_below_apps_holds_gets_it_where_it_is_built(
+    shop: Shop, config: StackConfig, registry: Registry
+) -> None:
+    files = {
+        "shared/web/deployment.yaml": DEPLOYMENT.replace(PULL, ""),
+        "shared/web/kustomization.yaml": "resources: [deployment.yaml]\n",
+        "apps/web/overlays/dev/kustomization.yaml": "resources: [../../../../shared/web]\n",
+    }
+    root = shop(files).root
+    assert run(root, "--yes").exit_code == ExitCode.DONE
+    assert f"imagepullsecret/{SECRET}" in (root / "apps/web/overlays/dev/kustomization.yaml").read_text()
+    assert check(load(root), config, registry).violations == ()
+    sample_gitops.commit(root)
+    assert run(root, "--yes").output == "nothing to change\n"
+
+
+def test_what_a_kustomization_outside_apps_takes_in_is_proved(shop: Shop, registry: Registry) -> None:
+    files = {
+        "apps/shop/overlays/dev/kustomization.yaml": f"{OVERLAY}  - absent.yaml\n",
+        "environments/dev/kustomization.yaml": "resources:\n  - ../../apps/shop/overlays/dev\n",
+    }
+    repository = shop(files)
+    with pytest.raises(BadInputError, match=r"repair it first:\n  apps/shop/overlays/dev: accumulating resources"):
+        migrate.prove(repository, migrate.plan(repository, registry))
+
+
+def test_a_dry_run_writes_nothing_through_an_absolute_link(shop: Shop) -> None:
+    root = shop({}).root
+    link, target = root / "apps/shop/base/kustomization.yaml", root / "apps/shop/base/real.txt"
+    link.rename(target)
+    link.symlink_to(target)
+    sample_gitops.commit(root)
+    assert run(root, "--dry-run").exit_code == ExitCode.DONE
+    assert status(root) == ""
+    assert run(root, "--yes").exit_code == ExitCode.DONE
+    assert link.is_symlink()
+    assert "components:" in target.read_text()
+
+
+def test_a_file_that_is_a_link_out_of_the_repository_is_refused(
+    shop: Shop, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    repository = shop({})
+    file = repository.root / "apps/shop/base/deployment.yaml"
+    target = tmp_path_factory.mktemp("elsewhere") / "deployment.yaml"
+    file.rename(target)
+    file.symlink_to(target)
+    with pytest.raises(BadInputError, match=rf"base/deployment\.yaml: leads to {target}, outside the repository"):
+        migrate.plan(load(repository.root), registry)
