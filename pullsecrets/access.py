@@ -23,7 +23,11 @@ class ServiceAccount:
 
 
 def deployer_roles(
-    group: str, eso_namespace: str, reviewers: Sequence[str], relays: Sequence[str] = ()
+    group: str,
+    eso_namespace: str,
+    reviewers: Sequence[str],
+    relays: Sequence[str] = (),
+    distribution: str = "helm",
 ) -> list[KubernetesObject]:
     """Return the roles of whoever runs `pulumi`, bound to a group.
 
@@ -33,6 +37,7 @@ def deployer_roles(
         reviewers: names of the token reviewers' bindings, one per store; no other binding can be changed, and none at
             all in a cluster without Vault.
         relays: names of relayed registries' readers in ESO's namespace; no other role there can be changed.
+        distribution: of ESO; with `redhat` the way out to Vault stands in its operator's configuration.
     """
     cluster_rules = [
         _rule("external-secrets.io", ["clustersecretstores", "clusterexternalsecrets"], _EDIT),
@@ -44,6 +49,7 @@ def deployer_roles(
         *(_reviewer_rules(reviewers) if reviewers else ()),
         # The guard and Pod admission. Names differ by stack, and `create` cannot be restricted by name anyway.
         _rule(ADMISSION_GROUP, [*_VALIDATING, *_MUTATING], _EDIT),
+        *(_operator_rules() if distribution == "redhat" else ()),
     ]
     eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)]
     if relays:
@@ -65,6 +71,15 @@ def _reviewer_rules(reviewers: Sequence[str]) -> list[dict[str, Any]]:
         _rule(RBAC_GROUP, ["clusterrolebindings"], ["get", "update", "patch", "delete"], reviewers),
         _rule(RBAC_GROUP, ["clusterroles"], ["bind"], ["system:auth-delegator"]),
     ]
+
+
+def _operator_rules() -> list[dict[str, Any]]:
+    """What it takes to put our entry into the configuration of Red Hat's ESO operator, a singleton of this name.
+
+    The operator makes the object. Pulumi patches it by server-side apply, reads it back, watches nothing (of a kind
+    that it does not know), and leaves it on destroy.
+    """
+    return [_rule("operator.openshift.io", ["externalsecretsconfigs"], ["get", "patch"], ["cluster"])]
 
 
 def _relay_rules(relays: Sequence[str]) -> list[dict[str, Any]]:
@@ -160,6 +175,9 @@ def operator_roles(group: str, eso_namespace: str) -> list[KubernetesObject]:
         _rule("apps", ["deployments", "statefulsets", "daemonsets"], [*_READ, "patch"]),
         _rule("apps", ["replicasets"], _READ),
         _rule("batch", ["jobs", "cronjobs"], _READ),
+        # OpenShift's, which name Secrets too; elsewhere these rules permit nothing.
+        _rule("apps.openshift.io", ["deploymentconfigs"], _READ),
+        _rule("build.openshift.io", ["buildconfigs"], _READ),
         _rule("policy", ["poddisruptionbudgets"], _READ),
         _rule("networking.k8s.io", ["networkpolicies"], _READ),
         _rule("apiextensions.k8s.io", ["customresourcedefinitions"], _READ),

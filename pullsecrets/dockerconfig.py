@@ -14,6 +14,9 @@ from pullsecrets.errors import BadInputError
 DIGEST_LENGTH = 16
 _ENTRY_FIELDS = {"auth", "email", "username", "password"}
 _SHOWN_FIELDS = {"email", "username"}
+_LINE_CHARACTERS = "\t\n\r"
+"""Control characters that a password of several lines holds, such as a service account's key file."""
+_WITHOUT_LINE_CHARACTERS = str.maketrans("", "", _LINE_CHARACTERS)
 
 
 class DockerConfigError(BadInputError):
@@ -30,7 +33,7 @@ class RegistryLogin:
 
     def __post_init__(self) -> None:
         """Keep the password, and what is made of it, out of every log."""
-        redaction.register(self.password, f"{self.username}:{self.password}")
+        redaction.register(*redaction.with_lines(self.password), f"{self.username}:{self.password}")
 
     @property
     def auth(self) -> str:
@@ -184,13 +187,23 @@ def _credentials(key: str, fields: Mapping[str, str]) -> tuple[str, str]:
         username, password = fields.get("username", ""), fields.get("password", "")
     if not username or not password or ":" in username:
         raise DockerConfigError(f"{key}.auth: found no user or no password; allowed: base64 of user:password")
-    if any(ord(character) < 32 or ord(character) == 127 for character in username + password):
+    if _has_control_character(username + password.translate(_WITHOUT_LINE_CHARACTERS)):
         raise DockerConfigError(
-            f"{key}.auth: found a control character in user or password; allowed: base64 of user:password without any"
+            f"{key}.auth: found a control character in user or password; allowed: base64 of user:password without any "
+            "but the line ends and tabs inside a password"
+        )
+    if password != password.strip(_LINE_CHARACTERS):
+        raise DockerConfigError(
+            f"{key}.auth: found a control character at the password's start or end, such as the newline that `echo` "
+            "adds; allowed: base64 of user:password without it, as `printf %s` makes it"
         )
     if fields.get("username", username) != username or fields.get("password", password) != password:
         raise DockerConfigError(f"{key}: username or password differ from auth; allowed: auth alone, or all the same")
     return username, password
+
+
+def _has_control_character(text: str) -> bool:
+    return any(ord(character) < 32 or ord(character) == 127 for character in text)
 
 
 def _decode_auth(key: str, auth: str) -> tuple[str, str]:

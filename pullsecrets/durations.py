@@ -3,19 +3,25 @@
 import re
 from datetime import timedelta
 
-_FORM = re.compile(r"(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s)?")
+LONGEST = timedelta(microseconds=(2**63 - 1) // 1000)
+"""Go counts nanoseconds in 64 bits, some 292 years (https://pkg.go.dev/time#Duration)."""
+
+# No more digits than the longest has, so that no number overflows before it is compared.
+_FORM = re.compile(r"(?:(?P<hours>[0-9]{1,10})h)?(?:(?P<minutes>[0-9]{1,10})m)?(?:(?P<seconds>[0-9]{1,10})s)?")
 
 
 def parse_duration(text: str) -> timedelta:
     """Parse a Go duration of whole hours, minutes and seconds.
 
     Raises:
-        ValueError: when the text is not of that form; the caller names the key.
+        ValueError: when the text is not of that form, or longer than Go can count; the caller names the key.
     """
     found = _FORM.fullmatch(text)
-    if not text or found is None:
+    parts = found.groupdict(default="0") if found and text else {}
+    duration = timedelta(**{unit: int(count) for unit, count in parts.items()})
+    if not parts or duration > LONGEST:
         raise ValueError("a duration such as 1h, 30m or 1h30m")
-    return timedelta(**{unit: int(count) for unit, count in found.groupdict(default="0").items()})
+    return duration
 
 
 def canonical_duration(text: str) -> str:

@@ -23,13 +23,19 @@ PLACEHOLDER = "[redacted]"
 SHORTEST = 4
 """Shorter values are in every text: without them a log stays readable, and a password of three letters is no secret."""
 
+SHORTEST_LINE = 8
+"""Shorter lines of a value, such as a key file's braces, are in every text too."""
+
+MOST_LINES = 256
+"""Of one value: each is looked for in every text, and a key file has a dozen."""
+
 _SHORTEST_INSIDE_BASE64 = 8
 """Base64 digits that are worth looking for on their own: fewer are found in unrelated words."""
 
 _HEADERS = "authorization|x-vault-token|x-registry-auth"
 _FIELDS = (
     "auth|password|passwd|secret|identitytoken|registrytoken|token|access_token|refresh_token|id_token|client_token|"
-    r"\.?dockerconfigjson"
+    r"private_key|\.?dockerconfigjson"
 )
 # Four layers of JSON in JSON put fifteen backslashes before a quote; without a limit a long run takes quadratic time.
 _SHAPES = tuple(
@@ -49,6 +55,15 @@ _SHAPES = tuple(
     )
 )
 _SECRET_GROUPS = frozenset("hbvjfu")
+
+
+def with_lines(value: str) -> tuple[str, ...]:
+    """Return a value and, when it has several lines, each of them: what shows a text line by line cuts it apart."""
+    lines = value.splitlines()
+    if len(lines) < 2:
+        return (value,)
+    worth = [stripped for line in lines if len(stripped := line.strip()) >= SHORTEST_LINE]
+    return value, *worth[:MOST_LINES]
 
 
 class Redactor:

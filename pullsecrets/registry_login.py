@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 from urllib.request import getproxies, parse_http_list, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
+from urllib3.util import parse_url
 
 from pullsecrets import redaction
 from pullsecrets.dockerconfig import DockerConfig, RegistryLogin
@@ -24,6 +25,10 @@ from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 
 TIMEOUT = urllib3.Timeout(connect=5, read=15)
 LARGEST_ANSWER = 1 << 20
+
+_API_HOSTS = {"docker.io": "registry-1.docker.io"}
+"""Where a registry's API is, when not under the host that images use: as containerd has it, which pulls for the kubelet
+(https://github.com/containerd/containerd/blob/main/core/remotes/docker/registry.go)."""
 
 # `parse_http_list` has taken the backslashes out of quoted strings.
 _PARAMETER = re.compile(r'([\w-]+)\s*=\s*(?:"(.*)"|(\S*))', re.DOTALL)
@@ -83,7 +88,8 @@ class _Registry:
     def __init__(self, host: str, context: ssl.SSLContext) -> None:
         self._host = host
         self._context = context
-        self._base = f"https://{host}/v2/"
+        self._api_host = _API_HOSTS.get(host, host)
+        self._base = f"https://{self._api_host}/v2/"
         self._local = _is_loopback(urlsplit(self._base))
 
     def log_in(self, login: RegistryLogin) -> LoginProof:
@@ -115,7 +121,7 @@ class _Registry:
                 raise UnreachableError(
                     f"registry {self._host}: does not speak TLS; a credential leaves this machine over TLS only"
                 ) from None
-            self._base = f"http://{self._host}/v2/"
+            self._base = f"http://{self._api_host}/v2/"
             return self._get(self._base)
 
     def _with_token(self, challenge: _Challenge, login: RegistryLogin, basic: Mapping[str, str]) -> LoginProof:
@@ -133,7 +139,7 @@ class _Registry:
             raise LoginRefusedError(f"registry {self._host}: its token service {realm.netloc} answered without a token")
         redaction.register(token)
         self._require_accepted(self._get(self._base, {"Authorization": f"Bearer {token}"}))
-        return LoginProof(self._host, tested=True, realm_host=None if realm.netloc == self._host else realm.netloc)
+        return LoginProof(self._host, tested=True, realm_host=None if realm.netloc == self._api_host else realm.netloc)
 
     def _realm(self, challenge: _Challenge) -> SplitResult:
         try:
@@ -258,9 +264,24 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
 def _pool(url: str, context: ssl.SSLContext) -> urllib3.PoolManager:
     parts = urlsplit(url)
     proxy = None if _is_loopback(parts) or proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
-    if proxy:
-        return urllib3.ProxyManager(proxy, ssl_context=context)
-    return urllib3.PoolManager(ssl_context=context)
+    return _through(proxy, context) if proxy else urllib3.PoolManager(ssl_context=context)
+
+
+def _through(proxy: str, context: ssl.SSLContext) -> urllib3.ProxyManager:
+    """Use a proxy as the environment names it: over HTTP when it has no scheme, and with the login in its URL.
+
+    urllib3 alone would leave the login out.
+
+    Raises:
+        urllib3.exceptions.LocationParseError: when it is no URL.
+    """
+    found = parse_url(proxy if "://" in proxy else f"http://{proxy}")
+    headers: dict[str, str] = {}
+    if found.auth:
+        user, _, password = found.auth.partition(":")
+        login = RegistryLogin(unquote(user), unquote(password))
+        headers["Proxy-Authorization"] = f"Basic {login.auth}"
+    return urllib3.ProxyManager(found._replace(auth=None).url, proxy_headers=headers, ssl_context=context)
 
 
 def _is_loopback(parts: SplitResult) -> bool:

@@ -36,7 +36,7 @@ def stack_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
     if config.monitoring.enabled:
         monitoring = monitoring_deployer_roles(groups.deployers, config.monitoring.namespace, [config.cluster.name])
     return [
-        *deployer_roles(groups.deployers, eso.namespace, reviewers, relays),
+        *deployer_roles(groups.deployers, eso.namespace, reviewers, relays, eso.distribution),
         *monitoring,
         *auditor_roles(groups.auditors),
         *operator_roles(groups.operators, eso.namespace),

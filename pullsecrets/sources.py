@@ -84,13 +84,13 @@ class Source:
 
     def _password(self, ask: Callable[[], str]) -> str:
         if self.password_stdin:
-            return _line("--password-stdin", sys.stdin.buffer)
+            return _password_in("--password-stdin", sys.stdin.buffer)
         if self.password_fd is None:
             return ask()
         option = f"--password-fd {self.password_fd}"
         try:
             with os.fdopen(self.password_fd, "rb", closefd=False) as file:
-                return _line(option, file)
+                return _password_in(option, file)
         except OSError as error:
             raise BadInputError(
                 f"{option}: {error.strerror}; open it for reading, such as with {self.password_fd}<password-file"
@@ -165,10 +165,13 @@ def _login(file: Path, content: Mapping[str, Any], host: str, environment: Mappi
 
 def _helpers(file: Path, content: Mapping[str, Any], host: str) -> Iterator[tuple[str, str]]:
     by_host = _mapping(file, content, "credHelpers")
-    own = [(str(by_host[key]), key) for key in _keys_of(by_host, host)]
+    own = [(by_host[key], key) for key in _keys_of(by_host, host)]
     general = content.get("credsStore")
     if own:
-        yield own[0]
+        name, server = own[0]
+        # Without a name it says that this host's login is in the file, whatever the general helper is.
+        if name not in ("", None):
+            yield str(name), server
     elif isinstance(general, str) and general:
         known = _keys_of(_mapping(file, content, "auths"), host)
         yield general, known[0] if known else _DOCKER_HUB_KEY if host in _DOCKER_HUB else host
@@ -293,8 +296,11 @@ def _read_file(name: str, option: str = "--from-file") -> bytes:
     return content
 
 
-def _line(option: str, file: BinaryIO) -> str:
-    """Read a password: everything up to the newline that `echo` and editors put at the end."""
+def _password_in(option: str, file: BinaryIO) -> str:
+    """Read a password: everything up to the newline that `echo` and editors put at the end.
+
+    Only a key file, which is a JSON object, has several lines; two lines of anything else are two passwords.
+    """
     content = file.read(LARGEST_DOCUMENT)
     try:
         text = content.decode()
@@ -304,4 +310,15 @@ def _line(option: str, file: BinaryIO) -> str:
     password = text.removesuffix("\n").removesuffix("\r")
     if not password:
         raise BadInputError(f"{option}: found nothing; allowed: the password, with or without a newline at its end")
+    if {"\n", "\r"} & set(password) and not _is_json_object(password):
+        raise BadInputError(
+            f"{option}: found several lines; allowed: one password, or a key file of several lines, a JSON object"
+        )
     return password
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

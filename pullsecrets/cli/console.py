@@ -36,7 +36,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changi
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is changed.
+    """Ask before something is changed, on standard error: standard output may be one JSON document.
 
     Raises:
         BadInputError: when the answer is no, or nobody is there to give one.
@@ -45,7 +45,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise BadInputError("nobody is there to ask; nothing was changed; add --yes to go on, or --dry-run to look")
-    if not typer.confirm(question):
+    if not typer.confirm(question, err=True):
         raise BadInputError("not confirmed; nothing was changed")
 
 

@@ -7,7 +7,7 @@ import typer
 
 from pullsecrets import render
 from pullsecrets.cli import console
-from pullsecrets.errors import ExitCode
+from pullsecrets.errors import BadInputError, ExitCode
 
 
 def command(
@@ -33,9 +33,14 @@ def command(
         pull-secrets render --stack prod --out ../platform-gitops --check
     """
     files = render.render(console.load(stack, directory), stack)
-    changes = render.compare(files, out)
-    if not check and not dry_run:
-        render.apply(files, changes, out)
+    try:
+        changes = render.compare(files, out)
+        if not check and not dry_run:
+            render.apply(files, changes, out)
+    except OSError as error:
+        raise BadInputError(
+            f"--out {out}: {error.filename}: {error.strerror}; name a folder that can be written"
+        ) from None
     if json:
         console.print_json({name: [str(path) for path in getattr(changes, name)] for name in render.FIELDS})
     else:

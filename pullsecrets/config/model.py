@@ -1,11 +1,12 @@
 """Shape of a stack's configuration: frozen models that refuse unknown keys and wrong types."""
 
 import builtins
+import re
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -24,12 +25,19 @@ def _full_match(pattern_of: str, text: str) -> str:
     return text
 
 
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+
 _FORMS = {
     "label": (names.DNS_LABEL, "a DNS label: lower-case letters, digits and '-', at most 63, such as 'auth-dev'"),
     "subdomain": (names.DNS_SUBDOMAIN, "an object name: lower-case letters, digits, '-' and '.', at most 253"),
     "host": (
         names.REGISTRY_HOST,
         "a host with an optional port, in lower case, without scheme or path, such as 'registry.example.com:5000'",
+    ),
+    "label value": (
+        re.compile(f"({_LABEL_NAME.pattern})?"),
+        "the value of a label: letters, digits, '-', '_' and '.', at most 63, or nothing",
     ),
     "pattern": (names.NAMESPACE_PATTERN, "a namespace name in which '*' stands for any characters, such as 'apps-*'"),
 }
@@ -48,6 +56,16 @@ def _check_pattern(text: str) -> str:
     taken = [name for name in names.PLATFORM_NAMESPACES if names.matches(name, [text])]
     if taken:
         raise ValueError(f"a pattern that takes in no platform namespace; this one takes in {', '.join(taken)}")
+    return text
+
+
+def _check_label_key(text: str) -> str:
+    prefix, slash, name = text.rpartition("/")
+    if _LABEL_NAME.fullmatch(name) is None or (slash and names.DNS_SUBDOMAIN.fullmatch(prefix) is None):
+        raise ValueError(
+            "the key of a label: letters, digits, '-', '_' and '.', at most 63, after an optional DNS name and '/', "
+            "such as 'apps.example/registry'"
+        )
     return text
 
 
@@ -84,9 +102,19 @@ def _check_cidr(text: str) -> str:
     return text
 
 
+def _url_parts(text: str) -> SplitResult | None:
+    """Return a URL's parts; None when it has no host, a login, or a port that is none, which `urlsplit` reads late."""
+    try:
+        parts = urlsplit(text)
+        usable = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
 def _check_address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.path.rstrip("/") or parts.query or parts.username:
+    parts = _url_parts(text)
+    if parts is None or parts.scheme != "https" or parts.path.rstrip("/") or parts.query or parts.fragment:
         raise ValueError("an https URL without path or credentials, such as 'https://vault.example.com:8200'")
     return text.rstrip("/")
 
@@ -108,8 +136,8 @@ def check_pushgateway(text: str) -> str:
     Raises:
         ValueError: when it is none, with what is allowed; the text itself is left out, as it may hold a password.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+    parts = _url_parts(text)
+    if parts is None or parts.scheme not in {"http", "https"} or parts.query:
         raise ValueError("an http or https URL without credentials, such as 'http://pushgateway.monitoring.svc:9091'")
     return text.rstrip("/")
 
@@ -159,7 +187,10 @@ Label = Annotated[str, AfterValidator(lambda text: _full_match("label", text))]
 ObjectName = Annotated[str, AfterValidator(lambda text: _full_match("subdomain", text))]
 Host = Annotated[str, AfterValidator(_check_host)]
 NamespacePattern = Annotated[str, AfterValidator(_check_pattern)]
-Selector = Annotated[dict[str, str], AfterValidator(_check_selector)]
+LabelKey = Annotated[str, AfterValidator(_check_label_key)]
+LabelValue = Annotated[str, AfterValidator(lambda text: _full_match("label value", text))]
+Labels = dict[LabelKey, LabelValue]
+Selector = Annotated[Labels, AfterValidator(_check_selector)]
 Refresh = Annotated[str, AfterValidator(_check_refresh)]
 TokenTtl = Annotated[str, AfterValidator(_check_token_ttl)]
 Cidr = Annotated[str, AfterValidator(_check_cidr)]
@@ -217,7 +248,7 @@ class VaultEgress(ConfigModel):
     """Where Vault is, as a NetworkPolicy sees it: address blocks outside, or a namespace inside the cluster."""
 
     cidrs: tuple[Cidr, ...] = ()
-    namespace_selector: dict[str, str] | None = None
+    namespace_selector: Labels | None = None
     port: Port | None = None
 
     @model_validator(mode="after")
@@ -249,7 +280,7 @@ class Eso(ConfigModel):
     namespace: Label = "external-secrets"
     service_account: ObjectName = "external-secrets"
     distribution: Literal["helm", "redhat"] = "helm"
-    pod_labels: Annotated[dict[str, str], Field(min_length=1)] = {"app.kubernetes.io/name": "external-secrets"}
+    pod_labels: Annotated[Labels, Field(min_length=1)] = {"app.kubernetes.io/name": "external-secrets"}
     store: ObjectName = "vault-platform"
     network_policy: ObjectName = "eso-allow-egress-to-vault"
 
@@ -397,9 +428,9 @@ class Monitoring(ConfigModel):
     enabled: bool = False
     namespace: Label = "monitoring"
     """Of all its objects; it must exist."""
-    rule_labels: dict[str, str] = {}
+    rule_labels: Labels = {}
     """Labels of the PrometheusRule, by which a Prometheus selects its rules."""
-    dashboard_labels: Annotated[dict[str, str], Field(min_length=1)] = {"grafana_dashboard": "1"}
+    dashboard_labels: Annotated[Labels, Field(min_length=1)] = {"grafana_dashboard": "1"}
     """Labels by which Grafana's sidecar finds dashboards."""
     dashboard_folder: Annotated[str, Field(min_length=1)] | None = None
     coverage_target: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -2,21 +2,25 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pullsecrets.config.model import StackConfig
 from pullsecrets.config.rules import Problem, check
 from pullsecrets.errors import BadInputError
+from pullsecrets.redaction import PLACEHOLDER
 from pullsecrets.words import counted
 
 PROJECT_FILE = "Pulumi.yaml"
 SEALED = "sealedSecret"
+_USER_INFO = re.compile(r"(?P<start>:(?://)?).*@(?!sha256:)")
+"""User and password before a host, up to the last `@`: a password may hold one. An image's digest follows one too."""
 
 
 class ConfigError(BadInputError):
@@ -57,17 +61,19 @@ def load_stack(stack: str, directory: Path, environment: Mapping[str, str] | Non
     """Read a stack's configuration from the project's files, as the program gets it from the engine.
 
     Raises:
-        BadInputError: when a file is missing or is no YAML.
+        BadInputError: when a file cannot be read, is no YAML, or has no mapping where one must be.
         ConfigError: when the configuration breaks its schema or rules.
     """
     project = _read_yaml(directory / PROJECT_FILE, "run this in the project's folder, or name it with --directory")
+    if not project.get("name"):
+        raise BadInputError(f"{directory / PROJECT_FILE}: name: found nothing; allowed: the project's name")
     name = str(project["name"])
     file = directory / f"Pulumi.{stack}.yaml"
     others = ", ".join(sorted(_stack_names(directory))) or "none"
     stack_file = _read_yaml(file, f"stacks here: {others}")
-    raw = _project_defaults(project, name)
-    for key, value in cast("dict[str, Any]", stack_file.get("config") or {}).items():
-        namespace, _, key_name = key.rpartition(":")
+    raw = _project_defaults(_require_mapping(project.get("config") or {}, f"{directory / PROJECT_FILE}: config"), name)
+    for key, value in _require_mapping(stack_file.get("config") or {}, f"{file}: config").items():
+        namespace, _, key_name = str(key).rpartition(":")
         if namespace in {"", name}:
             raw[key_name] = value
     return parse(raw, file.name, environment)
@@ -77,10 +83,9 @@ def _stack_names(directory: Path) -> list[str]:
     return [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in directory.glob("Pulumi.*.yaml")]
 
 
-def _project_defaults(project: Mapping[str, Any], name: str) -> dict[str, Any]:
-    declared = cast("Mapping[str, Any]", project.get("config") or {})
+def _project_defaults(declared: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
-        key.removeprefix(f"{name}:"): declaration["default"]
+        str(key).removeprefix(f"{name}:"): declaration["default"]
         for key, declaration in declared.items()
         if isinstance(declaration, Mapping) and "default" in declaration
     }
@@ -91,12 +96,30 @@ def _read_yaml(file: Path, hint: str) -> dict[str, Any]:
         content = cast("Any", YAML(typ="safe")).load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInputError(f"{file}: no such file; {hint}") from None
-    except MarkedYAMLError as error:
-        position = str(cast("Any", error).problem_mark).strip()
-        raise BadInputError(f"{file}: not YAML: {cast('Any', error).problem}, {position}") from None
-    if not isinstance(content, dict):
-        raise BadInputError(f"{file}: found {type(content).__name__}; allowed: a mapping of keys to values")
-    return cast("dict[str, Any]", content)
+    except OSError as error:
+        raise BadInputError(f"{file}: {error.strerror}; {hint}") from None
+    except UnicodeDecodeError:
+        raise BadInputError(f"{file}: found bytes that are not UTF-8; allowed: YAML in UTF-8") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise BadInputError(f"{file}: not YAML: {_yaml_problem(error)}") from None
+    return _require_mapping(content, str(file))
+
+
+def _yaml_problem(error: Exception) -> str:
+    """Say what is wrong and where, without the lines around it, which the error would show as they are."""
+    mark: Any = getattr(error, "problem_mark", None)
+    if isinstance(error, MarkedYAMLError) and mark:
+        return f"{_without_logins(str(cast('Any', error).problem))}, line {mark.line + 1}, column {mark.column + 1}"
+    # Such as a control character, a number of absurd length, or lists nested too deeply.
+    return str(getattr(error, "reason", None) or f"a value that cannot be read ({type(error).__name__})")
+
+
+def _require_mapping(found: Any, key: str) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise BadInputError(
+            f"{key}: found {type(cast('object', found)).__name__}; allowed: a mapping of keys to values"
+        )
+    return cast("dict[str, Any]", found)
 
 
 def _with_vault_environment(raw: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -111,8 +134,9 @@ def _with_vault_environment(raw: Mapping[str, Any], environment: Mapping[str, st
         file = Path(environment["VAULT_CACERT"])
         try:
             filled["caBundle"] = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise BadInputError(f"VAULT_CACERT={file}: {error.strerror}; name a file of PEM certificates") from None
+        except (OSError, UnicodeDecodeError) as error:
+            cause = error.strerror if isinstance(error, OSError) else "found bytes that are not UTF-8"
+            raise BadInputError(f"VAULT_CACERT={file}: {cause}; name a file of PEM certificates") from None
     completed["vault"] = filled
     return completed
 
@@ -144,8 +168,10 @@ def _with_defaults(entry: Any, cluster: str) -> Any:
 def _without_unused_vault(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out the empty section that Pulumi.yaml fills in, where no registry is read from Vault."""
     registries = cast("list[Any]", raw.get("registries") if isinstance(raw.get("registries"), list) else [])
-    sources = {cast("Mapping[str, Any]", item).get("source") for item in registries if isinstance(item, Mapping)}
-    unused = sources == {SEALED} and "egress" not in (cast("Mapping[str, Any]", raw.get("vault")) or {})
+    sources = [cast("Mapping[str, Any]", item).get("source") for item in registries if isinstance(item, Mapping)]
+    vault: Any = raw.get("vault") or {}
+    empty = isinstance(vault, Mapping) and "egress" not in vault
+    unused = empty and bool(sources) and all(source == SEALED for source in sources)
     return {key: value for key, value in raw.items() if key != "vault" or not unused}
 
 
@@ -156,13 +182,20 @@ def _causes(error: ValidationError) -> list[Any]:
     return [
         detail
         for detail in details
-        if detail["type"] != "too_short" or not any(loc[:-1] == detail["loc"] for loc in refused)
+        if detail["type"] != "too_short" or not any(_is_inside(loc, detail["loc"]) for loc in refused)
     ]
+
+
+def _is_inside(location: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
+    return len(location) > len(outer) and location[: len(outer)] == outer
 
 
 def _problem(detail: Any, raw: Any) -> Problem:
     location = tuple(part for part in detail["loc"] if part not in {"tuple", "dict"})
     kind, found = detail["type"], _at(raw, location)
+    if location[-1:] == ("[key]",):
+        # Pydantic's mark of a mapping's key: that is what was refused, and not the value under it.
+        location, found = location[:-2], location[-2]
     if kind == "extra_forbidden":
         return _unknown_key(location)
     if kind == "missing":
@@ -214,8 +247,13 @@ def _at(raw: Any, location: Sequence[str | int]) -> Any:
 
 
 def _shown(found: Any) -> str:
-    text = repr(found)
+    text = _without_logins(repr(found))
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _without_logins(text: str) -> str:
+    """Take user and password out of URLs: not everything that prints the exception redacts, such as Pulumi's engine."""
+    return _USER_INFO.sub(rf"\g<start>{PLACEHOLDER}@", text)
 
 
 def _dotted(location: Sequence[str | int]) -> str:

@@ -93,6 +93,19 @@ def test_network_policies_are_edited_in_the_namespace_of_the_operator_only() -> 
     assert role["metadata"]["namespace"] == "external-secrets"
 
 
+def test_deployers_patch_the_configuration_of_red_hats_operator_and_only_where_it_is() -> None:
+    redhat = deployer_roles("platform-engineers", "external-secrets", REVIEWERS, distribution="redhat")
+    added = [rule for rule in rules(redhat) if rule not in rules(DEPLOYER)]
+    assert added == [
+        {
+            "apiGroups": ["operator.openshift.io"],
+            "resources": ["externalsecretsconfigs"],
+            "verbs": ["get", "patch"],
+            "resourceNames": ["cluster"],
+        }
+    ]
+
+
 def test_deployers_write_admission_policies_and_no_webhooks() -> None:
     (rule,) = [rule for rule in rules(DEPLOYER) if rule["apiGroups"] == ["admissionregistration.k8s.io"]]
     assert sorted(rule["resources"]) == [

@@ -34,6 +34,9 @@ GOOD: dict[str, Any] = {
 }
 
 
+CANARY = "canary-of-the-url-77e1"
+
+
 def changed(path: str, value: Any) -> dict[str, Any]:
     """The good configuration with one place set; a value of `...` removes the key."""
     config = copy.deepcopy(GOOD)
@@ -109,6 +112,12 @@ def test_the_good_configuration_is_good() -> None:
         ("gate", "maybe", "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'"),
         ("vault.address", "http://vault", "vault.address: found 'http://vault'; allowed: an https URL"),
         ("vault.address", ..., "vault.address: found nothing; allowed: the server's https URL, here or in the VAULT_"),
+        ("vault.address", "https://v.example.com:abc", "vault.address: found 'https://v.example.com:abc'; allowed: an"),
+        ("vault.address", "https://v.example.com:99999", "allowed: an https URL without path or credentials"),
+        ("vault.address", "https://v.example.com:0", "allowed: an https URL without path or credentials"),
+        ("vault.address", "https://[::1", "vault.address: found 'https://[::1'; allowed: an https URL"),
+        ("vault.address", "https://v.example.com#x", "allowed: an https URL without path or credentials"),
+        ("monitoring.pushgateway", "http://gateway:abc", "allowed: an http or https URL without credentials"),
         ("vault.kvVersion", 3, "vault.kvVersion: found 3; allowed: 1 or 2"),
         ("vault.kvVersion", "1", "vault.kvVersion: found '1'; allowed: 1 or 2"),
         ("vault.egress", {}, "vault.egress: found {}; allowed: either cidrs or namespaceSelector"),
@@ -133,6 +142,21 @@ def test_the_good_configuration_is_good() -> None:
         ("registries.0.selector", {}, "registries[0].selector: found {}; allowed: at least one label and value"),
         ("registries.0.selector", {"kubernetes.io/metadata.name": "a"}, "it could match every namespace"),
         ("registries.0.selector", {"team": True}, "registries[0].selector.team: found True; allowed: a string"),
+        (
+            "registries.0.selector",
+            {"team": "yes please"},
+            "registries[0].selector.team: found 'yes please'; allowed: the value of a label: letters",
+        ),
+        ("registries.0.selector", {"team": "a" * 64}, "allowed: the value of a label"),
+        ("registries.0.selector", {"team": "-a"}, "allowed: the value of a label"),
+        ("registries.0.selector", {"a b/t/x": "a"}, "registries[0].selector: found 'a b/t/x'; allowed: the key of a"),
+        ("registries.0.selector", {"Apps/team": "a"}, "allowed: the key of a label"),
+        ("registries.0.selector", {"/team": "a"}, "allowed: the key of a label"),
+        ("registries.0.selector", {"a" * 64: "a"}, "allowed: the key of a label"),
+        ("registries.0.selector", {f"{'a' * 254}/team": "a"}, "allowed: the key of a label"),
+        ("eso.podLabels", {"app": "a/b"}, "eso.podLabels.app: found 'a/b'; allowed: the value of a label"),
+        ("monitoring.ruleLabels", {"": "a"}, "monitoring.ruleLabels: found ''; allowed: the key of a label"),
+        ("vault.egress", {"namespaceSelector": {"a/b/c": "d"}}, "vault.egress.namespaceSelector: found 'a/b/c'"),
         ("registries.0.namespaces", ["*"], "takes in default, kube-node-lease"),
         ("registries.0.namespaces", ["openshift-*"], "takes in openshift-config, openshift-monitoring"),
         (
@@ -141,6 +165,7 @@ def test_the_good_configuration_is_good() -> None:
             "registries[0].refresh: found '0s'; allowed: a duration above 0 and at most 24h",
         ),
         ("registries.0.refresh", "25h", "allowed: a duration above 0 and at most 24h"),
+        ("registries.0.refresh", f"{'9' * 30}h", "allowed: a duration such as 1h"),
         ("registries.0.refresh", "soon", "registries[0].refresh: found 'soon'; allowed: a duration such as 1h"),
         ("registries.0.maxVersions", 1, "registries[0].maxVersions: found 1; allowed: greater than or equal to 2"),
         ("tenants.namespaces.0.name", "Apps_One", "tenants.namespaces[0].name: found 'Apps_One'; allowed: a DNS label"),
@@ -160,6 +185,39 @@ def test_the_good_configuration_is_good() -> None:
 )
 def test_bad_input_is_named_with_what_is_allowed(path: str, value: Any, expected: str) -> None:
     assert expected in problem(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"a": ""}, {"Team_1.x": "Yes.Please-1"}, {f"{'a' * 253}/{'B' * 63}": "c" * 63}, {"apps.example/app": "1"}],
+)
+def test_labels_are_what_kubernetes_takes(labels: dict[str, str]) -> None:
+    assert parse(changed("registries.1.selector", labels), "test", {}).registry("web").selector == labels
+
+
+@pytest.mark.parametrize("path", ["vault.address", "monitoring.pushgateway", "vault.auth.kubernetesHost"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://bot:{CANARY}@host.example.com",
+        f"https://bot:{CANARY}@x@host.example.com",
+        f"https://bot:{CANARY}/x@host.example.com",
+        f"https://{CANARY}@host.example.com",
+        f"https://:{CANARY}@host.example.com",
+        f"bot:{CANARY}@host.example.com",
+    ],
+)
+def test_a_login_in_a_url_is_refused_and_not_shown(path: str, url: str) -> None:
+    found = problem(changed(path, url))
+    assert f"{path}: found '" in found
+    assert "host.example.com'; allowed: an http" in found
+    assert CANARY not in found
+
+
+def test_a_login_is_not_shown_with_what_stands_around_it() -> None:
+    found = problem(changed("vault", [{"address": f"https://bot:{CANARY}@host.example.com"}]))
+    assert "vault: found [" in found
+    assert CANARY not in found
 
 
 def test_labels_must_grant_exactly_the_declared_registries() -> None:
@@ -252,6 +310,12 @@ def test_all_problems_are_listed_at_once() -> None:
     assert [item.key for item in raised.value.problems] == ["cluster.nmae", "registries[0].refresh"]
 
 
+def test_the_only_registry_with_a_bad_key_is_not_called_missing_too() -> None:
+    config = changed("registries.0.selector", {"team": "yes please"})
+    del config["registries"][1]
+    assert "registries[0].selector.team: found 'yes please'" in problem(config)
+
+
 def test_a_registry_without_a_path_gets_the_layout_of_the_platform() -> None:
     config = parse(changed("registries.0.path", ...), "test", {})
     assert config.registry("app").path == "ocp/dev/registries/app"
@@ -274,6 +338,9 @@ def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
     environment = {"VAULT_ADDR": "https://127.0.0.1:8200", "VAULT_CACERT": str(tmp_path / "absent.pem")}
     with pytest.raises(BadInputError, match=r"VAULT_CACERT=.*absent\.pem: No such file"):
         parse(changed("vault.address", ...), "test", environment)
+    (tmp_path / "absent.pem").write_bytes(b"\xff")
+    with pytest.raises(BadInputError, match=r"VAULT_CACERT=.*absent\.pem: found bytes that are not UTF-8; name a file"):
+        parse(changed("vault.address", ...), "test", environment)
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
@@ -287,12 +354,71 @@ def test_a_stack_that_does_not_exist_is_answered_with_those_that_do() -> None:
         load_stack("nope", REPOSITORY)
 
 
-@pytest.mark.parametrize("text", ["config: [", "- a\n- b\n"])
-def test_a_stack_file_that_is_no_mapping_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "Pulumi.yaml").write_text("name: pull-secrets\nruntime: python\n")
-    (tmp_path / "Pulumi.bad.yaml").write_text(text)
-    with pytest.raises(BadInputError, match=r"Pulumi\.bad\.yaml: (not YAML|found list)"):
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"config: [", "not YAML: "),
+        (b"- a\n- b\n", "found list; allowed: a mapping"),
+        (b"config:\n- a\n", "config: found list; allowed: a mapping"),
+        (b"config: \xff\n", "found bytes that are not UTF-8; allowed: YAML in UTF-8"),
+        (b"config: \x1b\n", "not YAML: special characters are not allowed"),
+        (b"config: 2026-99-99\n", "not YAML: a value that cannot be read"),
+        (b"config: " + b"9" * 5000, "not YAML: a value that cannot be read"),
+        (b"[" * 5000, "not YAML: a value that cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Pulumi.bad.yaml", "Pulumi.yaml"])
+def test_a_stack_file_that_is_no_mapping_is_named(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
+    for file in ("Pulumi.yaml", "Pulumi.bad.yaml"):
+        (tmp_path / file).write_text("name: pull-secrets\nruntime: python\n")
+    (tmp_path / name).write_bytes(b"name: x\n" + content if content.startswith(b"config") else content)
+    with pytest.raises(BadInputError) as raised:
         load_stack("bad", tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path / name}: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"a: https://bot:{CANARY}@h: [", "mapping values are not allowed here, line 1, column 40"),
+        (f"a: https://bot:{CANARY}@h\na: b", "found duplicate key"),
+        (f"b: c\na: https://bot:{CANARY}@h\na: b", "line 3, column 1"),
+    ],
+)
+def test_what_stands_around_an_error_of_yaml_is_not_shown(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "Pulumi.yaml").write_text(text)
+    with pytest.raises(BadInputError) as raised:
+        load_stack("dev", tmp_path)
+    assert expected in str(raised.value)
+    assert CANARY not in str(raised.value)
+
+
+def test_a_stack_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    project = tmp_path / "Pulumi.yaml"
+    project.write_text("name: pull-secrets\nruntime: python\n")
+    (tmp_path / "Pulumi.folder.yaml").mkdir()
+    with pytest.raises(BadInputError, match=r"Pulumi\.folder\.yaml: Is a directory; stacks here: "):
+        load_stack("folder", tmp_path)
+    with pytest.raises(BadInputError, match=r"Pulumi\.yaml/Pulumi\.yaml: Not a directory; .*--directory"):
+        load_stack("folder", project)
+
+
+def test_a_project_without_a_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("runtime: python\n")
+    with pytest.raises(BadInputError, match=r"Pulumi\.yaml: name: found nothing; allowed: the project's name"):
+        load_stack("dev", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [("source", ["sealedSecret"], "registries[1].source: found ['sealedSecret']"), ("vault", 7, "vault: found 7")],
+)
+def test_a_vault_that_may_be_left_out_is_still_checked(path: str, value: Any, expected: str) -> None:
+    config = changed("registries.1.source", "sealedSecret")
+    config["registries"][0]["source"] = "sealedSecret"
+    place = config["registries"][1] if path == "source" else config
+    place[path] = value
+    assert expected in problem(config)
 
 
 def test_monitoring_is_off_unless_it_is_asked_for() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import manifests
+from pullsecrets import manifests, redaction
 from pullsecrets.dockerconfig import DockerConfigError, content_digest, parse, require_hosts
 
 HOST = "registry.example.com"
@@ -43,7 +43,13 @@ def document(**entry: Any) -> str:
         (document(auth=base64.b64encode(CANARY.encode()).decode()), "not base64 of user:password"),
         (document(auth=auth("", CANARY)), "no user or no password"),
         (document(auth=auth("bot", "")), "no user or no password"),
-        (document(auth=auth(password=f"{CANARY}\n")), "a control character in user or password"),
+        (document(auth=auth(password=f"{CANARY}\n")), "a control character at the password's start or end"),
+        (document(auth=auth(password=f"{CANARY}\r")), "a control character at the password's start or end"),
+        (document(auth=auth(password=f"{CANARY}\t")), "a control character at the password's start or end"),
+        (document(auth=auth(password=f"\n{CANARY}")), "a control character at the password's start or end"),
+        (document(auth=auth(user=f"{CANARY}\nbot")), "a control character in user or password"),
+        (document(username=f"{CANARY}\tbot", password=CANARY), "a control character in user or password"),
+        (document(auth=auth(password=f"{CANARY}\n\x1b[2J{CANARY}")), "a control character in user or password"),
         (document(username="bot", password=f"{CANARY}\0"), "a control character in user or password"),
         (document(username="bot", password=f"{CANARY}\ud800"), ".password: found half of a surrogate pair"),
         (document(auth=auth(), email="\udfff"), ".email: found half of a surrogate pair"),
@@ -95,6 +101,19 @@ def test_user_and_password_become_auth() -> None:
     assert parse(document(username="bot", password=CANARY)).to_json() == parse(document()).to_json()
 
 
+def test_a_key_file_is_a_password() -> None:
+    key = json.dumps({"type": "service_account", "private_key": f"{CANARY}\n"}, indent="\t")
+    for text in (document(username="_json_key", password=key), document(auth=auth("_json_key", key))):
+        assert parse(text).logins[HOST].password == key
+
+
+def test_of_a_key_file_no_line_is_left_in_a_log() -> None:
+    key = json.dumps({"type": "service_account", "id": CANARY, "pem": f"{CANARY}-2"}, indent=2)
+    parse(document(auth=auth("_json_key", key)))
+    for line in (*key.splitlines(), *json.dumps(key).split("\\n")):
+        assert CANARY not in redaction.redact(f"it said {line}")
+
+
 def test_a_representation_shows_no_password() -> None:
     assert CANARY not in repr(parse(document()))
 
@@ -108,7 +127,12 @@ def test_the_digest_is_the_one_that_eso_computes() -> None:
 printable = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]), min_size=1)
 
 
-@given(user=printable.filter(lambda text: ":" not in text), password=printable)
+@given(
+    user=printable.filter(lambda text: ":" not in text),
+    password=st.lists(printable, min_size=1, max_size=3).flatmap(
+        lambda lines: st.sampled_from(["\n", "\r\n", "\t"]).map(lambda between: between.join(lines))
+    ),
+)
 def test_any_login_survives_storing_and_reading(user: str, password: str) -> None:
     config = parse(document(auth=auth(user, password)))
     assert parse(config.to_json()) == config

@@ -17,10 +17,20 @@ def test_the_canonical_form_is_gos(text: str, canonical: str) -> None:
     assert canonical_duration(text) == canonical
 
 
-@pytest.mark.parametrize("text", ["", "1", "h", "1d", "-1h", "1h 30m", "30m1h", "1.5h"])
+@pytest.mark.parametrize("text", ["", "1", "h", "1d", "-1h", "1h 30m", "30m1h", "1.5h", "\u0661h"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a duration such as 1h"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("text", [f"{'9' * 30}h", f"{'9' * 5000}s", "2562048h", "9999999999h9999999999m9999999999s"])
+def test_what_go_cannot_count_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a duration such as 1h"):
+        parse_duration(text)
+
+
+def test_the_longest_that_go_counts_is_read() -> None:
+    assert parse_duration("2562047h47m16s") == timedelta(seconds=(2**63 - 1) // 10**9)
 
 
 @given(st.integers(0, 10**6))

@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from policies.packs import PACKS
 from pullsecrets import preview_comment
@@ -116,6 +117,34 @@ def test_workflows_pin_every_action_by_commit_and_start_without_permissions() ->
     for path in [*workflows, REPOSITORY / ".github" / "actions" / "stack" / "action.yml"]:
         for used in re.findall(r"uses: (.*)", path.read_text()):
             assert used == "./.github/actions/stack" or re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_every_credential_of_a_kubeconfig_is_masked_as_it_is_used(tmp_path: Path, end: str) -> None:
+    action = YAML(typ="safe").load((REPOSITORY / ".github" / "actions" / "stack" / "action.yml").read_text())
+    (step,) = [step for step in action["runs"]["steps"] if step.get("name") == "Write the kubeconfig"]
+    values = [f"canary-of-line-{number}-3c9d==" for number in range(5)]
+    lines = [
+        "users:",
+        f"- token: {values[0]}",
+        f"    client-certificate-data: '{values[1]}'\r",
+        f'    password: "{values[2]}"',
+        f"    - {values[3][:4]}",
+        "    client-key-data: >-",
+        f"      {values[3]}",
+        f"    client-key-data: {values[4]}",
+    ]
+    content = "\n".join(lines) + end
+    environment = {"PATH": os.environ["PATH"], "CONTENT": content, "RUNNER_TEMP": str(tmp_path)}
+    # As the runner does for `shell: bash`.
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    masked = [line.removeprefix("::add-mask::") for line in done.stdout.splitlines()]
+    assert [line for line in masked if "canary" in line] == values
+    file = tmp_path / "kubeconfig"
+    assert file.read_bytes().decode() == content
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 class GitLab(BaseHTTPRequestHandler):

@@ -64,6 +64,16 @@ def test_a_value_is_found_in_json_urls_and_representations(value: str) -> None:
         assert value not in shown
 
 
+def test_a_value_of_several_lines_is_found_line_by_line() -> None:
+    made = redactor(*redaction.with_lines(f'{{\n  "id": "{CANARY}",\n  "n": 1\n}}'))
+    assert made.redact(f'12:01 "id": "{CANARY}",') == f"12:01 {PLACEHOLDER}"
+    # What is in every text is none of it.
+    assert made.redact('{"n": 1}') == '{"n": 1}'
+    assert redaction.with_lines(f" {CANARY} ") == (f" {CANARY} ",)
+    # A log that somebody gives as a password must not make every later line slow.
+    assert len(redaction.with_lines("\n".join(f"line {number:06}" for number in range(10_000)))) < 1000
+
+
 @given(st.text())
 def test_text_without_credentials_is_left_alone_or_shortened_but_never_refused(text: str) -> None:
     assert redactor("value").redact(redactor("value").redact(text)) is not None
@@ -90,6 +100,7 @@ def test_text_without_credentials_is_left_alone_or_shortened_but_never_refused(t
         json.dumps({"again": json.dumps({"document": json.dumps({"password": f'"{CANARY}'})})}),
         f'{{"data":{{".dockerconfigjson":"{CANARY}"}}}}',
         f'{{"access_token": "{CANARY}", "expires_in": 300}}',
+        f'{{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\\n{CANARY}\\n"}}',
         f'{{"auth": "{CANARY}',
         f"https://bot:{CANARY}@registry.example.com/v2/",
         f"https://bot:p@ss{CANARY}@registry.example.com/v2/",

@@ -1,14 +1,21 @@
 """A credential is proved by logging in, and goes nowhere but to the registry and its token service over TLS."""
 
+import base64
+import select
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import registry_login
+from pullsecrets import redaction, registry_login
 from pullsecrets.errors import BadInputError, UnreachableError
 from pullsecrets.registry_login import LoginProof, LoginRefusedError, challenges_of
 from pullsecrets.sources import from_login
@@ -34,6 +41,66 @@ def good(server: TestRegistry) -> TestRegistry:
     server.behaviour = replace(GOOD)
     server.seen.clear()
     return server
+
+
+class Proxy(ThreadingHTTPServer):
+    """Lets through who gives its login, to the host that is asked for."""
+
+    login: str | None = None
+    """`user:password`; None lets everybody through."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Tunnel)
+        self.asked: list[str] = []
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+
+class Tunnel(BaseHTTPRequestHandler):
+    def do_CONNECT(self) -> None:
+        proxy: Proxy = self.server  # type: ignore[assignment]
+        proxy.asked.append(self.path)
+        login = proxy.login
+        wanted = login and f"Basic {base64.b64encode(login.encode()).decode()}"
+        host, _, port = self.path.rpartition(":")
+        if wanted and self.headers["Proxy-Authorization"] != wanted:
+            self.send_error(407)
+        elif host != "localhost":
+            self.send_error(502)
+        else:
+            with socket.create_connection((host, int(port))) as target:
+                self.send_response(200)
+                self.end_headers()
+                with suppress(ConnectionError):
+                    self._relay({self.connection: target, target: self.connection})
+
+    def _relay(self, other: dict[socket.socket, socket.socket]) -> None:
+        while True:
+            for end in select.select(list(other), [], [])[0]:
+                content = end.recv(1 << 16)
+                if not content:
+                    return
+                other[end].sendall(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy, and an environment without any; registries on this machine are asked through it too."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(registry_login, "_is_loopback", lambda _: False)
+    server = Proxy()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def log_in(server: TestRegistry, password: str = CANARY, username: str = "bot") -> LoginProof:
@@ -174,6 +241,58 @@ def test_plain_http_is_spoken_to_this_machine_only(folder: Path, monkeypatch: py
         with pytest.raises(UnreachableError, match="does not speak TLS"):
             log_in(plain)
         assert not plain.was_given_a_login
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_proxy_is_given_the_login_in_its_url(
+    good: TestRegistry, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    password = f"{CANARY}-of the/proxy:süß@"
+    proxy.login = f"corp:{password}"
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}corp:{quote(password, safe='')}@{proxy.host}")
+    assert log_in(good).tested
+    assert set(proxy.asked) == {good.host}
+    assert CANARY not in redaction.redact(f"tunnel refused for {password}")
+
+
+def test_a_proxy_without_a_scheme_or_a_login_is_used(
+    good: TestRegistry, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy.host)
+    assert log_in(good).tested
+    assert set(proxy.asked) == {good.host}
+
+
+@pytest.mark.parametrize(
+    "address", ["http://corp:{password}@{host}", "http://[corp:{password}@{host}", "corp:{password}@"]
+)
+def test_a_proxy_that_lets_nobody_through_is_not_shown_with_its_login(
+    good: TestRegistry, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    proxy.login = "corp:something-else"
+    monkeypatch.setenv("HTTPS_PROXY", address.format(password=CANARY, host=proxy.host))
+    with pytest.raises(UnreachableError, match=f"registry {good.host}: {good.host} does not answer") as raised:
+        log_in(good, "password-of-the-registry")
+    assert CANARY not in str(raised.value)
+
+
+def test_docker_hub_is_asked_where_its_api_is(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
+    with pytest.raises(UnreachableError, match=r"registry docker\.io: registry-1\.docker\.io does not answer"):
+        registry_login.verify(from_login("bot", CANARY, ["docker.io"]))
+    assert proxy.asked == ["registry-1.docker.io:443"]
+
+
+def test_a_registry_whose_api_is_elsewhere_is_proved_by_its_own_name(
+    good: TestRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry_login._API_HOSTS, "hub.example.com", good.host)
+    credential = from_login("bot", CANARY, ["hub.example.com"])
+    assert registry_login.verify(credential, good.ca_file) == (
+        LoginProof("hub.example.com", tested=True, realm_host=None),
+    )
+    with pytest.raises(LoginRefusedError, match=r"registry hub\.example\.com: the login was refused"):
+        registry_login.verify(from_login("bot", f"{CANARY}-wrong", ["hub.example.com"]), good.ca_file)
 
 
 def test_a_file_without_certificates_is_refused(tmp_path: Path) -> None:

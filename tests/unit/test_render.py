@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
+from pullsecrets.cli.app import app
 from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.errors import BadInputError
 from pullsecrets.render import apply, compare, render
 from tests.components.program import REPOSITORY
 
@@ -116,6 +119,19 @@ def test_kustomize_builds_the_tree(tmp_path: Path, files: dict[PurePosixPath, st
     objects = list(YAML(typ="safe").load_all(built.stdout))
     assert sum(item["kind"] == "Namespace" for item in objects) == 25
     assert sum(item["kind"] == "ClusterExternalSecret" for item in objects) == 2
+
+
+@pytest.mark.parametrize("options", [(), ("--check",)])
+@pytest.mark.parametrize("below", ["", "folder"])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, below: str, options: tuple[str, ...]) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / below
+    done = CliRunner().invoke(
+        app, ["render", "--stack", "prod", "--directory", str(REPOSITORY), "--out", str(out), *options]
+    )
+    assert isinstance(done.exception, BadInputError)
+    assert f"--out {out}: " in str(done.exception)
+    assert "Not a directory; name a folder that can be written" in str(done.exception)
 
 
 def test_rendering_again_changes_nothing(tmp_path: Path, files: dict[PurePosixPath, str]) -> None:

@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+from pullsecrets import manifests
 from pullsecrets.cli.app import app
 from pullsecrets.config import parse
 from pullsecrets.roles import Groups, stack_roles
@@ -58,6 +60,22 @@ def test_deployers_change_this_stacks_reviewer_and_no_other_binding() -> None:
     items = list(YAML(typ="safe").load_all(printed()))
     writing = [rule for rule in rules(items) if "clusterrolebindings" in rule["resources"] and "patch" in rule["verbs"]]
     assert [rule["resourceNames"] for rule in writing] == [["vault-platform-token-reviewer"]]
+
+
+@pytest.mark.parametrize("distribution", ["helm", "redhat"])
+def test_deployers_may_patch_what_the_egress_of_the_stacks_distribution_is(distribution: str) -> None:
+    config = parse({**GOOD, "eso": {"distribution": distribution}}, "test", {})
+    egress = manifests.egress(manifests.EgressSpec.of(config))
+    resource, name = f"{egress['kind'].lower().removesuffix('y')}", egress["metadata"]["name"]
+    patching = [
+        rule
+        for rule in rules(stack_roles(config, Groups()))
+        if "patch" in rule["verbs"]
+        and rule["apiGroups"] == [egress["apiVersion"].partition("/")[0]]
+        and rule["resources"][0].startswith(resource)
+    ]
+    assert patching
+    assert all(rule.get("resourceNames", [name]) == [name] for rule in patching)
 
 
 def test_a_stack_without_vault_needs_no_binding_at_all() -> None:

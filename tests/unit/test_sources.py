@@ -136,7 +136,10 @@ class TestLogins:
             (b"", "found nothing"),
             (b"\n", "found nothing"),
             (b"\xff" + CANARY.encode(), "not UTF-8"),
-            (f"{CANARY}\n{CANARY}\n".encode(), "control character"),
+            (f"{CANARY}\n{CANARY}\n".encode(), "found several lines; allowed: one password, or a key file"),
+            (f"{CANARY}\n\n".encode(), "found several lines"),
+            (f'["{CANARY}",\n"{CANARY}"]'.encode(), "found several lines"),
+            (f'{{"key":\n"{CANARY}"}}\n\n'.encode(), "control character at the password's start or end"),
         ],
     )
     def test_what_is_no_password_is_refused(
@@ -146,6 +149,12 @@ class TestLogins:
         with pytest.raises(BadInputError, match=expected) as raised:
             Source(username="bot", password_stdin=True).read([HOST], nobody)
         assert CANARY not in str(raised.value)
+
+    def test_a_key_file_of_several_lines_is_a_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        key = json.dumps({"type": "service_account", "private_key": f"{CANARY}\n"}, indent=2)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{key}\n".encode())))
+        read = Source(username="_json_key", password_stdin=True).read([HOST], nobody)
+        assert read.logins[HOST].password == key
 
     def test_a_file_descriptor_that_is_not_open_is_named(self) -> None:
         with pytest.raises(BadInputError, match="--password-fd 987: Bad file descriptor; open it for reading"):
@@ -266,6 +275,15 @@ class TestHelpers:
         assert (read.logins[HOST].username, read.logins[HOST].password) == ("bot", CANARY)
         # Our access to Vault is not the helper's business.
         assert (tmp_path / "asked").read_text() == f"get {asked} \n"
+
+    @pytest.mark.parametrize("name", ["", None])
+    def test_a_host_whose_helper_has_no_name_is_taken_from_the_file(
+        self, config: Callable[..., str], name: str | None
+    ) -> None:
+        file = config(credHelpers={HOST: name}, credsStore="absent", auths={HOST: {"auth": auth()}})
+        assert from_docker_config(file, [HOST], {}).logins[HOST].password == CANARY
+        with pytest.raises(BadInputError, match="no login for"):
+            from_docker_config(config(credHelpers={HOST: name}, credsStore="absent"), [HOST], {})
 
     def test_docker_hub_is_asked_for_by_its_old_name(
         self, tmp_path: Path, config: Callable[..., str], helper: Callable[[str, str], Mapping[str, str]]
