@@ -37,6 +37,12 @@ SAME, NAMED, OPAQUE, WRONG, HELM = (
 OLD = "canary-" + secrets.token_hex(8)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def in_vault(stack: Stack) -> None:
+    """Vault holds what the hand-made Secrets are made of, whatever was rotated before."""
+    stack.seed_all()
+
+
 @pytest.fixture
 def by_hand(stack: Stack) -> Iterator[Stack]:
     """One namespace for each way in which people have made pull Secrets."""
