@@ -28,6 +28,13 @@ RECORD_VERSION = "digest-version"
 RECORD = "record"
 """KV v1 has no metadata: what is known of `<path>` is kept, without the credential, in `<path>/record`."""
 
+_FAILING_OVER = (
+    hvac.exceptions.InternalServerError,
+    hvac.exceptions.BadGateway,
+    hvac.exceptions.RateLimitExceeded,
+)
+"""500 is also what a node says that was the active one a moment ago; 502 comes from a proxy, 429 from a quota."""
+
 
 class VaultDeniedError(PullSecretsError):
     """The token's policies do not permit a request."""
@@ -242,6 +249,11 @@ class VaultClient:
             ) from None
         except hvac.exceptions.VaultDown:
             raise UnreachableError(f"Vault at {self.address} is sealed or on standby; unseal it first") from None
+        except _FAILING_OVER as error:
+            raise UnreachableError(
+                f"Vault at {self.address}: {method} {path}: {_reason(error)}; it fails over or is broken; look at "
+                "`vault status` and its log, then run this again"
+            ) from None
         except hvac.exceptions.InvalidRequest:
             raise
         except hvac.exceptions.VaultError as error:

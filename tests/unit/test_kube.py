@@ -1,10 +1,7 @@
 """Answers and kubeconfigs that the client of the Kubernetes API must take as they are, or name the mistake in."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +9,15 @@ import pytest
 
 from pullsecrets.errors import BadInputError, UnreachableError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from tests.unit.answering import Server, answering
 
 PAGE = "<html>\n<body>log in</body>\n</html>\n"
 
 
-@dataclass
-class Server:
-    """Answers each GET with a status, a body and headers."""
-
-    address: str
-    status: int = 200
-    body: str = "{}"
-    location: str | None = None
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = answers.body.encode()
-            self.send_response(answers.status)
-            if answers.location:
-                self.send_header("Location", answers.location)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
-            """Keep the tests' output readable."""
-
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    answers = Server(f"http://127.0.0.1:{listener.server_port}")
-    threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield answers
-    listener.shutdown()
-    listener.server_close()
+    with answering() as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+"""A server on loopback that gives each GET the answer that a test wants."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Server:
+    """Answers each GET with a status, a body and headers."""
+
+    address: str
+    status: int = 200
+    body: str = "{}"
+    location: str | None = None
+
+
+@contextmanager
+def answering() -> Iterator[Server]:
+    """Serve while the block runs."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = answers.body.encode()
+            self.send_response(answers.status)
+            if answers.location:
+                self.send_header("Location", answers.location)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+            """Keep the tests' output readable."""
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    answers = Server(f"http://127.0.0.1:{listener.server_port}")
+    threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield answers
+    listener.shutdown()
+    listener.server_close()
