@@ -14,7 +14,7 @@ from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_pods, list_templates
 
 POLL_SECONDS = 1.0
-_BLOCKED = 429
+BLOCKED = 429
 """What the API server answers when a PodDisruptionBudget forbids an eviction."""
 
 
@@ -71,23 +71,23 @@ def evict(cluster: KubernetesClient, pods: Iterable[PodPull], timeout: float) ->
     deadline = time.monotonic() + timeout
     left, refused = list(pods), dict[str, str]()
     while True:
-        refusals = {pod: error for pod in left if (error := _evict(cluster, pod))}
-        left = [pod for pod, error in refusals.items() if error.status == _BLOCKED]
-        refused |= {_name(pod): _cause(error) for pod, error in refusals.items() if error.status != _BLOCKED}
+        refusals = {pod: error for pod in left if (error := evict_pod(cluster, pod.namespace, pod.name))}
+        left = [pod for pod, error in refusals.items() if error.status == BLOCKED]
+        refused |= {_name(pod): _cause(error) for pod, error in refusals.items() if error.status != BLOCKED}
         if not left or time.monotonic() >= deadline:
             return Evictions({_name(pod): _cause(refusals[pod]) for pod in left}, refused)
         time.sleep(POLL_SECONDS)
 
 
-def _evict(cluster: KubernetesClient, pod: PodPull) -> KubernetesApiError | None:
-    """Evict one Pod; return why the server refuses it, or nothing."""
+def evict_pod(cluster: KubernetesClient, namespace: str, name: str) -> KubernetesApiError | None:
+    """Evict one Pod; return why the server refuses it (`BLOCKED` for a PodDisruptionBudget), or nothing."""
     body: dict[str, Any] = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
-        "metadata": {"namespace": pod.namespace, "name": pod.name},
+        "metadata": {"namespace": namespace, "name": name},
     }
     try:
-        cluster.request("POST", f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/eviction", body=body)
+        cluster.request("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body=body)
     except KubernetesApiError as error:
         # With 404 it is gone by itself.
         return None if error.status == 404 else error

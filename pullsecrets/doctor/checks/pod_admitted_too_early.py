@@ -25,8 +25,9 @@ from pullsecrets.doctor.tenancy import (
     severity_of,
 )
 from pullsecrets.errors import ConflictError
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kube import KubernetesClient
 from pullsecrets.pods import PodPull, list_pods
+from pullsecrets.recreate import BLOCKED, evict_pod
 
 NAME = "pod-admitted-too-early"
 
@@ -110,15 +111,12 @@ def _remedy(namespace: str, registry: Registry, pods: Sequence[PodPull]) -> Reme
 
 def _evict(client: KubernetesClient, namespace: str, name: str) -> str | None:
     """Evict a Pod; return why a PodDisruptionBudget refuses, None when it is done."""
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
-    try:
-        client.request("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body=body)
-    except KubernetesApiError as error:
-        if error.status == 429:
-            return f"{name}: {error.server_message}"
-        if error.status != 404:
-            raise
-    return None
+    error = evict_pod(client, namespace, name)
+    if error is None:
+        return None
+    if error.status == BLOCKED:
+        return f"{name}: {error.server_message}"
+    raise error
 
 
 CHECK = Check(NAME, "Pods carry the reference that their ServiceAccount lists", find)
