@@ -19,7 +19,7 @@ from pullsecrets.binding import entries_of
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.delivery import wait_for_digest
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
-from pullsecrets.eso import FORCE_SYNC_ANNOTATION
+from pullsecrets.eso import FORCE_SYNC_ANNOTATION, GROUP, external_secret_path
 from pullsecrets.handmade import HandMade, Verdict, read_hand_made, read_logins
 from pullsecrets.inventory import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.kube import FIELD_MANAGER, KubernetesApiError, KubernetesClient
@@ -29,8 +29,6 @@ from pullsecrets.vault import VaultClient
 from pullsecrets.words import counted
 
 OnStep = Callable[[str], None]
-
-ESO_ROOT = "/apis/external-secrets.io/v1"
 
 
 @dataclass(frozen=True)
@@ -330,7 +328,7 @@ def _may_stand(registry: Registry, name: str, metadata: Mapping[str, Any]) -> bo
 
 
 def _require_fan_out(cluster: KubernetesClient, registry: Registry) -> None:
-    if cluster.find(f"{ESO_ROOT}/clusterexternalsecrets/{registry.name}") is None:
+    if cluster.find(f"{GROUP}/clusterexternalsecrets/{registry.name}") is None:
         raise BadInputError(
             f"ClusterExternalSecret {registry.name!r}: found nothing in the cluster; run `pulumi up` first, so that "
             "there is something to deliver what is adopted"
@@ -380,7 +378,7 @@ def _replace(where: Migration, old: HandMade, seeded: Seeded) -> None:
         "stringData": {".dockerconfigjson": seeded.document},
     }
     backups.create(cluster, manifest)
-    external = f"{ESO_ROOT}/namespaces/{old.namespace}/externalsecrets/{registry.name}"
+    external = external_secret_path(old.namespace, registry.name)
     if cluster.find(external):
         # After failures ESO waits ever longer before it looks again.
         cluster.merge_patch(external, {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}})

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, cast
 
 from pullsecrets.errors import ConflictError, PullSecretsError
+from pullsecrets.eso import external_secret_path
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.ownership import fanned_out
@@ -185,11 +186,6 @@ def _await_account(client: KubernetesClient, namespace: str, account: str) -> di
         f"ServiceAccount {account!r} did not appear in namespace {namespace!r} within {ACCOUNT_SECONDS} s; "
         "does kube-controller-manager run, and is the namespace being deleted?"
     )
-
-
-def external_secret_path(namespace: str, registry: str) -> str:
-    """Return the path of the ExternalSecret by which a namespace receives a registry's Secret."""
-    return f"/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets/{registry}"
 
 
 def _await_absence(client: KubernetesClient, namespace: str, registry: str) -> None:

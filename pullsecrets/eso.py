@@ -55,6 +55,11 @@ class Installation:
         return f"{self.namespace}/{self.name} ({version})"
 
 
+def external_secret_path(namespace: str, name: str) -> str:
+    """Return the path of an ExternalSecret; the one by which a namespace receives a registry's Secret has its name."""
+    return f"{GROUP}/namespaces/{namespace}/externalsecrets/{name}"
+
+
 def find_installations(cluster: KubernetesClient) -> tuple[Installation, ...]:
     """Return the operator's controllers in all namespaces, by the label that its chart and Red Hat's operator set."""
     found = [_installation(item) for item in cluster.items("/apis/apps/v1/deployments", CONTROLLER)]
@@ -167,7 +172,7 @@ def _annotate_each(
 
 
 def _annotate(cluster: KubernetesClient, registry: Registry, change: Mapping[str, Any], namespace: str) -> None:
-    path = f"{GROUP}/namespaces/{namespace}/externalsecrets/{registry.name}"
+    path = external_secret_path(namespace, registry.name)
     try:
         cluster.merge_patch(path, change)
     except KubernetesApiError as error:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets import binding
-from pullsecrets.binding import external_secret_path
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.model import expand
 from pullsecrets.errors import BadInputError, PullSecretsError
+from pullsecrets.eso import external_secret_path
 from pullsecrets.kube import FIELD_MANAGER, MERGE_PATCH, KubernetesApiError, KubernetesClient
 from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.names import is_platform_namespace, matches
@@ -103,8 +103,7 @@ def plan(
     ours = [item for item in finalizers if item in {f"{FINALIZER_PREFIX}{registry.name}" for registry in chosen}]
     names = {registry.name for registry in chosen}
     users = list_users(cluster, namespace) if found else []
-    external = _fanned_out(cluster, namespace, names) if found else []
-    secrets = _secrets(cluster, namespace, names) if found else {}
+    external, secrets = _delivered(cluster, namespace, names) if found else ([], {})
     ours_there = {name for name, owned in secrets.items() if owned}
     ending = ours_there | (names - secrets.keys())
     return OffboardPlan(
@@ -275,8 +274,8 @@ def guard_error(error: KubernetesApiError, namespace: str, labels: Iterable[str]
 def _await_gone(cluster: KubernetesClient, planned: OffboardPlan, deadline: float) -> None:
     names = set(planned.registries)
     while True:
-        external = _fanned_out(cluster, planned.namespace, names)
-        owned = [name for name, ours in _secrets(cluster, planned.namespace, names).items() if ours]
+        external, secrets = _delivered(cluster, planned.namespace, names)
+        owned = [name for name, ours in secrets.items() if ours]
         if not external and not owned:
             return
         if time.monotonic() >= deadline:
@@ -363,23 +362,23 @@ def _require_released(cluster: KubernetesClient, planned: OffboardPlan, selector
         )
 
 
-def _fanned_out(cluster: KubernetesClient, namespace: str, names: Iterable[str]) -> list[str]:
-    """Return which of these names our fan-out's ExternalSecrets bear; somebody else's is none of ours."""
-    found = {name: cluster.find(external_secret_path(namespace, name)) for name in sorted(names)}
-    return [name for name, item in found.items() if item and fanned_out(item["metadata"], name)]
+def _delivered(cluster: KubernetesClient, namespace: str, names: Iterable[str]) -> tuple[list[str], dict[str, bool]]:
+    """Return the ExternalSecrets of these names that our fan-out made, and the Secrets; by metadata alone.
 
-
-def _secrets(cluster: KubernetesClient, namespace: str, names: Iterable[str]) -> dict[str, bool]:
-    """Return the Secrets of these names, and whether an ExternalSecret of ours owns each; by metadata alone."""
-    found: dict[str, bool] = {}
-    for name in names:
-        external = cluster.find(external_secret_path(namespace, name))
-        # One whose owner is gone already is on its way out.
-        ours = external is None or fanned_out(external["metadata"], name)
+    Of each Secret: whether an ExternalSecret of ours owns it. What somebody else's keeps is none of ours.
+    """
+    external: list[str] = []
+    secrets: dict[str, bool] = {}
+    for name in sorted(names):
+        found = cluster.find(external_secret_path(namespace, name))
+        # A Secret whose owner is gone already is on its way out.
+        ours = found is None or fanned_out(found["metadata"], name)
+        if found and ours:
+            external.append(name)
         query = {"fieldSelector": f"metadata.name={name}"}
         for item in cluster.items(f"{_path(namespace)}/secrets", query, metadata_only=True):
-            found[name] = ours and owned_by(item["metadata"], "ExternalSecret", name)
-    return found
+            secrets[name] = ours and owned_by(item["metadata"], "ExternalSecret", name)
+    return external, secrets
 
 
 def _finalizers(namespace: dict[str, Any]) -> list[str]:

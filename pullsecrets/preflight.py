@@ -10,6 +10,7 @@ from typing import Any, cast
 from pullsecrets import admission, manifests, monitoring_objects, seed
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
+from pullsecrets.eso import external_secret_path
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.sealed import SEALED_GROUP_VERSION, read_sealed, sealed_secret_path
 from pullsecrets.vault import VaultClient, VaultDeniedError
@@ -327,7 +328,7 @@ def _relay_paths(config: StackConfig, registry: Registry) -> list[str]:
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{relay.namespace}"
     source = sealed_secret_path(config, registry)
     if not registry.sealed:
-        source = f"{ESO_GROUP_VERSION}/namespaces/{relay.namespace}/externalsecrets/{relay.secret}"
+        source = external_secret_path(relay.namespace, relay.secret)
     return [
         f"{ESO_GROUP_VERSION}/clustersecretstores/{relay.name}",
         f"/api/v1/namespaces/{relay.namespace}/serviceaccounts/{relay.name}",

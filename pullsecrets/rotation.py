@@ -9,7 +9,7 @@ from pullsecrets import eso, redaction, rollback
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.delivery import OnProgress, Progress, label_selector, prove_digest, selected_namespaces
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
-from pullsecrets.eso import FORCE_SYNC_ANNOTATION, GROUP, Installation
+from pullsecrets.eso import FORCE_SYNC_ANNOTATION, GROUP, Installation, external_secret_path
 from pullsecrets.kube import KubernetesClient, condition
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
 from pullsecrets.patience import patiently
@@ -263,9 +263,7 @@ def _pass_relay(target: Target, version: int, digest: str, deadline: float) -> N
     namespace, name = target.config.eso.namespace, target.registry.name
     if not target.registry.sealed:
         change = {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}}
-        patiently(
-            deadline, target.cluster.merge_patch, f"{GROUP}/namespaces/{namespace}/externalsecrets/{name}", change
-        )
+        patiently(deadline, target.cluster.merge_patch, external_secret_path(namespace, name), change)
     while patiently(deadline, _relayed_digest, target) != digest and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     patiently(deadline, _require_current, target, version)

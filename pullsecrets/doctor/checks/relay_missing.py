@@ -10,7 +10,7 @@ from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import NOT_SYNCED, again_command, up_command
 from pullsecrets.doctor.sealing import sealed_secret
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.eso import GROUP
+from pullsecrets.eso import external_secret_path
 from pullsecrets.sealed import sealed_secret_path
 
 NAME = "relay-missing"
@@ -43,7 +43,7 @@ def _exists(snapshot: Snapshot, registry: Registry) -> bool:
 def _source(snapshot: Snapshot, registry: Registry) -> tuple[str, str]:
     if registry.sealed:
         return "SealedSecret", sealed_secret_path(snapshot.config, registry)
-    return "ExternalSecret", f"{GROUP}/namespaces/{snapshot.config.eso.namespace}/externalsecrets/{registry.name}"
+    return "ExternalSecret", external_secret_path(snapshot.config.eso.namespace, registry.name)
 
 
 CHECK = Check(NAME, "What fills each relayed registry's Secret exists", find, explains=NOT_SYNCED)
