@@ -8,7 +8,7 @@ from local.paths import repository
 from policies.crossguard import Pack
 from policies.packs import PACKS
 from pullsecrets.config import StackConfig
-from pullsecrets.lint.settings import settings_of
+from pullsecrets.policy.lint.settings import settings_of
 
 
 def pack_options(config: StackConfig, folder: Path, packs: Sequence[Pack] = PACKS) -> list[str]:

@@ -1,1 +1,1 @@
-"""CrossGuard policy packs: thin adapters around the rules in `pullsecrets.rules`, one folder per pack."""
+"""CrossGuard policy packs: thin adapters around the rules in `pullsecrets.policy`, one folder per pack."""

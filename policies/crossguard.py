@@ -31,8 +31,8 @@ from pulumi_policy.proxy import (
     UnknownValueError,
 )
 
-from pullsecrets.rules.model import Finding, Options, PolicyInfo, Provider, Resource, ResourceRule, Settings, StackRule
-from pullsecrets.rules.values import UNKNOWN
+from pullsecrets.data import UNKNOWN
+from pullsecrets.policy.model import Finding, Options, PolicyInfo, Provider, Resource, ResourceRule, Settings, StackRule
 
 _SENTINELS = frozenset(
     {

@@ -15,9 +15,9 @@ from policies.crossguard import Pack
 from policies.packs import PACKS
 from pullsecrets import guard
 from pullsecrets.files import keep_page
-from pullsecrets.lint.judging import RULES, UNREAD
-from pullsecrets.rules.targets import SECRET_WRITERS
-from pullsecrets.rules.tenant_delivery import COMPLETE
+from pullsecrets.guard.targets import SECRET_WRITERS
+from pullsecrets.policy.lint.judging import RULES, UNREAD
+from pullsecrets.policy.tenant_delivery import COMPLETE
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "policies.md"
 
@@ -27,7 +27,7 @@ _INTRODUCTION = """\
 
 Four CrossGuard packs judge what Pulumi declares, `pull-secrets lint` judges manifests in a repository by the same
 rules, and admission policies judge what reaches the API server. One definition of what is guarded stands behind all
-three: `pullsecrets/guard.py`.
+three: `pullsecrets/guard/`.
 
     pulumi preview --policy-pack policies/cluster_pull_secret --policy-pack policies/tenant_delivery \\
                    --policy-pack policies/workload_pull_secrets --policy-pack policies/stack_hygiene

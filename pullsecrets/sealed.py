@@ -21,12 +21,12 @@ from ruamel.yaml.error import YAMLError
 
 from pullsecrets import manifests
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.data import mapping
 from pullsecrets.dockerconfig import DockerConfig, require_hosts
 from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 from pullsecrets.files import write_whole
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY, KubernetesObject
-from pullsecrets.rules.values import mapping
 
 SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
 HOSTS_ANNOTATION = "apps.platform/registry-hosts"

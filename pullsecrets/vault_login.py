@@ -13,8 +13,8 @@ from typing import Any, cast
 import requests
 
 from pullsecrets import redaction
+from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError, UnreachableError
-from pullsecrets.rules.values import mapping
 from pullsecrets.vault import certificate_file
 
 CONNECT_SECONDS = 5

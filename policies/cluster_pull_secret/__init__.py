@@ -6,7 +6,7 @@ from policies.cluster_pull_secret.disallow_cluster_pull_secret_writes import (
 from policies.cluster_pull_secret.disallow_silent_overwrites import policy as disallow_silent_overwrites
 from policies.cluster_pull_secret.disallow_unjudged_writers import policy as disallow_unjudged_writers
 from policies.crossguard import Pack
-from pullsecrets.rules import cluster_pull_secret
+from pullsecrets.policy import cluster_pull_secret
 
 PACK = Pack(
     name="cluster-pull-secret",

@@ -4,7 +4,7 @@ from policies.crossguard import Pack
 from policies.stack_hygiene.protect_namespaces_and_stores import policy as protect_namespaces_and_stores
 from policies.stack_hygiene.require_explicit_providers import policy as require_explicit_providers
 from policies.stack_hygiene.require_standard_labels import policy as require_standard_labels
-from pullsecrets.rules import hygiene
+from pullsecrets.policy import hygiene
 
 PACK = Pack(
     name="stack-hygiene",

@@ -7,7 +7,7 @@ from policies.tenant_delivery.require_append_safe_binding import policy as requi
 from policies.tenant_delivery.require_complete_delivery import policy as require_complete_delivery
 from policies.tenant_delivery.restrict_opt_in_labels import policy as restrict_opt_in_labels
 from policies.tenant_delivery.restrict_vault_access import policy as restrict_vault_access
-from pullsecrets.rules import tenant_delivery
+from pullsecrets.policy import tenant_delivery
 
 PACK = Pack(
     name="tenant-delivery",

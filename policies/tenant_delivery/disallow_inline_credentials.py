@@ -1,7 +1,7 @@
 """`disallow-inline-credentials`: judges every resource."""
 
 from policies.crossguard import resource_policy
-from pullsecrets.rules import credentials
-from pullsecrets.rules.tenant_delivery import CREDENTIALS
+from pullsecrets.policy import credentials
+from pullsecrets.policy.tenant_delivery import CREDENTIALS
 
 policy = resource_policy(CREDENTIALS, credentials.judge_credentials_resource)

@@ -3,7 +3,7 @@
 from policies.crossguard import Pack
 from policies.workload_pull_secrets.add_image_pull_secrets import policy as add_image_pull_secrets
 from policies.workload_pull_secrets.disallow_noncanonical_image_hosts import policy as disallow_noncanonical_image_hosts
-from pullsecrets.rules import workloads
+from pullsecrets.policy import workloads
 
 PACK = Pack(
     name="workload-pull-secrets",

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from policies.crossguard import resource_policy
-from pullsecrets.rules import workloads
-from pullsecrets.rules.model import Resource, Settings, kubernetes_object
+from pullsecrets.policy import workloads
+from pullsecrets.policy.model import Resource, Settings, kubernetes_object
 
 
 def _add(resource: Resource, settings: Settings, props: Mapping[str, Any]) -> bool:

@@ -11,7 +11,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pullsecrets import lint
 from pullsecrets import render as rendering
 from pullsecrets.cli import console
 from pullsecrets.config import Registry, StackConfig, load_stack
@@ -19,6 +18,7 @@ from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.gitops import applications, discover, migrate
 from pullsecrets.gitops import check as checking
 from pullsecrets.gitops.repository import Repository, load
+from pullsecrets.policy import lint
 from pullsecrets.words import counted
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets import lint
 from pullsecrets.cli import console
 from pullsecrets.errors import ExitCode
+from pullsecrets.policy import lint
 
 
 class Format(StrEnum):

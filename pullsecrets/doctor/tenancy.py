@@ -14,7 +14,7 @@ from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_templates
-from pullsecrets.rules.registries import KnownRegistry
+from pullsecrets.policy.registries import KnownRegistry
 
 Object = Mapping[str, Any]
 

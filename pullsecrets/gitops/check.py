@@ -5,15 +5,15 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.data import Values, mapping
 from pullsecrets.gitops import component
 from pullsecrets.gitops.kustomize import Built, build_all
 from pullsecrets.gitops.repository import APPS, Repository, Workload, source_of
-from pullsecrets.lint import UNREAD, Report, Violation, settings_of
-from pullsecrets.lint.reading import KUSTOMIZATIONS
-from pullsecrets.rules import workloads
-from pullsecrets.rules.model import Finding, Level, PolicyInfo, Settings
-from pullsecrets.rules.targets import describe
-from pullsecrets.rules.values import Values, mapping
+from pullsecrets.guard.targets import describe
+from pullsecrets.policy import workloads
+from pullsecrets.policy.lint import UNREAD, Report, Violation, settings_of
+from pullsecrets.policy.lint.reading import KUSTOMIZATIONS
+from pullsecrets.policy.model import Finding, Level, PolicyInfo, Settings
 
 _ANYWHERE: Final = "anywhere"
 """A namespace that every registry permits here: one stack's file does not know the other environments' namespaces."""

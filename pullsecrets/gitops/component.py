@@ -8,7 +8,7 @@ every login for an image's host, their order means nothing.
 from pathlib import PurePosixPath
 from typing import Final
 
-from pullsecrets.rules.values import Values
+from pullsecrets.data import Values
 
 FOLDER: Final = PurePosixPath("components", "imagepullsecret")
 

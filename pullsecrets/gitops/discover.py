@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.data import dig, mapping, sequence
 from pullsecrets.gitops import component
 from pullsecrets.gitops.repository import APPS, LIST, OVERLAYS, Repository, Workload, service_of
-from pullsecrets.lint.reading import KUSTOMIZATIONS
-from pullsecrets.rules.targets import targets_of
-from pullsecrets.rules.values import dig, mapping, sequence
+from pullsecrets.guard.targets import targets_of
+from pullsecrets.policy.lint.reading import KUSTOMIZATIONS
 from pullsecrets.words import counted
 
 DEFAULT_PATTERN = "{service}-{environment}"

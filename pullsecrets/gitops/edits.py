@@ -14,10 +14,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
+from pullsecrets.data import Path, Values, dig, mapping, sequence
 from pullsecrets.gitops.repository import LIST
-from pullsecrets.rules.targets import unlisted
-from pullsecrets.rules.values import Path, Values, dig, mapping, sequence
-from pullsecrets.rules.workloads import pod_spec_of
+from pullsecrets.guard.targets import unlisted
+from pullsecrets.policy.workloads import pod_spec_of
 
 _DOCUMENT_END: Final = re.compile(r"^(\.\.\.|---)(\s|$)", re.MULTILINE)
 _NULL: Final = "tag:yaml.org,2002:null"

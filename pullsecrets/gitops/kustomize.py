@@ -13,9 +13,9 @@ from typing import Final
 
 import yaml
 
+from pullsecrets.data import Values
 from pullsecrets.errors import BadInputError
-from pullsecrets.lint.reading import objects_in
-from pullsecrets.rules.values import Values
+from pullsecrets.policy.lint.reading import objects_in
 
 LONGEST_BUILD: Final = 120.0
 """Seconds; a remote base that does not answer must not hold a pipeline for ever."""

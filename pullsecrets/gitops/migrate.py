@@ -12,15 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
 
 from pullsecrets.config import Registry
+from pullsecrets.data import Path as ValuePath
+from pullsecrets.data import Values, dig, mapping, sequence
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.gitops import component
 from pullsecrets.gitops.edits import NotEditableError, add_component, remove_entries
 from pullsecrets.gitops.kustomize import Built, build_all
 from pullsecrets.gitops.repository import APPS, LIST, Kustomization, Repository, Workload, service_of, source_of
 from pullsecrets.names import image_host
-from pullsecrets.rules.values import Path as ValuePath
-from pullsecrets.rules.values import Values, dig, mapping, sequence
-from pullsecrets.rules.workloads import images_of, pod_spec_of
+from pullsecrets.policy.workloads import images_of, pod_spec_of
 
 
 @dataclass(frozen=True)

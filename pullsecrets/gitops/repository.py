@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from pullsecrets.data import Path as ValuePath
+from pullsecrets.data import Values, dig, mapping, sequence
 from pullsecrets.errors import BadInputError
-from pullsecrets.lint.reading import KUSTOMIZATIONS, Manifest, Unread, files_in, read
+from pullsecrets.guard.targets import kind_of
 from pullsecrets.names import image_host
-from pullsecrets.rules.targets import kind_of
-from pullsecrets.rules.values import Path as ValuePath
-from pullsecrets.rules.values import Values, dig, mapping, sequence
-from pullsecrets.rules.workloads import images_of, pod_spec_of
+from pullsecrets.policy.lint.reading import KUSTOMIZATIONS, Manifest, Unread, files_in, read
+from pullsecrets.policy.workloads import images_of, pod_spec_of
 
 APPS: Final = PurePosixPath("apps")
 OVERLAYS: Final = "overlays"

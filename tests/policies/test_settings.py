@@ -12,9 +12,9 @@ from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 from policies.crossguard import plain, resource_policy, stack_policy
 from policies.packs import PACKS
 from pullsecrets.config import parse
-from pullsecrets.lint import settings_of
-from pullsecrets.rules.model import Finding, Level, PolicyInfo, Resource, Severity
-from pullsecrets.rules.values import UNKNOWN
+from pullsecrets.data import UNKNOWN
+from pullsecrets.policy.lint import settings_of
+from pullsecrets.policy.model import Finding, Level, PolicyInfo, Resource, Severity
 from tests.components.program import VAULT, stack_file
 from tests.policies.engine import POLICIES, Engine
 from tests.policies.fixtures import write_state

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets import guard
-from pullsecrets.rules.targets import SECRET_WRITERS
-from pullsecrets.rules.values import UNKNOWN
+from pullsecrets.data import UNKNOWN
+from pullsecrets.guard.targets import SECRET_WRITERS
 
 PULL_SECRET = "Secret openshift-config/pull-secret"
 AUTH_FILE = "/var/lib/kubelet/config.json"

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from pullsecrets import lint, render
+from pullsecrets import render
 from pullsecrets.cli.app import app
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
-from pullsecrets.lint import reading
-from pullsecrets.lint.judging import POLICIES
-from pullsecrets.rules.model import Level
+from pullsecrets.policy import lint
+from pullsecrets.policy.lint import reading
+from pullsecrets.policy.lint.judging import POLICIES
+from pullsecrets.policy.model import Level
 
 REPOSITORY = Path(__file__).parents[2]
 CANARY = "canary-1c2d"

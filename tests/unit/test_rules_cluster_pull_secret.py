@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from pullsecrets.rules import cluster_pull_secret as rules
-from pullsecrets.rules import shell
-from pullsecrets.rules.model import Finding, Provider, Resource, kubernetes_object, kubernetes_objects
-from pullsecrets.rules.values import UNKNOWN
+from pullsecrets.data import UNKNOWN
+from pullsecrets.guard import shell
+from pullsecrets.policy import cluster_pull_secret as rules
+from pullsecrets.policy.model import Finding, Provider, Resource, kubernetes_object, kubernetes_objects
 
 CANARY = "canary"
 

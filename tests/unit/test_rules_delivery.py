@@ -10,11 +10,11 @@ from ruamel.yaml import YAML
 
 from pullsecrets import manifests
 from pullsecrets.config import parse
-from pullsecrets.rules import complete_delivery, delivery, hygiene, tenant_delivery
-from pullsecrets.rules.model import Finding, Options, Resource, every_object
-from pullsecrets.rules.registries import REGISTRIES, known_registries
-from pullsecrets.rules.values import UNKNOWN
-from pullsecrets.rules.values import Path as ValuePath
+from pullsecrets.data import UNKNOWN
+from pullsecrets.data import Path as ValuePath
+from pullsecrets.policy import complete_delivery, delivery, hygiene, tenant_delivery
+from pullsecrets.policy.model import Finding, Options, Resource, every_object
+from pullsecrets.policy.registries import REGISTRIES, known_registries
 
 REPOSITORY = Path(__file__).parents[2]
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"

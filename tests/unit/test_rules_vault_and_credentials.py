@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets import manifests
-from pullsecrets.rules import credentials, vault_access
-from pullsecrets.rules.model import Finding, Resource
-from pullsecrets.rules.values import UNKNOWN
+from pullsecrets.data import UNKNOWN
+from pullsecrets.policy import credentials, vault_access
+from pullsecrets.policy.model import Finding, Resource
 
 CANARY = "canary0secret"
 LOGIN = json.dumps({"auths": {"registry.example.com": {"auth": base64.b64encode(f"a:{CANARY}".encode()).decode()}}})

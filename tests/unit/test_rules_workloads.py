@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from pullsecrets.rules import workloads
-from pullsecrets.rules.registries import KnownRegistry
-from pullsecrets.rules.values import UNKNOWN
+from pullsecrets.data import UNKNOWN
+from pullsecrets.policy import workloads
+from pullsecrets.policy.registries import KnownRegistry
 
 APP = "app-registry.apps.sub.comptech-lab.com"
 API = "registry-api.tanhdev.com"

@@ -8,10 +8,10 @@ from typing import Any, Final, cast
 
 import yaml
 
+from pullsecrets.data import UNKNOWN, Values
+from pullsecrets.data import Path as ValuePath
 from pullsecrets.errors import BadInputError
-from pullsecrets.rules.targets import unlisted
-from pullsecrets.rules.values import UNKNOWN, Values
-from pullsecrets.rules.values import Path as ValuePath
+from pullsecrets.guard.targets import unlisted
 
 STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pullsecrets.rules.model import Finding, Resource, Settings, is_unknown, unknown
-from pullsecrets.rules.tenant_delivery import VAULT_ACCESS
-from pullsecrets.rules.values import mapping, sequence
+from pullsecrets.data import mapping, sequence
+from pullsecrets.policy.model import Finding, Resource, Settings, is_unknown, unknown
+from pullsecrets.policy.tenant_delivery import VAULT_ACCESS
 
 _KV_PARTS = ("data", "metadata", "delete", "undelete", "destroy", "subkeys")
 _READ_ONLY = frozenset({"read", "list", "deny"})

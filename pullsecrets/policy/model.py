@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pullsecrets.rules.targets import unlisted
-from pullsecrets.rules.values import UNKNOWN, Path, Unknown, Values, mapping, shown
+from pullsecrets.data import UNKNOWN, Path, Unknown, Values, mapping, shown
+from pullsecrets.guard.targets import unlisted
 
 Settings = Mapping[str, Any]
 

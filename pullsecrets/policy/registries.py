@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pullsecrets import names
-from pullsecrets.rules.model import PolicyInfo, Settings
-from pullsecrets.rules.values import Values, could_be, mapping, sequence
+from pullsecrets.data import Values, could_be, mapping, sequence
+from pullsecrets.policy.model import PolicyInfo, Settings
 
 REGISTRIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "registries": {

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from pullsecrets.rules.model import (
+from pullsecrets.data import Path, Values, dig, mapping, sequence
+from pullsecrets.guard.targets import describe, group_of, kind_of
+from pullsecrets.policy.model import (
     Finding,
     Level,
     PolicyInfo,
@@ -14,8 +16,6 @@ from pullsecrets.rules.model import (
     is_unknown,
     kubernetes_object,
 )
-from pullsecrets.rules.targets import describe, group_of, kind_of
-from pullsecrets.rules.values import Path, Values, dig, mapping, sequence
 
 _TAGS = ("hygiene", "pulumi")
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from pullsecrets.rules.model import Level, PolicyInfo, Severity
-from pullsecrets.rules.registries import REGISTRIES
+from pullsecrets.policy.model import Level, PolicyInfo, Severity
+from pullsecrets.policy.registries import REGISTRIES
 
 _TAGS = ("external-secrets", "kubernetes", "pull-secret")
 _VAULT_TAGS = ("pull-secret", "vault")

@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from pullsecrets import names
+from pullsecrets.data import UNKNOWN, Path, Values, could_be, dig, mapping, sequence, shown, texts
 from pullsecrets.durations import parse_duration
-from pullsecrets.rules.model import Finding, Resource, Settings, every_object, is_unknown, named, unknown
-from pullsecrets.rules.registries import hosts_of, known_registries
-from pullsecrets.rules.targets import describe, group_of, kind_of
-from pullsecrets.rules.tenant_delivery import BINDING, DELIVERY, OPT_IN
-from pullsecrets.rules.values import UNKNOWN, Path, Values, could_be, dig, mapping, sequence, shown, texts
+from pullsecrets.guard.targets import describe, group_of, kind_of
+from pullsecrets.policy.model import Finding, Resource, Settings, every_object, is_unknown, named, unknown
+from pullsecrets.policy.registries import hosts_of, known_registries
+from pullsecrets.policy.tenant_delivery import BINDING, DELIVERY, OPT_IN
 
 PULL_SECRET_TYPE: Final = "kubernetes.io/dockerconfigjson"  # noqa: S105 - the type's name
 _ESO = "external-secrets.io"

@@ -8,8 +8,8 @@ from typing import Any, Final
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
-from pullsecrets.lint.judging import POLICIES, Report, Violation
-from pullsecrets.rules.model import Level, PolicyInfo, Severity
+from pullsecrets.policy.lint.judging import POLICIES, Report, Violation
+from pullsecrets.policy.model import Level, PolicyInfo, Severity
 from pullsecrets.words import counted
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from pullsecrets.rules import machine_config, shell
-from pullsecrets.rules.machine_config import KUBELET_AUTH_FILE
-from pullsecrets.rules.targets import (
+from pullsecrets.data import UNKNOWN, Path, Unknown, Values, could_be, dig, dig_all, mapping, shown, texts, walk
+from pullsecrets.guard import machine_config, shell
+from pullsecrets.guard.machine_config import KUBELET_AUTH_FILE
+from pullsecrets.guard.targets import (
     POD_SPECS,
     KubernetesObject,
     describe,
@@ -24,7 +25,6 @@ from pullsecrets.rules.targets import (
     own_namespace,
     targets_of,
 )
-from pullsecrets.rules.values import UNKNOWN, Path, Unknown, Values, could_be, dig, dig_all, mapping, shown, texts, walk
 
 __all__ = [
     "GUARDED_FIELDS",

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pullsecrets.data import UNKNOWN, Path, Values, dig, dig_all, sequence
+from pullsecrets.guard.targets import POD_SPECS, describe, group_of, kind_of, own_namespace
 from pullsecrets.names import image_host
-from pullsecrets.rules.model import Finding, Level, PolicyInfo, Resource, Settings, Severity, every_object, is_unknown
-from pullsecrets.rules.registries import REGISTRIES, known_registries
-from pullsecrets.rules.targets import POD_SPECS, describe, group_of, kind_of, own_namespace
-from pullsecrets.rules.values import UNKNOWN, Path, Values, dig, dig_all, sequence
+from pullsecrets.policy.model import Finding, Level, PolicyInfo, Resource, Settings, Severity, every_object, is_unknown
+from pullsecrets.policy.registries import REGISTRIES, known_registries
 
 _TAGS = ("kubernetes", "pull-secret", "workloads")
 _URL = "https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/"

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from pullsecrets import guard
-from pullsecrets.rules import shell
-from pullsecrets.rules.model import (
+from pullsecrets.data import Values, dig, has_unknown, is_true, mapping, sequence, shown, texts
+from pullsecrets.guard import shell
+from pullsecrets.guard.targets import group_of, kind_of
+from pullsecrets.policy.model import (
     Finding,
     Level,
     PolicyInfo,
@@ -15,8 +17,6 @@ from pullsecrets.rules.model import (
     kubernetes_object,
     kubernetes_objects,
 )
-from pullsecrets.rules.targets import group_of, kind_of
-from pullsecrets.rules.values import Values, dig, has_unknown, is_true, mapping, sequence, shown, texts
 
 _URL = "https://docs.openshift.com/container-platform/latest/openshift_images/managing_images/using-image-pull-secrets.html"
 _TAGS = ("kubernetes", "openshift", "pull-secret")

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pullsecrets.rules.model import Finding, Resource, Settings, every_object, kubernetes_object
-from pullsecrets.rules.targets import describe, group_of, kind_of
-from pullsecrets.rules.values import Path, Unknown, Values, is_open, mapping, shown, texts
+from pullsecrets.data import Path, Unknown, Values, is_open, mapping, shown, texts
+from pullsecrets.guard.targets import describe, group_of, kind_of
+from pullsecrets.policy.model import Finding, Resource, Settings, every_object, kubernetes_object
 
 _VAULT_VALUES = frozenset({"vault:generic/secret:Secret", "vault:kv/secret:Secret", "vault:kv/secretV2:SecretV2"})
 _VAULT_TOKENS = {

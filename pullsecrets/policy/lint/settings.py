@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from pullsecrets.config import StackConfig
 from pullsecrets.errors import BadInputError
-from pullsecrets.rules import cluster_pull_secret, hygiene, tenant_delivery, workloads
-from pullsecrets.rules.model import PolicyInfo, Settings
+from pullsecrets.policy import cluster_pull_secret, hygiene, tenant_delivery, workloads
+from pullsecrets.policy.model import PolicyInfo, Settings
 
 POLICIES = (
     *cluster_pull_secret.POLICIES,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from pullsecrets.rules.values import Path, Unknown, dig, walk
+from pullsecrets.data import Path, Unknown, dig, walk
 
 KUBELET_AUTH_FILE: Final = "/var/lib/kubelet/config.json"
 """The kubelet's registry logins on each node; the machine-config operator writes the cluster pull-secret there."""

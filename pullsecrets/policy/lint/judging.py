@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pullsecrets.lint.reading import Manifest, Unread, files_in, read, shown_name
-from pullsecrets.rules import cluster_pull_secret, complete_delivery, credentials, delivery, tenant_delivery, workloads
-from pullsecrets.rules.model import Finding, Level, ObjectRule, PolicyInfo, Settings, Severity
+from pullsecrets.policy import cluster_pull_secret, complete_delivery, credentials, delivery, tenant_delivery, workloads
+from pullsecrets.policy.lint.reading import Manifest, Unread, files_in, read, shown_name
+from pullsecrets.policy.model import Finding, Level, ObjectRule, PolicyInfo, Settings, Severity
 
 UNREAD: Final = PolicyInfo(
     name="report-unread-files",

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pullsecrets.rules.model import Finding, Resource, Settings, every_object, is_unknown, named, unknown
-from pullsecrets.rules.registries import KnownRegistry, known_registries
-from pullsecrets.rules.targets import describe, group_of, kind_of
-from pullsecrets.rules.tenant_delivery import COMPLETE
-from pullsecrets.rules.values import Path, Values, could_be, dig, dig_all, mapping, sequence
+from pullsecrets.data import Path, Values, could_be, dig, dig_all, mapping, sequence
+from pullsecrets.guard.targets import describe, group_of, kind_of
+from pullsecrets.policy.model import Finding, Resource, Settings, every_object, is_unknown, named, unknown
+from pullsecrets.policy.registries import KnownRegistry, known_registries
+from pullsecrets.policy.tenant_delivery import COMPLETE
 
 _ESO = "external-secrets.io"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, cast
 
-from pullsecrets.rules.values import (
+from pullsecrets.data import (
     UNKNOWN,
     Path,
     Unknown,
