@@ -126,7 +126,6 @@ def _entry(config: StackConfig, registry: Registry, opts: pulumi.ResourceOptions
             "address": config.vault.address,
             "ca_bundle": config.vault.ca_bundle,
             "mount": config.vault.mount,
-            "kv_version": config.vault.kv_version,
             "path": registry.path,
             "policy": manifests.vault_policy_name(config, registry),
             "cluster": config.cluster.name,

@@ -23,8 +23,6 @@ class AuditAccessArgs(TypedDict):
 
     mount: pulumi.Input[str]
     """KV mount."""
-    kv_version: pulumi.Input[int]
-    """Version of the KV mount, 1 or 2."""
     paths: pulumi.Input[list[pulumi.Input[str]]]
     """KV paths of the registries, below the mount."""
     policy: pulumi.Input[str]
@@ -148,7 +146,7 @@ class PullSecretMonitoring(pulumi.ComponentResource):
         if access is None:
             return []
         child = pulumi.ResourceOptions(parent=self)
-        rules = pulumi.Output.all(access["mount"], access["kv_version"], access["paths"]).apply(
+        rules = pulumi.Output.all(access["mount"], access["paths"]).apply(
             lambda known: audit_job.metadata_policy(*known)
         )
         policy = vault.Policy(f"{name}-audit-policy", name=access["policy"], policy=rules, opts=child)

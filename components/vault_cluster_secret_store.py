@@ -20,8 +20,6 @@ class VaultClusterSecretStoreArgs(TypedDict):
     """https URL of Vault as ESO reaches it."""
     mount: pulumi.Input[str]
     """KV mount."""
-    kv_version: pulumi.Input[int]
-    """Version of the KV mount, 1 or 2."""
     ca_bundle: pulumi.Input[str | None]
     """Base64 of the PEM certificates that sign Vault's; None for the system's own."""
     auth_mount: pulumi.Input[str]

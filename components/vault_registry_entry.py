@@ -17,9 +17,7 @@ class VaultRegistryEntryArgs(TypedDict):
     ca_bundle: pulumi.Input[str | None]
     """PEM certificates that sign Vault's; None for VAULT_CACERT or the system's own."""
     mount: pulumi.Input[str]
-    """KV mount."""
-    kv_version: int
-    """Version of the KV mount: 2, or 1, which has no metadata to declare."""
+    """KV v2 mount."""
     path: pulumi.Input[str]
     """KV path below the mount, without `data/`."""
     policy: pulumi.Input[str]
@@ -38,7 +36,7 @@ class VaultRegistryEntry(pulumi.ComponentResource):
     """Declares a registry's KV metadata and the policy that lets ESO read that path and no other.
 
     The credential's bytes never pass through Pulumi, where even write-only fields land in state: `pull-secrets seed`
-    writes them. On KV v2, writing without check-and-set is refused from here on.
+    writes them. Writing without check-and-set is refused from here on.
     """
 
     policy_name: pulumi.Output[str]
@@ -54,11 +52,8 @@ class VaultRegistryEntry(pulumi.ComponentResource):
         """
         super().__init__("pullsecrets:index:VaultRegistryEntry", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        if args["kv_version"] != 1:
-            self._declare_metadata(name, args, child)
-        rules = pulumi.Output.all(args["mount"], args["path"], args["kv_version"]).apply(
-            lambda known: manifests.vault_read_policy(*known)
-        )
+        self._declare_metadata(name, args, child)
+        rules = pulumi.Output.all(args["mount"], args["path"]).apply(lambda known: manifests.vault_read_policy(*known))
         policy = vault.Policy(f"{name}-policy", name=args["policy"], policy=rules, opts=child)
         self.policy_name = policy.name
         self.register_outputs({"policy_name": self.policy_name})

@@ -10,7 +10,6 @@ from pullsecrets.access import ServiceAccount, auditor_roles
 from pullsecrets.config.model import StackConfig
 from pullsecrets.manifests import STANDARD_LABELS, KubernetesObject
 from pullsecrets.monitoring import object_name
-from pullsecrets.vault import RECORD
 from pullsecrets.vault_login import ROLE_VARIABLE, TOKEN_FILE_VARIABLE
 
 STACK_FOLDER = "/stack"
@@ -76,7 +75,6 @@ class AuditAccessSpec:
     """What the validation's access to Vault is made of."""
 
     mount: str
-    kv_version: int
     paths: Sequence[str]
     policy: str
     auth_mount: str
@@ -91,7 +89,6 @@ class AuditAccessSpec:
         vault = config.vault
         return cls(
             mount=vault.mount,
-            kv_version=vault.kv_version,
             paths=[registry.path for registry in config.vault_registries],
             # No registry's policy has such a name: there is no dot in theirs.
             policy=f"pull-secrets-audit.{config.cluster.name}",
@@ -107,13 +104,10 @@ def account(config: StackConfig) -> ServiceAccount:
     return ServiceAccount(config.monitoring.namespace, f"{object_name(config)}-audit")
 
 
-def metadata_policy(mount: str, kv_version: int, paths: Sequence[str]) -> str:
-    """Return the Vault policy that reads what is known of the registries' paths and no credential.
-
-    KV v1 keeps no metadata: there it is the record beside each path, which Vault tells from the credential's own path.
-    """
-    found = [f"{mount}/{path}/{RECORD}" if kv_version == 1 else f"{mount}/metadata/{path}" for path in paths]
-    return json.dumps({"path": {item: {"capabilities": ["read"]} for item in found}}, indent=2, sort_keys=True)
+def metadata_policy(mount: str, paths: Sequence[str]) -> str:
+    """Return the Vault policy that reads what is known of the registries' paths and no credential."""
+    rules = {f"{mount}/metadata/{path}": {"capabilities": ["read"]} for path in paths}
+    return json.dumps({"path": rules}, indent=2, sort_keys=True)
 
 
 def stack_files(config: StackConfig, stack: str) -> dict[str, str]:

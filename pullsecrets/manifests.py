@@ -75,7 +75,6 @@ class StoreSpec:
     name: str
     server: str
     mount: str
-    kv_version: int
     ca_bundle: str | None
     auth_mount: str
     role: str
@@ -95,7 +94,6 @@ class StoreSpec:
             name=config.eso.store,
             server=vault.address,
             mount=vault.mount,
-            kv_version=vault.kv_version,
             ca_bundle=base64.b64encode(vault.ca_bundle.encode()).decode() if vault.ca_bundle else None,
             auth_mount=vault.auth.mount,
             role=vault.auth.role,
@@ -280,7 +278,7 @@ def cluster_secret_store(spec: StoreSpec) -> KubernetesObject:
         "server": spec.server,
         "path": spec.mount,
         # Numbers pass through the engine as floats.
-        "version": f"v{int(spec.kv_version)}",
+        "version": "v2",
         "auth": {"kubernetes": login},
     }
     if spec.ca_bundle:
@@ -414,10 +412,9 @@ def sealed_secret(name: str, namespace: str, encrypted: str, annotations: Mappin
     }
 
 
-def vault_read_policy(mount: str, path: str, kv_version: int = 2) -> str:
+def vault_read_policy(mount: str, path: str) -> str:
     """Return the Vault policy that lets ESO read one registry's path and nothing else."""
-    paths = [f"{mount}/{path}"] if kv_version == 1 else [f"{mount}/{part}/{path}" for part in ("data", "metadata")]
-    rules = {item: {"capabilities": ["read"]} for item in paths}
+    rules = {f"{mount}/{part}/{path}": {"capabilities": ["read"]} for part in ("data", "metadata")}
     return json.dumps({"path": rules}, indent=2, sort_keys=True)
 
 

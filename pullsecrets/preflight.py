@@ -99,7 +99,7 @@ def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
     """
     vault = config.vault
     found = token or token_of_environment(vault.address, vault.ca_bundle, vault.auth.mount)
-    return VaultClient(vault.address, vault.ca_bundle, found, kv_version=vault.kv_version)
+    return VaultClient(vault.address, vault.ca_bundle, found)
 
 
 def unpopulated(config: StackConfig, vault: VaultClient) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.dockerconfig import DockerConfig, require_hosts
 from pullsecrets.errors import BadInputError
 from pullsecrets.expiry import format_expiry
-from pullsecrets.vault import RECORD_VERSION, EntryMetadata, VaultClient
+from pullsecrets.vault import EntryMetadata, VaultClient
 
 OWNER_KEY = "owner"
 HOSTS_KEY = "hosts"
@@ -16,12 +16,8 @@ SEEDED_HOSTS_KEY = "seeded-hosts"
 DIGEST_KEY = "digest"
 SEEDED_AT_KEY = "seeded-at"
 EXPIRES_AT_KEY = "expires-at"
-VERSION_KEY = RECORD_VERSION
-
-KV_V1_WARNING = (
-    "KV v1: a write by somebody else is not noticed (no check-and-set), and what is overwritten is lost (no "
-    "versions, no rollback)"
-)
+VERSION_KEY = "digest-version"
+"""Of which version of the path the recorded digest speaks."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +32,6 @@ class SeedPlan:
     new_digest: str
     stored_expiry: str | None = None
     new_expiry: str | None = None
-    guarded: bool = True
-    """Whether check-and-set guards the write; KV v1 has none."""
 
     @property
     def stored(self) -> bool:
@@ -72,8 +66,7 @@ def plan(
         expires_at: when the registry stops taking it, where that is known.
 
     Raises:
-        BadInputError: when the credential's hosts are not the canonical ones, or the mount is not of the KV version
-            that the stack declares.
+        BadInputError: when the credential's hosts are not the canonical ones, or the mount is not KV v2.
     """
     require_hosts(credential, registry.hosts, registry.rejected_hosts, registry.name)
     require_mount(vault, config)
@@ -87,28 +80,26 @@ def plan(
         new_digest=credential.digest,
         stored_expiry=stored.custom.get(EXPIRES_AT_KEY) if stored else None,
         new_expiry=format_expiry(expires_at) if expires_at else None,
-        guarded=config.vault.kv_version == 2,
     )
 
 
 def require_mount(vault: VaultClient, config: StackConfig) -> None:
-    """Refuse a mount that is not of the KV version that the stack declares.
+    """Refuse a mount that is not KV v2: check-and-set and rollback need versions.
 
     Raises:
         BadInputError: naming what was found.
     """
-    mount, declared = config.vault.mount, config.vault.kv_version
+    mount = config.vault.mount
     version = vault.mount_version(mount)
-    if version == str(declared):
-        return
     if version is None:
-        raise BadInputError(f"vault.mount: found no KV mount at {mount!r}; allowed: a KV mount (`vault secrets list`)")
-    if version == "1":
         raise BadInputError(
-            f"vault.mount: found a KV v1 mount at {mount!r}; allowed: a KV v2 mount, because a write guarded by "
-            "check-and-set and a way back need versions; or vault.kvVersion: 1, to go without both"
+            f"vault.mount: found no KV mount at {mount!r}; allowed: a KV v2 mount (`vault secrets list`)"
         )
-    raise BadInputError(f"vault.kvVersion: found {declared}, and {mount!r} is a KV v{version} mount; set {version}")
+    if version != "2":
+        raise BadInputError(
+            f"vault.mount: found a KV v{version} mount at {mount!r}; allowed: a KV v2 mount, because check-and-set and "
+            f"rollback need versions (`vault kv enable-versioning {mount}` upgrades it)"
+        )
 
 
 def write(
@@ -125,11 +116,7 @@ def write(
     version = planned.version
     if not planned.stored:
         data = {registry.property: credential.to_json()}
-        if planned.guarded:
-            version = vault.write_with_cas(config.vault.mount, registry.path, data, version)
-        else:
-            vault.overwrite(config.vault.mount, registry.path, data)
-            version += 1
+        version = vault.write_with_cas(config.vault.mount, registry.path, data, version)
     record(vault, config, registry, credential, version, planned.new_expiry)
     return version
 

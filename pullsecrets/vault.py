@@ -22,12 +22,6 @@ from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, U
 TIMEOUT_SECONDS = 15
 MERGE_PATCH = "application/merge-patch+json"
 
-RECORD_VERSION = "digest-version"
-"""Of which version of the path the recorded digest speaks."""
-
-RECORD = "record"
-"""KV v1 has no metadata: what is known of `<path>` is kept, without the credential, in `<path>/record`."""
-
 _FAILING_OVER = (
     hvac.exceptions.InternalServerError,
     hvac.exceptions.BadGateway,
@@ -74,22 +68,18 @@ class EntryMetadata:
 class VaultClient:
     """One Vault or OpenBao server, with the caller's token."""
 
-    def __init__(
-        self, address: str, ca_bundle: str | None = None, token: str | None = None, *, kv_version: int = 2
-    ) -> None:
+    def __init__(self, address: str, ca_bundle: str | None = None, token: str | None = None) -> None:
         """Take the token from the argument, VAULT_TOKEN or the file that `vault login` leaves.
 
         Args:
             address: https URL of the server.
             ca_bundle: PEM certificates to trust; by default the file in VAULT_CACERT, or the system's own.
             token: only for callers that hold one already; never from a command line.
-            kv_version: of the mounts that hold the credentials.
 
         Raises:
             BadInputError: when there is no token.
         """
         self.address = address
-        self.kv_version = kv_version
         found = token or os.environ.get("VAULT_TOKEN") or _token_file()
         if not found:
             raise BadInputError(
@@ -101,13 +91,7 @@ class VaultClient:
         self._client = hvac.Client(url=address, token=found, verify=verify, timeout=TIMEOUT_SECONDS)
 
     def read_metadata(self, mount: str, path: str) -> EntryMetadata | None:
-        """Return what is known of a path without its value, or None when the path was never written.
-
-        On KV v1 that is what `seed` has recorded beside it: the version is a count of its writes, and there are no
-        older ones.
-        """
-        if self.kv_version == 1:
-            return self._read_record(mount, path)
+        """Return what is known of a path without its value, or None when the path was never written."""
         answer = self._request("GET", f"{mount}/metadata/{path}", absent_ok=True)
         if answer is None:
             return None
@@ -129,7 +113,6 @@ class VaultClient:
         Raises:
             PullSecretsError: when that version has no value any more, or never had one.
         """
-        self._require_versions(mount)
         answer = self._request("GET", f"{mount}/data/{path}", params={"version": str(version)}, absent_ok=True)
         found = cast("dict[str, Any]", (answer or {}).get("data") or {})
         data = cast("dict[str, Any] | None", found.get("data"))
@@ -144,11 +127,8 @@ class VaultClient:
         """Merge into a path's metadata, creating it when it is not there; None removes a custom key.
 
         Two writers share a path: the program declares owner, hosts and cluster, `seed` records digest and time. A
-        merge lets each keep its own keys. On KV v1 it is the record beside the path, which has no settings.
+        merge lets each keep its own keys.
         """
-        if self.kv_version == 1:
-            self._merge_record(mount, path, custom)
-            return
         body: dict[str, Any] = {"custom_metadata": dict(custom), **(settings or {})}
         where = f"{mount}/metadata/{path}"
         if self._request("PATCH", where, body, absent_ok=True) is None:
@@ -161,7 +141,6 @@ class VaultClient:
         Raises:
             ConflictError: when somebody else wrote in between; nothing was changed.
         """
-        self._require_versions(mount)
         body = {"data": dict(data), "options": {"cas": version}}
         try:
             answer = self._request("POST", f"{mount}/data/{path}", body)
@@ -173,10 +152,6 @@ class VaultClient:
                 ) from None
             raise PullSecretsError(f"Vault path {mount}/{path}: the write was refused: {_reason(error)}") from None
         return int(cast("dict[str, Any]", answer)["data"]["version"])
-
-    def overwrite(self, mount: str, path: str, data: Mapping[str, Any]) -> None:
-        """Write a KV v1 path: whatever is there is lost, and whoever else wrote is not noticed."""
-        self._request("POST", f"{mount}/{path}", data)
 
     def list_names(self, mount: str, path: str) -> tuple[str, ...]:
         """Return what stands directly below a KV v2 path, folders with a trailing slash; nothing where it is absent."""
@@ -199,28 +174,6 @@ class VaultClient:
         data = cast("dict[str, Any]", (answer or {}).get("data", {}))
         options = cast("dict[str, Any]", data.get("options") or {})
         return str(options.get("version", "1")) if data.get("type") in {"kv", "generic"} else None
-
-    def _require_versions(self, mount: str) -> None:
-        """On a KV v1 mount the API's `data/` would be a folder, and the credential lie where nobody guards it."""
-        if self.kv_version == 1:
-            raise PullSecretsError(
-                f"Vault mount {mount}: KV v1 keeps no versions; seed the old credential again, or move to a KV v2 mount"
-            )
-
-    def _read_record(self, mount: str, path: str) -> EntryMetadata | None:
-        answer = self._request("GET", f"{mount}/{path}/{RECORD}", absent_ok=True)
-        if answer is None:
-            return None
-        custom = cast("dict[str, str]", answer["data"])
-        count = custom.get(RECORD_VERSION, "")
-        written = int(count) if count.isdecimal() else 0
-        return EntryMetadata(written, live=written > 0, cas_required=False, max_versions=1, custom=custom)
-
-    def _merge_record(self, mount: str, path: str, custom: Mapping[str, str | None]) -> None:
-        known = self._read_record(mount, path)
-        merged = {**(known.custom if known else {}), **custom}
-        kept = {key: value for key, value in merged.items() if value is not None}
-        self._request("POST", f"{mount}/{path}/{RECORD}", kept)
 
     def _request(
         self,

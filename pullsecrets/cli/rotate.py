@@ -117,8 +117,6 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     target = Target(config, chosen, cluster, vault)
     installation = rotation.prepare(target, wanted)
     planned = seed.plan(vault, config, chosen, content, expires)
-    if not planned.guarded:
-        _warn_unguarded(rollback_on_failure=rollback_on_failure)
     if not json:
         show(planned)
     if dry_run:
@@ -370,12 +368,6 @@ def _deliver_sealed(
         console.output.print("dry run: nothing was changed")
         return
     _carry_out(_Run(target, installation, 0, digest, choices, wrote=False), {"registry": name})
-
-
-def _warn_unguarded(*, rollback_on_failure: bool) -> None:
-    if rollback_on_failure:
-        raise BadInputError("--rollback-on-failure: found a KV v1 mount, which keeps no version to go back to")
-    console.errors.print(f"[bold yellow]warning:[/] {seed.KV_V1_WARNING}", soft_wrap=True)
 
 
 def _show_plan(

@@ -59,8 +59,6 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     outcome = _outcome(planned, dry_run=dry_run)
     if not json:
         show(planned)
-    if not planned.guarded:
-        console.errors.print(f"[bold yellow]warning:[/] {seed.KV_V1_WARNING}", soft_wrap=True)
     version = planned.version
     if outcome in {"written", "recorded"}:
         confirm_write(planned, yes=yes, piped=source.takes_standard_input)
@@ -102,20 +100,13 @@ def confirm_write(planned: seed.SeedPlan, *, yes: bool, piped: bool) -> None:
     Raises:
         BadInputError: when the answer is no, or nobody can be asked.
     """
-    if yes or (planned.guarded and planned.version == 0):
+    if yes or planned.version == 0:
         return
-    asked, held, over = (
-        (
-            f"Write a new version over version {planned.version}?",
-            f"holds version {planned.version} already",
-            "write a new version over it",
-        )
-        if planned.guarded
-        else ("Overwrite without a way back?", "is on a KV v1 mount", "overwrite it without a way back")
-    )
     if piped or not sys.stdin.isatty():
-        raise BadInputError(f"{planned.path} {held}; add --yes to {over}")
-    if not typer.confirm(asked, err=True):
+        raise BadInputError(
+            f"{planned.path} holds version {planned.version} already; add --yes to write a new version over it"
+        )
+    if not typer.confirm(f"Write a new version over version {planned.version}?", err=True):
         raise BadInputError("not confirmed; nothing was changed")
 
 

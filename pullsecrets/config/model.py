@@ -263,7 +263,6 @@ class Vault(ConfigModel):
 
     address: Address
     mount: KvPath = "secret"
-    kv_version: Literal[1, 2] = 2
     ca_bundle: str | None = None
     auth: VaultAuth = VaultAuth()
     egress: VaultEgress

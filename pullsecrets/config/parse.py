@@ -23,6 +23,13 @@ _USER_INFO = re.compile(r"(?P<start>:(?://)?).*@(?!sha256:)")
 """User and password before a host, up to the last `@`: a password may hold one. An image's digest follows one too."""
 
 
+_REFUSED_KEYS = {
+    "vault.kvVersion": "a KV v2 mount and not this key: KV v1 has no check-and-set and no versions to roll back to "
+    "(`vault kv enable-versioning <mount>` upgrades a mount)",
+}
+"""Keys that a reader of Vault's documentation may expect, with what to do instead."""
+
+
 class ConfigError(BadInputError):
     """The stack's configuration breaks its schema or its rules; nothing was changed."""
 
@@ -196,6 +203,8 @@ def _problem(detail: Any, raw: Any) -> Problem:
     if location[-1:] == ("[key]",):
         # Pydantic's mark of a mapping's key: that is what was refused, and not the value under it.
         location, found = location[:-2], location[-2]
+    if _dotted(location) in _REFUSED_KEYS:
+        return Problem(_dotted(location), _shown(found), _REFUSED_KEYS[_dotted(location)])
     if kind == "extra_forbidden":
         return _unknown_key(location)
     if kind == "missing":

@@ -221,15 +221,3 @@ def test_an_existing_auth_mount_is_used_and_not_configured(monkeypatch: pytest.M
     assert "vault:kubernetes/authBackendConfig:AuthBackendConfig" not in declared.types()
     (role,) = declared.of_type("vault:kubernetes/authBackendRole:AuthBackendRole").values()
     assert role.inputs["backend"] == "kubernetes"
-
-
-def test_on_a_kv_v1_mount_there_is_no_metadata_and_no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = stack_file("prod")
-    config["vault"] = {**config["vault"], "kvVersion": 1}
-    declared = run_program(config, ENVIRONMENT, monkeypatch)
-    assert KV_METADATA not in declared.types()
-    (store,) = declared.of_type(STORE).values()
-    assert store.inputs["spec"]["provider"]["vault"]["version"] == "v1"
-    path = parse(config, "prod", {"VAULT_ADDR": VAULT}).registries[0].path
-    policy = declared.of_type("vault:index/policy:Policy")["app-registry-pull-policy"]
-    assert json.loads(policy.inputs["policy"]) == {"path": {f"secret/{path}": {"capabilities": ["read"]}}}

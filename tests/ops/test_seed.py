@@ -1,4 +1,4 @@
-"""`seed` against a real Vault and a registry: every source, every refusal, what is recorded, and KV v1."""
+"""`seed` against a real Vault and a registry: every source, every refusal, and what is recorded."""
 
 import base64
 import json
@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from local.controlplane import ControlPlane
-from local.controlplane.openbao import policy_document
 from pullsecrets import preflight, seed
 from pullsecrets.config import StackConfig, load_stack
 from pullsecrets.errors import ConflictError, ExitCode
 from pullsecrets.sources import from_login
 from pullsecrets.vault import EntryMetadata
-from tests.e2e.stack import Stack, secret
+from tests.e2e.stack import Stack
 from tests.registry import Behaviour, TestRegistry, registry
 
 pytestmark = pytest.mark.controlplane
@@ -25,7 +24,6 @@ pytestmark = pytest.mark.controlplane
 NAME = "seed-app"
 PATH = "ocp/seed/registries/seed-app"
 PASSWORD = "canary-of-the-registry-1c2d3e4f"
-LEGACY = "legacy"
 
 Seed = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -62,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestRegistry]:
 
 @pytest.fixture(scope="module")
 def own(plane: ControlPlane, server: TestRegistry) -> Iterator[Stack]:
-    """A stack whose registry's host is the running registry; not deployed but for KV v1."""
+    """A stack whose registry's host is the running registry; never deployed."""
     own = Stack(plane, plane.layout.state / "seed-stack", "seed", baseline(server.host))
     own.configure()
     yield own
@@ -232,64 +230,3 @@ class TestTheWrapper:
         done = self.run(own, "--stack", "seed", "--from-file", "-", "--yes", stdin=wrong)
         assert done.returncode == ExitCode.BAD_INPUT
         assert "a name that images do not use" in done.stderr
-
-
-@pytest.fixture
-def legacy(own: Stack, server: TestRegistry) -> Iterator[Stack]:
-    """The same stack on a KV v1 mount, with tokens that may use it."""
-    client = root(own.plane)
-    client.sys.enable_secrets_engine("kv", path=LEGACY, options={"version": "1"})
-    for name, rules in {
-        "legacy-seeder": {
-            f"{LEGACY}/{PATH}": ["create", "update"],
-            f"{LEGACY}/{PATH}/record": ["create", "read", "update"],
-        },
-        "legacy-platform": {f"{LEGACY}/{PATH}/record": ["read"]},
-    }.items():
-        client.sys.create_or_update_acl_policy(name, policy_document(rules))
-    token = client.auth.token.create(policies=["platform", "legacy-platform"], ttl="1h")["auth"]["client_token"]
-    content = baseline(server.host)
-    content["vault"] |= {"mount": LEGACY, "kvVersion": 1}
-    legacy = Stack(own.plane, own.workspace.root, "seed", content)
-    legacy.workspace.environment["VAULT_TOKEN"] = token
-    legacy.configure()
-    yield legacy
-    legacy.pulumi("destroy", "--yes", "--skip-preview")
-    own.configure()
-    client.sys.disable_secrets_engine(LEGACY)
-    for name in ("legacy-seeder", "legacy-platform"):
-        client.sys.delete_policy(name)
-
-
-def test_a_kv_v1_mount_is_seeded_with_a_warning_and_its_delivery_proved(legacy: Stack, server: TestRegistry) -> None:
-    client = root(legacy.plane)
-    token = client.auth.token.create(policies=["legacy-seeder"], ttl="1h")["auth"]["client_token"]
-
-    def run(*options: str) -> subprocess.CompletedProcess[str]:
-        given = {"VAULT_TOKEN": token}
-        return legacy.command(
-            "seed", NAME, "--from-file", "-", *options, stdin=document(server.host), environment=given
-        )
-
-    unconfirmed = run()
-    assert unconfirmed.returncode == ExitCode.BAD_INPUT
-    assert "is on a KV v1 mount; add --yes to overwrite it without a way back" in unconfirmed.stderr
-    assert f"warning: {seed.KV_V1_WARNING}" in " ".join(unconfirmed.stderr.split())
-    legacy.configure({"vault": replaced(legacy, kvVersion=2)})
-    assert "found a KV v1 mount at 'legacy'" in run("--yes").stderr
-    legacy.configure()
-    assert outcome(run("--yes", "--json"))["version"] == 1
-    assert outcome(run("--yes", "--json"))["outcome"] == "unchanged"
-    stored_there = client.secrets.kv.v1.read_secret(PATH, mount_point=LEGACY)["data"]
-    assert json.loads(stored_there["dockerconfigjson"]) == json.loads(document(server.host))
-
-    legacy.up()
-    (row,) = legacy.audit("--wait", "60")["rows"]
-    assert row["proved"], row
-    delivered = legacy.get(secret("seed-one", NAME))["data"][".dockerconfigjson"]
-    assert json.loads(base64.b64decode(delivered)) == json.loads(document(server.host))
-    assert "data/" not in client.secrets.kv.v1.list_secrets("", mount_point=LEGACY)["data"]["keys"]
-
-
-def replaced(own: Stack, **change: Any) -> dict[str, Any]:
-    return {**own.baseline["vault"], **change}

@@ -140,15 +140,6 @@ def test_the_first_version_cannot_be_taken_back(here: Surroundings) -> None:
     assert "no earlier version is live" in found["notRolledBack"]
 
 
-def test_kv_v1_has_no_way_back(here: Surroundings) -> None:
-    vault = CONFIG.vault.model_copy(update={"kv_version": 1})
-    here.config = CONFIG.model_copy(update={"vault_section": vault})
-    here.vault.kind = "1"
-    refused = here.run("--yes", "--rollback-on-failure").exception
-    assert isinstance(refused, BadInputError)
-    assert "found a KV v1 mount, which keeps no version to go back to" in str(refused)
-
-
 @pytest.mark.parametrize("options", [("--yes",), ("--dry-run",)])
 def test_a_namespace_without_the_label_is_refused_before_anything_is_written(
     here: Surroundings, options: tuple[str, ...]
