@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pullsecrets import admission
 from pullsecrets.config import Registry, StackConfig, Tenant
-from pullsecrets.expiry import read_expiry
+from pullsecrets.credential.expiry import read_expiry
 from pullsecrets.inventory import Inventory, read_inventory
 from pullsecrets.kube import KubernetesClient, condition
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pullsecrets import redaction
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.dockerconfig import content_digest
+from pullsecrets.credential.document import content_digest
 from pullsecrets.errors import ConflictError
 from pullsecrets.kube import FIELD_MANAGER, KubernetesApiError, KubernetesClient
 from pullsecrets.vault import EntryMetadata, VaultClient

@@ -17,7 +17,7 @@ from typing import Any, cast
 from pullsecrets import redaction
 from pullsecrets.backups import secret_path
 from pullsecrets.config import Registry
-from pullsecrets.dockerconfig import DockerConfigError, load
+from pullsecrets.credential.document import DockerConfigError, load
 from pullsecrets.errors import PullSecretsError
 from pullsecrets.inventory import PULL_SECRET_TYPE
 from pullsecrets.kube import FIELD_MANAGER, KubernetesApiError, KubernetesClient

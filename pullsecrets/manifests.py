@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pullsecrets.config.model import Registry, StackConfig, Tenant
-from pullsecrets.dockerconfig import DIGEST_LENGTH
+from pullsecrets.credential.document import DIGEST_LENGTH
 
 KubernetesObject = dict[str, Any]
 
@@ -18,7 +18,7 @@ CONTENT_DIGEST_ANNOTATION = "apps.platform/content-digest"
 """On each delivered Secret: digest of its content, so that delivery is proved by reading metadata only."""
 
 CONTENT_DIGEST_TEMPLATE = f"{{{{ .dockerconfigjson | sha256sum | trunc {DIGEST_LENGTH} }}}}"
-"""ESO template of the digest; `dockerconfig.content_digest` computes the same."""
+"""ESO template of the digest; `document.content_digest` computes the same."""
 
 PULL_SECRET_KEY = ".dockerconfigjson"  # noqa: S105 - the key's name
 """The key under which the kubelet finds logins in a Secret of type kubernetes.io/dockerconfigjson."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pullsecrets import dockerconfig, seed
+from pullsecrets import seed
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.dockerconfig import content_digest
+from pullsecrets.credential import document
+from pullsecrets.credential.document import content_digest
 from pullsecrets.errors import BadInputError
 from pullsecrets.vault import EntryMetadata, VaultClient, VersionState
 
@@ -235,10 +236,10 @@ def _document(registry: Registry, version: int, data: Mapping[str, Any]) -> str:
     return text
 
 
-def _credential(registry: Registry, version: int, text: str) -> dockerconfig.DockerConfig:
+def _credential(registry: Registry, version: int, text: str) -> document.DockerConfig:
     try:
-        credential = dockerconfig.parse(text)
-        dockerconfig.require_hosts(credential, registry.hosts, registry.rejected_hosts, registry.name)
+        credential = document.parse(text)
+        document.require_hosts(credential, registry.hosts, registry.rejected_hosts, registry.name)
     except BadInputError as error:
         raise BadInputError(f"version {version} cannot be restored: {error}; choose another with --to") from None
     return credential

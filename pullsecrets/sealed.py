@@ -21,8 +21,8 @@ from ruamel.yaml.error import YAMLError
 
 from pullsecrets import manifests
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.credential.document import DockerConfig, require_hosts
 from pullsecrets.data import mapping
-from pullsecrets.dockerconfig import DockerConfig, require_hosts
 from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 from pullsecrets.files import write_whole
 from pullsecrets.kube import KubernetesClient

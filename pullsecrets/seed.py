@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.dockerconfig import DockerConfig, require_hosts
+from pullsecrets.credential.document import DockerConfig, require_hosts
+from pullsecrets.credential.expiry import format_expiry
 from pullsecrets.errors import BadInputError
-from pullsecrets.expiry import format_expiry
 from pullsecrets.vault import EntryMetadata, VaultClient
 
 OWNER_KEY = "owner"

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets import registry_login
 from pullsecrets.cli import console
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.dockerconfig import DockerConfig, require_hosts
+from pullsecrets.credential import registry_login
+from pullsecrets.credential.document import DockerConfig, require_hosts
+from pullsecrets.credential.expiry import parse_expiry
+from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
-from pullsecrets.expiry import parse_expiry
-from pullsecrets.sources import Source
 
 FromFile = Annotated[
     str | None, typer.Option("--from-file", "-f", metavar="FILE", help="dockerconfigjson file; - reads standard input.")

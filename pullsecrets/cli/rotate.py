@@ -13,6 +13,7 @@ from pullsecrets import delivery, preflight, recreate, redaction, restart, rotat
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.config import StackConfig
+from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError, ConflictError, ExitCode, PullSecretsError
 from pullsecrets.eso import Installation
 from pullsecrets.kube import KubernetesClient
@@ -20,7 +21,6 @@ from pullsecrets.patience import patiently
 from pullsecrets.recreate import Evictions, LackingPods
 from pullsecrets.restart import RestartResult, Workload
 from pullsecrets.rotation import Delivered, Target
-from pullsecrets.sources import Source
 from pullsecrets.words import counted
 
 _T = TypeVar("_T")

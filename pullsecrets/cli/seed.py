@@ -9,8 +9,8 @@ import typer
 
 from pullsecrets import preflight, seed
 from pullsecrets.cli import console, credential
+from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
-from pullsecrets.sources import Source
 
 
 def command(  # noqa: PLR0913 - each option of the command line is a parameter

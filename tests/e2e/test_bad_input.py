@@ -12,8 +12,9 @@ from ruamel.yaml import YAML
 
 from local.controlplane import ControlPlane
 from local.workspace import Workspace
-from pullsecrets import dockerconfig, preflight, seed
+from pullsecrets import preflight, seed
 from pullsecrets.config import load_stack
+from pullsecrets.credential.document import parse
 from pullsecrets.errors import ConflictError, ExitCode
 from pullsecrets.vault import EntryMetadata, VaultClient
 from tests.e2e.stack import BASELINE, STACK, Stack
@@ -210,13 +211,13 @@ def test_of_two_writers_one_wins_and_the_other_changes_nothing(stack: Stack) -> 
     stack.seed_all()
     config = load_stack(STACK, stack.workspace.root, stack.workspace.environment)
     registry = config.registry("e2e-app")
-    ours = dockerconfig.parse(stack.credential("e2e-app", "ours"))
+    ours = parse(stack.credential("e2e-app", "ours"))
     vault = preflight.open_vault(config, stack.seeder_token)
     planned = seed.plan(vault, config, registry, ours)
     assert stack.seed("e2e-app", stack.credential("e2e-app", "theirs"), "--yes").returncode == ExitCode.DONE
     with pytest.raises(ConflictError, match=f"another write came in after version {planned.version}"):
         seed.write(vault, config, registry, ours, planned)
-    assert seed.seeded_digest(metadata(stack)) == dockerconfig.parse(stack.credential("e2e-app", "theirs")).digest
+    assert seed.seeded_digest(metadata(stack)) == parse(stack.credential("e2e-app", "theirs")).digest
 
 
 def metadata(stack: Stack) -> EntryMetadata:

@@ -15,7 +15,7 @@ from local import sample_gitops
 from local.controlplane import rbac
 from local.controlplane.api import path_of
 from local.controlplane.waiting import NotYet, until
-from pullsecrets.dockerconfig import content_digest
+from pullsecrets.credential.document import content_digest
 from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.restart import RESTARTED_AT_ANNOTATION
 from tests.e2e.stack import OTHERS_ENTRY, Stack, account, namespace, secret

@@ -13,8 +13,8 @@ import pytest
 from local.controlplane import ControlPlane
 from pullsecrets import preflight, seed
 from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.credential.sources import from_login
 from pullsecrets.errors import ConflictError, ExitCode
-from pullsecrets.sources import from_login
 from pullsecrets.vault import EntryMetadata
 from tests.e2e.stack import Stack
 from tests.registry import Behaviour, TestRegistry, registry

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pullsecrets import adopt, backups, cleanup
 from pullsecrets.adopt import Migration, Seeded, Terms
 from pullsecrets.binding import entries_of
-from pullsecrets.dockerconfig import DockerConfig, RegistryLogin
+from pullsecrets.credential.document import DockerConfig, RegistryLogin
 from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.handmade import Verdict, read_hand_made, read_logins
 from pullsecrets.kube import KubernetesApiError

@@ -13,9 +13,9 @@ import pytest
 from local.controlplane.waiting import NotYet, until
 from pullsecrets.cli import credential
 from pullsecrets.config import parse
+from pullsecrets.credential.registry_login import LoginProof
+from pullsecrets.credential.sources import from_login
 from pullsecrets.errors import BadInputError
-from pullsecrets.registry_login import LoginProof
-from pullsecrets.sources import from_login
 from tests.unit.test_config import GOOD, changed
 
 CANARY = "canary-of-the-prompt-93ab"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets import manifests, redaction
-from pullsecrets.dockerconfig import DockerConfigError, content_digest, parse, require_hosts
+from pullsecrets.credential.document import DockerConfigError, content_digest, parse, require_hosts
 
 HOST = "registry.example.com"
 CANARY = "canary-that-must-not-be-shown"

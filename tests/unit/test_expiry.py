@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pullsecrets.credential.expiry import format_expiry, parse_expiry, read_expiry
 from pullsecrets.errors import BadInputError
-from pullsecrets.expiry import format_expiry, parse_expiry, read_expiry
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
 

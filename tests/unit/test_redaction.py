@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import dockerconfig, redaction
+from pullsecrets import redaction
+from pullsecrets.credential.document import DockerConfigError, parse
 from pullsecrets.redaction import PLACEHOLDER, Redactor
 
 CANARY = "canary-a1b2c3d4e5f60718"
@@ -233,7 +234,7 @@ def test_reading_a_credential_registers_it_in_every_form() -> None:
     password = "canary-of-the-document-77"
     auth = base64.b64encode(f"bot:{password}".encode()).decode()
     document = json.dumps({"auths": {"registry.example.com": {"auth": auth}}})
-    stored = dockerconfig.parse(document).to_json()
+    stored = parse(document).to_json()
     for secret in (password, auth, document, stored, base64.b64encode(stored.encode()).decode()):
         shown = redaction.redact(f"<{secret}>")
         assert PLACEHOLDER in shown
@@ -243,8 +244,8 @@ def test_reading_a_credential_registers_it_in_every_form() -> None:
 
 def test_a_refused_document_is_registered_too() -> None:
     refused: Any = {"auths": {"h": {"auth": "canary-no-base64", "password": "canary-beside-it"}}}
-    with pytest.raises(dockerconfig.DockerConfigError):
-        dockerconfig.parse(json.dumps(refused))
+    with pytest.raises(DockerConfigError):
+        parse(json.dumps(refused))
     assert redaction.redact("canary-no-base64 canary-beside-it") == f"{PLACEHOLDER} {PLACEHOLDER}"
 
 

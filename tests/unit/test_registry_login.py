@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import redaction, registry_login
+from pullsecrets import redaction
+from pullsecrets.credential import registry_login
+from pullsecrets.credential.registry_login import LoginProof, LoginRefusedError, challenges_of
+from pullsecrets.credential.sources import from_login
 from pullsecrets.errors import BadInputError, UnreachableError
-from pullsecrets.registry_login import LoginProof, LoginRefusedError, challenges_of
-from pullsecrets.sources import from_login
 from tests.registry import SERVICE, Behaviour, TestRegistry, registry
 
 CANARY = "canary-of-the-login-8f3a"

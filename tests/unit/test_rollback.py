@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pullsecrets import rollback
 from pullsecrets.config import StackConfig
-from pullsecrets.dockerconfig import content_digest
+from pullsecrets.credential.document import content_digest
 from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.seed import DIGEST_KEY, EXPIRES_AT_KEY, VERSION_KEY
 from pullsecrets.vault import EntryMetadata, VaultClient, VersionState

@@ -20,15 +20,16 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from pullsecrets import dockerconfig, sealed
+from pullsecrets import sealed
 from pullsecrets.cli.app import app
 from pullsecrets.config import StackConfig, parse
+from pullsecrets.credential import document
 from pullsecrets.errors import BadInputError, UnreachableError
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 HOST = "registry.example.com"
-DOCUMENT = dockerconfig.parse(
+DOCUMENT = document.parse(
     '{"auths": {"registry.example.com": {"auth": "' + base64.b64encode(b"bot:canary-password").decode() + '"}}}'
 )
 

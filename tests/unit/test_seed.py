@@ -8,9 +8,9 @@ import pytest
 
 from pullsecrets import preflight, seed
 from pullsecrets.config import parse
-from pullsecrets.dockerconfig import DockerConfig, DockerConfigError
+from pullsecrets.credential.document import DockerConfig, DockerConfigError
+from pullsecrets.credential.sources import from_login
 from pullsecrets.errors import BadInputError
-from pullsecrets.sources import from_login
 from pullsecrets.vault import EntryMetadata, VaultClient, VaultDeniedError
 from tests.unit.test_config import GOOD
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pullsecrets import sources
+from pullsecrets.credential import sources
+from pullsecrets.credential.sources import Source, default_files, from_docker_config, from_login
 from pullsecrets.errors import BadInputError
-from pullsecrets.sources import Source, default_files, from_docker_config, from_login
 
 HOST = "registry.example.com"
 CANARY = "canary-of-the-source-51d2"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pullsecrets import dockerconfig, redaction
-from pullsecrets.dockerconfig import DockerConfig, DockerConfigError, RegistryLogin
+from pullsecrets import redaction
+from pullsecrets.credential import document
+from pullsecrets.credential.document import DockerConfig, DockerConfigError, RegistryLogin
 from pullsecrets.errors import BadInputError
 
 LARGEST_DOCUMENT = 1 << 20
@@ -70,7 +71,7 @@ class Source:
             BadInputError: when the source is not there or holds no usable credential; never with its content.
         """
         if self.file is not None:
-            return dockerconfig.parse(_read_file(self.file))
+            return document.parse(_read_file(self.file))
         if self.docker_config is not None:
             return from_docker_config(self.docker_config, hosts, os.environ)
         return from_login(self.username or "", self._password(ask), hosts)
@@ -105,7 +106,7 @@ def from_login(username: str, password: str, hosts: Iterable[str]) -> DockerConf
     """
     redaction.register(password)
     entry = {"username": username, "password": password}
-    return dockerconfig.parse(json.dumps({"auths": dict.fromkeys(hosts, entry)}))
+    return document.parse(json.dumps({"auths": dict.fromkeys(hosts, entry)}))
 
 
 def from_docker_config(chosen: str, hosts: Iterable[str], environment: Mapping[str, str]) -> DockerConfig:
@@ -225,7 +226,7 @@ def _no_login(program: str, server: str, said: bytes) -> None:
 
 def _helpers_answer(program: str, server: str, answer: bytes) -> RegistryLogin:
     try:
-        content = dockerconfig.load(answer)
+        content = document.load(answer)
     except DockerConfigError:
         raise BadInputError(f"{program}: answered for {server!r} with something that is no JSON object") from None
     username, secret = content.get("Username"), content.get("Secret")
@@ -242,7 +243,7 @@ def _helpers_answer(program: str, server: str, answer: bytes) -> RegistryLogin:
 
 def _entry_login(file: Path, host: str, entry: Any) -> RegistryLogin:
     try:
-        return _only(dockerconfig.parse(json.dumps({"auths": {host: entry}})))
+        return _only(document.parse(json.dumps({"auths": {host: entry}})))
     except DockerConfigError as error:
         raise BadInputError(f"{file}: {error}") from None
 
@@ -254,7 +255,7 @@ def _only(config: DockerConfig) -> RegistryLogin:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        return dockerconfig.load(_read_file(str(file), "--from-docker-config"))
+        return document.load(_read_file(str(file), "--from-docker-config"))
     except DockerConfigError as error:
         raise BadInputError(f"{file}: {error}") from None
 

@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError, SSLError
 from urllib3.util import parse_url
 
 from pullsecrets import redaction
-from pullsecrets.dockerconfig import DockerConfig, RegistryLogin
+from pullsecrets.credential.document import DockerConfig, RegistryLogin
 from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 
 TIMEOUT = urllib3.Timeout(connect=5, read=15)

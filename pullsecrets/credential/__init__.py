@@ -1,0 +1,1 @@
+"""Pull credentials: what the kubelet reads, where they come from, and the one form in which they are stored."""
