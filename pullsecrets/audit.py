@@ -55,15 +55,17 @@ class Coverage:
     unbound: tuple[str, ...]
     awaited: tuple[str, ...]
     """Wanted ServiceAccounts that do not exist yet, so that no Pod can run under them."""
+    doubt: str | None = None
+    """Why the digest beside the Secret does not prove its content; None where it does."""
 
     @property
     def proved(self) -> bool:
         """Whether the delivered content is the seeded content."""
-        return self.digest is not None and self.digest == self.seeded_digest
+        return self.digest is not None and self.digest == self.seeded_digest and self.doubt is None
 
     @property
     def green(self) -> bool:
-        """Whether Pods of this namespace can pull."""
+        """Whether the Secret is delivered, bound and current."""
         return not self.faults
 
     @property
@@ -83,7 +85,9 @@ class Coverage:
     def _unproved(self) -> str:
         if self.seeded_digest is None:
             return "it is not recorded which content was seeded"
-        return "the Secret's content is not known" if self.digest is None else "the Secret holds another credential"
+        if self.digest is None:
+            return "the Secret's content is not known"
+        return self.doubt or "the Secret holds another credential"
 
 
 @dataclass(frozen=True)
@@ -269,14 +273,13 @@ def _row(
 ) -> Coverage:
     declared = tenant is not None and registry.name in tenant.registries
     ready, reason = _readiness(found.external_secrets[registry.name].get(namespace))
-    secret = found.secrets[registry.name].get(namespace)
+    delivery = found.delivery(registry.name, namespace)
     accounts = found.accounts.get(namespace, {})
     wanted = tenant.service_accounts if tenant and declared else ("default",)
     existing = tuple(name for name in wanted if name in accounts or name == "default")
     by_admission = config.binding == admission.ADMISSION
     admitted = by_admission and admission.PodAdmissionSpec.of(config, registry).name in found.admitted
     bound = tuple(name for name in existing if admitted or registry.name in accounts.get(name, ()))
-    annotations = cast("dict[str, str]", (secret or {}).get("metadata", {}).get("annotations") or {})
     return Coverage(
         namespace=namespace,
         registry=registry.name,
@@ -284,14 +287,15 @@ def _row(
         labelled=_selected(registry, found.namespaces.get(namespace)),
         ready=ready,
         reason=reason,
-        secret=secret is not None,
+        secret=delivery.secret is not None,
         typed=namespace in found.typed[registry.name],
-        digest=annotations.get(CONTENT_DIGEST_ANNOTATION),
+        digest=delivery.digest,
         seeded_digest=seeded,
         binding=config.binding,
         bound=bound,
         unbound=tuple(name for name in existing if name not in bound),
         awaited=tuple(name for name in wanted if name not in existing),
+        doubt=delivery.unproved(),
     )
 
 

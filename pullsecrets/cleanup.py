@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pullsecrets import backups
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError
-from pullsecrets.handmade import HandMade, is_delivered, read_hand_made
+from pullsecrets.handmade import HandMade, read_hand_made
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.ownership import read_deliveries
 from pullsecrets.references import User, list_users
 from pullsecrets.vault import VaultClient
 
@@ -194,12 +195,6 @@ def _tenants(config: StackConfig, cluster: KubernetesClient) -> set[str]:
 def _delivered(config: StackConfig, cluster: KubernetesClient) -> dict[str, set[str]]:
     """Return for each registry the namespaces that hold the Secret which ESO delivers."""
     return {
-        registry.name: {
-            item["metadata"]["namespace"]
-            for item in cluster.items(
-                "/api/v1/secrets", {"fieldSelector": f"metadata.name={registry.name}"}, metadata_only=True
-            )
-            if is_delivered(item["metadata"], {registry.name})
-        }
+        registry.name: {name for name, found in read_deliveries(cluster, registry.name).items() if found.delivered}
         for registry in config.registries
     }

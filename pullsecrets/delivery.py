@@ -4,15 +4,18 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from pullsecrets.config import Registry
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.ownership import Delivery, read_external_secrets
 from pullsecrets.patience import patiently
 
 LOOK_AGAIN_SECONDS = 5
 """How often the namespaces are listed again while Secrets are watched: some go, some join."""
+
+FIRST_PAUSE_SECONDS = 0.3
+"""ESO writes the Secret first and its own status a moment later."""
 
 _EXPIRED = 410
 
@@ -58,7 +61,7 @@ def selected_namespaces(
 def wait_for_digest(
     cluster: KubernetesClient, registry: Registry, digest: str, namespaces: Iterable[str] | None, timeout: float
 ) -> frozenset[str]:
-    """Wait as `prove_digest` does, and return the namespaces that do not hold the content."""
+    """Wait as `prove_digest` does, and return the namespaces that are not proved to hold the content."""
     return prove_digest(cluster, registry, digest, namespaces, timeout).missing
 
 
@@ -72,9 +75,10 @@ def prove_digest(
 ) -> Progress:
     """Wait until every namespace with a registry's label holds the content of a digest, and return what was seen last.
 
-    Reads the digest that ESO writes beside each Secret, from a list and then a watch of metadata: no Secret's content
-    leaves the API server. A namespace that is deleted or loses the label meanwhile is waited for no longer, one that
-    gains the label joins. An API server that is away for a moment is waited for too.
+    Proved is what `ownership.Delivery.unproved` has no doubt about: ESO wrote it, by the API server's own record, and
+    the digest that it wrote beside it is the wanted one. That is read from a list and then a watch of metadata: no
+    Secret's content leaves the API server. A namespace that is deleted or loses the label meanwhile is waited for no
+    longer, one that gains the label joins. An API server that is away for a moment is waited for too.
 
     Args:
         cluster: the cluster, as somebody who may list and watch Secrets.
@@ -113,16 +117,18 @@ class _Delivery:
         self._digest = digest
         self._only = only
         self._on_progress = on_progress
-        self._query = {"fieldSelector": f"metadata.name={registry.name}"}
         self._version = ""
         self._wanted: frozenset[str] = frozenset()
-        self._digests: dict[str, str | None] = {}
+        self._found: dict[str, Delivery] = {}
+        self._proved: set[str] = set()
+        self._current = False
+        """Whether ExternalSecrets were read after the Secrets that are known."""
         self._told: Progress | None = None
 
     @property
     def missing(self) -> frozenset[str]:
-        """Namespaces without the content."""
-        return frozenset(name for name in self._wanted if self._digests.get(name) != self._digest)
+        """Namespaces that are not proved to hold the content."""
+        return self._wanted - self._proved
 
     @property
     def progress(self) -> Progress:
@@ -132,18 +138,45 @@ class _Delivery:
     def look_and_follow(self, deadline: float) -> None:
         """List namespaces and Secrets, and follow them until all is there, the time is over or the watch breaks."""
         self._look()
-        while self.missing and (left := deadline - time.monotonic()) > 0:
-            if not self._follow(min(left, LOOK_AGAIN_SECONDS)):
-                return
+        pause = FIRST_PAUSE_SECONDS
+        while (self.missing or not self._current) and (left := deadline - time.monotonic()) > 0:
+            if not self._claimed():
+                if not self._follow(min(left, LOOK_AGAIN_SECONDS)):
+                    return
+            elif self._current:
+                # Every Secret claims the content: what is missing is not seen in a watch of Secrets.
+                time.sleep(min(left, pause))
+                pause = min(pause * 2, LOOK_AGAIN_SECONDS)
+                self._look()
+            else:
+                self._judge(read_external_secrets(self._cluster, self._registry.name))
+
+    def _claimed(self) -> bool:
+        return all(name in self._found and self._found[name].digest == self._digest for name in self._wanted)
 
     def _look(self) -> None:
         self._wanted = selected_namespaces(self._cluster, self._registry, self._only)
-        found, self._version = self._cluster.snapshot("/api/v1/secrets", self._query, metadata_only=True)
-        self._digests = {item["metadata"]["namespace"]: _digest_of(item) for item in found}
+        found, self._version = self._cluster.snapshot("/api/v1/secrets", _named(self._registry), metadata_only=True)
+        self._found = {item["metadata"]["namespace"]: Delivery(self._registry.name, None, item) for item in found}
+        self._proved = set()
+        self._judge(read_external_secrets(self._cluster, self._registry.name))
+
+    def _judge(self, external_secrets: Mapping[str, Mapping[str, Any]]) -> None:
+        for name in self._found.keys() | external_secrets.keys():
+            known = self._found.get(name)
+            self._put(name, Delivery(self._registry.name, external_secrets.get(name), known.secret if known else None))
+        self._current = True
         self._tell()
 
+    def _put(self, namespace: str, found: Delivery) -> None:
+        self._found[namespace] = found
+        if found.unproved(self._digest) is None:
+            self._proved.add(namespace)
+        else:
+            self._proved.discard(namespace)
+
     def _follow(self, seconds: float) -> bool:
-        """Watch Secrets until nothing is missing or the time is over, then list the namespaces again.
+        """Watch Secrets until each claims the content or the time is over, then list the namespaces again.
 
         Returns:
             False when the watch cannot go on from where it was, so that Secrets must be listed again.
@@ -155,13 +188,13 @@ class _Delivery:
         return unbroken
 
     def _watch(self, seconds: float) -> bool:
-        query = {**self._query, "resourceVersion": self._version, "allowWatchBookmarks": "true"}
+        query = {**_named(self._registry), "resourceVersion": self._version, "allowWatchBookmarks": "true"}
         try:
             for event in self._cluster.watch("/api/v1/secrets", query, math.ceil(seconds), metadata_only=True):
                 if event["type"] == "ERROR":
                     return False
                 self._take(event["type"], event["object"])
-                if not self.missing:
+                if self._claimed():
                     return True
         except KubernetesApiError as error:
             if error.status != _EXPIRED:
@@ -174,7 +207,11 @@ class _Delivery:
         self._version = metadata["resourceVersion"]
         if kind == "BOOKMARK":
             return
-        self._digests[metadata["namespace"]] = None if kind == "DELETED" else _digest_of(item)
+        namespace = metadata["namespace"]
+        known = self._found.get(namespace)
+        secret = None if kind == "DELETED" else item
+        self._put(namespace, Delivery(self._registry.name, known.external_secret if known else None, secret))
+        self._current = False
         self._tell()
 
     def _tell(self) -> None:
@@ -184,6 +221,5 @@ class _Delivery:
         self._told = progress
 
 
-def _digest_of(item: Mapping[str, Any]) -> str | None:
-    annotations = cast("dict[str, str]", item["metadata"].get("annotations") or {})
-    return annotations.get(CONTENT_DIGEST_ANNOTATION)
+def _named(registry: Registry) -> dict[str, str]:
+    return {"fieldSelector": f"metadata.name={registry.name}"}

@@ -21,6 +21,7 @@ from pullsecrets.credential.document import DockerConfigError, load
 from pullsecrets.errors import PullSecretsError
 from pullsecrets.inventory import PULL_SECRET_TYPE
 from pullsecrets.kube import FIELD_MANAGER, KubernetesApiError, KubernetesClient
+from pullsecrets.ownership import read_deliveries
 from pullsecrets.strays import guess_origin
 
 OLD_PULL_SECRET_TYPE = "kubernetes.io/dockercfg"  # noqa: S105 - the type's name
@@ -100,7 +101,7 @@ def read_hand_made(
     registries: Iterable[Registry],
     by_hand: Collection[str] = (),
 ) -> list[HandMade]:
-    """Return the pull Secrets of some namespaces that no ExternalSecret of a registry owns, with their content read.
+    """Return the pull Secrets of some namespaces that our fan-out does not deliver, with their content read.
 
     Args:
         cluster: the cluster, as somebody who may read Secrets.
@@ -109,6 +110,12 @@ def read_hand_made(
         by_hand: field managers that count as a person too, such as a script's.
     """
     names = {registry.name for registry in registries}
+    delivered = {
+        (namespace, name)
+        for name in names
+        for namespace, found in read_deliveries(cluster, name).items()
+        if found.delivered
+    }
     queries = [
         f"type={PULL_SECRET_TYPE}",
         *(f"metadata.name={name},type!={PULL_SECRET_TYPE}" for name in sorted(names)),
@@ -117,7 +124,8 @@ def read_hand_made(
         (item["metadata"]["namespace"], item["metadata"]["name"]): item
         for query in queries
         for item in cluster.items("/api/v1/secrets", {"fieldSelector": query}, metadata_only=True)
-        if item["metadata"]["namespace"] in namespaces and not is_delivered(item["metadata"], names)
+        if item["metadata"]["namespace"] in namespaces
+        and (item["metadata"]["namespace"], item["metadata"]["name"]) not in delivered
     }
     origins = {key: guess_origin(item["metadata"]) for key, item in wanted.items()}
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -128,14 +136,6 @@ def read_hand_made(
         for key, content in sorted(contents.items())
         if content is not None
     ]
-
-
-def is_delivered(metadata: Mapping[str, Any], names: Collection[str]) -> bool:
-    """Tell by its owner whether a Secret is one that ESO delivers for a registry of these names."""
-    owners = cast("list[dict[str, str]]", metadata.get("ownerReferences") or [])
-    return metadata["name"] in names and any(
-        owner["kind"] == "ExternalSecret" and owner["name"] == metadata["name"] for owner in owners
-    )
 
 
 def read_logins(document: str | bytes, *, old: bool = False) -> dict[str, str | None] | None:

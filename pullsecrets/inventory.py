@@ -9,6 +9,7 @@ from pullsecrets import admission
 from pullsecrets.binding import entries_of
 from pullsecrets.config import StackConfig
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.ownership import Delivery, content_fields
 from pullsecrets.pods import PodPull, list_pods
 
 Object = dict[str, Any]
@@ -44,6 +45,11 @@ class Inventory:
     """What Pods pull; None where the caller may not list them."""
     admitted: frozenset[str]
     """Names of the bound policies that append entries to Pods; empty where ServiceAccounts are bound."""
+
+    def delivery(self, registry: str, namespace: str) -> Delivery:
+        """Return what a namespace has of a registry."""
+        external, secrets = self.external_secrets[registry], self.secrets[registry]
+        return Delivery(registry, external.get(namespace), secrets.get(namespace))
 
 
 def read_inventory(config: StackConfig, cluster: KubernetesClient) -> Inventory:
@@ -86,7 +92,7 @@ def bare(item: Object) -> Object:
     """Return an object's metadata without what is large, and without what `kubectl apply` copied of its content."""
     metadata = dict(cast("Object", item["metadata"]))
     fields = cast("list[Object]", metadata.get("managedFields") or [])
-    metadata["managedFields"] = [{"manager": field.get("manager", "")} for field in fields]
+    metadata["managedFields"] = [content_fields(field) for field in fields]
     annotations = cast("dict[str, str]", metadata.get("annotations") or {})
     metadata["annotations"] = {key: "" if key == LAST_APPLIED else value for key, value in annotations.items()}
     return {"metadata": metadata}

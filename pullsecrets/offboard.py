@@ -17,11 +17,10 @@ from pullsecrets import binding
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.model import expand
 from pullsecrets.errors import BadInputError, PullSecretsError
-from pullsecrets.eso import external_secret_path
 from pullsecrets.kube import FIELD_MANAGER, MERGE_PATCH, KubernetesApiError, KubernetesClient
 from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.names import is_platform_namespace, matches
-from pullsecrets.ownership import fanned_out, owned_by
+from pullsecrets.ownership import read_deliveries
 from pullsecrets.references import User, list_users
 
 OnStep = Callable[[str], None]
@@ -365,19 +364,16 @@ def _require_released(cluster: KubernetesClient, planned: OffboardPlan, selector
 def _delivered(cluster: KubernetesClient, namespace: str, names: Iterable[str]) -> tuple[list[str], dict[str, bool]]:
     """Return the ExternalSecrets of these names that our fan-out made, and the Secrets; by metadata alone.
 
-    Of each Secret: whether an ExternalSecret of ours owns it. What somebody else's keeps is none of ours.
+    Of each Secret: whether it is the one that we deliver. What somebody else's keeps is none of ours.
     """
     external: list[str] = []
     secrets: dict[str, bool] = {}
     for name in sorted(names):
-        found = cluster.find(external_secret_path(namespace, name))
-        # A Secret whose owner is gone already is on its way out.
-        ours = found is None or fanned_out(found["metadata"], name)
-        if found and ours:
-            external.append(name)
-        query = {"fieldSelector": f"metadata.name={name}"}
-        for item in cluster.items(f"{_path(namespace)}/secrets", query, metadata_only=True):
-            secrets[name] = ours and owned_by(item["metadata"], "ExternalSecret", name)
+        for found in read_deliveries(cluster, name, namespace).values():
+            if found.fanned_out:
+                external.append(name)
+            if found.secret is not None:
+                secrets[name] = found.delivered
     return external, secrets
 
 

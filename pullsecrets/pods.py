@@ -7,6 +7,7 @@ from typing import Any, cast
 from pullsecrets.config import Registry
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.names import image_host
+from pullsecrets.ownership import controller_of
 
 PULL_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff"})
 """Waiting reasons of a container whose image the kubelet could not pull
@@ -155,8 +156,8 @@ def _named(spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _controller(metadata: dict[str, Any]) -> str | None:
-    owners = cast("list[dict[str, Any]]", metadata.get("ownerReferences") or [])
-    return next((f"{owner['kind']}/{owner['name']}" for owner in owners if owner.get("controller")), None)
+    owner = controller_of(metadata)
+    return f"{owner['kind']}/{owner['name']}" if owner else None
 
 
 def _statuses(status: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pullsecrets import eso, redaction, rollback
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.delivery import OnProgress, Progress, label_selector, prove_digest, selected_namespaces
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
-from pullsecrets.eso import FORCE_SYNC_ANNOTATION, GROUP, Installation, external_secret_path
-from pullsecrets.kube import KubernetesClient, condition
+from pullsecrets.eso import FORCE_SYNC_ANNOTATION, Installation, external_secret_path
+from pullsecrets.kube import KubernetesClient
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.ownership import Delivery, not_synced, read_deliveries
 from pullsecrets.patience import patiently
 from pullsecrets.vault import VaultClient
 
@@ -126,7 +126,7 @@ def deliver(
         digest=digest,
         # What was seen together: a namespace that joined since is not proved.
         namespaces=tuple(sorted(progress.wanted - progress.missing)),
-        missing=_explained(target, progress.missing),
+        missing=_explained(target, digest, progress.missing),
         seconds=time.monotonic() - began,
         synced=synced,
     )
@@ -181,43 +181,27 @@ def _records(target: Target) -> Mapping[str, str]:
     return found.custom if found else {}
 
 
-def explain(target: Target, missing: Iterable[str]) -> dict[str, str]:
-    """Return, for each namespace that lacks the content, what its ExternalSecret says."""
+def explain(target: Target, digest: str, missing: Iterable[str]) -> dict[str, str]:
+    """Return, for each namespace that is not proved to hold a content, why."""
     names = sorted(missing)
     if not names:
         return {}
-    query = {"fieldSelector": f"metadata.name={target.registry.name}"}
-    items = target.cluster.items(f"{GROUP}/externalsecrets", query)
-    found = {item["metadata"]["namespace"]: item for item in items}
+    name = target.registry.name
+    found = read_deliveries(target.cluster, name)
     relay = found.get(target.config.eso.namespace) if target.registry.relayed else None
-    if relay and not _is_ready(relay):
+    if relay and relay.external_secret and (problem := not_synced(relay.external_secret)):
         # What is not even in the one Secret that all others are made from is no fault of theirs.
-        return dict.fromkeys(names, redaction.redact(f"its relay in {target.config.eso.namespace}: {_state(relay)}"))
-    return {name: redaction.redact(_state(found.get(name))) for name in names}
+        return dict.fromkeys(names, redaction.redact(f"its relay in {target.config.eso.namespace}: {problem}"))
+    doubts = {item: found.get(item, Delivery(name, None, None)).unproved(digest) for item in names}
+    return {item: redaction.redact(doubt or "it arrived when the time was over") for item, doubt in doubts.items()}
 
 
-def _explained(target: Target, missing: frozenset[str]) -> dict[str, str]:
+def _explained(target: Target, digest: str, missing: frozenset[str]) -> dict[str, str]:
     try:
-        return explain(target, missing)
+        return explain(target, digest, missing)
     except PullSecretsError as error:
         # That they lack the content is known all the same.
         return dict.fromkeys(sorted(missing), redaction.redact(f"its ExternalSecret cannot be read: {error}"))
-
-
-def _state(external_secret: Mapping[str, Any] | None) -> str:
-    if external_secret is None:
-        return "no ExternalSecret: ESO has not fanned out to it"
-    ready = condition(external_secret, "Ready")
-    if ready is None:
-        return "not reconciled yet"
-    if not _is_ready(external_secret):
-        return ready.get("message") or ready.get("reason") or "not Ready"
-    return f"synced last at {external_secret['status'].get('refreshTime', 'an unknown time')}, with other content"
-
-
-def _is_ready(external_secret: Mapping[str, Any]) -> bool:
-    ready = condition(external_secret, "Ready")
-    return ready is not None and ready["status"] == "True"
 
 
 def _require_selected(target: Target, only: Collection[str] | None) -> None:

@@ -10,7 +10,7 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.inventory import LAST_APPLIED, Inventory
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
 from pullsecrets.names import is_platform_namespace
-from pullsecrets.ownership import fanned_out, owned_by
+from pullsecrets.ownership import controller_of
 from pullsecrets.pods import PodPull
 
 Metadata = Mapping[str, Any]
@@ -140,9 +140,8 @@ def unlisted_uses(config: StackConfig, found: Inventory, concerned: Concerned) -
 
 def guess_origin(metadata: Metadata) -> str:
     """Say who most likely made an object: its owner, what tools note on it, or who wrote its fields first."""
-    owners = cast("list[dict[str, Any]]", metadata.get("ownerReferences") or [])
-    if owners:
-        owner = next((item for item in owners if item.get("controller")), owners[0])
+    owners = cast("list[Metadata]", metadata.get("ownerReferences") or [])
+    if owner := controller_of(metadata) or next(iter(owners), None):
         return f"{owner['kind']} {owner['name']}"
     notes = {**_labels(metadata), **_annotations(metadata)}
     for tell in _TELLS:
@@ -236,12 +235,9 @@ def _references(found: Inventory) -> dict[tuple[str, str], _Reference]:
 
 
 def _delivered(metadata: Metadata, found: Inventory) -> bool:
-    """Whether an ExternalSecret of our fan-out owns the Secret."""
-    name, namespace = str(metadata["name"]), str(metadata["namespace"])
-    external_secret = found.external_secrets.get(name, {}).get(namespace)
-    # An owner that is gone takes the Secret with it: the garbage collector is on its way.
-    ours = external_secret is None or fanned_out(external_secret["metadata"], name)
-    return ours and owned_by(metadata, "ExternalSecret", name) and name in found.external_secrets
+    """Whether the Secret is one that we deliver."""
+    name = str(metadata["name"])
+    return name in found.external_secrets and found.delivery(name, str(metadata["namespace"])).delivered
 
 
 def _abandoned(metadata: Metadata, names: Collection[str]) -> bool:
@@ -264,8 +260,8 @@ def _orphaned_secrets(registry: Registry, found: Inventory, concerned: Collectio
 
 
 def _orphaned_external_secrets(registry: Registry, found: Inventory, concerned: Collection[str]) -> Iterator[Orphan]:
-    for namespace, item in found.external_secrets[registry.name].items():
-        if namespace not in concerned and fanned_out(item["metadata"], registry.name):
+    for namespace in found.external_secrets[registry.name]:
+        if namespace not in concerned and found.delivery(registry.name, namespace).fanned_out:
             fix = _offboard(namespace)
             yield Orphan("ExternalSecret", namespace, registry.name, registry.name, _NOT_OPTED_IN, fix)
 

@@ -82,8 +82,9 @@ def _content(row: Coverage) -> Step:
     if row.digest is None or row.seeded_digest is None:
         unknown = "beside the Secret" if row.digest is None else "in Vault"
         return Step("content", State.UNKNOWN, f"no digest {unknown} to compare")
-    same = f"digest {row.digest}, as seeded"
-    return _judged("content", row.proved, same if row.proved else f"digest {row.digest}, seeded {row.seeded_digest}")
+    if row.digest != row.seeded_digest:
+        return Step("content", State.BROKEN, f"digest {row.digest}, seeded {row.seeded_digest}")
+    return _judged("content", row.proved, f"digest {row.digest}, as seeded{f'; {row.doubt}' if row.doubt else ''}")
 
 
 def _accounts(row: Coverage) -> Step:

@@ -13,6 +13,7 @@ from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.ownership import Fault, controller_of
 from pullsecrets.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_templates
 from pullsecrets.policy.registries import KnownRegistry
 
@@ -114,8 +115,8 @@ def entry_is_appended(snapshot: Snapshot, registry: Registry) -> bool:
 
 def owner_of(item: Object) -> tuple[str, str] | None:
     """Return kind and name of the controller that an object's metadata names; None without one."""
-    owners = cast("list[dict[str, Any]]", item["metadata"].get("ownerReferences") or [])
-    return next(((str(owner["kind"]), str(owner["name"])) for owner in owners if owner.get("controller")), None)
+    owner = controller_of(item["metadata"])
+    return (str(owner["kind"]), str(owner["name"])) if owner else None
 
 
 def force_sync(registry: Registry, namespaces: Iterable[str]) -> Remedy:
@@ -237,9 +238,9 @@ def has_own_list(snapshot: Snapshot, pod: PodPull, registry: Registry) -> bool |
     return brings_own_list(pod, registry, entries, templates)
 
 
-def is_foreign(secret: Object, registry: Registry) -> bool:
-    """Tell whether a Secret of the registry's name is not the one that its ExternalSecret makes."""
-    return owner_of(secret) != ("ExternalSecret", registry.name)
+def is_foreign(snapshot: Snapshot, registry: str, namespace: str) -> bool:
+    """Tell whether a namespace's Secret of a registry's name is not the one that we deliver."""
+    return snapshot.inventory.delivery(registry, namespace).fault is Fault.FOREIGN
 
 
 def has_old_form(snapshot: Snapshot, namespace: str, registry: Registry) -> bool:

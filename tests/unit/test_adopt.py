@@ -20,7 +20,17 @@ from pullsecrets.kube import KubernetesApiError
 from pullsecrets.references import list_users
 from pullsecrets.vault import EntryMetadata, VaultClient
 from tests.unit.cluster import FakeCluster
-from tests.unit.test_offboard import FINALIZER, LABEL, OURS, account, configured, namespace, nothing, pod
+from tests.unit.test_offboard import (
+    FINALIZER,
+    LABEL,
+    OURS,
+    account,
+    configured,
+    external_secret,
+    namespace,
+    nothing,
+    pod,
+)
 
 PULL_TYPE = "kubernetes.io/dockerconfigjson"
 FANOUT = ("/apis/external-secrets.io/v1/clusterexternalsecrets/app", {"metadata": {"name": "app"}})
@@ -364,6 +374,16 @@ class TestCleanup:
         cleanup.carry_out(configured(), cluster, FakeVault().as_client(), planned, steps.append)
         assert steps == ["left: Secret apps-one/old, which Pod app-1 names by now"]
         assert f"{SECRETS}/old" in cluster.objects
+
+    def test_what_a_tenants_own_external_secret_keeps_is_not_ours(self) -> None:
+        path, theirs = made("app", auths())
+        theirs["metadata"]["ownerReferences"] = OURS
+        cluster = FakeCluster(namespace(LABEL), made("old", auths()), (path, theirs), external_secret(None))
+        stays = {item.name: item.stays for item in cleanup.plan(configured(), cluster)}
+        assert stays == {
+            "app": "kept by ExternalSecret app: remove it there",
+            "old": "Secret app is not delivered there: `pull-secrets adopt` first",
+        }
 
     def test_nothing_goes_where_ours_is_not_delivered(self) -> None:
         cluster = FakeCluster(namespace(LABEL), made("old", auths()))

@@ -16,6 +16,7 @@ from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
 from pullsecrets.strays import guess_origin
 from pullsecrets.vault import EntryMetadata, VaultClient
+from tests.unit import delivered
 
 DIGEST = "0123456789abcdef"
 LABEL = {"test.platform/app": "true"}
@@ -111,13 +112,8 @@ def add_secret(cluster: FakeCluster, namespace: str, name: str, kind: str = PULL
 
 
 def deliver(cluster: FakeCluster, namespace: str, registry: str = "app", digest: str = DIGEST) -> None:
-    ready = {"conditions": [{"type": "Ready", "status": "True", "message": "synced"}]}
-    cluster.add(
-        "/apis/external-secrets.io/v1/externalsecrets",
-        {**metadata(namespace, registry, **owned("ClusterExternalSecret", registry)), "status": ready},
-    )
-    annotations = {CONTENT_DIGEST_ANNOTATION: digest}
-    add_secret(cluster, namespace, registry, annotations=annotations, **owned("ExternalSecret", registry))
+    cluster.add("/apis/external-secrets.io/v1/externalsecrets", delivered.external_secret(namespace, registry))
+    cluster.add("/api/v1/secrets", delivered.secret(namespace, digest, registry))
 
 
 def add_pod(

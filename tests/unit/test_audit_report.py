@@ -179,7 +179,9 @@ class TestCsv:
         assert [row["green"] for row in rows] == ["yes", "no"]
         assert rows[1]["faults"] == "the ExternalSecret is not ready: 403"
         assert set(rows[0]) == set(COLUMNS)
-        assert {field.name for field in fields(Coverage)} - set(COLUMNS) == {"reason"}, "the reason is in the faults"
+        assert {field.name for field in fields(Coverage)} - set(COLUMNS) == {"reason", "doubt"}, (
+            "both are in the faults"
+        )
 
     @given(TEXTS)
     def test_no_cell_is_a_formula_and_nothing_is_lost(self, text: str) -> None:

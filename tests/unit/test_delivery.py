@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import patience
+from pullsecrets import delivery, patience
 from pullsecrets.delivery import Progress, prove_digest, wait_for_digest
 from pullsecrets.errors import UnreachableError
+from pullsecrets.eso import GROUP
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
+from tests.unit import delivered
 from tests.unit.test_eso import REGISTRY
 
 NEW, OLD = "new-digest", "old-digest"
@@ -27,10 +28,17 @@ class Watched(KubernetesClient):
         self.watches = watches
         self.lists = 0
         self.failures: list[Exception] = []
+        self.statuses = ["True"]
+        """What the ExternalSecrets say of being Ready, list by list; the last one for good."""
 
     def items(
         self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
     ) -> Iterator[dict[str, Any]]:
+        if path == f"{GROUP}/externalsecrets":
+            assert (query, metadata_only) == ({"fieldSelector": "metadata.name=app"}, False)
+            status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+            yield from (delivered.external_secret(name, status=status) for name in self.namespaces)
+            return
         assert (path, metadata_only) == ("/api/v1/namespaces", True)
         assert query == {"labelSelector": "apps.platform/tenant=true"}
         yield from ({"metadata": {"name": name}} for name in self.namespaces)
@@ -43,7 +51,7 @@ class Watched(KubernetesClient):
         self.lists += 1
         if self.failures:
             raise self.failures.pop(0)
-        return [secret(name, digest) for name, digest in self.digests.items()], "7"
+        return [delivered.secret(name, digest) for name, digest in self.digests.items()], "7"
 
     def watch(
         self, path: str, query: Mapping[str, str], seconds: int, *, metadata_only: bool = False
@@ -58,13 +66,8 @@ class Watched(KubernetesClient):
             yield event
 
 
-def secret(namespace: str, digest: str | None) -> dict[str, Any]:
-    annotations = {CONTENT_DIGEST_ANNOTATION: digest} if digest else {}
-    return {"metadata": {"namespace": namespace, "resourceVersion": "8", "annotations": annotations}}
-
-
 def changed(namespace: str, digest: str | None = NEW, kind: str = "MODIFIED") -> Event:
-    return {"type": kind, "object": secret(namespace, digest)}
+    return {"type": kind, "object": delivered.secret(namespace, digest)}
 
 
 def wait(cluster: Watched, timeout: float = 5, only: list[str] | None = None) -> tuple[set[str], list[Progress]]:
@@ -78,6 +81,19 @@ def test_it_ends_as_soon_as_every_namespace_holds_the_content() -> None:
     assert missing == set()
     assert [sorted(progress.missing) for progress in seen] == [["a", "b"], ["b"], []]
     assert seen[-1].proved == 2
+
+
+def test_a_secret_that_claims_the_content_is_proved_once_its_external_secret_is_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.01)
+    cluster = Watched(["a"], {"a": OLD}, [[changed("a")]])
+    cluster.statuses = ["False", "False", "False", "True"]
+    missing, seen = wait(cluster)
+    assert (missing, [progress.proved for progress in seen]) == (set(), [0, 1])
+    cluster = Watched(["a"], {"a": NEW}, [])
+    cluster.statuses = ["False"]
+    assert wait(cluster, timeout=0.05)[0] == {"a"}
 
 
 def test_without_time_it_looks_once() -> None:

@@ -9,6 +9,7 @@ from pullsecrets import binding, offboard
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
 from pullsecrets.manifests import FINALIZER_PREFIX
+from tests.unit import delivered
 from tests.unit.cluster import FakeCluster
 from tests.unit.test_config import GOOD
 
@@ -16,7 +17,7 @@ NAMESPACE = "/api/v1/namespaces/apps-one"
 ACCOUNT = f"{NAMESPACE}/serviceaccounts/default"
 SECRET = f"{NAMESPACE}/secrets/app"
 EXTERNAL = "/apis/external-secrets.io/v1"
-OURS = [{"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "app", "controller": True}]
+OURS = [delivered.owner("ExternalSecret", "app")]
 
 
 def configured(**change: Any) -> StackConfig:
@@ -39,11 +40,11 @@ def secret(owners: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
 
 
 def external_secret(owner: str | None) -> tuple[str, dict[str, Any]]:
-    owners = [{"apiVersion": "external-secrets.io/v1", "kind": "ClusterExternalSecret", "name": owner}]
+    owners = [delivered.owner("ClusterExternalSecret", owner)] if owner else []
     metadata = {
         "name": "app",
         "namespace": "apps-one",
-        "ownerReferences": owners if owner else [],
+        "ownerReferences": owners,
         "resourceVersion": "1",
     }
     return f"{EXTERNAL}/namespaces/apps-one/externalsecrets/app", {"metadata": metadata}

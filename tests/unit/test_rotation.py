@@ -11,6 +11,7 @@ from pullsecrets.delivery import Progress
 from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
 from pullsecrets.kube import KubernetesApiError
 from pullsecrets.vault import EntryMetadata
+from tests.unit import delivered
 from tests.unit.test_delivery import NEW, OLD, Watched
 from tests.unit.test_eso import REGISTRY, installation
 from tests.unit.test_rollback import CONFIG, Versions, credential
@@ -28,7 +29,8 @@ class Cluster:
 
     missing: list[set[str]]
     synced: list[set[str]] = field(default_factory=list[set[str]])
-    conditions: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    conditions: dict[str, str] = field(default_factory=dict[str, str])
+    """By namespace: whether the ExternalSecret there is Ready."""
     on_wait: Callable[[], None] = lambda: None
     failures: dict[str, list[Exception]] = field(default_factory=dict[str, list[Exception]])
 
@@ -47,13 +49,14 @@ class Cluster:
         self.fail("sync")
         self.synced.append(set(namespaces))
 
-    def items(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
-        assert (path, query) == (f"{eso.GROUP}/externalsecrets", {"fieldSelector": "metadata.name=app"})
+    def items(self, path: str, query: dict[str, str], *, metadata_only: bool = False) -> list[dict[str, Any]]:
+        assert query == {"fieldSelector": "metadata.name=app"}
         self.fail("explain")
-        return [
-            {"metadata": {"namespace": name}, "status": {"conditions": [condition], "refreshTime": "10:00"}}
-            for name, condition in self.conditions.items()
-        ]
+        if path == "/api/v1/secrets":
+            assert metadata_only
+            return [delivered.secret(name, OLD) for name in self.conditions]
+        assert path == f"{eso.GROUP}/externalsecrets"
+        return [delivered.external_secret(name, status=status) for name, status in self.conditions.items()]
 
 
 @pytest.fixture
@@ -74,31 +77,28 @@ Make = Callable[..., tuple[rotation.Target, Cluster]]
 
 def test_where_all_hold_it_already_eso_is_left_alone(make: Make) -> None:
     target, cluster = make(set())
-    delivered = rotation.deliver(target, installation(), 1, "digest", 5)
-    assert (delivered.synced, delivered.namespaces, cluster.synced) == (False, ("a", "b"), [])
+    arrived = rotation.deliver(target, installation(), 1, "digest", 5)
+    assert (arrived.synced, arrived.namespaces, cluster.synced) == (False, ("a", "b"), [])
 
 
 def test_a_version_that_hands_on_is_told_once_and_an_older_one_until_it_is_through(make: Make) -> None:
     for which, told in ((installation(), [{"a", "b"}]), (OLD_ESO, [{"a", "b"}, {"b"}])):
         target, cluster = make({"a", "b"}, {"b"}, set())
-        delivered = rotation.deliver(target, which, 1, "digest", 5)
-        assert delivered.missing == {}
+        arrived = rotation.deliver(target, which, 1, "digest", 5)
+        assert arrived.missing == {}
         assert cluster.synced == told
 
 
 def test_what_is_missing_at_the_end_is_explained(make: Make) -> None:
     target, cluster = make({"a", "b", "c"})
-    cluster.conditions = {
-        "a": {"type": "Ready", "status": "False", "message": "could not get secret data from provider"},
-        "b": {"type": "Ready", "status": "True"},
-    }
-    delivered = rotation.deliver(target, installation(), 1, "digest", 0.05)
-    assert delivered.missing == {
-        "a": "could not get secret data from provider",
-        "b": "synced last at 10:00, with other content",
+    cluster.conditions = {"a": "False", "b": "True"}
+    arrived = rotation.deliver(target, installation(), 1, "digest", 0.05)
+    assert arrived.missing == {
+        "a": "secret synced",
+        "b": f"synced last at {delivered.REFRESHED}, with other content",
         "c": "no ExternalSecret: ESO has not fanned out to it",
     }
-    assert delivered.namespaces == ()
+    assert arrived.namespaces == ()
 
 
 def test_a_namespace_that_joins_after_the_proof_is_not_reported_as_proved() -> None:
@@ -110,8 +110,8 @@ def test_a_namespace_that_joins_after_the_proof_is_not_reported_as_proved() -> N
             self.namespaces = ["a", "b"]
 
     cluster = Joined(["a"], {"a": NEW, "b": OLD}, [])
-    delivered = rotation.deliver(rotation.Target(CONFIG, REGISTRY, cluster, Versions("x")), installation(), 1, NEW, 5)
-    assert delivered.namespaces == ("a",)
+    arrived = rotation.deliver(rotation.Target(CONFIG, REGISTRY, cluster, Versions("x")), installation(), 1, NEW, 5)
+    assert arrived.namespaces == ("a",)
 
 
 AWAY = UnreachableError("away")
@@ -190,8 +190,8 @@ def test_a_newer_write_of_somebody_else_ends_the_wait_and_is_not_taken_back(make
 def test_taking_back_writes_the_content_before_as_a_new_version_and_proves_it(make: Make) -> None:
     vault = Versions("old", "bad")
     target, _ = make(set(), vault=vault)
-    delivered = rotation.take_back(target, installation(), 2, 5)
-    assert (delivered.version, vault.data[3]) == (3, vault.data[1])
+    arrived = rotation.take_back(target, installation(), 2, 5)
+    assert (arrived.version, vault.data[3]) == (3, vault.data[1])
 
 
 def test_a_version_that_was_rotated_in_before_is_known(make: Make) -> None:

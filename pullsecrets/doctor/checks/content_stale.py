@@ -52,7 +52,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _is_stale(row: Coverage) -> bool:
-    return row.typed and row.labelled and row.digest is not None and row.seeded_digest is not None and not row.proved
+    return row.typed and row.labelled and None is not row.digest != row.seeded_digest is not None
 
 
 def _finding(snapshot: Snapshot, row: Coverage, seeded: datetime | None, stale: list[str]) -> Finding:

@@ -11,7 +11,7 @@ from pullsecrets.config import Registry
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import seed_command, up_command
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.tenancy import owner_of, rows
+from pullsecrets.doctor.tenancy import rows
 from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
 from pullsecrets.seed import DIGEST_KEY, VERSION_KEY, seeded_digest
 from pullsecrets.vault import EntryMetadata
@@ -26,10 +26,8 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
         if metadata is not None and metadata.live and seeded_digest(metadata) is None:
             yield _unrecorded(snapshot, registry, metadata)
     for row in rows(snapshot):
-        secret = snapshot.secrets[row.registry].get(row.namespace)
-        if secret is None or not row.typed or row.digest is not None:
-            continue
-        if owner_of(secret) == ("ExternalSecret", row.registry):
+        delivery = snapshot.inventory.delivery(row.registry, row.namespace)
+        if row.typed and row.digest is None and delivery.delivered:
             yield Finding(
                 check=NAME,
                 severity=Severity.WARNING,

@@ -57,8 +57,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _foreign(snapshot: Snapshot, registry: Registry, namespace: str) -> Object | None:
     """Return the Secret of the registry's name there when it is of other origin."""
-    secret = snapshot.secrets[registry.name].get(namespace)
-    return secret if secret is not None and is_foreign(secret, registry) else None
+    return snapshot.secrets[registry.name].get(namespace) if is_foreign(snapshot, registry.name, namespace) else None
 
 
 def _taken(snapshot: Snapshot, row: Coverage, secret: Object) -> Finding:

@@ -23,7 +23,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
         secret = snapshot.secrets[row.registry].get(row.namespace)
         if secret is None or not (row.labelled and row.typed):
             continue
-        if is_foreign(secret, snapshot.config.registry(row.registry)):
+        if is_foreign(snapshot, row.registry, row.namespace):
             yield _finding(snapshot, row, secret)
 
 

@@ -77,7 +77,7 @@ def _replacement(snapshot: Snapshot, row: Coverage, secret: Object, *, old: bool
     owner = owner_of(secret)
     if owner is None:
         return adoption(snapshot, registry, row.namespace, gap=old)
-    if not is_foreign(secret, registry):
+    if not is_foreign(snapshot, row.registry, row.namespace):
         return f"kubectl delete -n {row.namespace} secret {row.registry}   # ESO makes it anew within seconds"
     kind, name = owner
     return f"kubectl -n {row.namespace} delete {kind.lower()} {name}   # or give its Secret another name"

@@ -9,9 +9,10 @@ from typing import Any
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import KubernetesClient
-from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
+from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.seed import DIGEST_KEY, SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.vault import EntryMetadata, VaultClient
+from tests.unit import delivered
 
 Object = dict[str, Any]
 
@@ -192,7 +193,8 @@ class World:
                 "namespace": namespace,
                 "name": APP,
                 "creationTimestamp": ago(timedelta(days=9)),
-                "ownerReferences": [{"kind": "ClusterExternalSecret", "name": APP, "controller": True}],
+                "uid": delivered.UID,
+                "ownerReferences": [delivered.owner("ClusterExternalSecret", APP)],
             },
             "status": {"conditions": [ready("True", "secret synced")], "refreshTime": ago(timedelta(minutes=20))},
         }
@@ -259,18 +261,14 @@ def ready(status: str, message: str) -> Object:
 
 def pull_secret(namespace: str, owner: tuple[str, str] | None, digest: str | None) -> Object:
     """A Secret as its metadata and type tell it."""
-    kind, name = owner or (None, None)
-    return {
-        "metadata": {
-            "namespace": namespace,
-            "name": APP,
-            "creationTimestamp": ago(timedelta(days=9)),
-            "ownerReferences": [{"kind": kind, "name": name, "controller": True}] if kind else [],
-            "annotations": {CONTENT_DIGEST_ANNOTATION: digest} if digest else {},
-            "managedFields": [{"manager": "external-secrets" if owner else "kubectl-create"}],
-        },
-        "type": _PULL_SECRET,
+    found = delivered.secret(namespace, digest, APP)
+    found["metadata"] |= {
+        "creationTimestamp": ago(timedelta(days=9)),
+        "ownerReferences": [delivered.owner(*owner)] if owner else [],
     }
+    if owner is None:
+        found["metadata"]["managedFields"] = [delivered.written("kubectl-create", data=delivered.DATA)]
+    return found
 
 
 def healthy(binding: str = "serviceAccounts") -> World:

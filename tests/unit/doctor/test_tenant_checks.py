@@ -17,9 +17,11 @@ from pullsecrets.doctor.tenancy import ago as told
 from pullsecrets.doctor.tenancy import parse_time, workload
 from pullsecrets.errors import ConflictError, UnreachableError
 from pullsecrets.kube import KubernetesApiError
+from pullsecrets.ownership import MANAGED_LABEL
 from pullsecrets.pods import list_pods
 from pullsecrets.seed import SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.vault import EntryMetadata, VaultClient
+from tests.unit import delivered
 from tests.unit.doctor.tenants import (
     APP,
     BUILDER,
@@ -53,6 +55,7 @@ NAMES = (
     "pod-with-own-list",
     "secret-foreign",
     "secret-missing",
+    "secret-not-kept",
     "secret-wrong-type",
     "service-account-unbound",
 )
@@ -197,6 +200,21 @@ def refused(world: World) -> None:
     world.add_pod(A, "auth-5d9-new", fails=BACK_OFF)
 
 
+def immutable(world: World) -> None:
+    world.secrets[A]["metadata"]["managedFields"].append(delivered.written("kubectl-patch", immutable={}))
+    world.external_secrets[A]["status"]["conditions"] = [ready("False", "could not update secret, target is immutable")]
+
+
+def unlabelled_secret(world: World) -> None:
+    del world.secrets[A]["metadata"]["labels"][MANAGED_LABEL]
+
+
+def edited_after_eso(world: World) -> None:
+    world.secrets[A]["metadata"]["managedFields"].append(
+        delivered.written("kubectl-edit", ago(timedelta(0)), data=delivered.DATA)
+    )
+
+
 def owned_by_another(world: World) -> None:
     world.secrets[A] = pull_secret(A, ("SealedSecret", APP), None)
     world.external_secrets[A]["status"]["conditions"] = [ready("False", "could not update secret")]
@@ -289,6 +307,9 @@ FAULTS: list[tuple[Fault, str, str | None]] = [
     (listed_otherwise_since, "pod-admitted-too-early", A),
     (own_list, "pod-with-own-list", A),
     (refused, "pod-cannot-pull", A),
+    (immutable, "secret-not-kept", A),
+    (unlabelled_secret, "secret-not-kept", A),
+    (edited_after_eso, "secret-not-kept", A),
     (owned_by_another, "secret-foreign", A),
     (made_by_hand, "secret-foreign", A),
     (opaque, "secret-wrong-type", A),

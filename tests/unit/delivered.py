@@ -1,0 +1,61 @@
+"""What ESO makes in a namespace, as ESO 0.20.4 leaves it: the ExternalSecret with its status, and its Secret."""
+
+from typing import Any
+
+from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.ownership import MANAGED_LABEL, field_manager
+
+Object = dict[str, Any]
+UID = "3f2b8c1e-0000-4000-8000-000000000001"
+WRITTEN, REFRESHED, LATER = "2026-01-01T10:00:00Z", "2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"
+
+
+def owner(kind: str, name: str, uid: str = UID) -> Object:
+    """An owner reference as ESO writes it."""
+    return {"apiVersion": "external-secrets.io/v1", "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
+def external_secret(
+    namespace: str, name: str = "app", status: str = "True", message: str = "secret synced", refreshed: str = REFRESHED
+) -> Object:
+    """The ExternalSecret that a ClusterExternalSecret made."""
+    return {
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "uid": UID,
+            "ownerReferences": [owner("ClusterExternalSecret", name)],
+        },
+        "status": {
+            "conditions": [{"type": "Ready", "status": status, "message": message}],
+            "refreshTime": refreshed,
+        },
+    }
+
+
+def written(manager: str, time: str = WRITTEN, *, digest: bool = False, **fields: Object) -> Object:
+    """An entry of managedFields: who wrote which fields last."""
+    annotations = {"f:metadata": {"f:annotations": {f"f:{CONTENT_DIGEST_ANNOTATION}": {}}}} if digest else {}
+    named = {f"f:{field}": content for field, content in fields.items()}
+    return {"manager": manager, "operation": "Update", "time": time, "fieldsV1": {**named, **annotations}}
+
+
+DATA: Object = {".": {}, "f:.dockerconfigjson": {}}
+
+
+def secret(namespace: str, digest: str | None, name: str = "app", *others: Object) -> Object:
+    """The metadata of the Secret that ESO wrote, and what others wrote into it since."""
+    return {
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "uid": f"secret-{namespace}",
+            "resourceVersion": "8",
+            "creationTimestamp": WRITTEN,
+            "labels": {MANAGED_LABEL: "true"},
+            "annotations": {CONTENT_DIGEST_ANNOTATION: digest} if digest else {},
+            "ownerReferences": [owner("ExternalSecret", name)],
+            "managedFields": [written(field_manager(name), digest=True, data=DATA), *others],
+        },
+        "type": "kubernetes.io/dockerconfigjson",
+    }
