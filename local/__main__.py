@@ -71,7 +71,8 @@ def down() -> None:
 def status() -> None:
     """Show each component; exit with 1 when one is not healthy."""
     with _messages():
-        components = _control_plane().status()
+        plane = _control_plane()
+        components = plane.status()
     table = Table("component", "version", "pid", "port", "healthy", box=None, pad_edge=False)
     # Paths are there to be copied: one that is cut off is of no use.
     table.add_column("log", overflow="fold")
@@ -84,9 +85,15 @@ def status() -> None:
     console = Console(highlight=False)
     console = console if console.is_terminal else Console(highlight=False, width=_WIDE)
     console.print(table)
+    _say_plugins(plane, console)
     console.print(f"Pods are on simulated nodes ({', '.join(NODES)}): nothing runs in them.")
     if not all(component.healthy for component in components):
         raise typer.Exit(1)
+
+
+def _say_plugins(plane: ControlPlane, console: Console) -> None:
+    for plugin in plane.plugins():
+        console.print(f"Pulumi plugin {plugin}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -111,6 +118,7 @@ def demo() -> None:
         toolchain.ensure()
         plane = _control_plane()
         plane.up()
+        _say_plugins(plane, console)
         try:
             Demo(plane, console).run()
         except StepFailedError as error:

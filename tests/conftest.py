@@ -7,7 +7,7 @@ import pulumi
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# The local plugins would otherwise put their lighter stand-in of it in its place.
+# The language host would otherwise register its packages unloaded: see local/language_host/protocol.py.
 assert pulumi.Output
 
 

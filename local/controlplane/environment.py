@@ -26,6 +26,11 @@ PULUMI_SETTINGS = {
     "PULUMI_PARALLEL": "64",
     "PULUMI_PARALLEL_DIFF": "true",
 }
+# A Kubernetes plugin below 4.29 knows the program's provider options `enablePatchForce` and `upsertExistingObjects` not
+# yet: the first has this variable there, and an upsert is what its every create is. The engine's only use of PULUMI_DEV
+# in `up`, `preview` and `destroy` is to leave out the warning that the plugin is older than the SDK asks for, which
+# `status` says once.
+_OLDER_PLUGIN = {"PULUMI_K8S_ENABLE_PATCH_FORCE": "true", "PULUMI_DEV": "true"}
 _LOOPBACK = "127.0.0.1,localhost"
 
 
@@ -53,6 +58,7 @@ def variables(layout: Layout, kubeconfig: Path, vault_address: str) -> dict[str,
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         **PULUMI_SETTINGS,
+        **_OLDER_PLUGIN,
         "NO_PROXY": _LOOPBACK,
         "PATH": ":".join(_path(layout)),
     }

@@ -84,7 +84,7 @@ ERRORS = (
     StillRunning,
     UnknownComponent,
     UnknownIdentity,
-    pulumi_home.PluginNotExecutableError,
+    pulumi_home.PluginNotUsableError,
     toolchain.ToolchainError,
 )
 
@@ -179,6 +179,10 @@ class ControlPlane:
             parts = _Parts(self.layout)
             running = [part for part in parts.on_demand() if self._processes.find(part.name)]
             return list(pool.map(self._status_of, [*parts.all(), *running]))
+
+    def plugins(self) -> tuple[pulumi_home.Plugin, ...]:
+        """Return what serves the program's resources to the engine; nothing before the first `up`."""
+        return pulumi_home.plugins(self.layout.state)
 
     def start(self, name: str) -> None:
         """Start one component and wait until it is healthy; one that runs as it should is left alone.

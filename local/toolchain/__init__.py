@@ -44,7 +44,7 @@ def _recipe(name: str) -> Recipe:
 def _folder(recipe: Recipe) -> Path:
     """Return where the recipe's build belongs, whether it is there or not."""
     go = golang.choose(golang.required(RECIPES))
-    key = store.key(recipe, go.version, *golang.target(), (*golang.BUILD_FLAGS, *recipe.flags))
+    key = store.key(recipe, go.version, *golang.target(), (*golang.BUILD_FLAGS, *recipe.extras))
     return paths.cache_home() / recipe.name / key
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from local.toolchain import store
+from local.toolchain import sources, store
 from local.toolchain.errors import BuildFailed
 from local.toolchain.golang import Go, environment
 from local.toolchain.progress import Display, Phase, Step
-from local.toolchain.recipes import Copy, Recipe
+from local.toolchain.recipes import Recipe
 
 _TAIL_LINES: Final = 25
 _POLL_SECONDS: Final = 0.1
@@ -59,9 +59,10 @@ class Build:
         self._lock: IO[str] | None = None
         self._staging: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._work: Iterator[list[str]] = iter(())
 
     def start(self) -> None:
-        """Start the compiler, unless another process is building this tool or has just finished it."""
+        """Start the work, unless another process is building this tool or has just finished it."""
         self._lock = store.try_lock(self._recipe.name)
         if self._lock is None:
             self.step.enter(Phase.LOCKED)
@@ -73,10 +74,35 @@ class Build:
         self.step.enter(Phase.BUILDING)
         self._staging = store.staging(self._folder.parent)
         self.step.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.step.log.open("wb") as log:
+        self.step.log.write_bytes(b"")
+        self._work = self._commands(self._staging)
+        self._next()
+
+    def poll(self) -> None:
+        """Look whether the running command has ended, and go on if so. Raises BuildFailed if it failed."""
+        if self._process is None:
+            return
+        status = self._process.poll()
+        if status is None:
+            return
+        self._process = None
+        if status != 0:
+            raise self._failure(f"exit status {status}")
+        self._next()
+
+    def _next(self) -> None:
+        """Start the next command; without one, the tool is complete."""
+        try:
+            command = next(self._work, None)
+        except sources.SourceChanged as error:
+            raise self._failure(str(error)) from error
+        if command is None:
+            self._finish()
+            return
+        with self.step.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(self._staging / "bin"),
-                cwd=self._recipe.module,
+                [str(self._go.executable), *command],
+                cwd=self._source,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -85,21 +111,19 @@ class Build:
                 process_group=0,
             )
 
-    def poll(self) -> None:
-        """Look whether the compiler has ended, and complete the tool if so. Raises BuildFailed if it failed."""
-        if self._process is None or self._staging is None:
-            return
-        status = self._process.poll()
-        if status is None:
-            return
-        self._process = None
-        if status != 0:
-            raise self._failure(f"exit status {status}")
-        for copy in self._recipe.copies:
-            source = self._source(copy)
-            store.copy(source, self._staging / copy.target, executable=copy.executable)
-        store.publish(self._staging, self._folder)
-        self._finish()
+    def _commands(self, staging: Path) -> Iterator[list[str]]:
+        """Yield Go's commands one after the other; what is done between two of them stands between them."""
+        recipe, source = self._recipe, self._source
+        sources.lay(recipe, source)
+        if wanted := sources.modules(recipe):
+            yield ["mod", "download", *wanted]
+            sources.complete(recipe, source, self._module_folder)
+        yield self._compile(staging / "bin")
+        for copy in recipe.copies:
+            found = sources.found(copy.module, self._module_folder(copy.module), copy.source)
+            store.copy(found, staging / copy.target, executable=copy.executable)
+        shutil.rmtree(source)
+        store.publish(staging, self._folder)
 
     def stop(self) -> None:
         """End the compiler if it runs, drop what it has written, and let go of the lock."""
@@ -111,6 +135,12 @@ class Build:
             self._staging = None
         self._release()
 
+    @property
+    def _source(self) -> Path:
+        """The folder that the recipe is built in."""
+        assert self._staging is not None  # noqa: S101 - nothing runs before `start` has made it
+        return self._staging / "source"
+
     def _finish(self) -> None:
         self._staging = None
         self.step.enter(Phase.BUILT)
@@ -121,13 +151,12 @@ class Build:
             self._lock.close()
             self._lock = None
 
-    def _command(self, destination: Path) -> list[str]:
+    def _compile(self, destination: Path) -> list[str]:
         programs = self._recipe.programs
         variables = " ".join(f"-X {name}={value}" for name, value in self._recipe.variables)
         # One program gets the name that the recipe gives it; Go names several after their folders.
         output = str(destination / programs[0].name) if len(programs) == 1 else f"{destination}{os.sep}"
         return [
-            str(self._go.executable),
             "build",
             "-v",
             *self._recipe.flags,
@@ -137,21 +166,20 @@ class Build:
             *(program.package for program in programs),
         ]
 
-    def _source(self, copy: Copy) -> Path:
+    def _module_folder(self, module: str) -> Path:
         asked = subprocess.run(
-            [self._go.executable, "list", "-m", "-f", "{{.Dir}}", copy.module],
-            cwd=self._recipe.module,
+            [self._go.executable, "list", "-m", "-f", "{{.Dir}}", module],
+            cwd=self._source,
             env=self._environment,
             capture_output=True,
             text=True,
             check=False,
         )
-        source = Path(asked.stdout.strip()) / copy.source
-        if asked.returncode != 0 or not source.exists():
+        if asked.returncode != 0 or not asked.stdout.strip():
             with self.step.log.open("a", encoding="utf-8") as log:
                 log.write(asked.stderr)
-            raise self._failure(f"{copy.source} is not in the module {copy.module}")
-        return source
+            raise self._failure(f"the module {module} is not at hand")
+        return Path(asked.stdout.strip())
 
     def _failure(self, cause: str) -> BuildFailed:
         text = self.step.log.read_text(encoding="utf-8", errors="replace")

@@ -15,6 +15,8 @@ MODULES: Final = Path(__file__).resolve().parent / "modules"
 # One version with the SDKs in pyproject.toml; a test holds them together.
 PULUMI_VERSION: Final = "3.258.0"
 KUBERNETES_PLUGIN_VERSION: Final = "4.34.2"
+# The newest whose module is to be had: what a machine builds that cannot download the one above.
+BUILT_KUBERNETES_PLUGIN_VERSION: Final = "4.25.0"
 VAULT_PLUGIN_VERSION: Final = "7.14.0"
 
 # A machine without a fitting Go gets this one from PyPI.
@@ -40,21 +42,58 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Trim:
+    """Lines of a file in a required module to build without, so that nothing is compiled that is never used here.
+
+    Attributes:
+        module: the module; it is built from a copy, in which those lines are missing.
+        file: the file's path in the module.
+        pattern: a regular expression that each of the lines contains a match of.
+        lines: how many lines that are. Another number means that the module has changed, and fails the build.
+    """
+
+    module: str
+    file: str
+    pattern: str
+    lines: int
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """How one tool is made from the Go module in `MODULES / name`."""
+    """How one tool is made from the Go module in `MODULES / name`.
+
+    Attributes:
+        name: the recipe's, and its module folder's.
+        version: of the tool.
+        programs: what is built.
+        variables: the linker's `-X` settings.
+        copies: what is kept of required modules beside the programs.
+        flags: further flags of `go build`.
+        embeds: what is put of required modules beside the recipe's own main package, which embeds it.
+        trims: what is left out of required modules.
+        extent: which part of the tool that leaves, for people.
+    """
 
     name: str
     version: str
     programs: tuple[Program, ...]
     variables: tuple[tuple[str, str], ...] = ()
     copies: tuple[Copy, ...] = ()
-    # Further flags of `go build`. Beside the recipe in a build's key, so that one without any keeps its key.
+    # What few recipes have is beside the recipe in a build's key, so that one without keeps its key.
     flags: tuple[str, ...] = field(default=(), repr=False)
+    embeds: tuple[Copy, ...] = field(default=(), repr=False)
+    trims: tuple[Trim, ...] = field(default=(), repr=False)
+    extent: str = field(default="", repr=False)
 
     @property
     def module(self) -> Path:
         """The folder with the recipe's go.mod and go.sum."""
         return MODULES / self.name
+
+    @property
+    def extras(self) -> tuple[object, ...]:
+        """What a build's key covers beside the recipe."""
+        return (*self.flags, *self.embeds, *self.trims)
 
     @property
     def executables(self) -> tuple[str, ...]:
@@ -65,12 +104,13 @@ class Recipe:
     @property
     def title(self) -> str:
         """What progress and errors call the recipe."""
-        return f"{self.name} {self.version}"
+        return f"{self.name} {self.version} {self.extent}".rstrip()
 
 
 _PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
 _ESO = "github.com/external-secrets/external-secrets"
 _KUBERNETES_VERSION = "k8s.io/component-base/version"
+_KUBERNETES_PLUGIN = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 _SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
 
 # Built only when they are named: few need them.
@@ -86,6 +126,17 @@ RECIPES: Final = (
             Copy(_ESO, "config/crds/bases", "module/config/crds/bases"),
             Copy(_ESO, "deploy/charts/external-secrets", "module/deploy/charts/external-secrets"),
         ),
+        # The clients of some thirty clouds and vaults are more than half of the build.
+        trims=(
+            Trim(
+                _ESO,
+                "pkg/provider/register/register.go",
+                r'"\S+/pkg/provider/(?!(vault|kubernetes|fake)")',
+                lines=35,
+            ),
+            Trim(_ESO, "pkg/generator/register/register.go", r'"\S+/pkg/generator/', lines=15),
+        ),
+        extent="with the providers vault, kubernetes and fake",
     ),
     Recipe(
         name="kubernetes",
@@ -123,6 +174,25 @@ RECIPES: Final = (
                 executable=True,
             ),
         ),
+    ),
+    Recipe(
+        name="pulumi-resource-kubernetes",
+        version=f"v{BUILT_KUBERNETES_PLUGIN_VERSION}",
+        programs=(Program(".", "pulumi-resource-kubernetes"),),
+        embeds=(
+            Copy(_KUBERNETES_PLUGIN, "cmd/pulumi-resource-kubernetes/schema.json", "schema.json"),
+            Copy(_KUBERNETES_PLUGIN, "cmd/pulumi-resource-kubernetes/terraform-mapping.json", "terraform-mapping.json"),
+        ),
+        # The components for charts, Kustomize and files of YAML: most of the build is the Go SDK that they use.
+        trims=(
+            Trim(
+                _KUBERNETES_PLUGIN,
+                "pkg/provider/provider_construct.go",
+                r"\bprovider(helmv4|kustomizev2|yamlv2)\b",
+                lines=7,
+            ),
+        ),
+        extent="without the components for charts, Kustomize and YAML files",
     ),
     Recipe(
         name="pulumi-resource-vault",

@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from local.plugins import protocol
+from local.language_host import protocol
 
 protocol.prepare()
 
@@ -21,7 +21,7 @@ from google.protobuf import empty_pb2, json_format  # noqa: E402
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc  # noqa: E402
 
 from local import toolchain  # noqa: E402
-from local.plugins.serving import serve  # noqa: E402
+from local.language_host.serving import serve  # noqa: E402
 
 
 class EchoProvider(provider_pb2_grpc.ResourceProviderServicer):

@@ -1,4 +1,4 @@
-"""A stand-in API server that keeps objects by path: reads, creates, patches and deletes as the commands use them."""
+"""An API server in memory that keeps objects by path: reads, creates, patches and deletes as the commands use them."""
 
 import copy
 import json

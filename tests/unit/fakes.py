@@ -1,4 +1,4 @@
-"""Stand-ins for the servers, for tests of code that only reads lists."""
+"""Fakes of the servers, for tests of code that only reads lists."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

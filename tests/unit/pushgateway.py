@@ -1,4 +1,4 @@
-"""A stand-in Pushgateway on loopback that keeps what is put into it, and reads it as the real one does."""
+"""A Pushgateway on loopback that keeps what is put into it, and reads it as the real one does."""
 
 import threading
 from collections.abc import Iterator

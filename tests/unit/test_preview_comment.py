@@ -64,7 +64,7 @@ def test_warnings_are_shown_and_debug_and_information_are_not() -> None:
     text = shown(comment(EVENTS))
     assert "Vault path secret/ocp/dev/registries/app-registry-pull holds no credential" in text
     assert "registering resource" not in text
-    assert "stand-in" not in text
+    assert "provider cluster" not in text
 
 
 def test_values_of_the_recorded_preview_stay_out() -> None:

@@ -1,4 +1,4 @@
-"""`rotate` as a command: what it asks, prints and returns, with the cluster's part played by stand-ins."""
+"""`rotate` as a command: what it asks, prints and returns, with the cluster's part played by fakes."""
 
 import json
 from typing import Any

@@ -123,7 +123,7 @@ def test_a_failed_step_ends_the_command_with_its_name(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("local.demo.Demo", Failing)
     monkeypatch.setattr("local.toolchain.ensure", lambda: None)
-    monkeypatch.setattr("local.__main__._control_plane", lambda: SimpleNamespace(up=lambda: None))
+    monkeypatch.setattr("local.__main__._control_plane", lambda: SimpleNamespace(up=list, plugins=tuple))
     done = CliRunner().invoke(app, ["demo"])
     assert done.exit_code == 1
     assert "error: step 'Rotation' failed: exited with 1" in done.stderr

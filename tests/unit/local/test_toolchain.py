@@ -23,11 +23,9 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def built(name: str) -> Path:
-    """Put an empty stand-in where the build of a recipe belongs, and return its folder."""
+    """Put an empty file where the build of a recipe belongs, and return its folder."""
     recipe = next(one for one in recipes.RECIPES if one.name == name)
-    go = golang.choose(golang.required(recipes.RECIPES))
-    key = store.key(recipe, go.version, *golang.target(), (*golang.BUILD_FLAGS, *recipe.flags))
-    folder = paths.cache_home() / name / key
+    folder = toolchain._folder(recipe)
     (folder / "bin").mkdir(parents=True)
     for executable in recipe.executables:
         (folder / "bin" / executable).write_text("")

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,13 +14,14 @@ from local.toolchain import builder, recipes, store
 from local.toolchain.errors import BuildFailed
 from local.toolchain.golang import Go
 from local.toolchain.progress import Phase, Step
-from local.toolchain.recipes import Copy, Program, Recipe
+from local.toolchain.recipes import Copy, Program, Recipe, Trim
 
 RECIPE = Recipe("hello", "v1.0.0", (Program(".", "hello"),), copies=(Copy("local/data", "notes", "module/notes"),))
 
 # Stands for Go: `list` names the folder of a module, `build` does what the recipe's module folder tells it to.
 FAKE_GO = """#!/bin/sh
 if [ "$1" = list ]; then echo "$PWD/data"; exit 0; fi
+if [ "$1" = mod ]; then exit 0; fi
 while [ "$1" != -o ]; do shift; done
 output=$2
 . ./behaviour
@@ -190,3 +192,55 @@ def test_no_more_builds_run_at_once_than_allowed(tmp_path: Path, module: Path, f
 @pytest.mark.parametrize(("processors", "builds"), [(1, 1), (2, 2), (4, 4), (64, 4)])
 def test_builds_at_once_follow_the_processors(processors: int, builds: int) -> None:
     assert builder.parallel_builds(processors) == builds
+
+
+EMBEDDING = replace(
+    RECIPE,
+    embeds=(Copy("local/data", "notes/a.txt", "embedded.txt"),),
+    trims=(Trim("local/data", "notes/register.go", '"uses/(?!kept)', lines=2),),
+)
+REGISTER = 'import (\n\t_ "uses/kept"\n\t_ "uses/one"\n\t_ "uses/two"\n)\n'
+
+
+@pytest.fixture
+def register(module: Path) -> Path:
+    """A file of the required module that the recipe leaves two lines of out."""
+    file = module / "data" / "notes" / "register.go"
+    file.write_text(REGISTER)
+    file.chmod(0o444)
+    return file
+
+
+def test_a_recipe_is_built_beside_what_it_embeds_and_with_trimmed_copies_of_modules(
+    module: Path, register: Path, folder: Path, go: Go
+) -> None:
+    (module / "go.mod").write_text("module local/hello\n")
+    keep = 'mkdir -p "$output.seen" && cp -r embedded.txt go.mod trimmed "$output.seen"'
+    (module / "behaviour").write_text(f"{SUCCEED}; {keep}")
+    builder.run({folder: EMBEDDING}, go, Silent(), at_once=1, pause=fast)
+    seen = folder / "bin" / "hello.seen"
+    assert (seen / "embedded.txt").read_text() == "kept"
+    assert (seen / "go.mod").read_text() == "module local/hello\n\nreplace local/data => ./trimmed/0\n"
+    assert (seen / "trimmed/0/notes/register.go").read_text() == 'import (\n\t_ "uses/kept"\n)\n'
+    assert register.read_text() == REGISTER
+    assert sorted(path.name for path in folder.iterdir()) == ["bin", "module"]
+    assert not (module / "trimmed").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda file: file.unlink(), "notes/register.go is not in the module local/data"),
+        (lambda file: file.write_text(REGISTER.replace("two", "kept/two")), "has 1 lines to leave out and not 2"),
+        (lambda file: file.write_text(REGISTER + REGISTER), "has 4 lines to leave out and not 2"),
+    ],
+)
+def test_a_module_that_has_changed_is_not_built_whole_or_by_guess(
+    register: Path, folder: Path, go: Go, change: Callable[[Path], object], cause: str
+) -> None:
+    register.chmod(0o644)
+    change(register)
+    with pytest.raises(BuildFailed, match=cause) as failure:
+        builder.run({folder: EMBEDDING}, go, Silent(), at_once=1, pause=fast)
+    assert "local/toolchain/recipes.py" in str(failure.value)
+    assert not folder.exists()

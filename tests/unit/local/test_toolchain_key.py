@@ -1,6 +1,8 @@
 """The cache key: everything that changes a build changes it, and nothing else does."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +79,16 @@ def test_every_committed_recipe_has_its_module_and_distinct_executables() -> Non
         own = (root / one.name / "go.mod").read_text().partition("\nmodule ")[2].partition("\n")[0]
         named = [(own if program.package == "." else program.package).rpartition("/")[2] for program in one.programs]
         assert len(named) == 1 or named == [program.name for program in one.programs]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"flags": ("-tags=x",)},
+        {"embeds": (recipes.Copy("m", "a", "b"),)},
+        {"trims": (recipes.Trim("m", "a", "b", lines=1),)},
+    ],
+)
+def test_what_few_recipes_have_changes_the_key_of_those_alone(changed: dict[str, Any]) -> None:
+    assert recipe().extras == ()
+    assert replace(recipe(), **changed).extras != ()

@@ -9,7 +9,7 @@ from pathlib import Path
 def prepare() -> None:
     """Lets `pulumi.runtime.proto` be imported alone.
 
-    The packages around it get stand-ins that know their folder but do not run their `__init__`. A process that has
+    The packages around it are registered with their folder, but their `__init__` does not run. A process that has
     already loaded the SDK keeps it.
 
     Raises:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from local.plugins.guard import end_with_parent
+from local.language_host.guard import end_with_parent
 
 # Resources of a large stack carry their whole state in one message: the engine's own limit is 400 MiB.
 _MESSAGE_LIMIT = 400 * 1024 * 1024

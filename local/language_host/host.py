@@ -14,9 +14,9 @@ import grpc
 from google.protobuf import empty_pb2, json_format
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
-from local.plugins.python_host.environment import Environment, RuntimeOptionError, resolve
-from local.plugins.python_host.policy_proxy import PolicyProxy
-from local.plugins.python_host.processes import Child, Exit, Output
+from local.language_host.environment import Environment, RuntimeOptionError, resolve
+from local.language_host.policy_proxy import PolicyProxy
+from local.language_host.processes import Child, Exit, Output
 
 # The executor's word for "the user has already seen a good message".
 _BAIL = 32

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import empty_pb2
 
 from local.controlplane.waiting import NotYet, until
-from local.plugins import protocol
+from local.language_host import protocol
 
 protocol.prepare()
 
@@ -24,8 +24,8 @@ from pulumi.runtime.proto import (  # noqa: E402
     language_pb2_grpc,
 )
 
-from local.plugins.python_host.environment import Environment, Package, Plugin, RuntimeOptionError, resolve  # noqa: E402
-from local.plugins.python_host.host import PythonHost  # noqa: E402
+from local.language_host.environment import Environment, Package, Plugin, RuntimeOptionError, resolve  # noqa: E402
+from local.language_host.host import PythonHost  # noqa: E402
 
 # Stands for the SDK's script: does what the program's first line says.
 EXECUTOR = """
@@ -304,7 +304,7 @@ def test_nothing_to_install_is_an_error_that_says_so(service, project):
 
 def test_the_host_starts_without_loading_the_sdk():
     code = (
-        "import sys; from local.plugins import protocol; protocol.prepare();"
+        "import sys; from local.language_host import protocol; protocol.prepare();"
         "from pulumi.runtime.proto import language_pb2_grpc; print('pulumi.output' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -12,7 +12,7 @@ import pytest
 from local import paths
 from local.controlplane.waiting import NotYet, until
 
-GUARD = paths.repository() / "local" / "plugins" / "guard.py"
+GUARD = paths.repository() / "local" / "language_host" / "guard.py"
 
 # Stands for the engine: starts the plugin in a process group of its own, as the engine does, and says its pid.
 ENGINE = """

@@ -1,10 +1,14 @@
-"""Starts the Python language host: `pulumi-language-python [ENGINE ADDRESS]`."""
+"""Starts the Python language host: `start.py --executor SCRIPT [ENGINE ADDRESS]`.
+
+The shim that local.pulumi_home writes runs this file by its path, so that the host finds its code from any folder and
+no variable for that reaches the programs it starts.
+"""
 
 import argparse
 import os
+import sys
+from importlib.metadata import version
 from pathlib import Path
-
-from local.plugins import protocol
 
 # Each program, policy pack and plugin that runs holds one request.
 _THREADS = 32
@@ -14,15 +18,16 @@ def main() -> None:
     """Serves until the engine ends it."""
     # Processes are started without fork handlers of gRPC: they run another program at once.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from local.language_host import protocol  # noqa: PLC0415
+
     protocol.prepare()
     arguments = _arguments()
 
-    from importlib.metadata import version  # noqa: PLC0415
-
     from pulumi.runtime.proto.language_pb2_grpc import add_LanguageRuntimeServicer_to_server  # noqa: PLC0415
 
-    from local.plugins.python_host.host import PythonHost  # noqa: PLC0415
-    from local.plugins.serving import serve  # noqa: PLC0415
+    from local.language_host.host import PythonHost  # noqa: PLC0415
+    from local.language_host.serving import serve  # noqa: PLC0415
 
     host = PythonHost(arguments.engine, arguments.executor, version("pulumi"))
     serve(lambda server: add_LanguageRuntimeServicer_to_server(host, server), _THREADS, host.mute, host.close)

@@ -1,1 +1,0 @@
-"""The plugins that the Pulumi engine starts where the official ones cannot be installed."""
