@@ -28,7 +28,7 @@ async def main() -> dict[str, Any]:
     await asyncio.sleep(0)
     return {
         "cluster": config.cluster.name,
-        "store": config.eso.store if config.has_vault else None,
+        "stores": [store.name for store in config.vault_stores],
         "registries": {registry.name: list(registry.hosts) for registry in config.registries},
         "tenants": [tenant.name for tenant in config.resolve_tenants()],
     }

@@ -1,6 +1,6 @@
 """Composes the components into one cluster stack, in the order in which they need each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +19,7 @@ from components.vault_cluster_secret_store import VaultClusterSecretStore, Vault
 from components.vault_registry_entry import VaultRegistryEntry
 from pullsecrets import admission, manifests
 from pullsecrets.audit_job import AuditAccessSpec, AuditJobSpec
-from pullsecrets.config import Registry, StackConfig, Tenant
+from pullsecrets.config import Registry, StackConfig, Tenant, VaultStore
 from pullsecrets.durations import parse_duration
 from pullsecrets.monitoring import MonitoringSpec
 from pullsecrets.preflight import Environment
@@ -57,18 +57,32 @@ def declare(config: StackConfig, environment: Environment) -> None:
 def _vault(
     config: StackConfig, environment: Environment, opts: pulumi.ResourceOptions
 ) -> list[VaultClusterSecretStore]:
-    """Declare the Vault side and the store that reads it."""
-    entries = [_entry(config, registry, opts) for registry in config.vault_registries]
-    access = _access(config, environment, [entry.policy_name for entry in entries], opts)
+    """Declare the Vault side and the stores that read it."""
+    entries = {registry.name: _entry(config, registry, opts) for registry in config.vault_registries}
+    access = _access(config, environment, entries, opts)
     egress = EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(manifests.EgressSpec.of(config))), opts)
-    store = VaultClusterSecretStore(
-        config.eso.store,
-        cast("VaultClusterSecretStoreArgs", asdict(manifests.StoreSpec.of(config))),
-        pulumi.ResourceOptions.merge(
-            _after(opts, [access, egress]), pulumi.ResourceOptions(protect=config.tenants.protect)
-        ),
-    )
-    return [store]
+    return [
+        VaultClusterSecretStore(
+            store.name,
+            cast("VaultClusterSecretStoreArgs", asdict(manifests.StoreSpec.of(config, store))),
+            pulumi.ResourceOptions.merge(_after(opts, [access, egress]), _kept(config, store)),
+        )
+        for store in config.vault_stores
+    ]
+
+
+def _kept(config: StackConfig, store: VaultStore) -> pulumi.ResourceOptions:
+    """Protect a store, and take over a relay's store of the same name when its registry becomes direct.
+
+    As another resource the relay's would be deleted after this one was made, and with it the object that both are.
+    """
+    registry = store.registries[0]
+    options = pulumi.ResourceOptions(protect=config.tenants.protect)
+    if store.name == config.relay_store(registry):
+        fanout = pulumi.create_urn(registry.name, "pullsecrets:index:RegistryPullSecret")
+        relay = pulumi.create_urn(f"{registry.name}-relay", "pullsecrets:index:RegistryRelay", fanout)
+        options.aliases = [relay]
+    return options
 
 
 def _fanout(config: StackConfig, environment: Environment, registry: Registry) -> RegistryPullSecretArgs:
@@ -140,10 +154,11 @@ def _entry(config: StackConfig, registry: Registry, opts: pulumi.ResourceOptions
 def _access(
     config: StackConfig,
     environment: Environment,
-    policies: Sequence[pulumi.Output[str]],
+    entries: Mapping[str, VaultRegistryEntry],
     opts: pulumi.ResourceOptions,
 ) -> VaultAccess:
     auth = config.vault.auth
+    roles = {store.role: [entries[item.name].policy_name for item in store.registries] for store in config.vault_stores}
     return VaultAccess(
         "vault-access",
         {
@@ -153,7 +168,8 @@ def _access(
             "kubernetes_host": environment.kubernetes_host,
             "kubernetes_ca_cert": environment.kubernetes_ca_cert,
             "role": auth.role,
-            "policies": [*policies],
+            "policies": [*roles.pop(auth.role, ())],
+            "further_roles": {role: [*policies] for role, policies in roles.items()},
             "audience": auth.audience,
             "token_ttl": int(parse_duration(auth.token_ttl).total_seconds()),
             "namespace": config.eso.namespace,

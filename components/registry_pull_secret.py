@@ -58,7 +58,10 @@ class RegistryPullSecret(pulumi.ComponentResource):
         values = {**{key: value for key, value in args.items() if key != "relay"}, "refresh": refresh}
         needed: list[pulumi.Resource] = []
         if relay := args.get("relay"):
-            needed.append(RegistryRelay(f"{name}-relay", relay, pulumi.ResourceOptions(parent=self)))
+            # When the registry was direct, its Vault store may have been the object that is the relay's store now.
+            before = pulumi.create_urn(relay["name"], "pullsecrets:index:VaultClusterSecretStore")
+            opts = pulumi.ResourceOptions(parent=self, aliases=[before])
+            needed.append(RegistryRelay(f"{name}-relay", relay, opts))
         item = _objects.build(manifests.cluster_external_secret, manifests.PullSecretSpec, values)
         CustomResource(
             f"{name}-fanout",

@@ -1,6 +1,6 @@
 """`VaultAccess`: how ESO's ServiceAccount logs in to Vault."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
 import pulumi_vault as vault
@@ -24,9 +24,11 @@ class VaultAccessArgs(TypedDict):
     kubernetes_ca_cert: pulumi.Input[str | None]
     """PEM certificates that sign the API server's."""
     role: pulumi.Input[str]
-    """Role that ESO logs in to."""
+    """Role that the first store logs in to."""
     policies: pulumi.Input[list[pulumi.Input[str]]]
-    """Policies of the role: one per registry."""
+    """Policies of that role: those of the registries that the store reads."""
+    further_roles: NotRequired[dict[str, pulumi.Input[list[pulumi.Input[str]]]]]
+    """Policies of each further store's role, by its name."""
     audience: pulumi.Input[str]
     """Audience that a login token must carry."""
     token_ttl: pulumi.Input[int]
@@ -40,38 +42,30 @@ class VaultAccessArgs(TypedDict):
 
 
 class VaultAccess(pulumi.ComponentResource):
-    """Declares the Kubernetes auth mount, its configuration and the role that only ESO's ServiceAccount may use.
+    """Declares the Kubernetes auth mount, its configuration and a role per store, for ESO's ServiceAccount alone.
 
     Vault reviews a login with the very token that logs in, so it keeps no reviewer token of its own and none passes
     through state; the ServiceAccount is bound to `system:auth-delegator` for that.
     """
 
-    role_name: pulumi.Output[str]
-    """Name of the role."""
+    role_names: pulumi.Output[list[str]]
+    """Names of the roles."""
 
     def __init__(self, name: str, args: VaultAccessArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Declare mount, configuration, role and reviewer binding.
+        """Declare mount, configuration, roles and reviewer binding.
 
         Args:
             name: resource name.
-            args: the cluster's side and the role's policies.
+            args: the cluster's side and the roles' policies.
             opts: resource options; children inherit the Vault and Kubernetes providers.
         """
         super().__init__("pullsecrets:index:VaultAccess", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         mount = self._mount(name, args) if args["create_mount"] else pulumi.Output.from_input(args["mount"])
-        role = vault.kubernetes.AuthBackendRole(
-            f"{name}-role",
-            backend=mount,
-            role_name=args["role"],
-            bound_service_account_names=[args["service_account"]],
-            bound_service_account_namespaces=[args["namespace"]],
-            audience=args["audience"],
-            token_policies=args["policies"],
-            token_ttl=args["token_ttl"],
-            token_max_ttl=args["token_ttl"],
-            opts=child,
-        )
+        # A resource's name tells its role's, so that no other resource ever deletes a role of that name.
+        roles = [self._role(f"{name}-role", args["role"], args["policies"], mount, args)]
+        for role, policies in args.get("further_roles", {}).items():
+            roles.append(self._role(f"{name}-role-{role}", role, policies, mount, args))
         binding = _objects.build(
             manifests.token_reviewer_binding,
             manifests.ReviewerSpec,
@@ -84,8 +78,29 @@ class VaultAccess(pulumi.ComponentResource):
             subjects=binding["subjects"],
             opts=child,
         )
-        self.role_name = role.role_name
-        self.register_outputs({"role_name": self.role_name})
+        self.role_names = pulumi.Output.all(*(role.role_name for role in roles)).apply(list)
+        self.register_outputs({"role_names": self.role_names})
+
+    def _role(
+        self,
+        name: str,
+        role: pulumi.Input[str],
+        policies: pulumi.Input[list[pulumi.Input[str]]],
+        mount: pulumi.Output[str],
+        args: VaultAccessArgs,
+    ) -> vault.kubernetes.AuthBackendRole:
+        return vault.kubernetes.AuthBackendRole(
+            name,
+            backend=mount,
+            role_name=role,
+            bound_service_account_names=[args["service_account"]],
+            bound_service_account_namespaces=[args["namespace"]],
+            audience=args["audience"],
+            token_policies=policies,
+            token_ttl=args["token_ttl"],
+            token_max_ttl=args["token_ttl"],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
 
     def _mount(self, name: str, args: VaultAccessArgs) -> pulumi.Output[str]:
         backend = vault.AuthBackend(

@@ -32,17 +32,15 @@ class VaultClusterSecretStoreArgs(TypedDict):
     """Namespace of ESO's ServiceAccount."""
     service_account: pulumi.Input[str]
     """ESO's ServiceAccount."""
-    selectors: pulumi.Input[list[pulumi.Input[dict[str, pulumi.Input[str]]]]]
-    """Opt-in labels; a namespace that carries none of them cannot use the store."""
-    relayed: pulumi.Input[bool]
-    """Whether ESO's own namespace may use the store too, for the relays."""
+    selector: pulumi.Input[dict[str, pulumi.Input[str]] | None]
+    """The opt-in label; a namespace without it cannot use the store. None for a relay's: ESO's own namespace alone."""
 
 
 class VaultClusterSecretStore(pulumi.ComponentResource):
-    """Declares the store and waits until ESO has logged in to Vault through it.
+    """Declares the store of one grant and waits until ESO has logged in to Vault through it.
 
-    The store can be used only from namespaces with an opt-in label, so that a tenant's own ExternalSecret reaches no
-    path that the tenant was not granted.
+    One opt-in label opens it, and its role reads what that label grants: a tenant's own ExternalSecret reaches no path
+    that the tenant was not granted.
     """
 
     store_name: pulumi.Output[str]

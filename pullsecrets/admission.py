@@ -284,12 +284,6 @@ def stack_objects(config: StackConfig) -> list[KubernetesObject]:
     return found
 
 
-def resource_of(item: KubernetesObject) -> str:
-    """Return the plural name of an admission object's kind, as paths and RBAC rules spell it."""
-    kind = str(item["kind"]).lower()
-    return f"{kind[:-1]}ies" if kind.endswith("policy") else f"{kind}s"
-
-
 def _prefix(config: StackConfig) -> str:
     """Policies of several stacks stand in one cluster, so the stack's own name for it is part of theirs."""
     return f"pull-secrets-{config.cluster.name}"

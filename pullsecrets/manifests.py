@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pullsecrets.config.model import Registry, StackConfig, Tenant
+from pullsecrets.config.model import Registry, StackConfig, Tenant, VaultStore
 from pullsecrets.credential.document import DIGEST_LENGTH
 
 KubernetesObject = dict[str, Any]
@@ -70,7 +70,7 @@ class EgressSpec:
 
 @dataclass(frozen=True)
 class StoreSpec:
-    """What the store is made of; the arguments of the `VaultClusterSecretStore` component."""
+    """What a store that reads Vault is made of; the arguments of the `VaultClusterSecretStore` component."""
 
     name: str
     server: str
@@ -81,27 +81,25 @@ class StoreSpec:
     audiences: Sequence[str]
     namespace: str
     service_account: str
-    selectors: Sequence[Mapping[str, str]]
-    relayed: bool
+    selector: Mapping[str, str] | None
+    """The opt-in label that opens the store; None for a relay's, which ESO's own namespace alone may use."""
 
     @classmethod
-    def of(cls, config: StackConfig) -> Self:
+    def of(cls, config: StackConfig, store: VaultStore) -> Self:
         """Take the values from a stack's configuration."""
         vault = config.vault
-        direct = [registry.selector for registry in config.vault_registries if not registry.relayed]
-        distinct = {json.dumps(selector, sort_keys=True): selector for selector in direct}
+        registry = store.registries[0]
         return cls(
-            name=config.eso.store,
+            name=store.name,
             server=vault.address,
             mount=vault.mount,
             ca_bundle=base64.b64encode(vault.ca_bundle.encode()).decode() if vault.ca_bundle else None,
             auth_mount=vault.auth.mount,
-            role=vault.auth.role,
+            role=store.role,
             audiences=(vault.auth.audience, vault.auth.api_audience),
             namespace=config.eso.namespace,
             service_account=config.eso.service_account,
-            selectors=[distinct[key] for key in sorted(distinct)],
-            relayed=any(registry.relayed for registry in config.vault_registries),
+            selector=None if registry.relayed else registry.selector,
         )
 
 
@@ -115,7 +113,7 @@ class ReviewerSpec:
 
     @classmethod
     def of(cls, config: StackConfig) -> Self:
-        """Take the values from a stack's configuration; there is one binding per store."""
+        """Take the values from a stack's configuration; every store logs in with the same ServiceAccount."""
         return cls(f"{config.eso.store}-token-reviewer", config.eso.namespace, config.eso.service_account)
 
 
@@ -141,7 +139,7 @@ class PullSecretSpec:
             property=PULL_SECRET_KEY if relay else registry.property,
             selector=registry.selector,
             refresh=registry.refresh,
-            store=relay.name if relay else config.eso.store,
+            store=relay.name if relay else config.store_of(registry),
             sync_wave=registry.sync_wave,
         )
 
@@ -166,14 +164,14 @@ class RelaySpec:
     def of(cls, config: StackConfig, registry: Registry) -> Self:
         """Take the values from a stack's configuration."""
         return cls(
-            name=f"{config.eso.store}-{registry.name}",
+            name=config.relay_store(registry),
             secret=registry.name,
             namespace=config.eso.namespace,
             selector=registry.selector,
             server=config.cluster.api_server.url,
             refresh=registry.refresh,
             sync_wave=registry.sync_wave,
-            store=config.eso.store,
+            store=config.store_of(registry),
             path=registry.path,
             property=registry.property,
         )
@@ -271,7 +269,7 @@ def token_reviewer_binding(spec: ReviewerSpec) -> KubernetesObject:
 
 
 def cluster_secret_store(spec: StoreSpec) -> KubernetesObject:
-    """Return the store that reads the registry paths, usable only from namespaces that carry an opt-in label."""
+    """Return a store that reads Vault, usable only from namespaces that carry its opt-in label."""
     account = {"name": spec.service_account, "namespace": spec.namespace, "audiences": list(spec.audiences)}
     login = {"mountPath": spec.auth_mount, "role": spec.role, "serviceAccountRef": account}
     provider: dict[str, Any] = {
@@ -283,12 +281,9 @@ def cluster_secret_store(spec: StoreSpec) -> KubernetesObject:
     }
     if spec.ca_bundle:
         provider["caBundle"] = spec.ca_bundle
-    # A store's conditions are alternatives (ESO matches any), so each selector stands alone.
-    conditions: list[dict[str, Any]] = [
-        {"namespaceSelector": {"matchLabels": dict(selector)}} for selector in spec.selectors
-    ]
-    if spec.relayed:
-        conditions.append({"namespaces": [spec.namespace]})
+    opened_by: dict[str, Any] = {"namespaces": [spec.namespace]}
+    if spec.selector is not None:
+        opened_by = {"namespaceSelector": {"matchLabels": dict(spec.selector)}}
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ClusterSecretStore",
@@ -297,7 +292,7 @@ def cluster_secret_store(spec: StoreSpec) -> KubernetesObject:
             "labels": dict(STANDARD_LABELS),
             "annotations": {SYNC_WAVE_ANNOTATION: str(STORE_SYNC_WAVE)},
         },
-        "spec": {"conditions": conditions, "provider": {"vault": provider}},
+        "spec": {"conditions": [opened_by], "provider": {"vault": provider}},
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pullsecrets.config.model import Registry, StackConfig
 from pullsecrets.durations import parse_duration
-from pullsecrets.manifests import STANDARD_LABELS, KubernetesObject, RelaySpec
+from pullsecrets.manifests import STANDARD_LABELS, KubernetesObject
 from pullsecrets.names import pattern_to_regex
 from pullsecrets.pods import PULL_FAILURES
 
@@ -68,15 +68,14 @@ class MonitoringSpec:
     @classmethod
     def of(cls, config: StackConfig) -> Self:
         """Take the values from a stack's configuration."""
-        relays = [RelaySpec.of(config, registry).name for registry in config.registries if registry.relayed]
-        stores = [config.eso.store] if config.has_vault else []
+        relays = [config.relay_store(registry) for registry in config.registries if registry.relayed]
         monitoring = config.monitoring
         return cls(
             name=object_name(config),
             namespace=monitoring.namespace,
             cluster=config.cluster.name,
             registries=[RegistryWatch.of(registry) for registry in config.registries],
-            stores=[*stores, *relays],
+            stores=[*(store.name for store in config.vault_stores), *relays],
             cronjob=f"{object_name(config)}-audit",
             pushed=monitoring.pushgateway is not None,
             coverage_target=monitoring.coverage_target,

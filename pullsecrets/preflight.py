@@ -1,20 +1,24 @@
 """Everything that is checked before the program declares its first resource, so that nothing is left half-written."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from pullsecrets import admission, manifests, monitoring_objects, seed
-from pullsecrets.config import Registry, StackConfig, Tenant
+from pullsecrets import admission, manifests, seed
+from pullsecrets.audit_job import AuditAccessSpec
+from pullsecrets.config import StackConfig, Tenant
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
-from pullsecrets.eso import external_secret_path
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.sealed import SEALED_GROUP_VERSION, read_sealed, sealed_secret_path
+from pullsecrets.stack_objects import path_of, platform_objects
 from pullsecrets.vault import VaultClient, VaultDeniedError
 from pullsecrets.vault_login import token_of_environment
+
+Value = TypeVar("Value")
 
 ESO_GROUP_VERSION = "/apis/external-secrets.io/v1"
 MONITORING_GROUP_VERSION = "/apis/monitoring.coreos.com/v1"
@@ -55,7 +59,7 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
             stack needs, no admission policies or PrometheusRules that it asks for, a guard that would refuse this
             run's own labels, a namespace to adopt is not there.
         UnreachableError: the API server or Vault does not answer.
-        ConflictError: an object of this stack's names exists and belongs to somebody else.
+        ConflictError: an object, Vault policy or Vault role of this stack's names exists and belongs to somebody else.
         GateError: `gate: fail` and a path without a credential.
     """
     cluster = KubernetesClient(config.cluster.context)
@@ -70,8 +74,9 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
         monitored = pool.submit(require_monitoring, cluster, config)
         mounted = pool.submit(lambda: vault is not None and _own_mount(config, vault, manifests.owner(project, stack)))
         versioned = pool.submit(lambda: vault and _require_kv(config, vault))
+        reading = pool.submit(lambda: vault and require_own_access(config, vault))
         empty = pool.submit(lambda: unpopulated(config, vault) if vault else ())
-    _raise_all(served, admitted, labeler, owned, unsealing, monitored, mounted, versioned, empty)
+    _raise_all(served, admitted, labeler, owned, unsealing, monitored, mounted, versioned, reading, empty)
     missing = empty.result()
     if missing and config.gate == "fail":
         raise GateError("\n".join(gate_messages(config, missing, stack)))
@@ -150,6 +155,59 @@ def _own_mount(config: StackConfig, vault: VaultClient, stack_owner: str) -> boo
             "use it as it is, or give this stack another mount"
         )
     return True
+
+
+def require_own_access(config: StackConfig, vault: VaultClient) -> None:
+    """Refuse to take over Vault policies and roles of others, which bear no mark of who made them.
+
+    A policy of ours grants `read` alone, and a role of ours hands out policies of this cluster alone. What is otherwise
+    would lose what it grants today.
+
+    Raises:
+        ConflictError: naming each of them.
+    """
+    audit = AuditAccessSpec.of(config) if config.monitoring.enabled else None
+    policies = [manifests.vault_policy_name(config, registry) for registry in config.vault_registries]
+    roles = [store.role for store in config.vault_stores]
+    if audit:
+        policies.append(audit.policy)
+        roles.append(audit.role)
+    taken = [
+        f"Vault policy {name!r} exists and is not as this program writes it, JSON that grants `read` alone; remove it, "
+        "or give the registry another name"
+        for name in policies
+        if not _only_reads(_readable(vault.read_policy, name))
+    ]
+    ours = (f"pull-secrets-{config.cluster.name}-", f"pull-secrets-audit.{config.cluster.name}")
+    mount = config.vault.auth.mount
+    for role in roles:
+        found = _readable(vault.read_role, mount, role) or {}
+        others = [name for name in found.get("token_policies") or () if not str(name).startswith(ours)]
+        if others:
+            taken.append(
+                f"Vault role {role!r} at auth mount {mount!r} exists and hands out policies of others "
+                f"({', '.join(others)}); remove it, or name other roles in vault.auth.role and monitoring.vaultRole"
+            )
+    if taken:
+        raise ConflictError("\n".join(taken))
+
+
+def _readable(read: Callable[..., Value | None], *arguments: str) -> Value | None:
+    """Read what may be read: a deployer whose token writes without reading is told by nobody."""
+    try:
+        return read(*arguments)
+    except VaultDeniedError:
+        return None
+
+
+def _only_reads(policy: str | None) -> bool:
+    if policy is None:
+        return True
+    try:
+        rules = json.loads(policy)["path"].values()
+        return all(rule == {"capabilities": ["read"]} for rule in rules)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
 
 
 def _require_kv(config: StackConfig, vault: VaultClient) -> None:
@@ -275,7 +333,7 @@ def _require_ownership(cluster: KubernetesClient, config: StackConfig, stack: st
         raise BadInputError(
             f"eso.namespace: found no namespace {config.eso.namespace!r} in the cluster; allowed: the one ESO runs in"
         )
-    for path in [*_object_paths(config), *monitoring_objects.paths(config, stack)]:
+    for path in object_paths(config, stack):
         found = _find(cluster, path, stack)
         if found and _owner_of(found) != stack_owner:
             problems.append(
@@ -309,33 +367,14 @@ def _namespace_problem(tenant: Tenant, found: manifests.KubernetesObject | None,
     )
 
 
-def _object_paths(config: StackConfig) -> list[str]:
-    paths = [f"{ESO_GROUP_VERSION}/clusterexternalsecrets/{registry.name}" for registry in config.registries]
-    for registry in (registry for registry in config.registries if registry.relayed):
-        paths += _relay_paths(config, registry)
-    if config.has_vault:
-        paths.append(f"{ESO_GROUP_VERSION}/clustersecretstores/{config.eso.store}")
-    if config.has_vault and config.eso.distribution == "helm":
-        policies = f"/apis/networking.k8s.io/v1/namespaces/{config.eso.namespace}/networkpolicies"
-        paths.append(f"{policies}/{config.eso.network_policy}")
-    root = f"/apis/{admission.GROUP_VERSION}"
-    policies = admission.stack_objects(config)
-    return [*paths, *(f"{root}/{admission.resource_of(item)}/{item['metadata']['name']}" for item in policies)]
+def object_paths(config: StackConfig, stack: str) -> list[str]:
+    """Return where everything stands that the program makes in the cluster, the tenants' namespaces aside.
 
-
-def _relay_paths(config: StackConfig, registry: Registry) -> list[str]:
-    relay = manifests.RelaySpec.of(config, registry)
-    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{relay.namespace}"
-    source = sealed_secret_path(config, registry)
-    if not registry.sealed:
-        source = external_secret_path(relay.namespace, relay.secret)
-    return [
-        f"{ESO_GROUP_VERSION}/clustersecretstores/{relay.name}",
-        f"/api/v1/namespaces/{relay.namespace}/serviceaccounts/{relay.name}",
-        f"{rbac}/roles/{relay.name}",
-        f"{rbac}/rolebindings/{relay.name}",
-        source,
-    ]
+    The configuration of Red Hat's ESO operator is the cluster's own, and patched.
+    """
+    made = [item for _, item in platform_objects(config, stack) if item["kind"] != "ExternalSecretsConfig"]
+    sealed = [sealed_secret_path(config, registry) for registry in config.registries if registry.sealed]
+    return [*map(path_of, made), *sealed]
 
 
 def _owner_of(found: manifests.KubernetesObject) -> str | None:

@@ -8,10 +8,11 @@ from typing import Any, cast
 
 from ruamel.yaml import YAML
 
-from pullsecrets import admission, manifests, monitoring_objects
+from pullsecrets import manifests
 from pullsecrets.config import StackConfig
 from pullsecrets.files import write_whole
-from pullsecrets.manifests import EgressSpec, KubernetesObject, PullSecretSpec, RelaySpec, ReviewerSpec, StoreSpec
+from pullsecrets.manifests import KubernetesObject
+from pullsecrets.stack_objects import platform_objects
 
 KUSTOMIZATION = "kustomization.yaml"
 HEADER = "# Rendered by `pull-secrets render --stack {stack}`: change Pulumi.{stack}.yaml and render again.\n"
@@ -70,34 +71,12 @@ def apply(files: Mapping[PurePosixPath, str], changes: RenderChanges, target: Pa
 
 
 def _objects(config: StackConfig, stack: str) -> Iterator[tuple[str, KubernetesObject]]:
-    if config.has_vault:
-        reviewer = ReviewerSpec.of(config)
-        yield f"platform/{config.eso.network_policy}", manifests.egress(EgressSpec.of(config))
-        yield f"platform/{reviewer.name}", manifests.token_reviewer_binding(reviewer)
-        yield f"secrets/{config.eso.store}", manifests.cluster_secret_store(StoreSpec.of(config))
-    for registry in config.registries:
-        yield f"secrets/{registry.name}", manifests.cluster_external_secret(PullSecretSpec.of(config, registry))
-        if registry.relayed:
-            yield from _relay(RelaySpec.of(config, registry), sealed=registry.sealed)
-    for item in admission.stack_objects(config):
-        # A policy and its binding share a name, and each object has a folder of its own.
-        name = f"{item['metadata']['name']}{'-binding' if item['kind'].endswith('Binding') else ''}"
-        yield f"platform/{name}", item
-    for item in monitoring_objects.stack_objects(config, stack):
-        yield f"monitoring/{item['metadata']['name']}-{item['kind'].lower()}", item
+    yield from platform_objects(config, stack)
     for tenant in config.resolve_tenants():
         item = manifests.tenant_namespace(tenant)
         # As `protect` does for the program: leaving the repository must not delete a tenant.
         item["metadata"]["annotations"] = {SYNC_OPTIONS_ANNOTATION: "Prune=false,Delete=false"}
         yield f"namespaces/{tenant.name}", item
-
-
-def _relay(spec: RelaySpec, *, sealed: bool) -> Iterator[tuple[str, KubernetesObject]]:
-    """A SealedSecret is not among them: `seal` has written it already, where the repository keeps it."""
-    for item in (*manifests.relay_reader(spec), manifests.relay_store(spec)):
-        yield f"secrets/{spec.name}-{item['kind'].lower()}", item
-    if not sealed:
-        yield f"secrets/{spec.name}-source", manifests.relay_external_secret(spec)
 
 
 def _kustomization(resources: list[str]) -> KubernetesObject:

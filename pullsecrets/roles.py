@@ -12,7 +12,7 @@ from pullsecrets.access import (
     operator_roles,
 )
 from pullsecrets.config import StackConfig
-from pullsecrets.manifests import KubernetesObject, RelaySpec, ReviewerSpec
+from pullsecrets.manifests import KubernetesObject, ReviewerSpec
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def stack_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
     """Return every role and binding that people and pipelines need in the stack's cluster."""
     eso = config.eso
     reviewers = [ReviewerSpec.of(config).name] if config.has_vault else []
-    relays = [RelaySpec.of(config, registry).name for registry in config.registries if registry.relayed]
+    relays = [config.relay_store(registry) for registry in config.registries if registry.relayed]
     monitoring: list[KubernetesObject] = []
     if config.monitoring.enabled:
         monitoring = monitoring_deployer_roles(groups.deployers, config.monitoring.namespace, [config.cluster.name])

@@ -168,6 +168,11 @@ class VaultClient:
         answer = self._request("GET", f"sys/policies/acl/{name}", absent_ok=True)
         return None if answer is None else str(cast("dict[str, Any]", answer["data"])["policy"])
 
+    def read_role(self, mount: str, name: str) -> dict[str, Any] | None:
+        """Return a role of an auth mount, or None when there is none of that name."""
+        answer = self._request("GET", f"auth/{mount}/role/{name}", absent_ok=True)
+        return None if answer is None else cast("dict[str, Any]", answer["data"])
+
     def mount_version(self, mount: str) -> str | None:
         """Return the KV version of a secrets mount (`1` or `2`), or None when it is no KV mount."""
         answer = self._request("GET", f"sys/internal/ui/mounts/{mount}", absent_ok=True)

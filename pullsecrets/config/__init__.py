@@ -1,7 +1,7 @@
 """Typed configuration of one cluster stack: shape, rules and loading."""
 
-from pullsecrets.config.model import Registry, StackConfig, Tenant
+from pullsecrets.config.model import Registry, StackConfig, Tenant, VaultStore
 from pullsecrets.config.parse import ConfigError, load_stack, parse
 from pullsecrets.config.rules import Problem
 
-__all__ = ["ConfigError", "Problem", "Registry", "StackConfig", "Tenant", "load_stack", "parse"]
+__all__ = ["ConfigError", "Problem", "Registry", "StackConfig", "Tenant", "VaultStore", "load_stack", "parse"]

@@ -292,6 +292,8 @@ class Registry(ConfigModel):
     rejected_hosts: tuple[Host, ...] = ()
     path: KvPath
     property: Annotated[str, Field(min_length=1)] = "dockerconfigjson"
+    store: ObjectName | None = None
+    """ClusterSecretStore that reads the path; `StackConfig.store_of` tells the default."""
     source: Literal["vault", "sealedSecret"] = "vault"
     delivery: Literal["direct", "fanout"] = "direct"
     sealed_file: RelativeFile | None = None
@@ -312,6 +314,17 @@ class Registry(ConfigModel):
     def sealed(self) -> bool:
         """Whether the credential comes from a SealedSecret in the repository instead of Vault."""
         return self.source == "sealedSecret"
+
+
+class VaultStore(BaseModel):
+    """One grant in Vault: a ClusterSecretStore, the role that it logs in to, and the registries that the role reads."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    role: str
+    registries: tuple[Registry, ...]
+    """More than one only where the same label opens them all."""
 
 
 class NamespaceTenant(ConfigModel):
@@ -474,8 +487,38 @@ class StackConfig(ConfigModel):
 
     @property
     def has_vault(self) -> bool:
-        """Whether the stack declares a Vault server."""
-        return self.vault_section is not None
+        """Whether the stack declares a Vault server that a registry is read from."""
+        return self.vault_section is not None and bool(self.vault_registries)
+
+    @property
+    def vault_stores(self) -> tuple[VaultStore, ...]:
+        """The stores that read Vault, the one of the first registry first: it logs in to `vault.auth.role`."""
+        by_name: dict[str, list[Registry]] = {}
+        for registry in self.vault_registries if self.has_vault else ():
+            by_name.setdefault(self.store_of(registry), []).append(registry)
+        return tuple(
+            VaultStore(
+                name=name,
+                role=f"{self.vault.auth.role}-{registries[0].name}" if index else self.vault.auth.role,
+                registries=tuple(registries),
+            )
+            for index, (name, registries) in enumerate(by_name.items())
+        )
+
+    def store_of(self, registry: Registry) -> str:
+        """Return the name of the store that reads a registry from Vault.
+
+        By default the first registry has the store that `eso.store` names, and each further one a store of its own, so
+        that one label opens one path.
+        """
+        if registry.store or registry in self.vault_registries[:1]:
+            return registry.store or self.eso.store
+        # With a dot, which no registry has in its name: with '-' it is the relay's own store that has this name.
+        return f"{self.eso.store}.{registry.name}" if registry.relayed else f"{self.eso.store}-{registry.name}"
+
+    def relay_store(self, registry: Registry) -> str:
+        """Return the name of the store through which namespaces read a relayed registry's Secret."""
+        return f"{self.eso.store}-{registry.name}"
 
     @property
     def vault_registries(self) -> tuple[Registry, ...]:

@@ -25,7 +25,7 @@ class Problem:
 
 def check(config: StackConfig) -> list[Problem]:
     """Return every rule that the configuration breaks, in the order of its keys."""
-    problems = [*_sources(config), *_registries(config.registries)]
+    problems = [*_sources(config), *_registries(config.registries), *_stores(config)]
     declared: list[tuple[str, NamespaceTenant]] = []
     for key, tenants in _declared_tenants(config):
         if isinstance(tenants, Problem):
@@ -84,8 +84,11 @@ def _monitoring(config: StackConfig) -> Iterator[Problem]:
     if len(config.cluster.name) > LONGEST_MONITORED_NAME:
         allowed = f"at most {LONGEST_MONITORED_NAME} characters with monitoring, whose CronJob is named after it"
         yield Problem("cluster.name", repr(config.cluster.name), allowed)
-    if monitoring.vault_role == (config.vault.auth.role if config.has_vault else None):
-        yield Problem("monitoring.vaultRole", repr(monitoring.vault_role), "a role other than ESO's, vault.auth.role")
+    roles = [store.role for store in config.vault_stores]
+    if monitoring.vault_role in roles:
+        yield Problem(
+            "monitoring.vaultRole", repr(monitoring.vault_role), f"a role other than ESO's: {', '.join(roles)}"
+        )
     patterns = [pattern for registry in config.registries for pattern in registry.namespaces]
     if names.matches(monitoring.namespace, patterns):
         # Who makes Pods in it can run them as the validation's ServiceAccount.
@@ -102,6 +105,23 @@ def _registries(registries: Iterable[Registry]) -> Iterator[Problem]:
         yield from _repeated(f"{key}.hosts", registry.hosts, "each host once")
         for host in sorted(set(registry.hosts) & set(registry.rejected_hosts)):
             yield Problem(f"{key}.hosts", repr(host), "hosts that rejectedHosts of the same registry does not name")
+
+
+def _stores(config: StackConfig) -> Iterator[Problem]:
+    """One label opens one registry: whoever may use a store can read every path that its role reads."""
+    relays = {config.relay_store(item): item.name for item in config.registries if item.relayed}
+    readers: dict[str, Registry] = {}
+    for index, registry in enumerate(config.registries):
+        if registry.sealed:
+            continue
+        key, store = f"registries[{index}].store", config.store_of(registry)
+        if store in relays:
+            yield Problem(key, repr(store), f"a name other than that of the relay of registry {relays[store]!r}")
+        other = readers.setdefault(store, registry)
+        if (other.selector, other.relayed) != (registry.selector, registry.relayed):
+            reason = f"who is granted {other.name!r} could read {registry.path} through it, and the other way round"
+            allowed = f"a store of its own, or selector and delivery as {other.name!r} has them: {reason}"
+            yield Problem(key, f"{store!r}, the store of registry {other.name!r}", allowed)
 
 
 def _repeated(key: str, found: Iterable[str], allowed: str) -> Iterator[Problem]:

@@ -1,17 +1,14 @@
 """What the checks on Vault, the store and ESO share: commands, wording, and what follows when nothing is delivered."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from pullsecrets.config import Registry
+from pullsecrets.config import Registry, VaultStore
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.store_access import Login, login_of
+from pullsecrets.doctor.store_access import Login, Refusal, StoreAccess
 from pullsecrets.doctor.vault_server import Condition, VaultServer
-from pullsecrets.eso import GROUP
 from pullsecrets.kube import condition
-from pullsecrets.manifests import RelaySpec
 
 NOT_SYNCED = (
     "external-secret-failing",
@@ -41,29 +38,32 @@ class Store:
     """A ClusterSecretStore of the stack, as it is in the cluster."""
 
     name: str
-    registry: Registry | None
-    """The registry that it relays; None for the one that reads Vault."""
+    registries: tuple[Registry, ...]
+    """The registries that are read through it."""
     item: Mapping[str, Any] | None
     """None when it is not there."""
 
 
+def sole(registries: Sequence[Registry]) -> str | None:
+    """Return the one registry that a finding about a store concerns; None for several."""
+    return registries[0].name if len(registries) == 1 else None
+
+
 def stores(snapshot: Snapshot) -> tuple[Store, ...]:
-    """Return the stores that the stack declares: the one that reads Vault, and one for each relayed registry."""
-    found = [Store(snapshot.config.eso.store, None, snapshot.store)] if snapshot.config.has_vault else []
-    for registry in snapshot.config.registries:
-        if registry.relayed:
-            name = RelaySpec.of(snapshot.config, registry).name
-            path = f"{GROUP}/clustersecretstores/{name}"
-            found.append(Store(name, registry, snapshot.once(f"store/{name}", partial(snapshot.cluster.find, path))))
-    return tuple(found)
+    """Return the stores that the stack declares: those that read Vault, and one for each relayed registry."""
+    config = snapshot.config
+    relays = {config.relay_store(registry): (registry,) for registry in config.registries if registry.relayed}
+    declared = {**{store.name: store.registries for store in config.vault_stores}, **relays}
+    return tuple(Store(name, registries, snapshot.store(name)) for name, registries in declared.items())
 
 
-def store_evidence(snapshot: Snapshot) -> str:
-    """Return what the store itself says, which ESO renews only every few minutes."""
-    name = snapshot.config.eso.store
-    if snapshot.store is None:
+def store_evidence(snapshot: Snapshot, store: VaultStore | None = None) -> str:
+    """Return what a store says itself, which ESO renews only every few minutes; the first one that reads Vault."""
+    name = (store or snapshot.config.vault_stores[0]).name
+    item = snapshot.store(name)
+    if item is None:
         return f"ClusterSecretStore {name}: there is none"
-    status, message = readiness(snapshot.store)
+    status, message = readiness(item)
     return f"ClusterSecretStore {name}: Ready={status}: {message}"
 
 
@@ -73,14 +73,16 @@ def readiness(item: Mapping[str, Any] | None) -> tuple[str, str]:
     return (ready["status"], ready.get("message", "")) if ready else ("Unknown", "not reconciled yet")
 
 
-def login(snapshot: Snapshot) -> Login:
-    """Return how the live store logs in to Vault."""
-    return login_of(snapshot.config, snapshot.store)
+def refused(snapshot: Snapshot, refusals: Collection[Refusal]) -> Iterator[tuple[VaultStore, StoreAccess]]:
+    """Yield the stores whose login Vault refuses for one of these reasons, and what it said."""
+    for store in snapshot.config.vault_stores:
+        access = snapshot.store_access(store)
+        if access.refusal in refusals:
+            yield store, access
 
 
-def login_evidence(snapshot: Snapshot) -> str:
+def login_evidence(snapshot: Snapshot, found: Login) -> str:
     """Return what was tried to learn what Vault grants."""
-    found = login(snapshot)
     return (
         f"{snapshot.vault_server.endpoint.address}: login of doctor's own at auth/{found.mount} to role {found.role} "
         f"as ServiceAccount {found.account}"
@@ -107,7 +109,7 @@ def again_command(snapshot: Snapshot) -> str:
     return f"pull-secrets doctor --stack {snapshot.stack}"
 
 
-def revalidate_command(store: str) -> str:
-    """Return the command that has ESO look at a store now and not in a few minutes."""
+def revalidate_command(*names: str) -> str:
+    """Return the command that has ESO look at stores now and not in a few minutes."""
     change = 'apps.platform/revalidated-at="$(date +%s)" --overwrite'
-    return f"kubectl annotate clustersecretstore {store} {change}   # or wait: ESO looks every few minutes"
+    return f"kubectl annotate clustersecretstore {' '.join(names)} {change}   # or wait: ESO looks every few minutes"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from pullsecrets import preflight
 from pullsecrets.audit import Coverage, Credential, concerned_namespaces, coverage, credential, sealed_credential
-from pullsecrets.config import Registry, StackConfig
+from pullsecrets.config import Registry, StackConfig, VaultStore
 from pullsecrets.doctor.store_access import StoreAccess, open_as_eso
 from pullsecrets.doctor.vault_server import VaultServer, probe
 from pullsecrets.errors import PullSecretsError
@@ -146,11 +146,9 @@ class Snapshot:
 
         return self.once("fanouts", read)
 
-    @property
-    def store(self) -> Object | None:
-        """The stack's ClusterSecretStore; None when there is none."""
-        path = f"{GROUP}/clustersecretstores/{self.config.eso.store}"
-        return self.once("store", lambda: self.cluster.find(path))
+    def store(self, name: str) -> Object | None:
+        """Return a ClusterSecretStore; None when there is none of that name."""
+        return self.once(f"store/{name}", lambda: self.cluster.find(f"{GROUP}/clustersecretstores/{name}"))
 
     @property
     def installations(self) -> tuple[Installation, ...]:
@@ -159,17 +157,21 @@ class Snapshot:
 
     @property
     def vault_server(self) -> VaultServer:
-        """Vault as ESO meets it before any login: reachable, trusted, unsealed."""
-        return self.once("vault_server", lambda: probe(self.config, self.store))
+        """Vault as ESO meets it before any login: reachable, trusted, unsealed. As the first store has it."""
+        first = self.config.vault_stores[0].name
+        return self.once("vault_server", lambda: probe(self.config, first, self.store(first)))
 
-    @property
-    def store_access(self) -> StoreAccess:
-        """What a login to Vault with ESO's own ServiceAccount gives.
+    def store_access(self, store: VaultStore) -> StoreAccess:
+        """Return what a login to Vault through a store, with ESO's own ServiceAccount, gives.
 
         Raises:
             PullSecretsError: when Vault cannot be asked, or a token for that ServiceAccount cannot be had.
         """
-        return self.once("store_access", lambda: open_as_eso(self.config, self.store, self.cluster, self.vault_server))
+
+        def read() -> StoreAccess:
+            return open_as_eso(self.config, store, self.store(store.name), self.cluster, self.vault_server)
+
+        return self.once(f"store_access/{store.name}", read)
 
     @property
     def metadata(self) -> Mapping[str, EntryMetadata | None]:
@@ -179,13 +181,16 @@ class Snapshot:
         """
 
         def read() -> dict[str, EntryMetadata | None]:
-            registries = self.config.vault_registries
-            mount = self.config.vault.mount
+            mount, stores = self.config.vault.mount, self.config.vault_stores
             try:
-                return {item.name: self.vault.read_metadata(mount, item.path) for item in registries}
+                return {item.name: self.vault.read_metadata(mount, item.path) for item in self.config.vault_registries}
             except PullSecretsError as refused:
                 try:
-                    return {item.name: self.store_access.metadata(item.name) for item in registries}
+                    return {
+                        item.name: self.store_access(store).metadata(item.name)
+                        for store in stores
+                        for item in store.registries
+                    }
                 except PullSecretsError:
                     raise refused from None
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import requests
 
 from pullsecrets import redaction
-from pullsecrets.config import StackConfig
+from pullsecrets.config import StackConfig, VaultStore
 from pullsecrets.doctor.vault_server import VaultServer, provider_of
 from pullsecrets.errors import PullSecretsError, UnreachableError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
@@ -88,9 +88,13 @@ class StoreAccess:
 
 
 def open_as_eso(
-    config: StackConfig, store: Mapping[str, Any] | None, cluster: KubernetesClient, server: VaultServer
+    config: StackConfig,
+    store: VaultStore,
+    live: Mapping[str, Any] | None,
+    cluster: KubernetesClient,
+    server: VaultServer,
 ) -> StoreAccess:
-    """Log in as the store says, ask what the token may read, and revoke it again.
+    """Log in as the store says, ask what the token may read of its registries, and revoke it again.
 
     Raises:
         UnreachableError: when Vault does not answer or is sealed.
@@ -98,7 +102,7 @@ def open_as_eso(
     """
     if not server.healthy:
         raise UnreachableError(str(server))
-    login = login_of(config, store)
+    login = login_of(config, store, live)
     jwt = _service_account_token(cluster, login)
     with _answers(server):
         answer = log_in(server.endpoint, login.mount, login.role, jwt)
@@ -107,13 +111,13 @@ def open_as_eso(
             # nobody has made is answered only by a mount that is there.
             other = log_in(server.endpoint, login.mount, _UNKNOWN_ROLE, jwt)
             return StoreAccess(login, refusal_of(answer, other), answer.errors)
-        return _look_around(config, server.endpoint, login, cast("dict[str, Any]", answer.content["auth"]))
+        return _look_around(config, store, server.endpoint, login, cast("dict[str, Any]", answer.content["auth"]))
 
 
-def login_of(config: StackConfig, store: Mapping[str, Any] | None) -> Login:
+def login_of(config: StackConfig, store: VaultStore, live: Mapping[str, Any] | None) -> Login:
     """Return how the live store logs in; where there is no store, what the stack declares."""
-    declared = StoreSpec.of(config)
-    methods = cast("dict[str, Any]", provider_of(store).get("auth") or {})
+    declared = StoreSpec.of(config, store)
+    methods = cast("dict[str, Any]", provider_of(live).get("auth") or {})
     auth = cast("dict[str, Any]", methods.get("kubernetes") or {})
     account = cast("dict[str, Any]", auth.get("serviceAccountRef") or {})
     if not account:
@@ -171,22 +175,24 @@ def _service_account_token(cluster: KubernetesClient, login: Login) -> str:
     return token
 
 
-def _look_around(config: StackConfig, endpoint: Endpoint, login: Login, auth: Mapping[str, Any]) -> StoreAccess:
+def _look_around(
+    config: StackConfig, store: VaultStore, endpoint: Endpoint, login: Login, auth: Mapping[str, Any]
+) -> StoreAccess:
     token = str(auth["client_token"])
     try:
         client = VaultClient(endpoint.address, endpoint.ca_bundle, token)
         return StoreAccess(
             login=login,
             policies=tuple(str(name) for name in auth.get("policies") or ()),
-            readable=_readable(config, endpoint, token),
-            entries={item.name: _entry(client, config, item.path) for item in config.vault_registries},
+            readable=_readable(config, store, endpoint, token),
+            entries={item.name: _entry(client, config, item.path) for item in store.registries},
         )
     finally:
         revoke(endpoint, token)
 
 
-def _readable(config: StackConfig, endpoint: Endpoint, token: str) -> dict[str, bool]:
-    paths = {item.name: f"{config.vault.mount}/data/{item.path}" for item in config.vault_registries}
+def _readable(config: StackConfig, store: VaultStore, endpoint: Endpoint, token: str) -> dict[str, bool]:
+    paths = {item.name: f"{config.vault.mount}/data/{item.path}" for item in store.registries}
     answer = endpoint.request("POST", "sys/capabilities-self", {"paths": list(paths.values())}, token)
     if answer.status != 200:
         raise PullSecretsError(f"Vault at {endpoint.address}: what ESO's token may do is not told: {answer.errors}")

@@ -48,9 +48,9 @@ class VaultServer:
         return f"Vault at {self.endpoint.address} {self.condition}{told}"
 
 
-def probe(config: StackConfig, store: Mapping[str, Any] | None) -> VaultServer:
+def probe(config: StackConfig, name: str, store: Mapping[str, Any] | None) -> VaultServer:
     """Ask Vault's seal status, which needs no token, at the address and with the certificates of the store."""
-    endpoint = endpoint_of(config, store)
+    endpoint = endpoint_of(config, name, store)
     try:
         answer = endpoint.request("GET", "sys/seal-status")
     except requests.exceptions.SSLError as error:
@@ -62,12 +62,12 @@ def probe(config: StackConfig, store: Mapping[str, Any] | None) -> VaultServer:
     return VaultServer(endpoint, *judge(answer), date=answer.date)
 
 
-def endpoint_of(config: StackConfig, store: Mapping[str, Any] | None) -> Endpoint:
+def endpoint_of(config: StackConfig, name: str, store: Mapping[str, Any] | None) -> Endpoint:
     """Return where the live store says Vault is; where there is no store, what the stack declares."""
     provider = provider_of(store)
     if not provider.get("server"):
         return Endpoint(config.vault.address, config.vault.ca_bundle, "vault.address and vault.caBundle of the stack")
-    source = f"spec.provider.vault of ClusterSecretStore {config.eso.store}"
+    source = f"spec.provider.vault of ClusterSecretStore {name}"
     if provider.get("caBundle"):
         return Endpoint(provider["server"], _decoded(provider["caBundle"]), f"{source} (server and caBundle)")
     if provider.get("caProvider"):

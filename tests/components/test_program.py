@@ -7,10 +7,11 @@ from typing import Any
 import pulumi
 import pytest
 
-from pullsecrets import admission, manifests
+from pullsecrets import admission, manifests, preflight
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.manifests import STACK_ANNOTATION
 from pullsecrets.preflight import Environment
+from pullsecrets.stack_objects import path_of
 from tests.components.program import VAULT, Declared, run_program, stack_file
 
 ENVIRONMENT = Environment(
@@ -18,6 +19,8 @@ ENVIRONMENT = Environment(
 )
 CES = "kubernetes:external-secrets.io/v1:ClusterExternalSecret"
 STORE = "kubernetes:external-secrets.io/v1:ClusterSecretStore"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+VAULT_ROLE = "vault:kubernetes/authBackendRole:AuthBackendRole"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
@@ -65,8 +68,11 @@ def test_the_program_declares_the_objects_that_render_writes(declared: Declared,
     assert fanouts == {
         f"{spec.name}-fanout": manifests.cluster_external_secret(replace(spec, refresh="1h0m0s")) for spec in specs
     }
-    store = declared.of_type(STORE)[f"{config.eso.store}-store"]
-    assert kubernetes_object(store.inputs) == manifests.cluster_secret_store(manifests.StoreSpec.of(config))
+    stores = {name: kubernetes_object(item.inputs) for name, item in declared.of_type(STORE).items()}
+    assert stores == {
+        f"{store.name}-store": manifests.cluster_secret_store(manifests.StoreSpec.of(config, store))
+        for store in config.vault_stores
+    }
     policy = declared.of_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")["eso-egress-policy"]
     assert kubernetes_object(policy.inputs) == manifests.egress(manifests.EgressSpec.of(config))
     namespaces = {item.name: kubernetes_object(item.inputs) for item in declared.of_type(NAMESPACE).values()}
@@ -80,6 +86,16 @@ def test_every_created_object_says_which_stack_owns_it(declared: Declared, stack
             assert item.inputs["metadata"]["annotations"][STACK_ANNOTATION] == f"pull-secrets/{stack}"
 
 
+def test_the_preflight_looks_at_every_object_that_the_program_makes(declared: Declared, config: StackConfig) -> None:
+    made = [
+        item.inputs
+        for item in declared.resources
+        if item.typ.startswith("kubernetes:") and item.typ != NAMESPACE and "metadata" in item.inputs
+    ]
+    assert {path_of(item) for item in made} == set(preflight.object_paths(config, "dev"))
+    assert f"{RBAC}/clusterrolebindings/vault-platform-token-reviewer" in preflight.object_paths(config, "dev")
+
+
 def test_an_adopted_namespace_gets_our_labels_and_nothing_else(declared: Declared, config: StackConfig) -> None:
     (opt_in,) = declared.of_type(OPT_IN).values()
     assert opt_in.inputs["namespace"] == "apps-platform-liberty-hello-dev"
@@ -89,8 +105,8 @@ def test_an_adopted_namespace_gets_our_labels_and_nothing_else(declared: Declare
 
 
 def test_the_store_is_awaited_and_the_fan_out_is_not(declared: Declared) -> None:
-    (store,) = declared.of_type(STORE).values()
-    assert store.inputs["metadata"]["annotations"]["pulumi.com/waitFor"] == "condition=Ready"
+    for store in declared.of_type(STORE).values():
+        assert store.inputs["metadata"]["annotations"]["pulumi.com/waitFor"] == "condition=Ready"
     for item in declared.of_type(CES).values():
         assert "pulumi.com/waitFor" not in item.inputs["metadata"]["annotations"]
 
@@ -120,12 +136,31 @@ def test_vault_policies_read_one_path_each_and_nothing_else(declared: Declared, 
         }
 
 
-def test_the_role_admits_only_esos_service_account(declared: Declared) -> None:
-    (role,) = declared.of_type("vault:kubernetes/authBackendRole:AuthBackendRole").values()
-    assert role.inputs["boundServiceAccountNames"] == ["external-secrets"]
-    assert role.inputs["boundServiceAccountNamespaces"] == ["external-secrets"]
-    assert role.inputs["audience"] == "vault"
-    assert role.inputs["tokenTtl"] == 600
+def test_each_role_admits_only_esos_service_account(declared: Declared) -> None:
+    for role in declared.of_type(VAULT_ROLE).values():
+        assert role.inputs["boundServiceAccountNames"] == ["external-secrets"]
+        assert role.inputs["boundServiceAccountNamespaces"] == ["external-secrets"]
+        assert role.inputs["audience"] == "vault"
+        assert role.inputs["tokenTtl"] == 600
+
+
+def test_one_label_opens_one_store_whose_role_reads_one_path(declared: Declared, config: StackConfig) -> None:
+    roles = {item.inputs["roleName"]: item.inputs["tokenPolicies"] for item in declared.of_type(VAULT_ROLE).values()}
+    stores = {item.inputs["metadata"]["name"]: item.inputs["spec"] for item in declared.of_type(STORE).values()}
+    for registry in config.registries:
+        read_through = declared.of_type(CES)[f"{registry.name}-fanout"].inputs["spec"]["externalSecretSpec"]
+        spec = stores.pop(read_through["secretStoreRef"]["name"])
+        assert spec["conditions"] == [{"namespaceSelector": {"matchLabels": registry.selector}}]
+        role = spec["provider"]["vault"]["auth"]["kubernetes"]["role"]
+        assert roles.pop(role) == [f"pull-secrets-{config.cluster.name}-{registry.name}"]
+    assert (roles, stores) == ({}, {})
+
+
+def test_the_first_store_and_its_role_keep_their_names(declared: Declared, config: StackConfig) -> None:
+    first = declared.of_type(CES)["app-registry-pull-fanout"].inputs["spec"]["externalSecretSpec"]
+    assert first["secretStoreRef"]["name"] == config.eso.store == "vault-platform"
+    role = declared.of_type(VAULT_ROLE)["vault-access-role"]
+    assert role.inputs["roleName"] == config.vault.auth.role
 
 
 def test_no_resource_holds_a_token_or_a_credential(declared: Declared) -> None:
@@ -219,5 +254,4 @@ def test_an_existing_auth_mount_is_used_and_not_configured(monkeypatch: pytest.M
     declared = run_program(config, ENVIRONMENT, monkeypatch)
     assert "vault:index/authBackend:AuthBackend" not in declared.types()
     assert "vault:kubernetes/authBackendConfig:AuthBackendConfig" not in declared.types()
-    (role,) = declared.of_type("vault:kubernetes/authBackendRole:AuthBackendRole").values()
-    assert role.inputs["backend"] == "kubernetes"
+    assert {role.inputs["backend"] for role in declared.of_type(VAULT_ROLE).values()} == {"kubernetes"}

@@ -64,13 +64,15 @@ def test_namespaces_read_the_relayed_secret_and_no_longer_vault(from_vault: Decl
     assert spec["secretStoreRef"]["name"] == "vault-platform-app-registry-pull"
     assert spec["data"][0]["remoteRef"] == {"key": "app-registry-pull", "property": ".dockerconfigjson"}
     conditions = from_vault.of_type(STORE)["vault-platform-store"].inputs["spec"]["conditions"]
-    label = {"apps.platform/registry-api-tanhdev": "true"}
-    assert conditions == [{"namespaceSelector": {"matchLabels": label}}, {"namespaces": ["external-secrets"]}]
+    assert conditions == [{"namespaces": ["external-secrets"]}]
 
 
-def test_a_registry_that_is_not_relayed_reads_vault_as_before(from_vault: Declared) -> None:
+def test_a_registry_that_is_not_relayed_reads_vault_through_its_own_store(from_vault: Declared) -> None:
     spec = from_vault.of_type(CES)["registry-api-tanhdev-fanout"].inputs["spec"]["externalSecretSpec"]
-    assert spec["secretStoreRef"]["name"] == "vault-platform"
+    assert spec["secretStoreRef"]["name"] == "vault-platform-registry-api-tanhdev"
+    store = from_vault.of_type(STORE)["vault-platform-registry-api-tanhdev-store"].inputs["spec"]
+    label = {"apps.platform/registry-api-tanhdev": "true"}
+    assert store["conditions"] == [{"namespaceSelector": {"matchLabels": label}}]
 
 
 def test_a_sealed_registry_needs_nothing_of_vault(without_vault: Declared) -> None:

@@ -17,12 +17,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from local.controlplane import rbac
 from local.controlplane.layout import EXTERNAL_SECRETS
 from local.controlplane.waiting import NotYet, until
-from pullsecrets import monitoring_objects, preflight
+from pullsecrets import preflight
 from pullsecrets.access import monitoring_deployer_roles
 from pullsecrets.audit_job import AuditAccessSpec
 from pullsecrets.dashboard import dashboard
 from pullsecrets.errors import BadInputError
 from pullsecrets.monitoring import MonitoringSpec, rule_file
+from pullsecrets.stack_objects import monitoring_objects, path_of
 from pullsecrets.vault_login import TOKEN_FILE_VARIABLE, Endpoint
 from tests.e2e.stack import DEADLINE, Stack, namespace
 from tests.ops.test_documents import platform_engineer, try_as
@@ -286,7 +287,7 @@ def test_the_controllers_take_the_cronjob_and_its_pod_is_admitted_as_restricted(
 def test_nothing_is_left_to_change_and_nothing_is_left_behind(monitored: Stack) -> None:
     monitored.pulumi("preview", "--expect-no-changes", "--diff")
     config = monitored.config()
-    paths = monitoring_objects.paths(config, monitored.name)
+    paths = [path_of(item) for item in monitoring_objects(config, monitored.name)]
     assert all(monitored.find(path) for path in paths)
     monitored.up()
     assert [path for path in paths if monitored.find(path)] == []

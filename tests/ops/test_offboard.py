@@ -14,6 +14,7 @@ from local.controlplane.rbac import OFFBOARDERS, OPERATORS
 from local.controlplane.waiting import NotYet, until
 from pullsecrets import admission, offboard
 from pullsecrets.manifests import FINALIZER_PREFIX
+from pullsecrets.stack_objects import path_of
 from tests.e2e.stack import OTHERS_ENTRY, Stack, account, namespace, secret
 from tests.ops.conftest import OPS
 from tests.ops.workloads import create, delete, deployment
@@ -23,7 +24,6 @@ pytestmark = pytest.mark.controlplane
 LABELS = {"ops.platform/app": "true"}
 IMAGE = "app.registry.example.com/team/app:1"
 FINALIZER = f"{FINALIZER_PREFIX}ops-app"
-POLICIES = f"/apis/{admission.GROUP_VERSION}"
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_guard_that_denies_is_named_and_nothing_was_changed(stack: Stack, by_h
     spec = replace(admission.GuardSpec.of(stack.config()), mode="deny", break_glass_groups=["nobody"])
     policy = admission.opt_in_labels(spec)
     binding = admission.guard_binding(policy, spec)
-    paths = [f"{POLICIES}/{admission.resource_of(item)}" for item in (policy, binding)]
+    paths = [path_of(item).rpartition("/")[0] for item in (policy, binding)]
     for path, item in zip(paths, (policy, binding), strict=True):
         stack.admin.call("POST", path, item)
     try:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pullsecrets import audit_job, monitoring_objects
+from pullsecrets import audit_job
 from pullsecrets.access import auditor_roles
 from pullsecrets.audit_job import AuditAccessSpec, AuditJobSpec, metadata_policy, stack_files
 from pullsecrets.config import StackConfig, load_stack, parse
 from pullsecrets.render import render
+from pullsecrets.stack_objects import monitoring_objects, path_of
 from tests.components.program import VAULT, stack_file
 
 IMAGE = "registry.example.com/platform/pull-secrets:1.0.0"
@@ -154,7 +155,7 @@ def test_render_writes_every_object_and_the_preflight_knows_where_it_is() -> Non
         for path, text in files.items()
         if "monitoring" in path.parts and path.name != "kustomization.yaml"
     ]
-    made = monitoring_objects.stack_objects(config, "dev")
+    made = monitoring_objects(config, "dev")
     assert {(item["kind"], item["metadata"]["name"]) for item in written} == {
         (item["kind"], item["metadata"]["name"]) for item in made
     }
@@ -163,10 +164,10 @@ def test_render_writes_every_object_and_the_preflight_knows_where_it_is() -> Non
     rules = "/apis/monitoring.coreos.com/v1/namespaces/monitoring/prometheusrules/pull-secrets-dev"
     role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/pull-secrets-dev-audit"
     job = "/apis/batch/v1/namespaces/monitoring/cronjobs/pull-secrets-dev-audit"
-    assert {rules, role, job} <= set(monitoring_objects.paths(config, "dev"))
+    assert {rules, role, job} <= set(map(path_of, made))
 
 
 def test_monitoring_that_is_off_adds_nothing() -> None:
     config = parse(stack_file("dev"), "dev", ENVIRONMENT)
-    assert monitoring_objects.stack_objects(config, "dev") == []
+    assert monitoring_objects(config, "dev") == []
     assert not any("monitoring" in path.parts for path in render(config, "dev"))

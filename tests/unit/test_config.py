@@ -1,6 +1,7 @@
 """Bad configuration gets one error that names the key, what was found and what is allowed."""
 
 import copy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ GOOD: dict[str, Any] = {
 }
 
 
+RELAYED = {"delivery": "fanout"}
+SEALED = {"source": "sealedSecret", **RELAYED}
+SAME_LABEL = {"selector": {"apps.example/app": "true"}}
 CANARY = "canary-of-the-url-77e1"
 
 
@@ -108,6 +112,11 @@ def test_the_good_configuration_is_good() -> None:
             "monitoring",
             {"enabled": True, "image": "a/b:1", "vaultRole": "external-secrets-registries"},
             "monitoring.vaultRole: found 'external-secrets-registries'; allowed: a role other than ESO's",
+        ),
+        (
+            "registries.1.store",
+            "vault-platform",
+            "selector and delivery as 'app' has them: who is granted 'app' could read registries/web through it, and",
         ),
         ("gate", "maybe", "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'"),
         ("vault.address", "http://vault", "vault.address: found 'http://vault'; allowed: an https URL"),
@@ -443,3 +452,56 @@ def test_a_cronjobs_name_has_room_for_the_clusters() -> None:
     assert "cluster.name: found" in problem(config)
     config["cluster"]["name"] = "c" * 33
     assert len(f"pull-secrets-{parse(config, 'test', {}).cluster.name}-audit") == 52
+
+
+# Stores: one label opens one registry.
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([{}, {}], {"vault-platform": "registries", "vault-platform-web": "registries-web"}),
+        ([{"store": "a"}, {"store": "b"}], {"a": "registries", "b": "registries-web"}),
+        ([SEALED, {}], {"vault-platform": "registries"}),
+        ([RELAYED, {}], {"vault-platform": "registries", "vault-platform-web": "registries-web"}),
+        # The relay of `web` has the name with '-'.
+        ([{}, RELAYED], {"vault-platform": "registries", "vault-platform.web": "registries-web"}),
+        ([{}, {**SAME_LABEL, "store": "vault-platform"}], {"vault-platform": "registries"}),
+    ],
+)
+def test_each_registry_has_a_store_and_a_role_of_its_own(
+    changes: list[dict[str, Any]], expected: dict[str, str]
+) -> None:
+    config = copy.deepcopy(GOOD)
+    config["registries"] = [{**item, **change} for item, change in zip(config["registries"], changes, strict=True)]
+    config["tenants"] = {}
+    stores = parse(config, "test", {}).vault_stores
+    assert {store.name: store.role for store in stores} == {
+        name: f"external-secrets-{role}" for name, role in expected.items()
+    }
+
+
+@pytest.mark.parametrize("change", [RELAYED, {"selector": {"apps.example/x": "true"}}])
+def test_a_store_is_shared_by_registries_that_the_same_label_opens_in_the_same_way(change: dict[str, Any]) -> None:
+    config = copy.deepcopy(GOOD)
+    config["registries"][1] |= {**change, "store": "vault-platform"}
+    assert "the store of registry 'app'; allowed: a store of its own" in problem(config)
+
+
+def test_a_store_never_has_the_name_of_a_relays() -> None:
+    config = copy.deepcopy(GOOD)
+    config["registries"][1] |= RELAYED
+    config["registries"][0]["store"] = "vault-platform-web"
+    assert "a name other than that of the relay of registry 'web'" in problem(config)
+
+
+@pytest.mark.parametrize("store", ["v", "v.w", "v-web"])
+@pytest.mark.parametrize("changes", list(product([{}, RELAYED, SEALED], repeat=2)))
+def test_no_two_stores_of_a_stack_have_one_name(changes: tuple[dict[str, Any], ...], store: str) -> None:
+    config = copy.deepcopy(GOOD)
+    config["registries"] = [{**item, **change} for item, change in zip(config["registries"], changes, strict=True)]
+    config |= {"eso": {"store": store}, "tenants": {}}
+    found = parse(config, "test", {})
+    relays = [found.relay_store(registry) for registry in found.registries if registry.relayed]
+    names = [*(item.name for item in found.vault_stores), *relays]
+    assert len(names) == len(set(names)) == len(found.vault_registries) + len(relays)

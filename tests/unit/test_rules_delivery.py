@@ -30,7 +30,7 @@ def stack_config(stack: str) -> Any:
 
 CONFIG = stack_config("dev")
 FANOUT = manifests.cluster_external_secret(manifests.PullSecretSpec.of(CONFIG, CONFIG.registries[0]))
-STORE = manifests.cluster_secret_store(manifests.StoreSpec.of(CONFIG))
+STORE = manifests.cluster_secret_store(manifests.StoreSpec.of(CONFIG, CONFIG.vault_stores[0]))
 EGRESS = manifests.egress(manifests.EgressSpec.of(CONFIG))
 
 
@@ -123,7 +123,7 @@ def test_the_label_is_judged_however_it_is_put_on() -> None:
 def test_what_this_project_renders_is_safe() -> None:
     for stack in ("dev", "prod"):
         config = stack_config(stack)
-        items = [manifests.cluster_secret_store(manifests.StoreSpec.of(config))]
+        items = [manifests.cluster_secret_store(manifests.StoreSpec.of(config, store)) for store in config.vault_stores]
         items += [
             manifests.cluster_external_secret(manifests.PullSecretSpec.of(config, registry))
             for registry in config.registries

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from pullsecrets.doctor.model import Check, Finding, Severity
-from pullsecrets.doctor.platform import NOT_SYNCED, again_command, readiness
+from pullsecrets.doctor.platform import NOT_SYNCED, again_command, readiness, stores
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import ago, listed, parse_time
 from pullsecrets.durations import parse_duration
@@ -28,7 +28,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
     unseen = _unseen(snapshot)
     if not late and not unseen:
         return
-    evidence = [f"last event of ClusterSecretStore {snapshot.config.eso.store}: {ago(unseen)} ago"] if unseen else []
+    evidence = [f"last event of ClusterSecretStore {unseen[0]}: {ago(unseen[1])} ago"] if unseen else []
     if late:
         evidence.append(
             f"{len(late)} ExternalSecrets overdue by up to {ago(late[0][1])}: {listed(name for name, _ in late)}"
@@ -75,11 +75,12 @@ def _overdue(snapshot: Snapshot) -> Iterator[tuple[str, timedelta]]:
                 yield f"{namespace}/{registry}", late + LATE
 
 
-def _unseen(snapshot: Snapshot) -> timedelta | None:
-    """Return for how long nobody looked at the store; None when somebody did, or when it cannot be told."""
-    if snapshot.store is None:
+def _unseen(snapshot: Snapshot) -> tuple[str, timedelta] | None:
+    """Return a store and for how long nobody looked at it; None when somebody did, or when it cannot be told."""
+    store = next((item.name for item in stores(snapshot) if item.item), None)
+    if store is None:
         return None
-    query = {"fieldSelector": f"involvedObject.kind=ClusterSecretStore,involvedObject.name={snapshot.config.eso.store}"}
+    query = {"fieldSelector": f"involvedObject.kind=ClusterSecretStore,involvedObject.name={store}"}
     try:
         events = list(snapshot.cluster.items("/api/v1/events", query))
     except KubernetesApiError as error:
@@ -90,7 +91,7 @@ def _unseen(snapshot: Snapshot) -> timedelta | None:
     # Events are forgotten after an hour; without any nothing can be told.
     unseen = snapshot.now - max(times) if times else timedelta(0)
     requeue = max((_requeue(item.flags) for item in snapshot.installations), default=timedelta(minutes=5))
-    return unseen if unseen > requeue + LATE else None
+    return (store, unseen) if unseen > requeue + LATE else None
 
 
 def _requeue(flags: Mapping[str, str]) -> timedelta:

@@ -16,6 +16,7 @@ from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import readiness
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import Object, ago, failing_on, force_sync, owner_of, parse_time, rows
+from pullsecrets.manifests import PullSecretSpec
 
 NAME = "external-secret-failing"
 PREVENTION = "Alert on ExternalSecrets that are not Ready, never on the ClusterExternalSecret alone."
@@ -107,8 +108,9 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _finding(snapshot: Snapshot, row: Coverage, found: Object) -> Finding:
-    means, fix, told = _judged(snapshot, row.registry, row.namespace, found)
     registry = snapshot.config.registry(row.registry)
+    store = PullSecretSpec.of(snapshot.config, registry).store
+    means, fix, told = _judged(snapshot, row.registry, row.namespace, store, found)
     failed = failing_on(snapshot, row.namespace, registry.hosts)
     fanout, _ = readiness(snapshot.fanouts[row.registry])
     return Finding(
@@ -130,7 +132,8 @@ def _finding(snapshot: Snapshot, row: Coverage, found: Object) -> Finding:
 
 
 def _relay(snapshot: Snapshot, registry: Registry, found: Object) -> Finding:
-    means, fix, told = _judged(snapshot, registry.name, snapshot.config.eso.namespace, found)
+    config = snapshot.config
+    means, fix, told = _judged(snapshot, registry.name, config.eso.namespace, config.store_of(registry), found)
     return Finding(
         check=NAME,
         severity=Severity.CLUSTER,
@@ -144,13 +147,12 @@ def _relay(snapshot: Snapshot, registry: Registry, found: Object) -> Finding:
 
 
 def _judged(
-    snapshot: Snapshot, registry: str, namespace: str, found: Object
+    snapshot: Snapshot, registry: str, namespace: str, store: str, found: Object
 ) -> tuple[Known, tuple[str, ...], tuple[str, ...]]:
     """Return what an ExternalSecret's state means, the command for it, and the evidence."""
     events = warnings(snapshot, "ExternalSecret", "UpdateFailed").get((namespace, registry), ())
     _, message = readiness(found)
     means = classify(" ".join((message, *events[:1]))) if _conditions(found) else PENDING
-    store = snapshot.config.eso.store
     command = means.command.format(ns=namespace, name=registry, stack=snapshot.stack, store=store)
     told = f"ExternalSecret {namespace}/{registry}: {message or 'no condition'}{_since(snapshot, found)}"
     return means, (command,), (told, *(f"its event: {text}" for text in events[:1]))

@@ -1,7 +1,7 @@
 """A namespace carries the opt-in label and the store's conditions do not admit it (`denied by spec.condition`).
 
-The stack puts every registry's label into the conditions; a store that was edited, or a registry that was added
-without an update of the store, leaves namespaces out. The conditions are judged here, without waiting for ESO.
+The stack puts the registry's label into the conditions of its store; one that was edited leaves namespaces out. The
+conditions are judged here, without waiting for ESO.
 """
 
 import re
@@ -12,23 +12,22 @@ from pullsecrets.config import Registry
 from pullsecrets.doctor.events import warnings
 from pullsecrets.doctor.labels import selects
 from pullsecrets.doctor.model import Check, Finding, Severity
-from pullsecrets.doctor.platform import NOT_SYNCED, again_command, stores, up_command
+from pullsecrets.doctor.platform import NOT_SYNCED, again_command, up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import carries, labels_of, staying
+from pullsecrets.manifests import PullSecretSpec
 
 NAME = "store-denies-namespace"
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding]:
     """Yield the labelled namespaces that the store does not admit."""
-    found = {store.registry.name if store.registry else None: store for store in stores(snapshot)}
     for registry in snapshot.config.registries:
-        store = found.get(registry.name if registry.relayed else None)
-        if store is None or store.item is None:
-            continue
-        for name, item in staying(snapshot):
-            if carries(item, registry) and not admits(store.item, name, labels_of(item)):
-                yield _denied(snapshot, registry, name, store.name)
+        store = PullSecretSpec.of(snapshot.config, registry).store
+        live = snapshot.store(store)
+        for name, item in staying(snapshot) if live else ():
+            if live and carries(item, registry) and not admits(live, name, labels_of(item)):
+                yield _denied(snapshot, registry, name, store)
 
 
 def admits(store: Mapping[str, Any], namespace: str, labels: Mapping[str, str]) -> bool:

@@ -1,13 +1,13 @@
 """A ClusterSecretStore of the stack is not in the cluster.
 
-ExternalSecrets name it: those of a relayed registry the relay's, all others the one that reads Vault. `pulumi up` makes
-it again; on clusters where Argo CD applies the rendered objects, look at the Application.
+ExternalSecrets name it: those of a relayed registry the relay's, all others the registry's own that reads Vault.
+`pulumi up` makes it again; on clusters where Argo CD applies the rendered objects, look at the Application.
 """
 
 from collections.abc import Iterator
 
 from pullsecrets.doctor.model import Check, Finding, Severity
-from pullsecrets.doctor.platform import NOT_SYNCED, again_command, stores, up_command
+from pullsecrets.doctor.platform import NOT_SYNCED, again_command, sole, stores, up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.eso import GROUP
 
@@ -27,7 +27,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
             evidence=(f"GET {GROUP}/clustersecretstores/{store.name}: 404",),
             fix=(up_command(snapshot), again_command(snapshot)),
             prevention="Keep tenants.protect on, and let only the stack's deployers delete ClusterSecretStores.",
-            registry=store.registry.name if store.registry else None,
+            registry=sole(store.registries),
         )
 
 

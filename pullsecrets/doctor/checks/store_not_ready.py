@@ -12,6 +12,7 @@ from pullsecrets.doctor.platform import (
     again_command,
     readiness,
     revalidate_command,
+    sole,
     stores,
     up_command,
 )
@@ -39,7 +40,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
                 again_command(snapshot),
             ),
             prevention="Alert on the store's condition Ready; it fails before the first Secret is missed.",
-            registry=store.registry.name if store.registry else None,
+            registry=sole(store.registries),
         )
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from pullsecrets.config import Registry
 from pullsecrets.doctor.model import Check, Finding, Severity
-from pullsecrets.doctor.platform import NOT_SYNCED, again_command, login, login_evidence, up_command
+from pullsecrets.doctor.platform import NOT_SYNCED, again_command, login_evidence, up_command
 from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.store_access import StoreAccess
 from pullsecrets.errors import PullSecretsError
 from pullsecrets.manifests import vault_policy_name
 
@@ -18,29 +19,29 @@ NAME = "vault-policy-denies"
 
 def find(snapshot: Snapshot) -> Iterator[Finding]:
     """Yield the registries whose path ESO's token may not read."""
-    if not snapshot.config.has_vault or snapshot.store_access.refusal:
-        return
-    for registry in snapshot.config.vault_registries:
-        if not snapshot.store_access.readable[registry.name]:
-            yield _denied(snapshot, registry)
+    for store in snapshot.config.vault_stores:
+        access = snapshot.store_access(store)
+        for registry in () if access.refusal else store.registries:
+            if not access.readable[registry.name]:
+                yield _denied(snapshot, registry, access)
 
 
-def _denied(snapshot: Snapshot, registry: Registry) -> Finding:
+def _denied(snapshot: Snapshot, registry: Registry, access: StoreAccess) -> Finding:
     path = f"{snapshot.config.vault.mount}/data/{registry.path}"
     policy = vault_policy_name(snapshot.config, registry)
-    granted = ", ".join(snapshot.store_access.policies)
+    granted, login = ", ".join(access.policies), access.login
     return Finding(
         check=NAME,
         severity=Severity.CLUSTER,
         symptom=f"ExternalSecrets {registry.name} fail with 403 or `permission denied` although the store is Ready.",
-        cause=_cause(snapshot, registry, policy),
+        cause=_cause(snapshot, registry, policy, access),
         evidence=(
-            f"{login_evidence(snapshot)}: policies {granted}",
+            f"{login_evidence(snapshot, login)}: policies {granted}",
             f"sys/capabilities-self: no `read` on {path}",
         ),
         fix=(
             f"vault policy read {policy}",
-            f"vault read auth/{login(snapshot).mount}/role/{login(snapshot).role}   # token_policies",
+            f"vault read auth/{login.mount}/role/{login.role}   # token_policies",
             up_command(snapshot),
             again_command(snapshot),
         ),
@@ -49,10 +50,10 @@ def _denied(snapshot: Snapshot, registry: Registry) -> Finding:
     )
 
 
-def _cause(snapshot: Snapshot, registry: Registry, policy: str) -> str:
+def _cause(snapshot: Snapshot, registry: Registry, policy: str, access: StoreAccess) -> str:
     path = f"{snapshot.config.vault.mount}/data/{registry.path}"
-    if policy not in snapshot.store_access.policies:
-        return f"Vault's role {login(snapshot).role!r} does not hand out policy {policy!r}, which reads {path}."
+    if policy not in access.policies:
+        return f"Vault's role {access.login.role!r} does not hand out policy {policy!r}, which reads {path}."
     try:
         text = snapshot.vault.read_policy(policy)
     except PullSecretsError:

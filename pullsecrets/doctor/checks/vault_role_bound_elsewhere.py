@@ -7,7 +7,15 @@ moved to another namespace, or a role shared between clusters, are the usual cau
 from collections.abc import Iterator
 
 from pullsecrets.doctor.model import Check, Finding, Severity
-from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command, login, login_evidence, store_evidence, up_command
+from pullsecrets.doctor.platform import (
+    STORE_UNUSABLE,
+    again_command,
+    login_evidence,
+    refused,
+    sole,
+    store_evidence,
+    up_command,
+)
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import BOUND_ELSEWHERE, Login, Refusal
 
@@ -15,19 +23,19 @@ NAME = "vault-role-bound-elsewhere"
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding]:
-    """Yield one finding when the role refuses ESO's token."""
-    if not snapshot.config.has_vault or snapshot.store_access.refusal not in BOUND_ELSEWHERE:
-        return
-    refusal, found = snapshot.store_access.refusal, login(snapshot)
-    yield Finding(
-        check=NAME,
-        severity=Severity.CLUSTER,
-        symptom="The store stops being Ready, and no namespace receives a new or rotated credential.",
-        cause=f"Vault's role {found.role!r} at {found.mount!r} {_difference(refusal, found)}.",
-        evidence=(f"{login_evidence(snapshot)}: {snapshot.store_access.message}", store_evidence(snapshot)),
-        fix=(f"vault read auth/{found.mount}/role/{found.role}", up_command(snapshot), again_command(snapshot)),
-        prevention="Give each cluster a mount and a role of its own, declared by its stack alone.",
-    )
+    """Yield the stores whose role refuses ESO's token."""
+    for store, access in refused(snapshot, BOUND_ELSEWHERE):
+        found = access.login
+        yield Finding(
+            check=NAME,
+            severity=Severity.CLUSTER,
+            symptom="The store stops being Ready, and no namespace receives a new or rotated credential.",
+            cause=f"Vault's role {found.role!r} at {found.mount!r} {_difference(access.refusal, found)}.",
+            evidence=(f"{login_evidence(snapshot, found)}: {access.message}", store_evidence(snapshot, store)),
+            fix=(f"vault read auth/{found.mount}/role/{found.role}", up_command(snapshot), again_command(snapshot)),
+            prevention="Give each cluster a mount and roles of its own, declared by its stack alone.",
+            registry=sole(store.registries),
+        )
 
 
 def _difference(refusal: Refusal | None, found: Login) -> str:

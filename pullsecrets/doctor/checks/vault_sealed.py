@@ -29,7 +29,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
         ),
         fix=(
             f"vault operator unseal -address={server.endpoint.address}   # by each holder of a key",
-            revalidate_command(snapshot.config.eso.store),
+            revalidate_command(*(store.name for store in snapshot.config.vault_stores)),
             again_command(snapshot),
         ),
         prevention="Configure auto-unseal (a cloud KMS, or another Vault's transit), and alert on the seal status.",

@@ -40,7 +40,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
         fix=(
             f"curl -sS --cacert vault-ca.pem {server.endpoint.address}/v1/sys/health   # from here and from a Pod",
             "# bring Vault, its load balancer or its name back; then have ESO look again:",
-            revalidate_command(snapshot.config.eso.store),
+            revalidate_command(*(store.name for store in snapshot.config.vault_stores)),
             again_command(snapshot),
         ),
         prevention="Run Vault highly available, and alert on its health endpoint and on the store's condition Ready.",
@@ -48,7 +48,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _doubt(snapshot: Snapshot) -> tuple[str, ...]:
-    if readiness(snapshot.store)[0] != "True":
+    if readiness(snapshot.store(snapshot.config.vault_stores[0].name))[0] != "True":
         return ()
     return (
         "the store is Ready as of ESO's last look, minutes ago at most: if it stays so, only the way from here fails",

@@ -35,6 +35,7 @@ from pullsecrets.manifests import EgressSpec, StoreSpec, cluster_secret_store, e
 from tests.unit.doctor.tenants import NOW, FakeCluster, stack_config
 
 CONFIG = stack_config()
+STORE = CONFIG.vault_stores[0]
 LABELS = {"app.kubernetes.io/name": "external-secrets"}
 
 
@@ -79,9 +80,9 @@ def test_vault_is_judged_at_the_address_and_by_the_certificates_of_the_live_stor
     store = {
         "spec": {"provider": {"vault": {"server": "https://other", "caBundle": base64.b64encode(b"PEM").decode()}}}
     }
-    endpoint = endpoint_of(CONFIG, store)
+    endpoint = endpoint_of(CONFIG, STORE.name, store)
     assert (endpoint.address, endpoint.ca_bundle) == ("https://other", "PEM")
-    assert endpoint_of(CONFIG, None).address == CONFIG.vault.address
+    assert endpoint_of(CONFIG, STORE.name, None).address == CONFIG.vault.address
 
 
 def test_reasons_are_told_in_words_of_our_own() -> None:
@@ -117,10 +118,10 @@ def test_a_mount_that_answers_an_unknown_role_is_there() -> None:
 
 
 def test_the_login_is_the_live_stores_and_else_the_stacks() -> None:
-    store = cluster_secret_store(StoreSpec.of(CONFIG))
-    assert login_of(CONFIG, store) == login_of(CONFIG, None)
+    store = cluster_secret_store(StoreSpec.of(CONFIG, STORE))
+    assert login_of(CONFIG, STORE, store) == login_of(CONFIG, STORE, None)
     store["spec"]["provider"]["vault"]["auth"]["kubernetes"]["role"] = "edited"
-    assert login_of(CONFIG, store).role == "edited"
+    assert login_of(CONFIG, STORE, store).role == "edited"
 
 
 # ESO

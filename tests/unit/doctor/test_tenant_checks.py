@@ -795,8 +795,9 @@ def test_without_vault_content_is_not_checked_and_the_rest_is() -> None:
     unlabelled(world)
     silent = Snapshot(stack_config(), "test", world.cluster(), SilentVault(), now=NOW)
     # ESO's own login is no way round it either.
+    (store,) = silent.config.vault_stores
     with pytest.raises(UnreachableError):
-        silent.once("store_access", unreachable)
+        silent.once(f"store_access/{store.name}", unreachable)
     report = diagnose(silent, CHECKS)
     assert [item.check for item in report.diagnoses] == ["namespace-not-labelled"]
     unchecked = {item.check for item in report.unchecked}
