@@ -34,7 +34,6 @@ def rules(**paths: list[str]) -> str:
 )
 def test_the_policy_that_this_project_writes_is_fine(path: str) -> None:
     assert policy(manifests.vault_read_policy("secret", path)) == []
-    assert policy(manifests.vault_read_policy("secret", path, 1)) == []
 
 
 @pytest.mark.parametrize("capability", ["create", "update", "patch", "delete", "sudo"])
