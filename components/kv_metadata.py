@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from pullsecrets.vault import VaultClient
+from pullsecrets.vault import NEVER, VaultClient
 
 
 class KvMetadataArgs(TypedDict):
@@ -44,7 +44,8 @@ class _Provider(ResourceProvider):
         live = {
             **props,
             "custom": {key: found.custom[key] for key in props["custom"] if key in found.custom},
-            "max_versions": found.max_versions if found.cas_required else 0,
+            # Declared together, and so drift together.
+            "max_versions": found.max_versions if found.cas_required and found.delete_version_after == NEVER else 0,
         }
         return ReadResult(id_=id_, outs=live)
 
@@ -87,4 +88,4 @@ def _client(props: dict[str, Any]) -> VaultClient:
 
 def _settings(props: dict[str, Any]) -> dict[str, Any]:
     # Numbers pass through the engine as floats.
-    return {"cas_required": True, "max_versions": int(props["max_versions"])}
+    return {"cas_required": True, "max_versions": int(props["max_versions"]), "delete_version_after": NEVER}

@@ -30,6 +30,10 @@ _FAILING_OVER = (
 """500 is also what a node says that was the active one a moment ago; 502 comes from a proxy, 429 from a quota."""
 
 
+NEVER = "0s"
+"""A `delete_version_after` that deletes nothing."""
+
+
 class VaultDeniedError(PullSecretsError):
     """The token's policies do not permit a request."""
 
@@ -63,6 +67,17 @@ class EntryMetadata:
     custom: Mapping[str, str]
     versions: tuple[VersionState, ...] = ()
     """The versions that Vault still knows, oldest first."""
+    delete_version_after: str = NEVER
+    """How long after its creation each version of the path is deleted, as Vault writes it."""
+
+
+@dataclass(frozen=True)
+class MountSettings:
+    """What a KV v2 mount does to every path."""
+
+    max_versions: int
+    """Versions that are kept of a path; 0 for Vault's default."""
+    delete_version_after: str
 
 
 class VaultClient:
@@ -105,6 +120,7 @@ class VaultClient:
             max_versions=int(data["max_versions"]),
             custom=dict(data.get("custom_metadata") or {}),
             versions=versions,
+            delete_version_after=str(data.get("delete_version_after") or NEVER),
         )
 
     def read_version(self, mount: str, path: str, version: int) -> dict[str, Any]:
@@ -157,6 +173,20 @@ class VaultClient:
         """Return what stands directly below a KV v2 path, folders with a trailing slash; nothing where it is absent."""
         answer = self._request("GET", f"{mount}/metadata/{path}", params={"list": "true"}, absent_ok=True)
         return tuple(cast("dict[str, Any]", (answer or {}).get("data") or {}).get("keys") or ())
+
+    def mount_settings(self, mount: str) -> MountSettings | None:
+        """Return what a KV v2 mount does to every path; None where the token may not read it."""
+        try:
+            answer = self._request("GET", f"{mount}/config")
+        except VaultDeniedError:
+            return None
+        data = cast("dict[str, Any]", (answer or {})["data"])
+        return MountSettings(int(data.get("max_versions") or 0), str(data.get("delete_version_after") or NEVER))
+
+    def token_seconds(self) -> int | None:
+        """Return how long the caller's token lives on unless it is renewed; None for one that does not end."""
+        data = cast("dict[str, Any]", self._request("GET", "auth/token/lookup-self"))["data"]
+        return int(data["ttl"]) if data.get("expire_time") else None
 
     def auth_mounts(self) -> dict[str, dict[str, Any]]:
         """Return the auth mounts by path, without the trailing slash."""

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pullsecrets import preflight, rollback, rotation
+from pullsecrets import prechecks, preflight, rollback, rotation
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.errors import ExitCode
 from pullsecrets.kube import KubernetesClient
@@ -20,7 +20,9 @@ def command(  # noqa: PLR0913 - each is an option
     to: Annotated[
         int | None, typer.Option("--to", min=1, help="Version to bring back; by default the last other.")
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the proof.")] = 300,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, help="Seconds to wait for the proof.")
+    ] = rotation.DEFAULT_TIMEOUT,
     context: Annotated[
         str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
     ] = None,
@@ -44,16 +46,16 @@ def command(  # noqa: PLR0913 - each is an option
     config = console.load(stack, directory)
     chosen = credential.registry_of(config, registry, stack)
     cluster = KubernetesClient(context or config.cluster.context)
-    rotation.require_in_vault(chosen)
+    prechecks.require_in_vault(chosen)
     vault = preflight.open_vault(config)
-    target = rotation.Target(config, chosen, cluster, vault)
+    target = prechecks.Target(config, chosen, cluster, vault)
     planned = rollback.plan(vault, config, chosen, to)
     if not json:
         _show(planned)
     elif dry_run:
         console.print_json({**_document(planned), "outcome": "planned"})
     # After the versions, which a person wants to see even when ESO is down.
-    installation = rotation.prepare(target)
+    installation = prechecks.prepare(target)
     if dry_run:
         if not json:
             console.output.print("dry run: nothing was written")

@@ -1,29 +1,28 @@
 """`pull-secrets rotate`: a new credential in Vault, proved in every namespace, and the Pods that need it made anew."""
 
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from pullsecrets import delivery, preflight, recreate, redaction, restart, rotation, sealed, seed
+from pullsecrets import prechecks, preflight, recreate, redaction, restart, sealed, seed
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.config import StackConfig
 from pullsecrets.credential.sources import Source
-from pullsecrets.errors import BadInputError, ConflictError, ExitCode, PullSecretsError
-from pullsecrets.eso import Installation
+from pullsecrets.delivery import OnProgress, selected_namespaces
+from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
-from pullsecrets.patience import patiently
+from pullsecrets.prechecks import Outlook, Target
 from pullsecrets.recreate import Evictions, LackingPods
 from pullsecrets.restart import RestartResult, Workload
-from pullsecrets.rotation import Delivered, Target
+from pullsecrets.rotation import DEFAULT_TIMEOUT, Choices, Delivered, Listener, Outcome, PodsLeft, Rotation
 from pullsecrets.words import counted
-
-_T = TypeVar("_T")
 
 
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
@@ -44,7 +43,9 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         list[str] | None,
         typer.Option("--only", metavar="NAMESPACE", help="Prove, and restart, in these alone; repeatable."),
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the proof.")] = 300,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds to wait for the proof.")
+    ] = DEFAULT_TIMEOUT,
     wave_size: Annotated[
         str, typer.Option("--wave-size", help="Workloads restarted together: a number, or a share.")
     ] = restart.DEFAULT_WAVE,
@@ -62,7 +63,14 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         bool, typer.Option("--restart", help="Then restart the workloads that pull from the registry, in waves.")
     ] = False,
     rollback_on_failure: Annotated[
-        bool, typer.Option("--rollback-on-failure", help="Write the old credential back when proof or restart fails.")
+        bool,
+        typer.Option("--rollback-on-failure", help="Write the old credential back when it arrives nowhere, or hurts."),
+    ] = False,
+    all_or_nothing: Annotated[
+        bool, typer.Option("--all-or-nothing", help="Write it back as well when it misses one namespace.")
+    ] = False,
+    by_content: Annotated[
+        bool, typer.Option("--by-content", help="Read the Secrets too and compare bytes; needs `get` on them.")
     ] = False,
     password_stdin: credential.PasswordStdin = False,
     verify_login: credential.VerifyLogin = False,
@@ -73,7 +81,8 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     """Put a new credential into Vault, have ESO deliver it now, and prove that every namespace holds it.
 
     The credential is checked and written as by `seed`; of two rotations at once one wins and the other changes
-    nothing (exit code 3). Delivery is proved by the digest beside each Secret, never by reading Secrets. Running Pods
+    nothing (exit code 3). Delivery is proved by metadata: the digest that ESO wrote, and that nobody wrote since. What
+    will not arrive for a reason that is there already is told before the write. Running Pods
     need no restart: the kubelet reads the Secret at each pull. Only Pods that were admitted without the reference are
     listed, and made anew by eviction if you want. Killed at any point, running it again finishes the job.
 
@@ -90,21 +99,25 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         pull-secrets rotate app-registry-pull --stack prod -f ./new.json --restart --wave-size 5 --yes --json
     """
     restart.wave_length(wave_size, 1)
+    if all_or_nothing and not rollback_on_failure:
+        raise BadInputError("--all-or-nothing: says how far --rollback-on-failure goes; give that one too")
     config = console.load(stack, directory)
     wanted = frozenset(only) if only else None
+    choices = Choices(
+        wanted,
+        timeout,
+        wave_size,
+        wave_timeout,
+        restart_workloads,
+        recreate_pods,
+        rollback_on_failure,
+        all_or_nothing,
+        by_content,
+    )
     if any(item.sealed for item in config.registries if item.name == registry):
         given = (from_file, from_docker_config, username, expires_at, expires_in, verify_login, rollback_on_failure)
-        choices = _Choices(
-            wanted,
-            timeout,
-            wave_size,
-            wave_timeout,
-            restart_workloads,
-            bool(recreate_pods),
-            take_back=False,
-            quiet=json,
-        )
-        _deliver_sealed(config, registry, context, choices, plain=not any(given), dry_run=dry_run)
+        never_asked = replace(choices, recreate=bool(recreate_pods))
+        _deliver_sealed(config, registry, context, never_asked, plain=not any(given), dry_run=dry_run, json=json)
         return
     source = Source(from_file, from_docker_config, username, password_fd, password_stdin)
     chosen = credential.registry_of(config, registry, stack)
@@ -115,242 +128,135 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     cluster = KubernetesClient(context or config.cluster.context)
     vault = preflight.open_vault(config)
     target = Target(config, chosen, cluster, vault)
-    installation = rotation.prepare(target, wanted)
+    installation = prechecks.prepare(target, wanted)
+    if rollback_on_failure:
+        prechecks.require_way_back(target)
+    if by_content:
+        prechecks.require_readable(target)
     planned = seed.plan(vault, config, chosen, content, expires)
+    outlook = prechecks.foresee(target, wanted, timeout)
     if not json:
         show(planned)
+    _show_outlook(outlook)
     if dry_run:
-        _show_plan(target, planned, wanted, restart_workloads=restart_workloads, json=json)
+        _show_plan(target, planned, outlook, choices, json=json)
         return
     version = planned.version
     if not planned.unchanged:
         confirm_write(planned, yes=yes, piped=source.takes_standard_input)
         version = seed.write(vault, config, chosen, content, planned)
     asked = None if recreate_pods is None and not (yes or json or source.takes_standard_input) else bool(recreate_pods)
-    run = _Run(
+    run = Rotation(
         target,
         installation,
         version,
         planned.new_digest,
-        _Choices(wanted, timeout, wave_size, wave_timeout, restart_workloads, asked, rollback_on_failure, json),
+        replace(choices, recreate=asked),
         wrote=not planned.stored,
+        listener=Listener() if json else _Console(chosen.name),
     )
-    _carry_out(run, {"registry": chosen.name, "path": planned.path})
+    named = {"registry": chosen.name, "path": planned.path, "foreseen": dict(outlook.obstacles)}
+    _carry_out(run, named, json=json)
 
 
-@dataclass(frozen=True)
-class _Choices:
-    """What the caller chose for the time after the write."""
+class _Console(Listener):
+    """Prints how a rotation goes, and asks the person before the terminal."""
 
-    only: frozenset[str] | None
-    timeout: float
-    wave_size: str
-    wave_timeout: float
-    restart: bool
-    recreate: bool | None
-    """Whether Pods without the reference are evicted; None to ask."""
-    take_back: bool
-    quiet: bool
+    def __init__(self, registry: str) -> None:
+        self._registry = registry
 
+    def delivering(self) -> AbstractContextManager[OnProgress | None]:
+        """Show a bar, or lines."""
+        return delivering.progress(quiet=False)
 
-@dataclass
-class _Run:
-    """Everything after the write: proof, restarts, Pods, and the way back."""
+    def delivered(self, found: Delivered) -> None:
+        """Print the counts and what is missing."""
+        delivering.show(found, self._registry)
 
-    target: Target
-    installation: Installation
-    version: int
-    digest: str
-    choices: _Choices
-    wrote: bool
-    unfinished: bool = False
-    """Whether something was left to do: a namespace lacked the content, or an earlier run had begun the restart."""
-    error: PullSecretsError | None = None
-    """What ended a step before its time."""
-    found: dict[str, Any] = field(default_factory=dict[str, Any])
+    def wave(self, wave: Sequence[Workload], done: RestartResult, after: int) -> None:
+        """Name the workloads."""
+        del done
+        self.say(f"restarting {', '.join(map(str, wave))}; {after} after them")
 
-    def run(self) -> dict[str, Any]:
-        """Return what `--json` prints.
+    def restarted(self, result: RestartResult) -> None:
+        """Print the counts and what failed."""
+        _show_restart(result)
 
-        Raises:
-            ConflictError: when somebody else wrote meanwhile: what happens next is theirs.
-        """
-        delivered = self._attempt(self._arrive)
-        if delivered is None:
-            outcome = self._take_back()
+    def unpulled(self, found: Mapping[str, str]) -> None:
+        """Name each namespace and the kubelet's words."""
+        if found:
+            console.output.print(f"[red]✗[/] in {counted(len(found), 'namespace')} the test Pod could not pull:")
         else:
-            outcome = "done" if self._attempt(lambda: self._complete(delivered)) else "failed"
-        return {**self.found, "outcome": outcome}
+            console.output.print("[green]✓[/] a test Pod pulled in every namespace")
+        delivering.show_each(found)
 
-    def _attempt(self, step: Callable[[], _T]) -> _T | None:
-        """Take a step; an error that ends it does not keep what must follow from being done and told."""
-        try:
-            return step()
-        except ConflictError:
-            raise
-        except PullSecretsError as error:
-            self.error = error
-            self.found["error"] = redaction.redact(str(error))
-            return None
+    def lacking(self, found: LackingPods) -> None:
+        """List the Pods."""
+        _show_lacking(found)
 
-    def _arrive(self) -> Delivered | None:
-        """Have the version delivered, and workloads restarted; None when either is not complete."""
-        delivered = self._deliver()
-        good = not delivered.missing and (not self.choices.restart or self._restart(delivered))
-        return delivered if good else None
+    def wants_eviction(self, number: int) -> bool:
+        """Ask, where somebody is there."""
+        there = console.output.is_terminal and sys.stdin.isatty()
+        return there and typer.confirm(f"Evict these {number} Pods?")
 
-    def _complete(self, delivered: Delivered) -> bool:
-        """Record the success, and make Pods anew; False when one of them is left."""
-        # What was proved in some namespaces alone may still fail in the others.
-        if self.choices.only is None:
-            patiently(self._deadline(), rotation.finish, self.target, self.version)
-        return self._recreate(delivered)
+    def evicted(self, found: PodsLeft) -> None:
+        """Print what became of the Pods."""
+        _show_recreated(found.recreated, found.left, found.kept)
 
-    def _deliver(self) -> Delivered:
-        with delivering.progress(quiet=self.choices.quiet) as show_progress:
-
-            def on_progress(state: delivery.Progress) -> None:
-                self.unfinished |= bool(state.missing)
-                if show_progress:
-                    show_progress(state)
-
-            delivered = rotation.deliver(
-                self.target,
-                self.installation,
-                self.version,
-                self.digest,
-                self.choices.timeout,
-                only=self.choices.only,
-                on_progress=on_progress,
-            )
-        self.unfinished |= delivered.synced
-        self.found |= delivering.document(delivered)
-        if not self.choices.quiet:
-            delivering.show(delivered, self.target.registry.name)
-        return delivered
-
-    def _restart(self, delivered: Delivered) -> bool:
-        target, choices = self.target, self.choices
-        workloads = patiently(
-            self._deadline(), restart.list_workloads, target.cluster, target.registry, delivered.namespaces
-        )
-        reason = f"{target.registry.name}@{self.version or self.digest}"
-        self.unfinished |= any(item.restarted_for == reason for item in workloads)
-        result = restart.restart(
-            target.cluster,
-            workloads,
-            reason,
-            choices.wave_size,
-            choices.wave_timeout,
-            None if choices.quiet else _show_wave,
-        )
-        self.found["restart"] = asdict(result)
-        if not choices.quiet:
-            _show_restart(result)
-        return result.complete
-
-    def _recreate(self, delivered: Delivered) -> bool:
-        target = self.target
-        lacking = patiently(
-            self._deadline(),
-            recreate.find_lacking,
-            target.cluster,
-            target.config,
-            target.registry,
-            delivered.namespaces,
-        )
-        evictable = {f"{pod.namespace}/{pod.name}": pod for pod in lacking.evictable}
-        if not self.choices.quiet:
-            _show_lacking(lacking)
-        chosen = self.choices.recreate
-        if chosen is None and evictable:
-            chosen = (
-                console.output.is_terminal
-                and sys.stdin.isatty()
-                and typer.confirm(f"Evict these {len(evictable)} Pods?")
-            )
-        left = Evictions({}, {})
-        if chosen:
-            left = recreate.evict(target.cluster, lacking.evictable, self.choices.wave_timeout)
-        recreated = sorted(evictable.keys() - left.held.keys() - left.refused.keys()) if chosen else []
-        kept = [] if chosen else sorted(evictable)
-        evictions = {"recreated": recreated, "held": dict(left.held), "refused": dict(left.refused)}
-        self.found["pods"] = {**evictions, "kept": kept, "others": dict(lacking.others)}
-        if not self.choices.quiet:
-            _show_recreated(recreated, left, kept)
-        return not (left.held or left.refused)
-
-    def _take_back(self) -> str:
-        """Say how a failure ends: `failed`, or `rolled back` when the old content was written and proved again."""
-        target, choices = self.target, self.choices
-        name = target.registry.name
-        if target.vault is None:
-            self._say("the sealed credential stays; run the same command again, or put the old file back with git")
-            return "failed"
-        try:
-            if not choices.take_back or not self._is_ours():
-                self._say(
-                    f"version {self.version} stays; run the same command again, or `pull-secrets rollback {name}`"
-                )
-                return "failed"
-            with delivering.progress(quiet=choices.quiet) as on_progress:
-                delivered = rotation.take_back(
-                    target, self.installation, self.version, choices.timeout, on_progress=on_progress
-                )
-        except ConflictError:
-            raise
-        except PullSecretsError as error:
-            self._tell_not_taken_back(error)
-            return "failed"
-        self.found["rolledBack"] = delivering.document(delivered)
-        self._say(f"rolled back: the content before version {self.version} is version {delivered.version} now")
-        if not choices.quiet:
-            delivering.show(delivered, name)
-        return "failed" if delivered.missing else "rolled back"
-
-    def _tell_not_taken_back(self, error: PullSecretsError) -> None:
-        text = redaction.redact(str(error))
-        self.found["notRolledBack"] = text
-        if isinstance(error, BadInputError):
-            self._say(f"not rolled back: {text}")
-            return
-        # It may have ended before or after its write.
-        name = self.target.registry.name
-        self._say(f"not rolled back to the end: {text}; see `pull-secrets rollback {name} --dry-run`")
-        self.error = self.error or error
-
-    def _is_ours(self) -> bool:
-        """Tell whether this rotation, or an earlier run of it, brought the version in.
-
-        One that had arrived before, by whatever way, is not taken back: what fails now is something else.
-        """
-        held = self.found.get("restart", {}).get("held") and not self.found["restart"]["failed"]
-        if held or not (self.wrote or self.unfinished):
-            return False
-        return not patiently(self._deadline(), rotation.is_finished, self.target, self.version)
-
-    def _deadline(self) -> float:
-        """Until when a single request is tried again."""
-        return time.monotonic() + self.choices.timeout
-
-    def _say(self, text: str) -> None:
-        if not self.choices.quiet:
-            console.output.print(text, markup=False)
+    def say(self, text: str) -> None:
+        """Print it."""
+        console.output.print(text, markup=False)
 
 
-def _carry_out(run: _Run, named: dict[str, str]) -> None:
+def _document(outcome: Outcome) -> dict[str, Any]:
+    """Return what `--json` prints of a rotation."""
+    parts: dict[str, Any] = {"outcome": outcome.result}
+    if outcome.error:
+        parts["error"] = redaction.redact(str(outcome.error))
+    if outcome.delivered:
+        parts |= delivering.document(outcome.delivered)
+    if outcome.restart:
+        parts["restart"] = asdict(outcome.restart)
+    if outcome.unpulled is not None:
+        parts["unpulled"] = dict(outcome.unpulled)
+    if pods := outcome.pods:
+        left = {"held": dict(pods.left.held), "refused": dict(pods.left.refused)}
+        parts["pods"] = {
+            "recreated": list(pods.recreated),
+            **left,
+            "kept": list(pods.kept),
+            "others": dict(pods.others),
+        }
+    if outcome.rolled_back:
+        parts["rolledBack"] = delivering.document(outcome.rolled_back)
+    if outcome.not_rolled_back:
+        parts["notRolledBack"] = outcome.not_rolled_back
+    return parts
+
+
+def _carry_out(run: Rotation, named: dict[str, Any], *, json: bool) -> None:
     """Run it to its end, tell the outcome, and end as it did."""
     outcome = run.run()
-    if run.choices.quiet:
-        console.print_json({**named, "wrote": run.wrote, **outcome})
-    if run.error:
-        raise run.error
-    if outcome["outcome"] != "done":
+    if json:
+        console.print_json({**named, "wrote": run.wrote, **_document(outcome)})
+    if outcome.error:
+        raise outcome.error
+    if outcome.result != "done":
         raise typer.Exit(ExitCode.PROBLEM)
 
 
+def _show_outlook(outlook: Outlook) -> None:
+    for warning in outlook.warnings:
+        console.errors.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    if outlook.obstacles:
+        number = counted(len(outlook.obstacles), "namespace")
+        console.errors.print(f"[bold yellow]warning:[/] {number} will not take it, for a reason that is there already:")
+    for name, reason in outlook.obstacles.items():
+        console.errors.print(f"  {name}: {reason}", markup=False, soft_wrap=True)
+
+
 def _deliver_sealed(
-    config: StackConfig, name: str, context: str | None, choices: _Choices, *, plain: bool, dry_run: bool
+    config: StackConfig, name: str, context: str | None, choices: Choices, *, plain: bool, dry_run: bool, json: bool
 ) -> None:
     """Have what `seal` and `pulumi up` brought into the cluster delivered now, and prove it."""
     if not plain:
@@ -360,25 +266,26 @@ def _deliver_sealed(
         )
     cluster = KubernetesClient(context or config.cluster.context)
     target = Target(config, config.registry(name), cluster, None)
-    installation = rotation.prepare(target, choices.only)
+    installation = prechecks.prepare(target, choices.only)
     digest = sealed.declared_digest(config, cluster, target.registry)
-    if not choices.quiet:
+    if not json:
         console.output.print(f"digest  {digest}, as the cluster's SealedSecret says")
     if dry_run:
         console.output.print("dry run: nothing was changed")
         return
-    _carry_out(_Run(target, installation, 0, digest, choices, wrote=False), {"registry": name})
+    listener = Listener() if json else _Console(name)
+    run = Rotation(target, installation, 0, digest, choices, wrote=False, listener=listener)
+    _carry_out(run, {"registry": name}, json=json)
 
 
-def _show_plan(
-    target: Target, planned: seed.SeedPlan, only: frozenset[str] | None, *, restart_workloads: bool, json: bool
-) -> None:
-    namespaces = sorted(rotation.selected_namespaces(target.cluster, target.registry, only))
+def _show_plan(target: Target, planned: seed.SeedPlan, outlook: Outlook, choices: Choices, *, json: bool) -> None:
+    namespaces = sorted(selected_namespaces(target.cluster, target.registry, choices.only))
     lacking = recreate.find_lacking(target.cluster, target.config, target.registry, namespaces)
-    found = restart.list_workloads(target.cluster, target.registry, namespaces) if restart_workloads else []
+    found = restart.list_workloads(target.cluster, target.registry, namespaces) if choices.restart else []
     if json:
         pods = [f"{pod.namespace}/{pod.name}" for pod in lacking.evictable]
-        plan = {"namespaces": namespaces, "pods": {"kept": pods, "others": dict(lacking.others)}}
+        foreseen = {"foreseen": dict(outlook.obstacles), "warnings": list(outlook.warnings)}
+        plan = {**foreseen, "namespaces": namespaces, "pods": {"kept": pods, "others": dict(lacking.others)}}
         console.print_json(
             {**asdict(planned), **plan, "workloads": [str(item) for item in found], "outcome": "planned"}
         )
@@ -406,10 +313,6 @@ def _show_recreated(recreated: Sequence[str], left: Evictions, kept: Sequence[st
         number = counted(len(left.held) + len(left.refused), "Pod")
         console.output.print(f"[red]✗[/] {number} not evicted; mend the cause and run the same command again:")
     delivering.show_each({**left.held, **left.refused})
-
-
-def _show_wave(wave: Sequence[Workload], _done: RestartResult, after: int) -> None:
-    console.output.print(f"restarting {', '.join(map(str, wave))}; {after} after them", markup=False)
 
 
 def _show_restart(result: RestartResult) -> None:

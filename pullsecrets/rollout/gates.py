@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from pullsecrets.audit import Coverage, concerned_namespaces, coverage
+from pullsecrets.audit import concerned_namespaces, coverage
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.inventory import read_inventory
 from pullsecrets.kube import KubernetesClient, last_seen
@@ -41,7 +41,7 @@ def undelivered(
     seeded = {item.name: digest if item.name == registry.name else None for item in config.registries}
     rows = coverage(config, found, concerned_namespaces(config, found), seeded)
     return {
-        row.namespace: _lacking(row)
+        row.namespace: "; ".join(row.faults)
         for row in rows
         if row.registry == registry.name and row.namespace in namespaces and not row.green
     }
@@ -112,13 +112,3 @@ def _uids(cluster: KubernetesClient, namespaces: Sequence[str]) -> frozenset[str
         for item in cluster.items(f"/api/v1/namespaces/{namespace}/pods", metadata_only=True)
         if not item["metadata"].get("deletionTimestamp")
     )
-
-
-def _lacking(row: Coverage) -> str:
-    if not row.labelled:
-        return "has no opt-in label"
-    if not row.secret:
-        return f"has no Secret: {row.reason or 'ESO has not delivered it yet'}"
-    if not row.proved:
-        return f"holds content {row.digest or 'without a digest'} and not {row.seeded_digest}"
-    return f"ServiceAccounts {', '.join(row.unbound)} lack the entry" if row.unbound else row.reason

@@ -14,7 +14,7 @@ from pullsecrets.config import StackConfig
 from pullsecrets.credential.document import content_digest
 from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.seed import DIGEST_KEY, EXPIRES_AT_KEY, VERSION_KEY
-from pullsecrets.vault import EntryMetadata, VaultClient, VersionState
+from pullsecrets.vault import NEVER, EntryMetadata, MountSettings, VaultClient, VersionState
 from tests.unit.test_eso import REGISTRY
 
 CONFIG = StackConfig.model_validate(
@@ -39,6 +39,10 @@ class Versions(VaultClient):
         self.states: dict[int, VersionState] = {}
         self.custom: dict[str, str] = {}
         self.kind: str | None = "2"
+        self.on_mount: MountSettings | None = None
+        self.versions_kept = 10
+        self.deleted_after = NEVER
+        self.seconds_left: int | None = None
         for user in users:
             self.write(credential(user))
             self.record()
@@ -63,7 +67,15 @@ class Versions(VaultClient):
         states = tuple(self.states.values())
         current = states[-1].version if states else 0
         live = bool(states) and states[-1].state == "live"
-        return EntryMetadata(current, live, True, 10, self.custom, states) if states else None
+        kept, after = self.versions_kept, self.deleted_after
+        return EntryMetadata(current, live, True, kept, self.custom, states, after) if states else None
+
+    def mount_settings(self, mount: str) -> MountSettings | None:
+        assert mount == "kv"
+        return self.on_mount
+
+    def token_seconds(self) -> int | None:
+        return self.seconds_left
 
     def read_version(self, mount: str, path: str, version: int) -> dict[str, Any]:
         assert (mount, path, self.states[version].state) == ("kv", REGISTRY.path, "live")

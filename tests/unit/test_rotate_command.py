@@ -1,24 +1,69 @@
 """`rotate` as a command: what it asks, prints and returns, with the cluster's part played by fakes."""
 
+import base64
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from pullsecrets import eso, preflight, recreate, restart, rotation
+from pullsecrets import eso, prechecks, preflight, recreate, restart, rotation
 from pullsecrets.cli import console
 from pullsecrets.cli import rotate as rotate_module
 from pullsecrets.cli.app import app
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
-from pullsecrets.kube import KubernetesApiError
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.ownership import Delivery
 from pullsecrets.pods import list_pods
 from pullsecrets.recreate import Evictions, LackingPods
 from pullsecrets.restart import RestartResult, Workload
 from pullsecrets.rotation import Delivered
+from pullsecrets.vault import MountSettings
+from tests.unit import delivered
 from tests.unit.test_eso import installation
 from tests.unit.test_recreate import Pods, pod
 from tests.unit.test_rollback import CONFIG, Versions, credential
+
+
+class Cluster(KubernetesClient):
+    """What is asked of the API server before the write."""
+
+    def __init__(self) -> None:
+        self.may = {"patch": True, "get": True}
+        self.mistyped: list[str] = []
+        self.leaving: list[str] = []
+        self.events: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        self.contents: dict[str, str] = {}
+
+    def items(
+        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        del metadata_only
+        if path == "/api/v1/secrets":
+            assert "type!=" in (query or {})["fieldSelector"]
+            yield from ({"metadata": {"namespace": name}} for name in self.mistyped)
+        elif path == "/api/v1/namespaces":
+            yield from ({"metadata": {"name": name, "deletionTimestamp": "now"}} for name in self.leaving)
+        else:
+            assert path == "/api/v1/events"
+            for name, message in self.events.items():
+                yield {"involvedObject": {"namespace": name}, "message": message}
+
+    def request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **_: Any
+    ) -> dict[str, Any]:
+        if path.endswith("selfsubjectaccessreviews"):
+            return {"status": {"allowed": self.may[body["spec"]["resourceAttributes"]["verb"]]}}
+        namespace = path.split("/")[4]
+        if method == "GET":
+            content = base64.b64encode(self.contents[namespace].encode()).decode()
+            return {"data": {".dockerconfigjson": content}}
+        assert (method, (query or {}).get("dryRun")) == ("PATCH", "All"), "nothing else is written"
+        if namespace in self.refused:
+            raise KubernetesApiError(method, path, 403, "Forbidden", self.refused[namespace])
+        return {}
 
 
 class Surroundings:
@@ -29,6 +74,10 @@ class Surroundings:
         self.missing: dict[str, str] = {}
         self.labelled = frozenset({"a", "b"})
         self.synced = True
+        self.cluster = Cluster()
+        self.deliveries = {
+            name: Delivery("app", delivered.external_secret(name), delivered.secret(name, "0" * 16)) for name in "ab"
+        }
         self.error: Exception | None = None
         self.way_back: Exception | None = None
         self.restarted = RestartResult()
@@ -38,11 +87,13 @@ class Surroundings:
         self.config = CONFIG
         monkeypatch.setattr(console, "load", lambda *_: self.config)
         monkeypatch.setattr(preflight, "open_vault", lambda _: self.vault)
-        monkeypatch.setattr(rotate_module, "KubernetesClient", lambda _: None)
+        monkeypatch.setattr(rotate_module, "KubernetesClient", lambda _: self.cluster)
         monkeypatch.setattr(eso, "require_refreshing", lambda *_: None)
         monkeypatch.setattr(eso, "find_installations", lambda _: [installation()])
         monkeypatch.setattr(rotation, "deliver", self.deliver)
-        monkeypatch.setattr(rotation, "selected_namespaces", self.selected)
+        monkeypatch.setattr(prechecks, "selected_namespaces", self.selected)
+        monkeypatch.setattr(prechecks, "read_deliveries", lambda *_: self.deliveries)
+        monkeypatch.setattr(rotate_module, "selected_namespaces", self.selected)
         monkeypatch.setattr(recreate, "find_lacking", lambda *_: self.lacking)
         monkeypatch.setattr(recreate, "evict", lambda *_: self.left)
         monkeypatch.setattr(restart, "list_workloads", lambda *_: self.workloads)
@@ -118,7 +169,7 @@ def test_what_is_missing_is_named_with_its_cause_and_the_version_stays(here: Sur
 
 def test_a_failure_is_taken_back_when_that_is_asked_for(here: Surroundings) -> None:
     here.missing = {"b": "could not get secret data"}
-    code, found = here.json("--rollback-on-failure")
+    code, found = here.json("--rollback-on-failure", "--all-or-nothing")
     assert (code, found["outcome"], found["rolledBack"]["version"]) == (1, "rolled back", 3)
     assert here.vault.data[3] == here.vault.data[1]
 
@@ -126,16 +177,16 @@ def test_a_failure_is_taken_back_when_that_is_asked_for(here: Surroundings) -> N
 def test_a_rerun_after_a_kill_takes_back_too_but_not_a_version_that_had_arrived(here: Surroundings) -> None:
     assert here.json()[0] == 0
     here.missing = {"b": "could not get secret data"}
-    assert here.json("--rollback-on-failure")[1]["outcome"] == "failed"
+    assert here.json("--rollback-on-failure", "--all-or-nothing")[1]["outcome"] == "failed"
     assert len(here.vault.states) == 2
     del here.vault.custom["rotated-in-dev"]
-    assert here.json("--rollback-on-failure")[1]["outcome"] == "rolled back"
+    assert here.json("--rollback-on-failure", "--all-or-nothing")[1]["outcome"] == "rolled back"
 
 
 def test_the_first_version_cannot_be_taken_back(here: Surroundings) -> None:
     here.vault = Versions()
     here.missing = {"b": "could not get secret data"}
-    code, found = here.json("--rollback-on-failure")
+    code, found = here.json("--rollback-on-failure", "--all-or-nothing")
     assert (code, found["outcome"]) == (1, "failed")
     assert "no earlier version is live" in found["notRolledBack"]
 
@@ -151,6 +202,107 @@ def test_a_namespace_without_the_label_is_refused_before_anything_is_written(
     refused = here.run(*options).exception
     assert isinstance(refused, BadInputError)
     assert "use `pull-secrets seed` to write the credential alone" in str(refused)
+    assert len(here.vault.states) == 1
+
+
+def test_what_arrived_elsewhere_is_not_taken_back_for_one_namespace(here: Surroundings) -> None:
+    here.missing = {"b": "exceeded quota"}
+    done = here.run("--yes", "--rollback-on-failure")
+    assert done.exit_code == 1
+    assert "it arrived everywhere but in b, and --all-or-nothing was not given" in done.stdout
+    assert len(here.vault.states) == 2
+    here.vault, here.missing = Versions("old"), dict.fromkeys("ab", "exceeded quota")
+    assert here.json("--rollback-on-failure")[1]["outcome"] == "rolled back"
+    assert "give that one too" in str(here.run("--yes", "--all-or-nothing").exception)
+
+
+def test_what_will_not_take_it_is_told_before_the_write(here: Surroundings) -> None:
+    here.deliveries["a"] = Delivery("app", delivered.external_secret("a", status="False"), None)
+    here.cluster.events = {"a": 'secrets "app" is forbidden: exceeded quota: few'}
+    here.cluster.refused = {"b": "admission webhook freeze denied the request"}
+    here.cluster.leaving = ["c"]
+    code, found = here.json("--dry-run")
+    assert (code, len(here.vault.states)) == (0, 1)
+    assert found["foreseen"] == {
+        "a": 'secrets "app" is forbidden: exceeded quota: few',
+        "b": "admission webhook freeze denied the request",
+        "c": "it is being deleted, so it is left out",
+    }
+    assert "3 namespaces will not take it, for a reason that is there already" in here.run("--yes").output
+
+
+def test_whoever_may_not_try_a_policy_is_told_so(here: Surroundings) -> None:
+    here.cluster.may["patch"] = False
+    here.cluster.refused = {"b": "would be refused"}
+    found = here.json("--dry-run")[1]
+    assert (found["foreseen"], "was not tried" in found["warnings"][0]) == ({}, True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda metadata: metadata.update(ownerReferences=[]), "pull-secrets adopt b --registry app"),
+        (lambda metadata: metadata["labels"].clear(), "label --overwrite secret app"),
+        (
+            lambda metadata: metadata["managedFields"].append(delivered.written("kubectl", immutable={})),
+            "kubectl -n b delete secret app",
+        ),
+    ],
+    ids=["foreign", "unmanaged", "immutable"],
+)
+def test_a_secret_that_would_keep_what_it_holds_is_refused_before_the_write(
+    here: Surroundings, spoil: Any, cause: str
+) -> None:
+    found = delivered.secret("b", "0" * 16)
+    spoil(found["metadata"])
+    here.deliveries["b"] = Delivery("app", delivered.external_secret("b"), found)
+    refused = here.run("--yes").exception
+    assert isinstance(refused, BadInputError)
+    assert cause in str(refused)
+    assert len(here.vault.states) == 1
+    assert here.run("--yes", "--only", "a").exit_code == 0
+
+
+def test_a_secret_of_another_type_is_refused_before_the_write(here: Surroundings) -> None:
+    here.cluster.mistyped = ["b"]
+    assert "type cannot be changed" in str(here.run("--yes").exception)
+    assert len(here.vault.states) == 1
+
+
+def test_bytes_are_compared_where_that_is_asked_for_and_permitted(here: Surroundings) -> None:
+    here.json()
+    here.cluster.contents = dict.fromkeys("ab", here.vault.data[2]["dockerconfigjson"])
+    assert here.json("--by-content")[0] == 0
+    here.cluster.contents["b"] = credential("kept-from-before")
+    code, found = here.json("--by-content")
+    assert (code, found["namespaces"], "its bytes are not those" in found["missing"]["b"]) == (1, ["a"], True)
+    here.cluster.may["get"] = False
+    assert "--by-content: you may not get Secrets" in str(here.run("--yes", "--by-content", user="third").exception)
+    assert len(here.vault.states) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("deleted_after", "720h0m0s", "delete_version_after 720h0m0s (path)"),
+        ("on_mount", MountSettings(0, "1h0m0s"), "delete_version_after 1h0m0s (mount)"),
+        ("versions_kept", 1, "max_versions 1: the write drops the credential before it"),
+        ("seconds_left", 60, "the Vault token ends in 60 s, before --timeout (300 s)"),
+    ],
+)
+def test_what_vault_will_do_later_is_told_before_the_write(
+    here: Surroundings, setting: str, value: object, told: str
+) -> None:
+    assert here.json("--dry-run")[1]["warnings"] == []
+    setattr(here.vault, setting, value)
+    (warning,) = here.json("--dry-run")[1]["warnings"]
+    assert told in warning
+
+
+def test_a_way_back_that_vault_would_drop_is_not_promised(here: Surroundings) -> None:
+    here.vault.versions_kept = 1
+    refused = here.run("--yes", "--rollback-on-failure").exception
+    assert isinstance(refused, BadInputError)
     assert len(here.vault.states) == 1
 
 
@@ -202,12 +354,12 @@ def test_what_somebody_else_wrote_meanwhile_is_not_taken_back(here: Surroundings
 
 def test_an_error_on_the_way_back_is_in_the_document_beside_the_first_one(here: Surroundings) -> None:
     here.error, here.way_back = ERRORS[0], ERRORS[2]
-    done = here.run("--yes", "--json", "--rollback-on-failure")
+    done = here.run("--yes", "--json", "--rollback-on-failure", "--all-or-nothing")
     found = json.loads(done.stdout)
     assert (found["outcome"], found["error"], found["notRolledBack"]) == ("failed", str(ERRORS[0]), "away")
     assert done.exception is here.error
     here.vault, here.error, here.missing = Versions("old"), None, {"b": "could not get secret data"}
-    done = here.run("--yes", "--rollback-on-failure")
+    done = here.run("--yes", "--rollback-on-failure", "--all-or-nothing")
     assert "not rolled back to the end: away; see `pull-secrets rollback app --dry-run`" in done.stdout
     assert done.exception is here.way_back
 
@@ -216,7 +368,7 @@ def test_what_arrived_in_some_namespaces_is_taken_back_when_it_fails_in_the_othe
     assert here.json("--only", "a")[0] == 0
     assert "rotated-in-dev" not in here.vault.custom
     here.missing = {"b": "could not get secret data"}
-    assert here.json("--rollback-on-failure")[1]["outcome"] == "rolled back"
+    assert here.json("--rollback-on-failure", "--all-or-nothing")[1]["outcome"] == "rolled back"
 
 
 def test_what_had_arrived_by_another_way_is_not_taken_back_for_a_restart_that_fails(here: Surroundings) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pullsecrets import eso, patience, rotation
+from pullsecrets import eso, patience, prechecks, rotation
 from pullsecrets.delivery import Progress
 from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
 from pullsecrets.kube import KubernetesApiError
@@ -60,19 +60,19 @@ class Cluster:
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[rotation.Target, Cluster]]:
-    def make(*missing: set[str], vault: Versions | None = None) -> tuple[rotation.Target, Cluster]:
+def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[prechecks.Target, Cluster]]:
+    def make(*missing: set[str], vault: Versions | None = None) -> tuple[prechecks.Target, Cluster]:
         cluster = Cluster(list(missing))
         monkeypatch.setattr(rotation, "prove_digest", cluster.wait)
         monkeypatch.setattr(eso, "force_sync", cluster.force_sync)
         monkeypatch.setattr(patience, "RETRY_SECONDS", 0)
         monkeypatch.setattr(rotation, "LOOK_AT_VAULT_SECONDS", 0.01)
-        return rotation.Target(CONFIG, REGISTRY, cast("KubernetesClient", cluster), vault or Versions("x")), cluster
+        return prechecks.Target(CONFIG, REGISTRY, cast("KubernetesClient", cluster), vault or Versions("x")), cluster
 
     return make
 
 
-Make = Callable[..., tuple[rotation.Target, Cluster]]
+Make = Callable[..., tuple[prechecks.Target, Cluster]]
 
 
 def test_where_all_hold_it_already_eso_is_left_alone(make: Make) -> None:
@@ -110,7 +110,7 @@ def test_a_namespace_that_joins_after_the_proof_is_not_reported_as_proved() -> N
             self.namespaces = ["a", "b"]
 
     cluster = Joined(["a"], {"a": NEW, "b": OLD}, [])
-    arrived = rotation.deliver(rotation.Target(CONFIG, REGISTRY, cluster, Versions("x")), installation(), 1, NEW, 5)
+    arrived = rotation.deliver(prechecks.Target(CONFIG, REGISTRY, cluster, Versions("x")), installation(), 1, NEW, 5)
     assert arrived.namespaces == ("a",)
 
 
@@ -170,9 +170,9 @@ def test_where_nothing_could_be_proved_nothing_is_begun(
     monkeypatch: pytest.MonkeyPatch, labelled: list[str], only: set[str] | None, cause: str
 ) -> None:
     monkeypatch.setattr(eso, "require_refreshing", lambda *_: None)
-    target = rotation.Target(CONFIG, REGISTRY, Watched(labelled, {}, []), Versions("x"))
+    target = prechecks.Target(CONFIG, REGISTRY, Watched(labelled, {}, []), Versions("x"))
     with pytest.raises(BadInputError, match=cause):
-        rotation.prepare(target, only)
+        prechecks.prepare(target, only)
 
 
 def test_a_newer_write_of_somebody_else_ends_the_wait_and_is_not_taken_back(make: Make) -> None:
@@ -215,11 +215,11 @@ def test_a_version_that_another_cluster_rotated_in_has_arrived_too_and_each_reco
 def test_a_sealed_registry_is_not_in_vault() -> None:
     sealed = REGISTRY.model_copy(update={"source": "sealedSecret"})
     with pytest.raises(BadInputError, match="pull-secrets seal app"):
-        rotation.require_in_vault(sealed)
+        prechecks.require_in_vault(sealed)
 
 
 def test_a_sealed_credential_is_not_taken_back_here(make: Make) -> None:
     target, _ = make(set())
-    sealed = rotation.Target(CONFIG, REGISTRY, target.cluster, None)
+    sealed = prechecks.Target(CONFIG, REGISTRY, target.cluster, None)
     with pytest.raises(BadInputError, match="taken back in git"):
         rotation.take_back(sealed, installation(), 0, 1)

@@ -11,7 +11,7 @@ from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.seed import DIGEST_KEY, SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
-from pullsecrets.vault import EntryMetadata, VaultClient
+from pullsecrets.vault import EntryMetadata, MountSettings, VaultClient
 from tests.unit import delivered
 
 Object = dict[str, Any]
@@ -118,10 +118,19 @@ class FakeVault(VaultClient):
 
     def __init__(self, metadata: EntryMetadata | None) -> None:
         self.metadata = metadata
+        self.mount: MountSettings | None = None
+        self.seconds_left: int | None = None
 
     def read_metadata(self, mount: str, path: str) -> EntryMetadata | None:
         assert (mount, path) == ("secret", "registries/app")
         return self.metadata
+
+    def mount_settings(self, mount: str) -> MountSettings | None:
+        assert mount == "secret"
+        return self.mount
+
+    def token_seconds(self) -> int | None:
+        return self.seconds_left
 
 
 @dataclass

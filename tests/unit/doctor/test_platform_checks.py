@@ -1,6 +1,7 @@
 """What the checks of Vault, the store, ESO and the network judge, without servers."""
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,8 @@ from pullsecrets.doctor.checks import (
     eso_v1beta1_manifests,
     refresh_queue_too_long,
     store_denies_namespace,
+    vault_drops_versions,
+    vault_token_ending,
 )
 from pullsecrets.doctor.egress_rules import Destination
 from pullsecrets.doctor.labels import selects
@@ -32,7 +35,8 @@ from pullsecrets.doctor.vault_server import Answer, Condition, connection_reason
 from pullsecrets.eso import Installation
 from pullsecrets.inventory import LAST_APPLIED
 from pullsecrets.manifests import EgressSpec, StoreSpec, cluster_secret_store, egress
-from tests.unit.doctor.tenants import NOW, FakeCluster, stack_config
+from pullsecrets.vault import EntryMetadata, MountSettings, VersionState
+from tests.unit.doctor.tenants import NOW, FakeCluster, FakeVault, stack_config
 
 CONFIG = stack_config()
 STORE = CONFIG.vault_stores[0]
@@ -361,3 +365,37 @@ def test_policies_add_up() -> None:
     ]
     wanted = [VAULT, Destination("DNS", "UDP", 53)]
     assert not egress_rules.denied(ports, LABELS, wanted)
+
+
+WRITTEN = EntryMetadata(3, True, True, 10, {}, (VersionState(3, "2026-01-01T00:00:00Z", "2099-01-01T00:00:00Z"),))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "mount", "cause"),
+    [
+        (replace(WRITTEN, delete_version_after="720h0m0s"), None, "deletes each version 720h0m0s (path)"),
+        (WRITTEN, MountSettings(0, "1h0m0s"), "deletes each version 1h0m0s (mount)"),
+        (replace(WRITTEN, max_versions=1), MountSettings(1, "0s"), "keeps one version"),
+        # The larger of the two counts, a mount may switch deletion off, and Vault keeps ten where nothing is set.
+        (replace(WRITTEN, max_versions=1), MountSettings(5, "0s"), None),
+        (replace(WRITTEN, delete_version_after="1h0m0s"), MountSettings(0, "-1s"), None),
+        (replace(WRITTEN, max_versions=0), None, None),
+    ],
+)
+def test_what_vault_drops_later_is_known_before(
+    metadata: EntryMetadata, mount: MountSettings | None, cause: str | None
+) -> None:
+    vault = FakeVault(metadata)
+    vault.mount = mount
+    findings = found(vault_drops_versions.CHECK, vault=vault)
+    assert [cause in item.cause for item in findings if cause] == ([True] if cause else [])
+    assert len(findings) == (cause is not None)
+    if findings and "deletes" in findings[0].cause:
+        assert "version 3 is deleted at 2099" in findings[0].evidence[1]
+
+
+@pytest.mark.parametrize(("seconds", "short"), [(60, True), (3600, False), (None, False)])
+def test_a_token_that_a_rotation_would_outlive_is_told(seconds: int | None, short: bool) -> None:
+    vault = FakeVault(WRITTEN)
+    vault.seconds_left = seconds
+    assert bool(found(vault_token_ending.CHECK, vault=vault)) == short
