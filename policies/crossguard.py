@@ -58,7 +58,6 @@ class Pack:
     title: str
     description: str
     policies: tuple[Policy, ...]
-    infos: tuple[PolicyInfo, ...]
 
 
 def resource_policy(info: PolicyInfo, rule: ResourceRule, remedy: Remedy | None = None) -> ResourceValidationPolicy:

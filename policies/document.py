@@ -15,9 +15,9 @@ from policies.crossguard import Pack
 from policies.packs import PACKS
 from pullsecrets import guard
 from pullsecrets.files import keep_page
-from pullsecrets.guard.targets import SECRET_WRITERS
+from pullsecrets.guard.kinds import SECRET_WRITERS
+from pullsecrets.policy.complete_delivery import COMPLETE
 from pullsecrets.policy.lint.judging import RULES, UNREAD
-from pullsecrets.policy.tenant_delivery import COMPLETE
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "policies.md"
 

@@ -1,7 +1,7 @@
 """Reading plain data of which parts may be unknown, and telling what an unknown part could turn out to be."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 Path = tuple[str | int, ...]
@@ -50,7 +50,7 @@ def dig(value: Any, path: Path) -> Any:
 
 
 def dig_all(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield everything that stands at a path in which `*` means each item of a list, and where it stands."""
+    """Yield everything that stands at a path in which `*` means each item of a list or a map, and where it stands."""
     if not path:
         yield (), value
         return
@@ -58,21 +58,20 @@ def dig_all(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     if isinstance(value, Unknown):
         yield (), UNKNOWN
     elif first == "*":
-        for index, item in enumerate(sequence(value)):
-            yield from (((index, *where), found) for where, found in dig_all(item, rest))
+        for key, item in _items(value):
+            yield from (((key, *where), found) for where, found in dig_all(item, rest))
     elif first in mapping(value):
         yield from (((first, *where), found) for where, found in dig_all(mapping(value)[str(first)], rest))
 
 
 def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Yield a value and everything inside it, each with its path."""
-    yield path, value
-    if isinstance(value, Mapping):
-        for key, item in cast("Values", value).items():
-            yield from walk(item, (*path, str(key)))
-    else:
-        for index, item in enumerate(sequence(value)):
-            yield from walk(item, (*path, index))
+    """Yield a value and everything inside it, each with its path, outermost first."""
+    waiting = [(path, value)]
+    while waiting:
+        path, value = waiting.pop()
+        yield path, value
+        if not isinstance(value, str):
+            waiting.extend([((*path, key), item) for key, item in _items(value)][::-1])
 
 
 def texts(value: Any) -> Iterator[tuple[Path, str]]:
@@ -80,8 +79,17 @@ def texts(value: Any) -> Iterator[tuple[Path, str]]:
     for path, found in walk(value):
         if isinstance(found, str):
             yield path, found[:LARGEST_TEXT]
-        for key in mapping(found):
-            yield (*path, str(key)), str(key)
+        elif isinstance(found, dict):
+            for key in cast("Values", found):
+                yield (*path, key), key
+
+
+def _items(value: Any) -> Iterable[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        return cast("dict[str, Any]", value).items()
+    if isinstance(value, list):
+        return enumerate(cast("list[Any]", value))
+    return [*mapping(value).items(), *enumerate(sequence(value))]
 
 
 def has_unknown(value: Any) -> bool:

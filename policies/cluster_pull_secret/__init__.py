@@ -1,21 +1,16 @@
 """Pack `cluster-pull-secret`: nothing that Pulumi declares writes the cluster pull-secret."""
 
-from policies.cluster_pull_secret.disallow_cluster_pull_secret_writes import (
-    policy as disallow_cluster_pull_secret_writes,
-)
-from policies.cluster_pull_secret.disallow_silent_overwrites import policy as disallow_silent_overwrites
-from policies.cluster_pull_secret.disallow_unjudged_writers import policy as disallow_unjudged_writers
-from policies.crossguard import Pack
-from pullsecrets.policy import cluster_pull_secret
+from policies.crossguard import Pack, resource_policy
+from pullsecrets.policy import cluster_pull_secret as rules
 
 PACK = Pack(
     name="cluster-pull-secret",
     title="Cluster pull-secret",
     description="Keeps the cluster pull-secret out of reach of every Pulumi program that loads the pack.",
     policies=(
-        disallow_cluster_pull_secret_writes,
-        disallow_silent_overwrites,
-        disallow_unjudged_writers,
+        resource_policy(rules.WRITES, rules.judge_resource_writes),
+        resource_policy(rules.MENTIONS, rules.judge_resource_mentions),
+        resource_policy(rules.OVERWRITES, rules.judge_overwrites),
+        resource_policy(rules.UNJUDGED, rules.judge_unjudged),
     ),
-    infos=cluster_pull_secret.POLICIES,
 )

@@ -1,8 +1,6 @@
 """Pack `workload-pull-secrets`: workloads of tenants refer to the pull Secret that they need."""
 
-from policies.crossguard import Pack
-from policies.workload_pull_secrets.add_image_pull_secrets import policy as add_image_pull_secrets
-from policies.workload_pull_secrets.disallow_noncanonical_image_hosts import policy as disallow_noncanonical_image_hosts
+from policies.crossguard import Pack, resource_policy
 from pullsecrets.policy import workloads
 
 PACK = Pack(
@@ -10,8 +8,7 @@ PACK = Pack(
     title="Workload pull Secrets",
     description="Adds the registry's pull Secret to workloads in tenant namespaces.",
     policies=(
-        add_image_pull_secrets,
-        disallow_noncanonical_image_hosts,
+        resource_policy(workloads.REFERENCES, workloads.judge_references_resource, workloads.add_references),
+        resource_policy(workloads.HOSTS, workloads.judge_hosts_resource),
     ),
-    infos=workloads.POLICIES,
 )

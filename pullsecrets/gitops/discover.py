@@ -12,7 +12,7 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.data import dig, mapping, sequence
 from pullsecrets.gitops import component
 from pullsecrets.gitops.repository import APPS, LIST, OVERLAYS, Repository, Workload, service_of
-from pullsecrets.guard.targets import targets_of
+from pullsecrets.guard.targets import Answer, targets_of
 from pullsecrets.policy.lint.reading import KUSTOMIZATIONS
 from pullsecrets.words import counted
 
@@ -131,7 +131,7 @@ def _definitions(repository: Repository, name: str) -> Iterator[str]:
     """Yield the files with an object that is the Secret, or whose controller writes it."""
     for file, manifest in repository.manifests:
         for target in targets_of(manifest.item):
-            if (target.group, target.kind) == ("", "Secret") and target.name.certain and target.name.could_be(name):
+            if (target.group, target.kind) == ("", "Secret") and target.name.answer(name) is Answer.CERTAIN:
                 yield str(file)
                 break
 

@@ -1,11 +1,13 @@
-"""What a Kubernetes object has written: itself, and what controllers make of it, whatever its kind.
+"""What a Kubernetes object has written: itself, and what controllers make of it.
 
 A name or namespace that is not known yet, or that a selector decides, stays a set of names that it could be.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Any, Final, Protocol, cast
 
 from pullsecrets.data import (
@@ -22,35 +24,51 @@ from pullsecrets.data import (
     sequence,
     walk,
 )
+from pullsecrets.guard.kinds import OWN_NAME, SECRET_WRITERS, SecretWriter
 
 KubernetesObject = Mapping[str, Any]
 
-OWN_NAME: Final[Path] = ("metadata", "name")
+
+class Answer(IntEnum):
+    """Whether a name is the one that is asked for; of several answers the least counts."""
+
+    NO = 0
+    POSSIBLE = 1
+    """Something decides that does not stand in the object: a label, a parameter, the namespace that it is put into."""
+    UNKNOWN = 2
+    """A value decides that is not known in this preview, and will be before anything is written."""
+    CERTAIN = 3
 
 
 class Names(Protocol):
     """A name, or a set of names of which not all may be known."""
 
-    @property
-    def certain(self) -> bool:
-        """Whether it is one known name."""
-        ...
-
-    def could_be(self, name: str) -> bool:
-        """Tell whether the name is, or could turn out to be, in the set."""
+    def answer(self, name: str) -> Answer:
+        """Tell whether a name is in the set."""
         ...
 
 
 @dataclass(frozen=True)
-class _Name:
+class Name:
+    """One name, as it stands in an object."""
+
     value: Any
 
-    @property
-    def certain(self) -> bool:
-        return not is_open(self.value)
+    def answer(self, name: str) -> Answer:
+        """Tell whether it is the one that is asked for."""
+        if isinstance(self.value, Unknown):
+            return Answer.UNKNOWN
+        if not could_be(self.value, name):
+            return Answer.NO
+        return Answer.POSSIBLE if is_open(self.value) else Answer.CERTAIN
 
-    def could_be(self, name: str) -> bool:
-        return could_be(self.value, name)
+
+@dataclass(frozen=True)
+class _Namespace(Name):
+    """The namespace of an object; where none is stated, whoever applies the object decides."""
+
+    def answer(self, name: str) -> Answer:
+        return Answer.POSSIBLE if self.value in (None, "") else super().answer(name)
 
 
 @dataclass(frozen=True)
@@ -59,37 +77,52 @@ class _Patterns:
 
     text: Any
     everything_when_empty: bool = False
-    certain: bool = False
 
-    def could_be(self, name: str) -> bool:
+    def answer(self, name: str) -> Answer:
+        if isinstance(self.text, Unknown):
+            return Answer.UNKNOWN
         if is_open(self.text):
-            return True
+            return Answer.POSSIBLE
         patterns = [part.strip() for part in str(self.text or "").split(",") if part.strip()]
-        return self.everything_when_empty if not patterns else any(_full_match(part, name) for part in patterns)
+        if not patterns:
+            return Answer.CERTAIN if self.everything_when_empty else Answer.NO
+        return max(_full_match(part, name) for part in patterns)
 
 
 @dataclass(frozen=True)
-class _Selection:
+class Selection:
     """Namespaces by label selectors, of which any must match, and by name."""
 
     selectors: Any
     names: Any = None
-    certain: bool = False
 
-    def could_be(self, name: str) -> bool:
+    def answer(self, name: str) -> Answer:
+        """Tell whether a namespace is selected, or could be."""
         if isinstance(self.selectors, Unknown) or isinstance(self.names, Unknown):
-            return True
-        if any(could_be(item, name) for item in sequence(self.names)):
-            return True
-        return any(selector_could_match(selector, name) for selector in sequence(self.selectors))
+            return Answer.UNKNOWN
+        named = [Name(item).answer(name) for item in sequence(self.names)]
+        selected = [_selected(selector, name) for selector in sequence(self.selectors)]
+        return max((*named, *selected), default=Answer.NO)
 
 
 @dataclass(frozen=True)
-class _Everything:
-    certain: bool = False
+class Anything:
+    """Any name, by something that does not stand in the object unless said otherwise."""
 
-    def could_be(self, name: str) -> bool:
-        return bool(name)
+    of: Answer = Answer.POSSIBLE
+
+    def answer(self, name: str) -> Answer:
+        """Tell how certain it is."""
+        return self.of if name else Answer.NO
+
+
+@dataclass(frozen=True)
+class _Both:
+    one: Names
+    other: Names
+
+    def answer(self, name: str) -> Answer:
+        return min(self.one.answer(name), self.other.answer(name))
 
 
 @dataclass(frozen=True)
@@ -103,89 +136,6 @@ class Target:
     path: Path
     """Where that is said."""
 
-
-@dataclass(frozen=True)
-class SecretWriter:
-    """A kind whose controller writes a Secret, and where it says which one."""
-
-    group: str
-    kind: str
-    names: tuple[Path, ...]
-    """Where the Secret's name stands; the first that is there counts."""
-    namespace: Path | None = None
-    """Where its namespace stands, when that need not be the object's own."""
-    annotations: Path | None = None
-    """Annotations that the Secret gets, which can have it copied on."""
-
-
-SECRET_WRITERS: Final = (
-    SecretWriter(
-        "external-secrets.io",
-        "ExternalSecret",
-        (("spec", "target", "name"), OWN_NAME),
-        annotations=("spec", "target", "template", "metadata", "annotations"),
-    ),
-    SecretWriter(
-        "bitnami.com",
-        "SealedSecret",
-        (("spec", "template", "metadata", "name"), OWN_NAME),
-        ("spec", "template", "metadata", "namespace"),
-        ("spec", "template", "metadata", "annotations"),
-    ),
-    SecretWriter(
-        "cert-manager.io",
-        "Certificate",
-        (("spec", "secretName"),),
-        annotations=("spec", "secretTemplate", "annotations"),
-    ),
-    SecretWriter("isindir.github.com", "SopsSecret", (("spec", "secretTemplates", "*", "name"),)),
-    SecretWriter("k8s.bitwarden.com", "BitwardenSecret", (("spec", "secretName"),)),
-    SecretWriter("kubernetes-client.io", "ExternalSecret", (OWN_NAME,)),
-    SecretWriter("onepassword.com", "OnePasswordItem", (OWN_NAME,)),
-    SecretWriter("redhatcop.redhat.io", "VaultSecret", (("spec", "output", "name"), OWN_NAME)),
-    SecretWriter("ricoberger.de", "VaultSecret", (OWN_NAME,)),
-    SecretWriter("secretgen.carvel.dev", "SecretImport", (OWN_NAME,)),
-    SecretWriter("secretgen.carvel.dev", "SecretTemplate", (OWN_NAME,)),
-    SecretWriter("secretgenerator.mittwald.de", "BasicAuth", (OWN_NAME,)),
-    SecretWriter("secretgenerator.mittwald.de", "StringSecret", (OWN_NAME,)),
-    SecretWriter("secrets-store.csi.x-k8s.io", "SecretProviderClass", (("spec", "secretObjects", "*", "secretName"),)),
-    SecretWriter(
-        "secrets.doppler.com",
-        "DopplerSecret",
-        (("spec", "managedSecret", "name"),),
-        ("spec", "managedSecret", "namespace"),
-    ),
-    *(
-        SecretWriter(
-            "secrets.hashicorp.com",
-            kind,
-            (("spec", "destination", "name"),),
-            annotations=("spec", "destination", "annotations"),
-        )
-        for kind in ("HCPVaultSecretsApp", "VaultDynamicSecret", "VaultPKISecret", "VaultStaticSecret")
-    ),
-    SecretWriter(
-        "secrets.infisical.com",
-        "InfisicalSecret",
-        (("spec", "managedSecretReference", "secretName"),),
-        ("spec", "managedSecretReference", "secretNamespace"),
-    ),
-    SecretWriter("spv.no", "AzureKeyVaultSecret", (("spec", "output", "secret", "name"),)),
-)
-"""Kinds whose controllers write Secrets where they are told to; others are judged by what they name."""
-
-_POD_TEMPLATE: Path = ("spec", "template", "spec")
-POD_SPECS: Final[Mapping[tuple[str, str], Path]] = {
-    ("", "Pod"): ("spec",),
-    ("", "ReplicationController"): _POD_TEMPLATE,
-    ("apps", "DaemonSet"): _POD_TEMPLATE,
-    ("apps", "Deployment"): _POD_TEMPLATE,
-    ("apps", "ReplicaSet"): _POD_TEMPLATE,
-    ("apps", "StatefulSet"): _POD_TEMPLATE,
-    ("batch", "CronJob"): ("spec", "jobTemplate", *_POD_TEMPLATE),
-    ("batch", "Job"): _POD_TEMPLATE,
-}
-"""Where each kind of workload keeps the specification of its Pods."""
 
 _REFLECTOR = "reflector.v1.k8s.emberstack.com/"
 _REPLICATOR = "replicator.v1.mittwald.de/"
@@ -213,38 +163,29 @@ def describe(item: KubernetesObject) -> str:
     return f"{kind_of(item) or 'object'} {identity}".rstrip()
 
 
-def selector_could_match(selector: Any, namespace: str) -> bool:
-    """Tell whether a label selector could select a namespace.
-
-    Only the label that the cluster itself sets to the namespace's name can rule it out: any other can be put on.
-    """
-    if isinstance(selector, Unknown):
-        return True
-    own = "kubernetes.io/metadata.name"
-    labels = mapping(selector).get("matchLabels")
-    if own in mapping(labels) and not could_be(mapping(labels)[own], namespace):
-        return False
-    return all(
-        _expression_could_match(mapping(expression), namespace)
-        for expression in sequence(mapping(selector).get("matchExpressions"))
-        if mapping(expression).get("key") == own
-    )
-
-
-def targets_of(item: KubernetesObject, namespace: Any = UNKNOWN) -> Iterator[Target]:
+def targets_of(item: KubernetesObject, namespace: Any = None) -> Iterator[Target]:
     """Yield every object that an object would have written: itself, and what its controller makes of it.
 
     Args:
         item: the object.
-        namespace: where an object without a namespace of its own goes; unknown by default.
+        namespace: where an object without a namespace of its own goes; None when nothing says so.
     """
     group, kind = group_of(item), kind_of(item)
     own = own_namespace(item, namespace)
-    yield Target(group, kind, _Name(own), _Name(dig(item, OWN_NAME)), _identity_path(item))
-    yield from _BY_KIND.get((group, kind), _generic)(item, own)
+    yield Target(group, kind, _Namespace(own), Name(dig(item, OWN_NAME)), _identity_path(item))
+    if targets := _BY_KIND.get((group, kind)):
+        yield from targets(item, own)
+    for writer in _WRITERS[group, kind]:
+        yield from _written(writer, item, own)
+    if is_custom(group) and mapping(dig(item, _CONNECTION)):
+        # Crossplane writes what it learns of any managed resource there.
+        yield from _written(SecretWriter(group, kind, (("name",),), ("namespace",), at=_CONNECTION), item, own)
     for path, inner in inner_objects(item):
-        for target in targets_of(inner, UNKNOWN):
+        for target in targets_of(inner, namespace if _is_list(item) else None):
             yield replace(target, path=(*path, *target.path))
+
+
+_CONNECTION: Path = ("spec", "writeConnectionSecretToRef")
 
 
 def _identity_path(item: KubernetesObject) -> Path:
@@ -256,11 +197,6 @@ def is_custom(group: str) -> bool:
     return "." in group and (not group.endswith(".k8s.io") or group.endswith(".x-k8s.io"))
 
 
-def is_known_writer(group: str, kind: str) -> bool:
-    """Tell whether it is known here what a kind's controller writes."""
-    return (group, kind) in _BY_KIND
-
-
 def own_namespace(item: KubernetesObject, namespace: Any) -> Any:
     """Return the namespace that an object goes to: its own, or else the one given."""
     own = dig(item, ("metadata", "namespace"))
@@ -268,11 +204,13 @@ def own_namespace(item: KubernetesObject, namespace: Any) -> Any:
 
 
 def inner_objects(item: KubernetesObject) -> Iterator[tuple[Path, KubernetesObject]]:
-    """Yield the objects that a List, or a custom resource such as a template or a policy, holds, and where."""
-    group, kind = group_of(item), kind_of(item)
+    """Yield the objects that a List, or a custom resource such as a template or a policy, holds, and where.
+
+    What a policy of Advanced Cluster Management only looks at is none of them.
+    """
     if _is_list(item):
-        yield from _list_items(item, kind.removesuffix("List"))
-    elif is_custom(group) and (group, kind) not in _BY_KIND:
+        yield from _list_items(item, kind_of(item).removesuffix("List"))
+    elif is_custom(group_of(item)) and str(dig(item, ("spec", "remediationAction"))).lower() != "inform":
         for path, found in walk(item):
             if path and _is_object(found):
                 yield path, cast("KubernetesObject", found)
@@ -311,18 +249,37 @@ def _is_object(found: Any) -> bool:
 # What each kind's controller writes.
 
 
+def _written(writer: SecretWriter, item: KubernetesObject, namespace: Any) -> Iterator[Target]:
+    for at, found in dig_all(item, writer.at):
+        elsewhere = dig(found, writer.namespace) if writer.namespace else None
+        place = _Namespace(namespace if elsewhere in (None, "") else elsewhere)
+        stated = mapping(found) if writer.any_kind and not isinstance(found, Unknown) else {"kind": "Secret"}
+        for path, name in _first_found(found, writer.names):
+            target = Target(group_of(stated), kind_of(stated), place, Name(name), (*at, *path))
+            yield target
+            if writer.annotations:
+                yield from _copies(target.name, item, writer.annotations)
+
+
+def _first_found(item: Any, paths: tuple[Path, ...]) -> list[tuple[Path, Any]]:
+    for path in paths:
+        if found := [(where, name) for where, name in dig_all(item, path) if name]:
+            return found
+    return []
+
+
 def _secret(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
     del namespace
     # With nothing known of the metadata, the Secret itself could be any.
     if not isinstance(item.get("metadata"), Unknown):
-        yield from _copies(_Name(dig(item, OWN_NAME)), item, ("metadata", "annotations"))
+        yield from _copies(Name(dig(item, OWN_NAME)), item, ("metadata", "annotations"))
 
 
 def _copies(name: Names, item: KubernetesObject, path: Path) -> Iterator[Target]:
     """Yield where controllers that act on a Secret's annotations would put copies of it."""
     found = dig(item, path)
     if isinstance(found, Unknown):
-        yield Target("", "Secret", _Everything(), name, path)
+        yield Target("", "Secret", Anything(Answer.UNKNOWN), name, path)
         return
     annotations = mapping(found)
     if is_true(annotations.get(f"{_REFLECTOR}reflection-auto-enabled")):
@@ -334,69 +291,39 @@ def _copies(name: Names, item: KubernetesObject, path: Path) -> Iterator[Target]
         yield Target("", "Secret", _Patterns(annotations[key]), name, (*path, key))
     for key in (f"{_REPLICATOR}replicate-to-matching", "kubed.appscode.com/sync"):
         if key in annotations:
-            yield Target("", "Secret", _Everything(), name, (*path, key))
-
-
-@dataclass(frozen=True)
-class _Both:
-    one: Names
-    other: Names
-    certain: bool = False
-
-    def could_be(self, name: str) -> bool:
-        return self.one.could_be(name) and self.other.could_be(name)
-
-
-def _written_secret(writer: SecretWriter) -> _Targets:
-    def targets(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
-        elsewhere = dig(item, writer.namespace) if writer.namespace else None
-        place = _Name(namespace if elsewhere is None else elsewhere)
-        for path, name in _first_found(item, writer.names):
-            yield Target("", "Secret", place, _Name(name), path)
-            if writer.annotations:
-                yield from _copies(_Name(name), item, writer.annotations)
-
-    return targets
-
-
-def _first_found(item: KubernetesObject, paths: tuple[Path, ...]) -> list[tuple[Path, Any]]:
-    for path in paths:
-        if found := [(where, name) for where, name in dig_all(item, path) if name]:
-            return found
-    return []
+            # Labels of namespaces; without any, every namespace.
+            places = Anything(Answer.CERTAIN if annotations[key] == "" else Answer.POSSIBLE)
+            yield Target("", "Secret", places, name, (*path, key))
 
 
 def _sealed_secret(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
-    """Yield the Secret by the SealedSecret's own identity, which its controller goes by, and by the template's."""
-    yield Target("", "Secret", _Name(namespace), _Name(dig(item, OWN_NAME)), OWN_NAME)
-    writer = next(found for found in SECRET_WRITERS if found.kind == "SealedSecret")
-    yield from _written_secret(writer)(item, namespace)
+    """Yield the Secret by the SealedSecret's own identity, which its controller goes by, beside the template's."""
+    yield Target("", "Secret", _Namespace(namespace), Name(dig(item, OWN_NAME)), OWN_NAME)
 
 
 def _external_secret(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
-    writer = next(found for found in SECRET_WRITERS if found.group == "external-secrets.io")
-    yield from _written_secret(writer)(item, namespace)
     template = dig(item, ("spec", "target", "template", "templateFrom"))
     if any(could_be(dig(part, ("target",)), "Annotations") for part in sequence(template)):
         for path, name in dig_all(item, ("spec", "target", "name")):
-            yield Target("", "Secret", _Everything(), _Name(name), path)
+            yield Target("", "Secret", Anything(), Name(name), path)
     manifest = mapping(dig(item, ("spec", "target", "manifest")))
     if manifest:
-        for target in _written_secret(writer)(item, namespace):
-            yield replace(target, group=group_of(manifest), kind=kind_of(manifest))
+        for writer in _WRITERS["external-secrets.io", "ExternalSecret"]:
+            for target in _written(writer, item, namespace):
+                yield replace(target, group=group_of(manifest), kind=kind_of(manifest))
 
 
 def _cluster_external_secret(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
     del namespace
     spec = dig(item, ("spec",))
     if isinstance(spec, Unknown):
-        yield Target("", "Secret", _Everything(), _Name(UNKNOWN), ("spec",))
+        yield Target("", "Secret", Anything(Answer.UNKNOWN), Name(UNKNOWN), ("spec",))
         return
     single, several = dig(spec, ("namespaceSelector",)), dig(spec, ("namespaceSelectors",))
     selectors: Any = (
         several if isinstance(several, Unknown) else [*sequence(several), *([] if single is None else [single])]
     )
-    places = _Selection(selectors, dig(spec, ("namespaces",)))
+    places = Selection(selectors, dig(spec, ("namespaces",)))
     name = dig(spec, ("externalSecretName",)) or dig(item, OWN_NAME)
     inner = {
         "apiVersion": "external-secrets.io/v1",
@@ -404,14 +331,14 @@ def _cluster_external_secret(item: KubernetesObject, namespace: Any) -> Iterator
         "metadata": {"name": name},
         "spec": dig(spec, ("externalSecretSpec",)),
     }
-    for target in _external_secret(inner, UNKNOWN):
+    for target in targets_of(inner):
         path: Path = target.path
         if path[:1] == ("spec",):
             path = ("spec", "externalSecretSpec", *path[1:])
         elif path == OWN_NAME:
             path = ("spec", "externalSecretName") if dig(spec, ("externalSecretName",)) else OWN_NAME
-        copied = not isinstance(target.namespace, _Name)
-        yield replace(target, namespace=target.namespace if copied else places, path=path)
+        own = isinstance(target.namespace, _Namespace)
+        yield replace(target, namespace=places if own else target.namespace, path=path)
 
 
 def _push_secret(prefix: Path) -> _Targets:
@@ -420,12 +347,10 @@ def _push_secret(prefix: Path) -> _Targets:
     def targets(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
         del namespace
         for path, key in dig_all(item, (*prefix, "data", "*", "match", "remoteRef", "remoteKey")):
-            yield Target("", "Secret", _Everything(), _Name(key), path)
+            yield Target("", "Secret", Anything(), Name(key), path)
         for path, entry in dig_all(item, (*prefix, "dataTo", "*")):
             key = dig(entry, ("remoteKey",))
-            yield Target("", "Secret", _Everything(), _Name(UNKNOWN if key is None else key), path)
-        if isinstance(dig(item, prefix), Unknown) or isinstance(dig(item, (*prefix, "data")), Unknown):
-            yield Target("", "Secret", _Everything(), _Name(UNKNOWN), prefix)
+            yield Target("", "Secret", Anything(), Anything() if key is None else Name(key), path)
 
     return targets
 
@@ -434,15 +359,43 @@ def _copied_everywhere(item: KubernetesObject, namespace: Any) -> Iterator[Targe
     """Yield the Secret that a ClusterSecret or a trust Bundle puts into every namespace that it takes in."""
     del namespace
     matches = dig(item, ("matchNamespace",))
-    places: Names = _Everything()
-    if matches is not None and not isinstance(matches, Unknown):
+    places: Names = Anything(Answer.CERTAIN)
+    if isinstance(matches, Unknown):
+        places = Anything(Answer.UNKNOWN)
+    elif matches is not None:
         places = _Patterns(",".join(f"(?:{part}).*" for part in sequence(matches)))
-    yield Target("", "Secret", places, _Name(dig(item, OWN_NAME)), OWN_NAME)
+    yield Target("", "Secret", places, Name(dig(item, OWN_NAME)), OWN_NAME)
+
+
+def _bundle(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
+    """Yield the Secret that trust-manager makes of a Bundle, where its target is one."""
+    del namespace
+    if dig(item, ("spec", "target", "secret")) is not None:
+        selector = dig(item, ("spec", "target", "namespaceSelector"))
+        yield Target("", "Secret", Selection([selector or {}]), Name(dig(item, OWN_NAME)), OWN_NAME)
+
+
+def _restore(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
+    """Yield the Secrets that a restore could bring back into the namespaces that it takes in."""
+    del namespace
+    included = dig(item, ("spec", "includedNamespaces"))
+    listed = not isinstance(included, Unknown) and bool(sequence(included)) and "*" not in sequence(included)
+    places: Names = Selection((), included) if listed else Anything()
+    yield Target("", "Secret", places, Anything(), ("spec",))
+
+
+def _cloned(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
+    """Yield the Secrets that a policy of Kyverno clones by labels, under the names that they have."""
+    del namespace
+    for path, rule in dig_all(item, ("spec", "rules", "*", "generate")):
+        kinds = sequence(dig(rule, ("cloneList", "kinds")))
+        if any(str(kind).rpartition("/")[2] == "Secret" for kind in kinds):
+            yield Target("", "Secret", Name(dig(rule, ("namespace",))), Anything(), (*path, "cloneList"))
 
 
 def _kustomization(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
     del namespace
-    default = item.get("namespace", UNKNOWN)
+    default = item.get("namespace")
     fixed = is_true(dig(item, ("generatorOptions", "disableNameSuffixHash")))
     for path, generator in dig_all(item, ("secretGenerator", "*")):
         values = mapping(generator)
@@ -451,35 +404,16 @@ def _kustomization(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
         if fixed or merges or is_true(dig(values, ("options", "disableNameSuffixHash"))):
             name = f"{item.get('namePrefix', '')}{values.get('name', '')}{item.get('nameSuffix', '')}"
             place = values.get("namespace", default)
-            yield Target("", "Secret", _Name(place), _Name(name), (*path, "name"))
+            yield Target("", "Secret", _Namespace(place), Name(name), (*path, "name"))
     for list_name in ("patches", "patchesJson6902"):
         for path, target in dig_all(item, (list_name, "*", "target")):
             values = mapping(target)
             place = values.get("namespace", default)
             group, kind = str(values.get("group", "")), str(values.get("kind", "Secret"))
-            yield Target(group, kind, _Name(place), _Name(values.get("name")), (*path, "name"))
-
-
-def _generic(item: KubernetesObject, namespace: Any) -> Iterator[Target]:
-    """Yield what a custom resource of a kind that is not known here names with kind, namespace and name."""
-    if not is_custom(group_of(item)):
-        return
-    del namespace
-    for path, found in walk(item):
-        values = mapping(found)
-        if not path or "metadata" in values:
-            continue
-        if {"kind", "name", "namespace"} <= values.keys():
-            place, name = _Name(values["namespace"]), _Name(values["name"])
-            yield Target(group_of(values), kind_of(values), place, name, (*path, "name"))
-        kinds = sequence(dig(values, ("cloneList", "kinds")))
-        if any(str(kind).rpartition("/")[2] == "Secret" for kind in kinds):
-            place = _Name(values.get("namespace", UNKNOWN))
-            yield Target("", "Secret", place, _Name(UNKNOWN), (*path, "cloneList"))
+            yield Target(group, kind, _Namespace(place), Name(values.get("name")), (*path, "name"))
 
 
 _BY_KIND: dict[tuple[str, str], _Targets] = {
-    **{(writer.group, writer.kind): _written_secret(writer) for writer in SECRET_WRITERS},
     ("", "Secret"): _secret,
     ("bitnami.com", "SealedSecret"): _sealed_secret,
     ("external-secrets.io", "ExternalSecret"): _external_secret,
@@ -487,24 +421,52 @@ _BY_KIND: dict[tuple[str, str], _Targets] = {
     ("external-secrets.io", "PushSecret"): _push_secret(("spec",)),
     ("external-secrets.io", "ClusterPushSecret"): _push_secret(("spec", "pushSecretSpec")),
     ("clustersecret.io", "ClusterSecret"): _copied_everywhere,
-    ("trust.cert-manager.io", "Bundle"): _copied_everywhere,
+    ("trust.cert-manager.io", "Bundle"): _bundle,
     ("kustomize.config.k8s.io", "Kustomization"): _kustomization,
     ("kustomize.config.k8s.io", "Component"): _kustomization,
+    ("kyverno.io", "ClusterPolicy"): _cloned,
+    ("kyverno.io", "Policy"): _cloned,
+    ("velero.io", "Restore"): _restore,
 }
 
+_WRITERS: Final[defaultdict[tuple[str, str], list[SecretWriter]]] = defaultdict(list)
+for _writer in SECRET_WRITERS:
+    _WRITERS[_writer.group, _writer.kind].append(_writer)
 
-def _expression_could_match(expression: Values, namespace: str) -> bool:
-    operator, listed = expression.get("operator"), sequence(expression.get("values"))
-    if operator == "In":
-        return isinstance(expression.get("values"), Unknown) or any(could_be(item, namespace) for item in listed)
+
+def _selected(selector: Any, namespace: str) -> Answer:
+    """Tell whether a label selector selects a namespace.
+
+    Only the label that the cluster itself sets to the namespace's name decides: any other can be put on.
+    """
+    if isinstance(selector, Unknown):
+        return Answer.UNKNOWN
+    own = "kubernetes.io/metadata.name"
+    labels, expressions = mapping(mapping(selector).get("matchLabels")), mapping(selector).get("matchExpressions")
+    answers = [Name(labels[own]).answer(namespace)] if own in labels else []
+    answers += [
+        _expression(mapping(found), namespace)
+        for found in sequence(expressions)
+        if isinstance(mapping(found).get("key"), Unknown) or mapping(found).get("key") == own
+    ]
+    if len(answers) < len(labels) + len(sequence(expressions)):
+        answers.append(Answer.POSSIBLE)
+    return min(answers, default=Answer.CERTAIN)
+
+
+def _expression(expression: Values, namespace: str) -> Answer:
+    operator, values = expression.get("operator"), expression.get("values")
+    if any(isinstance(part, Unknown) for part in (operator, values, expression.get("key"))):
+        return Answer.UNKNOWN
+    listed = max((Name(item).answer(namespace) for item in sequence(values)), default=Answer.NO)
     if operator == "NotIn":
-        return namespace not in listed
-    return operator != "DoesNotExist"
+        return Answer(Answer.CERTAIN - listed) if listed in {Answer.NO, Answer.CERTAIN} else listed
+    return {"In": listed, "DoesNotExist": Answer.NO}.get(str(operator), Answer.CERTAIN)
 
 
-def _full_match(pattern: str, name: str) -> bool:
+def _full_match(pattern: str, name: str) -> Answer:
     try:
-        return re.fullmatch(pattern, name) is not None
+        return Answer.CERTAIN if re.fullmatch(pattern, name) else Answer.NO
     except re.error:
         # What the controller makes of it cannot be told.
-        return True
+        return Answer.POSSIBLE

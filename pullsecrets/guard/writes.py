@@ -1,104 +1,30 @@
 """The one definition of "a write to the cluster pull-secret".
 
-The policy pack, the repository lint and the in-cluster guard are three uses of it: what is guarded stands here as data,
-and `find_writes` tells which of it a Kubernetes object of any kind would write, itself or through a controller that
-acts on it. What cannot be told counts as a write: an identity that is unknown could be the guarded one.
+The policy pack, the repository lint and the in-cluster guard are three uses of it: what is guarded stands in
+`guarded` as data, and `find_writes` tells which of it a Kubernetes object of any kind would write, itself or through a
+controller that acts on it. What is only mentioned is told by `mentions`.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import Any
 
-from pullsecrets.data import UNKNOWN, Path, Unknown, Values, could_be, dig, dig_all, mapping, shown, texts, walk
-from pullsecrets.guard import machine_config, shell
-from pullsecrets.guard.machine_config import KUBELET_AUTH_FILE
+from pullsecrets.data import Path, Unknown, dig, shown, walk
+from pullsecrets.guard.guarded import GUARDED_FIELDS, GUARDED_OBJECTS, KUBELET_AUTH_FILE, MACHINE_CONFIG
+from pullsecrets.guard.kinds import OWN_NAME
+from pullsecrets.guard.mentions import is_auth_file, mentions_of
+from pullsecrets.guard.rights import is_of_the_guard, mutations_of, rights_of
 from pullsecrets.guard.targets import (
-    POD_SPECS,
+    Answer,
     KubernetesObject,
+    Target,
     describe,
     group_of,
     inner_objects,
-    is_custom,
-    is_known_writer,
     kind_of,
-    own_namespace,
     targets_of,
 )
-
-__all__ = [
-    "GUARDED_FIELDS",
-    "GUARDED_KINDS",
-    "GUARDED_OBJECTS",
-    "KUBELET_AUTH_FILE",
-    "MACHINE_CONFIG",
-    "GuardedField",
-    "GuardedObject",
-    "Write",
-    "describe",
-    "find_writes",
-    "names_guarded",
-]
-
-
-@dataclass(frozen=True)
-class GuardedObject:
-    """An object that only the cluster's own controllers and the break-glass group may write."""
-
-    group: str
-    kind: str
-    resource: str
-    """Plural name, as admission and RBAC rules spell the kind."""
-    namespace: str | None
-    """None for an object of the whole cluster."""
-    name: str
-    purpose: str
-
-    def __str__(self) -> str:
-        """Name it as messages do."""
-        if self.namespace is None:
-            return f"{self.kind.lower()}.{self.group}/{self.name}"
-        return f"{self.kind} {self.namespace}/{self.name}"
-
-
-@dataclass(frozen=True)
-class GuardedField:
-    """A field that names a cluster's pull-secret in an object that is not guarded as a whole."""
-
-    group: str
-    kind: str
-    resource: str
-    """Plural name, as admission and RBAC rules spell the kind."""
-    path: Path
-    purpose: str
-
-
-GUARDED_OBJECTS: Final = (
-    GuardedObject("", "Secret", "secrets", "openshift-config", "pull-secret", "the cluster-wide pull-secret"),
-    GuardedObject(
-        "", "Secret", "secrets", "kube-system", "additional-pull-secret", "HyperShift's hook for extra registries"
-    ),
-    GuardedObject("", "Secret", "secrets", "kube-system", "global-pull-secret", "HyperShift's merged pull-secret"),
-    GuardedObject("", "Secret", "secrets", "kube-system", "original-pull-secret", "HyperShift's copy of the original"),
-    GuardedObject(
-        "config.openshift.io", "Image", "images", None, "cluster", "which registries the whole cluster may use"
-    ),
-)
-
-GUARDED_FIELDS: Final = tuple(
-    GuardedField("hypershift.openshift.io", kind, resource, ("spec", "pullSecret"), "a hosted cluster's pull-secret")
-    for kind, resource in (("HostedCluster", "hostedclusters"), ("HostedControlPlane", "hostedcontrolplanes"))
-)
-
-MACHINE_CONFIG: Final = ("machineconfiguration.openshift.io", "MachineConfig")
-"""Group and kind of what can write `KUBELET_AUTH_FILE` on every node."""
-
-GUARDED_KINDS: Final = frozenset(
-    {(item.group, item.kind) for item in GUARDED_OBJECTS}
-    | {(item.group, item.kind) for item in GUARDED_FIELDS}
-    | {MACHINE_CONFIG}
-)
-"""Kinds of which at least one object, or one field, is guarded."""
 
 
 @dataclass(frozen=True)
@@ -109,113 +35,91 @@ class Write:
     """What would be written, such as `Secret openshift-config/pull-secret`."""
     path: Path
     """Where in the object that is said."""
-    certain: bool
-    """False when only something that is not known keeps it from being certain."""
+    answer: Answer
+    verb: str = "write"
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing but a value that is not known yet keeps it from being certain."""
+        return self.answer >= Answer.UNKNOWN
 
     def __str__(self) -> str:
         """Say it as the rest of a sentence whose subject is the object."""
-        if self.certain:
-            return f"writes {self.what} through {shown(self.path)}"
-        return f"could write {self.what} through {shown(self.path)}, and nothing there rules it out"
+        where = f" through {shown(self.path)}" if self.path else ""
+        if self.answer is Answer.CERTAIN:
+            return f"{self.verb}s {self.what}{where}"
+        return f"could {self.verb} {self.what}{where}, and nothing there rules it out"
 
 
-def find_writes(item: KubernetesObject, namespace: Any = UNKNOWN) -> list[Write]:
-    """Return every write to something guarded that a Kubernetes object would cause.
+def find_writes(item: KubernetesObject, namespace: Any = None, *, patch: bool = False) -> list[Write]:
+    """Return every write to something guarded that a Kubernetes object would cause, most certain first.
 
     Args:
         item: the object; parts that are not known are `UNKNOWN`.
-        namespace: where an object without a namespace of its own goes; unknown by default.
+        namespace: where an object without a namespace of its own goes; None when nothing says so.
+        patch: whether the object only changes one that is there.
     """
-    found = [*_object_writes(item, namespace), *_other_writes(item, namespace)]
-    return list({(write.what, write.path): write for write in found}.values())
+    found = [
+        *_of_targets(targets_of(item, namespace), "write"),
+        *_of_targets(rights_of(item, namespace), "open"),
+        *_of_targets(mutations_of(item), "change"),
+        *_other_writes(item, patch=patch),
+    ]
+    found.sort(key=lambda write: -write.answer)
+    return list({(write.what, write.path): write for write in reversed(found)}.values())[::-1]
 
 
-def names_guarded(found: Iterable[str], namespace: Any = None, *, name_suffices: bool = False) -> list[str]:
-    """Return the guarded things that texts name.
-
-    Args:
-        found: texts, such as a command and its environment.
-        namespace: where they act unless they say otherwise.
-        name_suffices: whether a guarded Secret's name alone counts, whatever namespace it stands beside.
-    """
-    text = "\n".join(found)
-    named = [str(item) for item in GUARDED_OBJECTS if _names(text, item, namespace, name_suffices=name_suffices)]
-    return [*named, KUBELET_AUTH_FILE] if machine_config.mentions_auth_file(text) else named
+def find_mentions(item: KubernetesObject, namespace: Any = None) -> dict[str, Path]:
+    """Return what an object of any kind mentions of what is guarded, each with where; see `mentions_of`."""
+    if is_of_the_guard(item):
+        return {}
+    on_nodes = (group_of(item), kind_of(item)) == MACHINE_CONFIG
+    return mentions_of(item, namespace, folder=on_nodes)
 
 
-def _names(text: str, item: GuardedObject, namespace: Any, *, name_suffices: bool) -> bool:
-    if item.namespace is None:
-        plural_or_not = f"{item.kind.lower()}s?"
-        group = re.escape(item.group).replace("config", "config(", 1) + ")?"
-        return re.search(rf"\b{plural_or_not}\.{group}[\s/]+{item.name}\b", text) is not None
-    if not _says(text, item.name):
-        return False
-    return name_suffices or _says(text, item.namespace) or could_be(namespace, item.namespace)
-
-
-def _says(text: str, word: str) -> bool:
-    return re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-]|\.\w)", text) is not None
-
-
-def _object_writes(item: KubernetesObject, namespace: Any) -> Iterator[Write]:
-    for target in targets_of(item, namespace):
+def _of_targets(targets: Iterator[Target], verb: str) -> Iterator[Write]:
+    for target in targets:
         for guarded in GUARDED_OBJECTS:
-            if (target.group, target.kind) != (guarded.group, guarded.kind) or not target.name.could_be(guarded.name):
-                continue
-            if guarded.namespace is None:
-                yield Write(str(guarded), target.path, target.name.certain)
-            elif target.namespace.could_be(guarded.namespace):
-                yield Write(str(guarded), target.path, target.name.certain and target.namespace.certain)
+            if (target.group, target.kind) == (guarded.group, guarded.kind):
+                answer = target.name.answer(guarded.name)
+                if guarded.namespace is not None:
+                    answer = min(answer, target.namespace.answer(guarded.namespace))
+                if answer:
+                    yield Write(str(guarded), target.path, answer, verb)
 
 
-def _other_writes(item: KubernetesObject, namespace: Any) -> Iterator[Write]:
-    """Yield what is written without being an object: a field, a file on a node, or what a command does."""
+def _other_writes(item: KubernetesObject, *, patch: bool) -> Iterator[Write]:
+    """Yield what is written without being a guarded object: a field, a file on a node, a policy of the guard."""
     group, kind = group_of(item), kind_of(item)
     for field in GUARDED_FIELDS:
         value = dig(item, field.path)
-        if (group, kind) == (field.group, field.kind) and value is not None:
-            yield Write(field.purpose, field.path, certain=not isinstance(value, Unknown))
+        if patch and (group, kind) == (field.group, field.kind) and value is not None:
+            yield Write(field.purpose, field.path, Answer.UNKNOWN if isinstance(value, Unknown) else Answer.CERTAIN)
+    if patch and is_of_the_guard(item):
+        yield Write(f"the guard's {describe(item)}", OWN_NAME, Answer.CERTAIN, "change")
     if (group, kind) == MACHINE_CONFIG:
-        for path, certain in machine_config.auth_file_writes(item):
-            yield Write(KUBELET_AUTH_FILE, path, certain)
-    elif (group, kind) in POD_SPECS:
-        yield from _commands(item, POD_SPECS[group, kind], namespace)
-    elif (group, kind) == ("", "ConfigMap"):
-        yield from _embedded_machine_configs(item)
-    elif is_custom(group) and not is_known_writer(group, kind):
-        yield from _named_pairs(item)
+        yield from _on_nodes(dig(item, ("spec", "config")))
     for path, inner in inner_objects(item):
-        for write in _other_writes(inner, UNKNOWN):
+        for write in _other_writes(inner, patch=False):
             yield replace(write, path=(*path, *write.path))
 
 
-def _embedded_machine_configs(item: KubernetesObject) -> Iterator[Write]:
-    """Yield MachineConfigs that a hosted cluster's NodePool takes from a ConfigMap."""
-    for path, text in texts(item.get("data")):
-        if "MachineConfig" in text and KUBELET_AUTH_FILE in text:
-            yield Write(KUBELET_AUTH_FILE, ("data", *path), certain=False)
+_ELSEWHERE = {("config", "merge"), ("config", "append"), ("ignition", "config")}
+"""What Ignition takes more configuration by, `replace` being the last of them; it cannot be judged here."""
 
 
-def _commands(item: KubernetesObject, pod: Path, namespace: Any) -> Iterator[Write]:
-    """Yield what the commands of a workload's containers name and write."""
-    place = own_namespace(item, namespace)
-    for kind in ("containers", "initContainers"):
-        for path, container in dig_all(item, (*pod, kind, "*")):
-            values = mapping(container)
-            words = [text for key in ("command", "args") for _, text in texts(values.get(key))]
-            environment = [text for _, text in texts(values.get("env"))]
-            if shell.writes_to_a_cluster("\n".join([shell.text_of(words), *environment])):
-                for what in names_guarded([*words, *environment], place if isinstance(place, str) else None):
-                    yield Write(what, path, certain=False)
+def _on_nodes(config: Any) -> Iterator[Write]:
+    """Yield where a MachineConfig puts a file, a folder or a link in the place of the kubelet's logins."""
+    for path, found in walk(config, ("spec", "config")):
+        if isinstance(found, Unknown) and path[-1] in {"config", "path"}:
+            yield Write(KUBELET_AUTH_FILE, path, Answer.UNKNOWN)
+        elif path[-1] == "path" and isinstance(found, str) and _takes_the_place(found, link="links" in path):
+            yield Write(KUBELET_AUTH_FILE, path, Answer.CERTAIN)
+        elif path[-1] == "source" and path[-4:-2] in _ELSEWHERE and found:
+            yield Write(KUBELET_AUTH_FILE, path, Answer.POSSIBLE)
 
 
-def _named_pairs(item: KubernetesObject) -> Iterator[Write]:
-    """Yield guarded Secrets that a custom resource of an unknown kind names with namespace and name side by side."""
-    for path, found in walk(item):
-        # An object's own identity is judged where the object is.
-        if path[-1:] in ((), ("metadata",)) or not isinstance(found, Mapping):
-            continue
-        named = {value for value in cast("Values", found).values() if isinstance(value, str)}
-        for guarded in GUARDED_OBJECTS:
-            if guarded.name in named and guarded.namespace in named:
-                yield Write(str(guarded), path, certain=False)
+def _takes_the_place(path: str, *, link: bool) -> bool:
+    # A link can replace any folder above the file.
+    above = f"{posixpath.normpath('/' + path.lstrip('/'))}/"
+    return is_auth_file(path) or (link and KUBELET_AUTH_FILE.startswith(above))

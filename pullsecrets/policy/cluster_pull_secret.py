@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from pullsecrets import guard
-from pullsecrets.data import Values, dig, has_unknown, is_true, mapping, sequence, shown, texts
-from pullsecrets.guard import shell
+from pullsecrets.data import Values, dig, has_unknown, is_true, mapping, sequence, shown
 from pullsecrets.guard.targets import group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
@@ -40,6 +39,23 @@ WRITES: Final = PolicyInfo(
     tags=_TAGS,
 )
 
+MENTIONS: Final = PolicyInfo(
+    name="disallow-cluster-pull-secret-mentions",
+    title="Disallow mentions of the cluster pull-secret",
+    description=(
+        "What names a guarded object, or could become one by something that does not stand in it, is for a person to "
+        "look at."
+    ),
+    level=Level.ADVISORY,
+    severity=Severity.MEDIUM,
+    remediation=(
+        "See that it only reads. State name and namespace as plain texts where a parameter or the place decides. To "
+        "refuse every mention set this policy to `mandatory`."
+    ),
+    url=_URL,
+    tags=_TAGS,
+)
+
 OVERWRITES: Final = PolicyInfo(
     name="disallow-silent-overwrites",
     title="Disallow switches that overwrite silently on guarded kinds",
@@ -57,12 +73,13 @@ OVERWRITES: Final = PolicyInfo(
 UNJUDGED: Final = PolicyInfo(
     name="disallow-unjudged-writers",
     title="Disallow writers that cannot be judged",
-    description="What hides its writes from policies may not name the cluster pull-secret or leave open what it does.",
-    level=Level.MANDATORY,
-    severity=Severity.HIGH,
+    description="What a Helm release, a command or a plugin writes is not shown to policies, so nobody has judged it.",
+    level=Level.ADVISORY,
+    severity=Severity.MEDIUM,
     remediation=(
         "Declare the objects as resources, or a Helm chart as `kubernetes:helm.sh/v4:Chart`, so that each is judged. "
-        "A `Release` of a chart whose templates were reviewed can be listed in `reviewedCharts`."
+        "A `Release` of a chart whose templates were reviewed can be listed in `reviewedCharts`. What it does to the "
+        "cluster pull-secret the in-cluster guard decides; to refuse it here set this policy to `mandatory`."
     ),
     url="https://www.pulumi.com/registry/packages/kubernetes/api-docs/helm/v4/chart/",
     tags=_TAGS,
@@ -85,28 +102,52 @@ UNJUDGED: Final = PolicyInfo(
     },
 )
 
-POLICIES: Final = (WRITES, OVERWRITES, UNJUDGED)
+_RELEASES: Final = frozenset({"kubernetes:helm.sh/v3:Release", "helm:index/release:Release", "helm:index:Release"})
+_OF_OURS: Final = frozenset({"pulumi", "pullsecrets", "vault"})
+"""Packages whose resources act on no cluster, or are judged by rules of their own."""
 
-_RELEASE = "kubernetes:helm.sh/v3:Release"
-_SCRIPTS = ("create", "update", "delete", "stdin")
-_DECIDING = (*_SCRIPTS, "environment", "interpreter")
+_REVIEW = "see that it does not write it"
 
 
-def judge_object_writes(item: Values, _settings: Settings, namespace: Any = None) -> Iterator[Finding]:
+def judge_object_writes(
+    item: Values, _settings: Settings, namespace: Any = None, *, patch: bool = False
+) -> Iterator[Finding]:
     """Find what a Kubernetes object writes of what is guarded."""
-    writes = guard.find_writes(item) if namespace is None else guard.find_writes(item, namespace)
-    for path in dict.fromkeys(write.path for write in writes):
-        first, *others = [write for write in writes if write.path == path]
-        more = f" (and {', '.join(write.what for write in others)})" if others else ""
-        subject = guard.describe(item)
-        problem = f"{first.what} is declared here" if subject == first.what else f"{subject} {first}{more}"
-        yield Finding(problem, _fix(first), path)
+    yield from _told(item, [write for write in guard.find_writes(item, namespace, patch=patch) if write.is_refused])
 
 
 def judge_resource_writes(resource: Resource, settings: Settings) -> Iterator[Finding]:
-    """Find what a Pulumi resource of the Kubernetes provider writes of what is guarded."""
+    """Find what a Pulumi resource of a Kubernetes provider writes of what is guarded."""
     for item in kubernetes_objects(resource):
-        yield from judge_object_writes(item, settings, resource.namespace)
+        yield from judge_object_writes(item, settings, resource.namespace, patch=resource.is_patch)
+
+
+def judge_object_mentions(item: Values, _settings: Settings) -> Iterator[Finding]:
+    """Find what a Kubernetes object only could write, or only mentions, of what is guarded."""
+    yield from _mentioned([item], None, patch=False)
+
+
+def judge_resource_mentions(resource: Resource, _settings: Settings) -> Iterator[Finding]:
+    """Find what a Pulumi resource of any package mentions of what is guarded."""
+    items = list(kubernetes_objects(resource))
+    yield from _mentioned(items, resource.namespace, patch=resource.is_patch)
+    if not items and resource.package not in _OF_OURS:
+        subject = f"{resource.token} {resource.name}"
+        for what, path in guard.mentions_of(resource.props).items():
+            yield Finding(f"{subject} mentions {what}", _REVIEW, path)
+
+
+def _mentioned(items: list[Values], namespace: Any, *, patch: bool) -> Iterator[Finding]:
+    """Yield advice on objects that stand for one resource; what one of them is refused for is not told again."""
+    found = [(item, guard.find_writes(item, namespace, patch=patch)) for item in items]
+    refused = {write.what for _, writes in found for write in writes if write.is_refused}
+    for item, writes in found:
+        possible = [write for write in writes if write.what not in refused]
+        yield from _told(item, possible)
+        told = refused | {write.what for write in possible}
+        for what, path in guard.find_mentions(item, namespace).items():
+            if what not in told:
+                yield Finding(f"{guard.describe(item)} mentions {what}", _REVIEW, path)
 
 
 def judge_overwrites(resource: Resource, _settings: Settings) -> Iterator[Finding]:
@@ -125,33 +166,45 @@ def judge_overwrites(resource: Resource, _settings: Settings) -> Iterator[Findin
         yield Finding(f"{guard.describe(item)} has the annotation {force}", "take the annotation off", path)
 
 
+def judge_object_opaque(item: Values, _settings: Settings) -> Iterator[Finding]:
+    """Find objects whose controllers act on nodes or Secrets by what does not stand in the object."""
+    if reason := guard.OPAQUE_KINDS.get((group_of(item), kind_of(item))):
+        yield Finding(f"{guard.describe(item)} cannot be judged: {reason}", _REVIEW)
+
+
 def judge_unjudged(resource: Resource, settings: Settings) -> Iterator[Finding]:
-    """Find resources whose writes policies do not see, and that name a guarded thing or leave open what they do."""
+    """Find resources whose writes policies do not see."""
     subject = f"{resource.token} {resource.name}"
-    if resource.token == _RELEASE:
-        yield from _release(subject, resource, settings)
+    if resource.token in _RELEASES:
+        yield from _release(subject, resource.props, settings)
     elif resource.package == "command":
-        yield from _command(subject, resource.props)
+        yield Finding(f"{subject} cannot be judged: what it runs is no resource", "declare what it writes as resources")
+    elif ":dynamic" in resource.token and not resource.token.startswith("pulumi-python:dynamic/pullsecrets:"):
+        yield Finding(f"{subject} cannot be judged: its provider is code of the program", _REVIEW)
     elif resource.package == "kubernetes":
+        for item in kubernetes_objects(resource):
+            yield from judge_object_opaque(item, settings)
         yield from _component(subject, resource)
-    elif resource.package not in {"pulumi", "pullsecrets", "vault"}:
-        for what in guard.names_guarded(text for _, text in texts(resource.props)):
-            yield Finding(f"{subject} names {what}, and what it does with it cannot be judged", _DELIVER)
+
+
+def _told(item: Values, writes: list[guard.Write]) -> Iterator[Finding]:
+    """Yield a finding for each place in an object that says what it writes."""
+    subject = guard.describe(item)
+    for path in dict.fromkeys(write.path for write in writes):
+        first, *others = [write for write in writes if write.path == path]
+        more = f" (and {', '.join(write.what for write in others)})" if others else ""
+        declared = first.is_refused and subject == first.what
+        problem = f"{first.what} is declared here" if declared else f"{subject} {first}{more}"
+        yield Finding(problem, _fix(first), path)
 
 
 def _fix(write: guard.Write) -> str:
-    if write.certain:
+    if write.answer is guard.Answer.CERTAIN:
         return _DELIVER
     return f"state name and namespace as plain texts that are not the guarded ones, or {_DELIVER}"
 
 
-def _release(subject: str, resource: Resource, settings: Settings) -> Iterator[Finding]:
-    props = resource.props
-    named = guard.names_guarded((text for _, text in texts(props)), props.get("namespace"))
-    for what in named:
-        yield Finding(f"{subject} names {what}, and its objects are not shown to policies", _DELIVER)
-    if named:
-        return
+def _release(subject: str, props: Values, settings: Settings) -> Iterator[Finding]:
     chart = "install the chart as kubernetes:helm.sh/v4:Chart, whose objects are judged one by one"
     if has_unknown(props):
         yield Finding(f"{subject} cannot be judged: not all of its inputs are known in this preview", chart)
@@ -175,36 +228,6 @@ def _is_reviewed(props: Values, reviewed: Values) -> bool:
         reviewed.get("version"),
         reviewed.get("repository"),
     )
-
-
-def _command(subject: str, props: Values) -> Iterator[Finding]:
-    named = guard.names_guarded((text for _, text in texts(props)), name_suffices=True)
-    for what in named:
-        yield Finding(f"{subject} names {what}, and what it does with it cannot be judged", _DELIVER)
-    if named:
-        return
-    resources = "declare what it writes as resources"
-    for key in _DECIDING:
-        if has_unknown(props.get(key)):
-            yield Finding(f"{subject} cannot be judged: its {key} is not known in this preview", resources, (key,))
-    if _runs_other_language(props.get("interpreter")):
-        yield Finding(
-            f"{subject} cannot be judged: its interpreter is no shell", f"{resources}, or use a shell", ("interpreter",)
-        )
-    for key in _SCRIPTS:
-        for path, text in texts(props.get(key)):
-            if shell.writes_to_a_cluster(text):
-                problem = "it runs a client of the cluster that can write, and what it writes does not stand here"
-            elif shell.hands_control_on(text):
-                problem = "it runs a script or an interpreter, whose text does not stand here"
-            else:
-                continue
-            yield Finding(f"{subject} cannot be judged: in its {key} {problem}", resources, (key, *path))
-
-
-def _runs_other_language(interpreter: Any) -> bool:
-    words = sequence(interpreter)
-    return bool(words) and str(words[0]).rpartition("/")[2] not in shell.SHELLS
 
 
 def _component(subject: str, resource: Resource) -> Iterator[Finding]:

@@ -3,13 +3,46 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from pullsecrets.data import Path, Values, could_be, dig, dig_all, mapping, sequence
 from pullsecrets.guard.targets import describe, group_of, kind_of
-from pullsecrets.policy.model import Finding, Resource, Settings, every_object, is_unknown, named, unknown
-from pullsecrets.policy.registries import KnownRegistry, known_registries
-from pullsecrets.policy.tenant_delivery import COMPLETE
+from pullsecrets.policy.model import (
+    Finding,
+    Level,
+    PolicyInfo,
+    Resource,
+    Settings,
+    Severity,
+    every_object,
+    is_unknown,
+    named,
+    unknown,
+)
+from pullsecrets.policy.registries import REGISTRIES, KnownRegistry, known_registries
+
+COMPLETE: Final = PolicyInfo(
+    name="require-complete-delivery",
+    title="Require all parts of delivery in the stack",
+    description="A stack with a Vault store also opens the way to Vault, and labels every tenant that it binds.",
+    level=Level.MANDATORY,
+    severity=Severity.MEDIUM,
+    remediation=(
+        "Declare `EsoEgress` beside the store, and each tenant with `TenantNamespace`, which puts the opt-in label on "
+        "the namespace whose ServiceAccounts it binds."
+    ),
+    url="https://external-secrets.io/latest/guides/security-best-practices/",
+    tags=("external-secrets", "kubernetes", "pull-secret"),
+    settings={
+        **REGISTRIES,
+        "tenants": {
+            "type": "array",
+            "description": "Namespaces that must carry an opt-in label, beside those that the stack binds.",
+            "items": {"type": "string"},
+            "default": [],
+        },
+    },
+)
 
 _ESO = "external-secrets.io"
 

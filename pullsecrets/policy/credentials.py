@@ -5,13 +5,37 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from pullsecrets.data import Path, Unknown, Values, is_open, mapping, shown, texts
 from pullsecrets.guard.targets import describe, group_of, kind_of
-from pullsecrets.policy.model import Finding, Resource, Settings, every_object, kubernetes_object
+from pullsecrets.policy.model import (
+    Finding,
+    Level,
+    PolicyInfo,
+    Resource,
+    Settings,
+    Severity,
+    every_object,
+    kubernetes_object,
+)
+
+CREDENTIALS: Final = PolicyInfo(
+    name="disallow-inline-credentials",
+    title="Disallow credentials in resources",
+    description="No resource holds a credential: what Pulumi declares lands in its state, and YAML in a repository.",
+    level=Level.MANDATORY,
+    severity=Severity.CRITICAL,
+    remediation=(
+        "Put the credential into Vault with `pull-secrets seed` and let External Secrets Operator deliver it. A "
+        "credential that was committed or is in state is no secret any more: change it where it was issued."
+    ),
+    url="https://www.pulumi.com/docs/iac/concepts/secrets/",
+    tags=("external-secrets", "kubernetes", "pull-secret", "vault"),
+)
 
 _VAULT_VALUES = frozenset({"vault:generic/secret:Secret", "vault:kv/secret:Secret", "vault:kv/secretV2:SecretV2"})
+_VAULT_VALUE_FIELDS = ("data", "dataJson", "dataJsonWo")
 _VAULT_TOKENS = {
     "pulumi:providers:vault": "token",
     "vault:kubernetes/authBackendConfig:AuthBackendConfig": "tokenReviewerJwt",
@@ -42,10 +66,11 @@ def judge_credentials(item: Values, _settings: Settings) -> Iterator[Finding]:
 def judge_credentials_resource(resource: Resource, settings: Settings) -> Iterator[Finding]:
     """Find credentials that stand in a resource as they are, values of Vault's KV store among them."""
     subject = f"{resource.token} {resource.name}"
-    writes_value = resource.token in _VAULT_VALUES or (
+    is_value = resource.token in _VAULT_VALUES or (
         resource.token == "vault:generic/endpoint:Endpoint"  # noqa: S105 - a type token
         and "/data/" in f"/{resource.props.get('path')}/"
     )
+    writes_value = is_value and any(resource.props.get(field) for field in _VAULT_VALUE_FIELDS)
     if writes_value:
         problem = f"{subject} writes a value into Vault, and even a write-only field lands in state"
         yield Finding(problem, "write it with `pull-secrets seed`, and declare the path with VaultRegistryEntry")

@@ -9,9 +9,81 @@ from pullsecrets import names
 from pullsecrets.data import UNKNOWN, Path, Values, could_be, dig, mapping, sequence, shown, texts
 from pullsecrets.durations import parse_duration
 from pullsecrets.guard.targets import describe, group_of, kind_of
-from pullsecrets.policy.model import Finding, Resource, Settings, every_object, is_unknown, named, unknown
-from pullsecrets.policy.registries import hosts_of, known_registries
-from pullsecrets.policy.tenant_delivery import BINDING, DELIVERY, OPT_IN
+from pullsecrets.policy.model import (
+    Finding,
+    Level,
+    PolicyInfo,
+    Resource,
+    Settings,
+    Severity,
+    every_object,
+    is_unknown,
+    named,
+    unknown,
+)
+from pullsecrets.policy.registries import REGISTRIES, hosts_of, known_registries
+
+_TAGS = ("external-secrets", "kubernetes", "pull-secret")
+
+OPT_IN: Final = PolicyInfo(
+    name="restrict-opt-in-labels",
+    title="Restrict the opt-in label to the registry's namespaces",
+    description="The label that grants a pull Secret stands only on namespaces inside the registry's patterns.",
+    level=Level.MANDATORY,
+    severity=Severity.HIGH,
+    remediation=(
+        "Take the label off, or name the namespace by one of the registry's patterns (`registries[].namespaces` of "
+        "the stack). Namespaces of the cluster itself never carry it."
+    ),
+    url="https://external-secrets.io/latest/api/clusterexternalsecret/",
+    tags=_TAGS,
+    settings=REGISTRIES,
+)
+
+DELIVERY: Final = PolicyInfo(
+    name="configure-safe-delivery",
+    title="Configure delivery so that it reaches tenants only and lasts",
+    description="Stores have conditions, and what they deliver is an owned dockerconfigjson Secret for tenants only.",
+    level=Level.MANDATORY,
+    severity=Severity.HIGH,
+    remediation=(
+        "Declare delivery with the components `VaultClusterSecretStore` and `RegistryPullSecret`, or change the field "
+        "that the message names to what it allows."
+    ),
+    url="https://external-secrets.io/latest/api/clusterexternalsecret/",
+    tags=_TAGS,
+    settings={
+        **REGISTRIES,
+        "refresh": {
+            "type": "object",
+            "description": "Shortest and longest time between two readings of Vault.",
+            "properties": {"shortest": {"type": "string"}, "longest": {"type": "string"}},
+            "additionalProperties": False,
+            "default": {"shortest": "1m", "longest": "24h"},
+        },
+        "otherClusterExternalSecrets": {
+            "type": "array",
+            "description": "ClusterExternalSecrets that deliver something else than a pull Secret.",
+            "items": {"type": "string"},
+            "default": [],
+        },
+    },
+)
+
+BINDING: Final = PolicyInfo(
+    name="require-append-safe-binding",
+    title="Require append-safe binding of ServiceAccounts",
+    description="ServiceAccounts get pull Secrets appended; declaring their list would drop every other entry.",
+    level=Level.MANDATORY,
+    severity=Severity.HIGH,
+    remediation=(
+        "Bind with the component `ImagePullSecretBinding` (or `TenantNamespace`, which contains it): it appends and "
+        "takes only its own entry away. `imagePullSecrets` is an atomic list: whoever declares it replaces it whole."
+    ),
+    url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/",
+    tags=_TAGS,
+    settings=REGISTRIES,
+)
 
 PULL_SECRET_TYPE: Final = "kubernetes.io/dockerconfigjson"  # noqa: S105 - the type's name
 _ESO = "external-secrets.io"

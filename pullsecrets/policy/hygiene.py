@@ -74,8 +74,6 @@ LABELS: Final = PolicyInfo(
     },
 )
 
-POLICIES: Final = (PROTECTION, PROVIDERS, LABELS)
-
 _PROTECTED = frozenset({("", "Namespace"), ("external-secrets.io", "ClusterSecretStore")})
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pullsecrets.data import UNKNOWN, Path, Unknown, Values, mapping, shown
+from pullsecrets.data import Path, Unknown, Values, mapping, shown
 from pullsecrets.guard.targets import unlisted
+from pullsecrets.policy.bridged import bridged_objects
 
 Settings = Mapping[str, Any]
 
@@ -121,9 +122,8 @@ class Resource:
 
     @property
     def namespace(self) -> Any:
-        """Where the provider puts objects that name no namespace."""
-        given = self.provider.props.get("namespace") if self.provider else None
-        return given if isinstance(given, str) and given else UNKNOWN
+        """Where the provider puts objects that name no namespace; None where it does not say."""
+        return self.provider.props.get("namespace") if self.provider else None
 
 
 ObjectRule = Callable[[Values, Settings], Iterable[Finding]]
@@ -144,9 +144,10 @@ def kubernetes_object(resource: Resource) -> Values | None:
 
 
 def kubernetes_objects(resource: Resource) -> Iterator[Values]:
-    """Yield the object by its type token, and another by its own fields when those say something else."""
+    """Yield the object by its type token, another by its own fields when those differ, and those of other providers."""
     item = kubernetes_object(resource)
     if item is None:
+        yield from bridged_objects(resource.token, resource.props)
         return
     yield item
     own = {key: mapping(resource.props).get(key, item[key]) for key in ("apiVersion", "kind")}
@@ -187,8 +188,13 @@ def _group_version_kind(token: str) -> tuple[str, str] | None:
     package, _, rest = token.partition(":")
     module, _, kind = rest.rpartition(":")
     group, _, version = module.rpartition("/")
-    if package != "kubernetes" or not kind or not version or not version[1:2].isdigit():
+    if package != "kubernetes" or not kind or not version:
         return None
-    if group in {"helm.sh", "yaml", "kustomize"}:
+    if group in {"helm.sh", "index", "yaml", "kustomize"} or (not group and not _is_version(version)):
         return None
     return (version if group in {"", "core"} else f"{group}/{version}"), kind
+
+
+def _is_version(module: str) -> bool:
+    """Tell whether a module without a group is the core group's version, such as `v1`, and not `index`."""
+    return module[:1] == "v" and module[1:2].isdigit()

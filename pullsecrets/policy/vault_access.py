@@ -1,21 +1,66 @@
 """Judging Vault policies and roles: which paths a text opens, with which capabilities, and who may log in."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, cast
 
 from pullsecrets.data import mapping, sequence
-from pullsecrets.policy.model import Finding, Resource, Settings, is_unknown, unknown
-from pullsecrets.policy.tenant_delivery import VAULT_ACCESS
+from pullsecrets.policy import hcl
+from pullsecrets.policy.model import Finding, Level, PolicyInfo, Resource, Settings, Severity, is_unknown, unknown
+
+VAULT_ACCESS: Final = PolicyInfo(
+    name="restrict-vault-access",
+    title="Restrict access to the registries' paths in Vault",
+    description="Vault policies only read the registries' paths, one by one, and roles name who may log in.",
+    level=Level.MANDATORY,
+    severity=Severity.HIGH,
+    remediation=(
+        "Declare a policy per registry with `VaultRegistryEntry` (capability `read`, the path written out), and the "
+        "role with `VaultAccess` (ServiceAccounts and namespaces by name)."
+    ),
+    url="https://developer.hashicorp.com/vault/docs/concepts/policies",
+    tags=("pull-secret", "vault"),
+    settings={
+        "prefixes": {
+            "type": "array",
+            "description": "KV v2 paths below which registry credentials are; `+` stands for one segment.",
+            "items": {
+                "type": "object",
+                "properties": {"mount": {"type": "string"}, "path": {"type": "string"}},
+                "required": ["mount", "path"],
+                "additionalProperties": False,
+            },
+            "default": [
+                {"mount": "secret", "path": "ocp/+/registries"},
+                {"mount": "secret", "path": "registry"},
+            ],
+        }
+    },
+)
 
 _KV_PARTS = ("data", "metadata", "delete", "undelete", "destroy", "subkeys")
-_READ_ONLY = frozenset({"read", "list", "deny"})
-_COMMENTS = re.compile(r"/\*.*?\*/|(?m:^\s*(#|//).*$)", re.DOTALL)
-_STANZA = re.compile(r'path\s+"([^"]*)"\s*\{')
-_CAPABILITIES = re.compile(r"capabilities\s*=\s*\[([^\]]*)\]")
-_QUOTED = re.compile(r'"([^"]*)"')
+_READ_ONLY = frozenset({"read", "list", "scan", "deny"})
+_OLD_POLICIES: Final = {
+    "deny": ("deny",),
+    "read": ("read", "list"),
+    "write": ("create", "read", "update", "delete", "list"),
+    "sudo": ("create", "read", "update", "delete", "list", "sudo"),
+}
+"""What the capabilities were called before there were any; the server still reads it."""
+
+_CONTROLS: Final = (
+    "auth/+/role",
+    "identity",
+    "sys/auth",
+    "sys/mounts",
+    "sys/policies/acl",
+    "sys/policy",
+    "sys/remount",
+)
+"""Where whoever writes can give a token any policy, or any policy any path."""
+_STORAGE: Final = ("sys/raw", "sys/storage")
+"""Where reading alone opens everything that is stored."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +117,7 @@ def _vault_policy(resource: Resource, settings: Settings) -> Iterator[Finding]:
     if rules is None:
         yield Finding(f"{subject} cannot be read as JSON or HCL", "write it in one of the two forms", path)
         return
+    yield from _controls(subject, rules)
     prefixes = list(_api_prefixes(sequence(VAULT_ACCESS.setting(settings, "prefixes"))))
     for number, rule in enumerate(rules, start=1):
         if not any(rule.overlaps(prefix) for prefix in prefixes):
@@ -82,6 +128,15 @@ def _vault_policy(resource: Resource, settings: Settings) -> Iterator[Finding]:
         if rule.has_wildcard and not any(rule.is_inside(prefix) for prefix in prefixes):
             problem = f"{subject}: path {number} has a wildcard that reaches beyond the registries' prefix"
             yield Finding(problem, "write the registry's path out", path)
+
+
+def _controls(subject: str, rules: list[PathRule]) -> Iterator[Finding]:
+    for number, rule in enumerate(rules, start=1):
+        writes = not rule.capabilities <= _READ_ONLY
+        reads = not rule.capabilities <= {"deny"}
+        if (writes and any(map(rule.overlaps, _CONTROLS))) or (reads and any(map(rule.overlaps, _STORAGE))):
+            problem = f"{subject}: path {number} opens what controls every other path"
+            yield Finding(problem, "keep such rights with Vault's administrators", ("policy",))
 
 
 def _api_prefixes(prefixes: Iterable[Any]) -> Iterator[str]:
@@ -107,45 +162,51 @@ def _vault_role(resource: Resource) -> Iterator[Finding]:
 
 
 def parse_policy(text: str) -> list[PathRule] | None:
-    """Return the rules of a policy in JSON or HCL, None when it cannot be read."""
+    """Return the rules of a policy in JSON or HCL, None when it cannot be read.
+
+    As the server reads it: the old `policy` counts beside `capabilities`, both where they stand more than once, and a
+    path's leading slash is none of it.
+    """
     try:
-        content: Any = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        return _parse_hcl(text)
-    paths = mapping(content).get("path")
-    blocks = [mapping(paths)] if not sequence(paths) else [mapping(item) for item in sequence(paths)]
-    return [
-        PathRule(path, frozenset(str(item) for item in sequence(mapping(rule).get("capabilities"))) or frozenset("?"))
-        for block in blocks
-        for path, rule in block.items()
-    ]
-
-
-def _parse_hcl(text: str) -> list[PathRule] | None:
-    rest = _COMMENTS.sub("", text)
+        items = _json_items(text) if text.lstrip().startswith("{") else hcl.parse(text)
+    except (hcl.HclError, ValueError, RecursionError):
+        return None
     rules: list[PathRule] = []
-    while found := _STANZA.search(rest):
-        end = _closing_brace(rest, found.end())
-        if rest[: found.start()].strip() or end is None:
+    for keys, value in items:
+        if keys == ("name",) and isinstance(value, str):
+            continue
+        if len(keys) != len(("path", "name")) or keys[0] != "path" or not isinstance(value, list):
             return None
-        rules.append(PathRule(found.group(1), frozenset(_capabilities(rest[found.end() : end]))))
-        rest = rest[end + 1 :]
-    return None if rest.strip() else rules
+        capabilities = frozenset(_capabilities(cast("hcl.Items", value)))
+        # A denial outweighs what stands beside it.
+        rules.append(PathRule(keys[1].removeprefix("/"), capabilities & {"deny"} or capabilities))
+    return rules
 
 
-def _capabilities(body: str) -> Iterator[str]:
-    listed = _CAPABILITIES.findall(body)
-    if not listed:
-        # The old form, `policy = "write"`, and anything else: more than reading until shown otherwise.
+def _capabilities(fields: hcl.Items) -> Iterator[str]:
+    stated = False
+    for (key, *_), value in fields:
+        if key == "policy":
+            yield from _OLD_POLICIES.get(str(value), "?")
+        elif key == "capabilities":
+            yield from (str(item) for item in (cast("list[Any]", value) if isinstance(value, list) else [value]))
+        stated = stated or key in {"policy", "capabilities"}
+    if not stated:
         yield "?"
-    for part in listed:
-        yield from _QUOTED.findall(part)
 
 
-def _closing_brace(text: str, start: int) -> int | None:
-    depth = 1
-    for index in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[index], 0)
-        if depth == 0:
-            return index
-    return None
+class _JsonObject(list[tuple[tuple[str, ...], Any]]):
+    """An object of JSON as the items that the same object has in HCL; keys that repeat all count."""
+
+
+def _json_items(text: str) -> hcl.Items:
+    content = json.loads(text, object_pairs_hook=lambda pairs: _JsonObject(((key,), value) for key, value in pairs))
+    items: hcl.Items = []
+    for keys, value in cast("hcl.Items", content):
+        blocks = [value] if isinstance(value, _JsonObject) or not isinstance(value, list) else cast("list[Any]", value)
+        for block in blocks:
+            if keys == ("path",) and isinstance(block, _JsonObject):
+                items += [((*keys, *name), rule) for name, rule in block]
+            else:
+                items.append((keys, block))
+    return items

@@ -4,9 +4,20 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pullsecrets.data import UNKNOWN, Path, Values, dig, dig_all, sequence
-from pullsecrets.guard.targets import POD_SPECS, describe, group_of, kind_of, own_namespace
+from pullsecrets.guard.kinds import POD_SPECS
+from pullsecrets.guard.targets import describe, group_of, kind_of, own_namespace
 from pullsecrets.names import image_host
-from pullsecrets.policy.model import Finding, Level, PolicyInfo, Resource, Settings, Severity, every_object, is_unknown
+from pullsecrets.policy.model import (
+    Finding,
+    Level,
+    PolicyInfo,
+    Resource,
+    Settings,
+    Severity,
+    every_object,
+    is_unknown,
+    kubernetes_object,
+)
 from pullsecrets.policy.registries import REGISTRIES, known_registries
 
 _TAGS = ("kubernetes", "pull-secret", "workloads")
@@ -39,8 +50,6 @@ HOSTS: Final = PolicyInfo(
     settings=REGISTRIES,
 )
 
-POLICIES: Final = (REFERENCES, HOSTS)
-
 
 def pod_spec_of(item: Values) -> Path | None:
     """Return where a workload keeps the specification of its Pods, None for what is no workload."""
@@ -71,6 +80,19 @@ def judge_references(item: Values, settings: Settings, namespace: Any = UNKNOWN)
         pod = pod_spec_of(item) or ()
         problem = f"{describe(item)} pulls from the registry of {name} and does not refer to that Secret"
         yield Finding(problem, f"add {{name: {name}}} to {'.'.join(map(str, pod))}.imagePullSecrets", pod)
+
+
+def add_references(resource: Resource, settings: Settings, props: Values) -> bool:
+    """Append the missing entries in a resource's own properties; what is there, and what is secret, stays as it is."""
+    item = kubernetes_object(resource)
+    missing = missing_references(item, settings, resource.namespace) if item else []
+    if not item or not missing:
+        return False
+    pod: Any = props
+    for part in pod_spec_of(item) or ():
+        pod = pod[part]
+    pod["imagePullSecrets"] = [*(pod.get("imagePullSecrets") or ()), *({"name": name} for name in missing)]
+    return True
 
 
 def judge_hosts(item: Values, settings: Settings) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local import pulumi_home
-from tests.policies.bypass.cases import CANARY, CASES, CHILDREN, REMEDIATED, WRITES, Case
+from tests.policies.bypass.cases import CANARY, CASES, CHILDREN, MENTIONS, REMEDIATED, UNJUDGED, WRITES, Case
 from tests.policies.engine import POLICIES, REPOSITORY, Engine, Outcome, Violation, environment
 
 PROGRAM = Path(__file__).parent / "bypass"
@@ -53,10 +53,10 @@ def test_the_preview_fails(preview: Outcome) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.resource)
-def test_each_way_around_is_stopped_by_its_policy_with_the_fix(case: Case, preview: Outcome) -> None:
+def test_each_way_around_is_stopped_or_told_by_its_policy_with_the_fix(case: Case, preview: Outcome) -> None:
     found = _of(preview, case.resource, case.policy)
     assert found, preview.output
-    assert {violation.level for violation in found} == {"mandatory"}
+    assert {violation.level for violation in found} == {case.level}
     assert all("; " in violation.message for violation in found)
 
 
@@ -65,8 +65,10 @@ def test_children_of_yaml_and_kustomize_are_stopped(child: str, preview: Outcome
     assert _of(preview, child, WRITES), preview.output
 
 
-def test_an_unknown_value_is_never_only_advisory(preview: Outcome) -> None:
-    assert {found.level for found in preview.violations} == {"mandatory"}
+def test_a_policy_that_refuses_does_so_for_unknown_values_too(preview: Outcome) -> None:
+    levels = {found.policy: found.level for found in preview.violations}
+    assert {policy for policy, level in levels.items() if level == "advisory"} == {MENTIONS, UNJUDGED}
+    assert all(found.level == levels[found.policy] for found in preview.violations)
 
 
 def test_a_workload_without_the_reference_gets_it_and_passes(preview: Outcome) -> None:

@@ -12,7 +12,7 @@ from policies import package
 from policies.packs import PACKS
 from policies.timing import start_seconds
 from tests.policies.engine import POLICIES, REPOSITORY, Engine, Outcome
-from tests.policies.fixtures import Fixture, write_state
+from tests.policies.fixtures import fixtures, write_state
 
 HEAVY = ("pydantic", "kubernetes", "hvac", "pulumi_kubernetes", "pulumi_vault", "ruamel", "typer", "rich", "yaml")
 # Pulumi itself needs PyYAML.
@@ -37,10 +37,7 @@ def _with_environment(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def outcome(engine: Engine, packs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """One bad fixture of each pack, judged from an empty folder by the built packs."""
-    bad = [
-        Fixture(next(iter(sorted((POLICIES / pack.name.replace("-", "_")).glob("fixtures/*/bad/*.json")))))
-        for pack in PACKS
-    ]
+    bad = [next(found for found in fixtures(pack.name.replace("-", "_")) if not found.good) for pack in PACKS]
     state = write_state(
         tmp_path_factory.mktemp("state") / "state.json", (item for fixture in bad for item in fixture.resources())
     )

@@ -2,7 +2,11 @@
 
 import base64
 import gzip
+import json
+import posixpath
+import textwrap
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -10,11 +14,14 @@ from hypothesis import strategies as st
 
 from pullsecrets import guard
 from pullsecrets.data import UNKNOWN
-from pullsecrets.guard.targets import SECRET_WRITERS
+from pullsecrets.guard import Answer
+from pullsecrets.guard.kinds import SECRET_WRITERS
 
 PULL_SECRET = "Secret openshift-config/pull-secret"
 AUTH_FILE = "/var/lib/kubelet/config.json"
 ESO = "external-secrets.io/v1"
+RBAC = "rbac.authorization.k8s.io/v1"
+ADMISSION = "admissionregistration.k8s.io/v1"
 
 
 def item(version: str, kind: str, namespace: Any = None, name: Any = "x", **fields: Any) -> dict[str, Any]:
@@ -29,8 +36,18 @@ def secret(namespace: Any, name: Any, **annotations: str) -> dict[str, Any]:
     return made
 
 
-def written(found: dict[str, Any], namespace: Any = UNKNOWN) -> set[str]:
-    return {write.what for write in guard.find_writes(found, namespace)}
+def written(found: dict[str, Any], namespace: Any = None, *, patch: bool = False) -> set[str]:
+    """What is refused."""
+    return {write.what for write in guard.find_writes(found, namespace, patch=patch) if write.is_refused}
+
+
+def possible(found: dict[str, Any], namespace: Any = None) -> set[str]:
+    """What is advised on, because something decides that does not stand there."""
+    return {write.what for write in guard.find_writes(found, namespace) if not write.is_refused}
+
+
+def mentioned(found: dict[str, Any], namespace: Any = None) -> set[str]:
+    return set(guard.find_mentions(found, namespace))
 
 
 def paths(found: dict[str, Any]) -> list[str]:
@@ -51,7 +68,7 @@ def paths(found: dict[str, Any]) -> list[str]:
 )
 def test_the_guarded_secrets_are_written_by_their_identity(namespace: str, name: str, what: str) -> None:
     (write,) = guard.find_writes(secret(namespace, name))
-    assert (write.what, write.path, write.certain) == (what, ("metadata", "name"), True)
+    assert (write.what, write.path, write.answer) == (what, ("metadata", "name"), Answer.CERTAIN)
 
 
 def test_image_config_is_guarded_whatever_its_version() -> None:
@@ -69,20 +86,23 @@ def test_other_secrets_are_not_guarded(namespace: str, name: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("namespace", "name"),
+    ("namespace", "name", "answer"),
     [
-        (None, "pull-secret"),
-        (UNKNOWN, "pull-secret"),
-        ("openshift-config", UNKNOWN),
-        (UNKNOWN, UNKNOWN),
-        ("openshift-config", "{{ .Values.name }}"),
-        ("${NAMESPACE}", "pull-secret"),
-        ("openshift-config", "${APP}-secret"),
+        (UNKNOWN, "pull-secret", Answer.UNKNOWN),
+        ("openshift-config", UNKNOWN, Answer.UNKNOWN),
+        (UNKNOWN, UNKNOWN, Answer.UNKNOWN),
+        (None, "pull-secret", Answer.POSSIBLE),
+        (None, UNKNOWN, Answer.POSSIBLE),
+        ("openshift-config", "{{ .Values.name }}", Answer.POSSIBLE),
+        ("${NAMESPACE}", "pull-secret", Answer.POSSIBLE),
+        ("openshift-config", "${APP}-secret", Answer.POSSIBLE),
     ],
 )
-def test_an_identity_that_is_not_known_could_be_the_guarded_one(namespace: Any, name: Any) -> None:
+def test_an_unknown_identity_is_refused_and_one_that_is_decided_elsewhere_is_advice(
+    namespace: Any, name: Any, answer: Answer
+) -> None:
     writes = [write for write in guard.find_writes(secret(namespace, name)) if write.what == PULL_SECRET]
-    assert [write.certain for write in writes] == [False]
+    assert [write.answer for write in writes] == [answer]
 
 
 def test_a_placeholder_that_cannot_become_the_guarded_name_is_harmless() -> None:
@@ -97,6 +117,7 @@ def test_metadata_that_is_not_known_at_all_could_be_any_guarded_secret() -> None
 def test_the_providers_namespace_counts_where_the_object_names_none() -> None:
     assert written(secret(None, "pull-secret"), "openshift-config") == {PULL_SECRET}
     assert written(secret(None, "pull-secret"), "team-a") == set()
+    assert written(secret(None, "pull-secret"), UNKNOWN) == {PULL_SECRET}
 
 
 names = st.sampled_from(["pull-secret", "global-pull-secret", "openshift-config", "kube-system", "team-a", "x"])
@@ -117,12 +138,34 @@ def test_knowing_less_never_rules_a_write_out(namespace: str, name: str, hidden:
     assert written(known) <= written(less)
 
 
+# fmt: off
+FIELDS = [
+    "apiGroups", "data", "items", "kind", "metadata", "name", "namespace", "patches", "path",
+    "resources", "roleRef", "rules", "spec", "target", "verbs", "webhooks",
+]
+# fmt: on
 json_like = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8), st.just(UNKNOWN), names),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(
-            st.sampled_from(["kind", "metadata", "spec", "items", "name", "namespace", "target", "data", "path"]),
+            st.sampled_from(
+                [
+                    "kind",
+                    "metadata",
+                    "spec",
+                    "items",
+                    "name",
+                    "namespace",
+                    "target",
+                    "data",
+                    "path",
+                    "rules",
+                    "webhooks",
+                    "roleRef",
+                    "verbs",
+                ]
+            ),
             inner,
             max_size=4,
         ),
@@ -145,15 +188,24 @@ kinds = st.sampled_from(
         ("hypershift.openshift.io/v1beta1", "HostedCluster"),
         ("kustomize.config.k8s.io/v1beta1", "Kustomization"),
         ("kyverno.io/v1", "ClusterPolicy"),
+        ("velero.io/v1", "Restore"),
+        (RBAC, "Role"),
+        (RBAC, "ClusterRoleBinding"),
+        (ADMISSION, "MutatingAdmissionPolicy"),
+        (ADMISSION, "MutatingWebhookConfiguration"),
         ("clustersecret.io/v1", "ClusterSecret"),
     ]
 )
 
 
-@given(kinds, st.dictionaries(st.sampled_from(["metadata", "spec", "items", "data", "patches"]), json_like))
+@given(
+    kinds,
+    st.dictionaries(st.sampled_from(FIELDS), json_like),
+)
 def test_objects_of_any_shape_are_judged_without_an_error(kind: tuple[str, str], fields: dict[str, Any]) -> None:
     for write in guard.find_writes({"apiVersion": kind[0], "kind": kind[1], **fields}):
         assert str(write)
+    guard.find_mentions({"apiVersion": kind[0], "kind": kind[1], **fields})
 
 
 # Lists and objects inside objects.
@@ -184,15 +236,32 @@ def test_objects_inside_a_custom_resource_are_judged() -> None:
     assert paths(work) == ["spec.workload.manifests.0.metadata.name"]
 
 
-def test_references_with_kind_namespace_and_name_are_judged() -> None:
-    target = {"kind": "Secret", "name": "pull-secret", "namespace": "{{request.namespace}}"}
-    assert written(item("kyverno.io/v1", "ClusterPolicy", spec={"rules": [{"mutate": {"targets": [target]}}]}))
-    assert not written(item("kyverno.io/v1", "ClusterPolicy", spec={"rules": [{"match": {"kinds": ["Secret"]}}]}))
+def test_what_a_policy_only_looks_at_is_no_object_that_it_writes() -> None:
+    template = {"objectDefinition": secret("openshift-config", "pull-secret")}
+    for action, count in (("enforce", 1), ("inform", 0)):
+        spec = {"remediationAction": action, "object-templates": [template]}
+        found = item("policy.open-cluster-management.io/v1", "ConfigurationPolicy", "a", spec=spec)
+        assert len(written(found)) == count
+        assert mentioned(found) == {PULL_SECRET}
+
+
+def kyverno(**rule: Any) -> dict[str, Any]:
+    return item("kyverno.io/v1", "ClusterPolicy", spec={"rules": [rule]})
+
+
+def test_what_kyverno_generates_and_changes_is_judged_and_what_it_matches_is_not() -> None:
+    target = {"apiVersion": "v1", "kind": "Secret", "name": "pull-secret", "namespace": "openshift-config"}
+    assert written(kyverno(mutate={"targets": [target]})) == {PULL_SECRET}
+    assert written(kyverno(generate={**target, "clone": {"namespace": "a", "name": "b"}})) == {PULL_SECRET}
+    assert possible(kyverno(generate={**target, "namespace": "{{request.namespace}}"})) == {PULL_SECRET}
+    reading = kyverno(generate={**target, "namespace": "a", "clone": {"namespace": "openshift-config", "name": "b"}})
+    assert written(reading) == possible(reading) == set()
+    assert mentioned(reading) == {PULL_SECRET}
 
 
 def test_a_policy_that_clones_secrets_by_label_could_clone_the_guarded_one() -> None:
     generate = {"namespace": "openshift-config", "cloneList": {"namespace": "source", "kinds": ["v1/Secret"]}}
-    assert written(item("kyverno.io/v1", "ClusterPolicy", spec={"rules": [{"generate": generate}]})) == {PULL_SECRET}
+    assert possible(kyverno(generate=generate)) == {PULL_SECRET}
 
 
 # What controllers make of other objects.
@@ -227,6 +296,8 @@ def test_kinds_that_write_secrets_are_judged_by_the_secret(
     version: str, kind: str, spec: dict[str, Any], path: str
 ) -> None:
     assert paths(item(version, kind, "openshift-config", spec=spec)) == [path]
+    # Whoever applies it says where.
+    assert written(item(version, kind, spec=spec)) == set()
     assert paths(item(version, kind, "team-a", spec=spec)) == []
 
 
@@ -251,7 +322,6 @@ OWN_LABEL = "kubernetes.io/metadata.name"
 @pytest.mark.parametrize(
     "spec",
     [
-        {"namespaceSelectors": [{"matchLabels": {"apps.platform/tenant": "true"}}]},
         {"namespaceSelectors": [{}]},
         {"namespaceSelector": {}},
         {"namespaceSelectors": UNKNOWN},
@@ -259,10 +329,24 @@ OWN_LABEL = "kubernetes.io/metadata.name"
         {"namespaces": [UNKNOWN]},
         {"namespaceSelectors": [{"matchLabels": {OWN_LABEL: "openshift-config"}}]},
         {"namespaceSelectors": [{"matchExpressions": [{"key": OWN_LABEL, "operator": "NotIn", "values": ["a"]}]}]},
+        {"namespaceSelectors": [{"matchExpressions": [{"key": OWN_LABEL, "operator": "Exists"}]}]},
     ],
 )
-def test_a_cluster_external_secret_of_that_name_could_reach_the_namespace(spec: dict[str, Any]) -> None:
+def test_a_cluster_external_secret_that_selects_the_namespace_is_refused(spec: dict[str, Any]) -> None:
     assert PULL_SECRET in written(cluster_external_secret("pull-secret", **spec))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"matchLabels": {"apps.platform/tenant": "true"}},
+        {"matchExpressions": [{"key": "team", "operator": "Exists"}]},
+        {"matchLabels": {OWN_LABEL: "openshift-config", "team": "a"}},
+    ],
+)
+def test_one_that_selects_by_a_label_that_can_be_put_on_is_advice(selector: dict[str, Any]) -> None:
+    found = cluster_external_secret("pull-secret", namespaceSelectors=[selector])
+    assert (written(found), possible(found)) == (set(), {PULL_SECRET})
 
 
 @pytest.mark.parametrize(
@@ -275,7 +359,8 @@ def test_a_cluster_external_secret_of_that_name_could_reach_the_namespace(spec: 
     ],
 )
 def test_a_cluster_external_secret_that_names_its_namespaces_cannot(spec: dict[str, Any]) -> None:
-    assert written(cluster_external_secret("pull-secret", **spec)) == set()
+    found = cluster_external_secret("pull-secret", **spec)
+    assert written(found) == possible(found) == set()
 
 
 def test_a_cluster_external_secret_of_another_name_is_harmless() -> None:
@@ -284,12 +369,13 @@ def test_a_cluster_external_secret_of_another_name_is_harmless() -> None:
 
 def test_a_push_secret_is_judged_by_its_remote_key() -> None:
     data = [{"match": {"remoteRef": {"remoteKey": "global-pull-secret"}}}]
-    assert written(item("external-secrets.io/v1alpha1", "PushSecret", "a", spec={"data": data})) == {
+    # The store decides whether that is a Secret at all, and where.
+    assert possible(item("external-secrets.io/v1alpha1", "PushSecret", "a", spec={"data": data})) == {
         "Secret kube-system/global-pull-secret"
     }
     spec = {"pushSecretSpec": {"data": data}}
-    assert written(item("external-secrets.io/v1alpha1", "ClusterPushSecret", spec=spec))
-    assert len(written(item("external-secrets.io/v1alpha1", "PushSecret", "a", spec={"dataTo": [{}]}))) == 4
+    assert possible(item("external-secrets.io/v1alpha1", "ClusterPushSecret", spec=spec))
+    assert len(possible(item("external-secrets.io/v1alpha1", "PushSecret", "a", spec={"dataTo": [{}]}))) == 4
 
 
 @pytest.mark.parametrize(
@@ -301,14 +387,26 @@ def test_a_push_secret_is_judged_by_its_remote_key() -> None:
         },
         {"reflector.v1.k8s.emberstack.com__reflection-auto-enabled": "true"},
         {"replicator.v1.mittwald.de__replicate-to": "openshift-config"},
-        {"replicator.v1.mittwald.de__replicate-to-matching": "team=a"},
         {"kubed.appscode.com__sync": ""},
-        {"replicator.v1.mittwald.de__replicate-to": "("},
     ],
 )
-def test_a_secret_of_that_name_that_is_copied_on_could_land_there(annotations: dict[str, str]) -> None:
+def test_a_secret_of_that_name_that_is_copied_there_is_refused(annotations: dict[str, str]) -> None:
     assert PULL_SECRET in written(secret("team-a", "pull-secret", **annotations))
     assert written(secret("team-a", "registry", **annotations)) == set()
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {"replicator.v1.mittwald.de__replicate-to-matching": "team=a"},
+        {"kubed.appscode.com__sync": "team=a"},
+        {"replicator.v1.mittwald.de__replicate-to": "("},
+        {"replicator.v1.mittwald.de__replicate-to": "${NAMESPACES}"},
+    ],
+)
+def test_one_that_is_copied_by_labels_could_land_there(annotations: dict[str, str]) -> None:
+    found = secret("team-a", "pull-secret", **annotations)
+    assert (written(found), PULL_SECRET in possible(found)) == (set(), True)
 
 
 def test_copies_that_stay_among_teams_are_harmless() -> None:
@@ -322,19 +420,19 @@ def test_copies_that_stay_among_teams_are_harmless() -> None:
 def test_annotations_that_eso_renders_could_copy_the_secret_on() -> None:
     template = {"templateFrom": [{"target": "Annotations", "literal": "a: b"}]}
     spec = {"target": {"name": "pull-secret", "template": template}}
-    assert PULL_SECRET in written(item(ESO, "ExternalSecret", "team-a", spec=spec))
+    assert PULL_SECRET in possible(item(ESO, "ExternalSecret", "team-a", spec=spec))
 
 
 @pytest.mark.parametrize(
-    ("kustomization", "guarded"),
+    ("kustomization", "answer"),
     [
-        ({"secretGenerator": [{"name": "pull-secret"}]}, False),
+        ({"secretGenerator": [{"name": "pull-secret"}]}, Answer.NO),
         (
             {
                 "secretGenerator": [{"name": "pull-secret", "namespace": "openshift-config"}],
                 "generatorOptions": {"disableNameSuffixHash": True},
             },
-            True,
+            Answer.CERTAIN,
         ),
         (
             {
@@ -342,25 +440,27 @@ def test_annotations_that_eso_renders_could_copy_the_secret_on() -> None:
                 "namePrefix": "global-",
                 "secretGenerator": [{"name": "pull-secret", "behavior": "merge"}],
             },
-            True,
+            Answer.CERTAIN,
         ),
-        ({"patches": [{"target": {"kind": "Secret", "name": "pull-secret"}, "patch": "[]"}]}, True),
-        ({"namespace": "a", "patches": [{"target": {"kind": "Secret", "name": "pull-secret"}}]}, False),
-        ({"patches": [{"target": {"kind": "Deployment", "name": "pull-secret"}}]}, False),
+        ({"patches": [{"target": {"kind": "Secret", "name": "pull-secret"}, "patch": "[]"}]}, Answer.POSSIBLE),
+        ({"namespace": "a", "patches": [{"target": {"kind": "Secret", "name": "pull-secret"}}]}, Answer.NO),
+        ({"patches": [{"target": {"kind": "Deployment", "name": "pull-secret"}}]}, Answer.NO),
     ],
 )
-def test_kustomizations_that_generate_or_patch_it_are_found(kustomization: dict[str, Any], guarded: bool) -> None:
+def test_kustomizations_that_generate_or_patch_it_are_found(kustomization: dict[str, Any], answer: Answer) -> None:
     found = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **kustomization}
-    assert bool(written(found)) == guarded
+    assert max((write.answer for write in guard.find_writes(found)), default=Answer.NO) is answer
 
 
-# Fields, files on nodes, and commands.
+# Fields, files on nodes, rights, and the guard itself.
 
 
-def test_a_hosted_clusters_pull_secret_is_guarded() -> None:
+def test_a_change_of_a_hosted_clusters_pull_secret_is_guarded_and_a_new_cluster_is_not() -> None:
     hosted = item("hypershift.openshift.io/v1beta1", "HostedCluster", "a", spec={"pullSecret": {"name": "b"}})
-    assert written(hosted) == {"a hosted cluster's pull-secret"}
-    assert not written(item("hypershift.openshift.io/v1beta1", "HostedCluster", "a", spec={"fips": True}))
+    assert written(hosted, patch=True) == {"a hosted cluster's pull-secret"}
+    assert written(hosted) == set()
+    fips = item("hypershift.openshift.io/v1beta1", "HostedCluster", "a", spec={"fips": True})
+    assert written(fips, patch=True) == set()
 
 
 def machine_config(config: Any) -> dict[str, Any]:
@@ -371,79 +471,212 @@ def unit(text: str) -> dict[str, Any]:
     return {"systemd": {"units": [{"name": "a.service", "contents": text}]}}
 
 
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"files": [{"path": AUTH_FILE}]},
+        {"files": [{"path": "/var/lib//kubelet/./config.json"}]},
+        {"files": [{"path": "/var/lib/kubelet/pods/../config.json"}]},
+        {"files": [{"path": f"/sysroot/ostree/deploy/rhcos{AUTH_FILE}"}]},
+        {"files": [{"path": UNKNOWN}]},
+        {"directories": [{"path": AUTH_FILE, "overwrite": True}]},
+        {"files": None, "links": [{"path": "/var/lib/kubelet", "target": "/etc/kubelet"}]},
+        {"links": [{"path": "/var", "target": "/elsewhere"}]},
+    ],
+)
+def test_machine_configs_that_take_the_place_of_the_kubelets_logins_are_refused(storage: dict[str, Any]) -> None:
+    assert written(machine_config({"storage": storage})) == {AUTH_FILE}
+
+
+def test_a_machine_config_that_is_not_known_is_refused_and_one_that_fetches_more_is_advice() -> None:
+    assert written(machine_config(UNKNOWN)) == {AUTH_FILE}
+    more = {"ignition": {"config": {"merge": [{"source": "https://example.com/more.ign"}]}}}
+    assert (written(machine_config(more)), possible(machine_config(more))) == (set(), {AUTH_FILE})
+
+
 SCRIPT = f"#!/bin/sh\ncp /tmp/login.json {AUTH_FILE}\n"
+ENCODED = base64.b64encode(gzip.compress(SCRIPT.encode())).decode()
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        {"storage": {"files": [{"path": AUTH_FILE}]}},
-        {"storage": {"files": [{"path": "/var/lib//kubelet/./config.json"}]}},
-        {"storage": {"files": [{"path": f"/sysroot/ostree/deploy/rhcos{AUTH_FILE}"}]}},
-        {"storage": {"files": [{"path": UNKNOWN}]}},
-        {"storage": {"links": [{"path": "/var/lib/kubelet", "target": "/etc/kubelet"}]}},
         unit(f"ExecStart=/usr/bin/cp /tmp/login.json {AUTH_FILE}"),
-        {"storage": {"files": [{"path": "/a", "contents": {"source": "data:," + SCRIPT.replace(" ", "%20")}}]}},
-        {
-            "storage": {
-                "files": [
-                    {
-                        "path": "/a",
-                        "contents": {
-                            "source": "data:text/plain;base64,"
-                            + base64.b64encode(gzip.compress(SCRIPT.encode())).decode(),
-                            "compression": "gzip",
-                        },
-                    }
-                ]
-            }
-        },
-        {"ignition": {"config": {"merge": [{"source": "https://example.com/more.ign"}]}}},
-        UNKNOWN,
+        unit(f"ExecStart=/usr/bin/podman pull --authfile {AUTH_FILE} example.com/a"),
+        unit("[Mount]\nWhere=/var/lib/kubelet\nOptions=bind\n"),
+        {"storage": {"files": [{"path": "/a", "contents": {"source": "data:," + SCRIPT.replace("/", "%2F")}}]}},
+        {"storage": {"files": [{"path": "/a", "contents": {"source": f"data:text/plain;base64,{ENCODED}"}}]}},
     ],
 )
-def test_machine_configs_that_write_the_kubelets_logins_are_found(config: Any) -> None:
-    assert written(machine_config(config)) == {AUTH_FILE}
+def test_what_units_and_scripts_say_of_them_is_advice_whatever_they_do(config: Any) -> None:
+    assert written(machine_config(config)) == set()
+    assert mentioned(machine_config(config)) == {AUTH_FILE}
 
 
 @pytest.mark.parametrize(
     "config",
     [
         {"storage": {"files": [{"path": "/etc/a", "contents": {"source": "data:;base64,%%%"}}]}},
-        {"storage": {"directories": [{"path": "/var/lib/kubelet"}]}},
-        unit(f"ExecStart=/usr/bin/podman pull --authfile {AUTH_FILE} example.com/a"),
-        unit(f"ConditionPathExists={AUTH_FILE}\nEnvironment=REGISTRY_AUTH_FILE={AUTH_FILE}"),
+        {"storage": {"files": [{"path": "/var/lib/kubelet/config.json.d/a"}, {"path": "/var/lib/kubelet/a"}]}},
+        unit("ExecStart=/usr/bin/ls /var/lib/kubelet/pods"),
         {"ignition": {"version": "3.4.0"}},
     ],
 )
-def test_machine_configs_that_only_read_them_are_not(config: Any) -> None:
-    assert written(machine_config(config)) == set()
+def test_other_machine_configs_are_harmless(config: Any) -> None:
+    assert written(machine_config(config)) == possible(machine_config(config)) == mentioned(machine_config(config))
 
 
-def test_a_node_pools_machine_config_in_a_config_map_is_found() -> None:
-    text = f"kind: MachineConfig\nspec:\n  config:\n    storage:\n      files:\n      - path: {AUTH_FILE}\n"
-    assert written(item("v1", "ConfigMap", "clusters", data={"config": text})) == {AUTH_FILE}
+SECRETS = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "patch"]}
 
 
-def job(command: list[str], env: dict[str, str] | None = None, namespace: str = "team-a") -> dict[str, Any]:
-    container = {"command": command, "env": [{"name": key, "value": value} for key, value in (env or {}).items()]}
-    return item("batch/v1", "Job", namespace, spec={"template": {"spec": {"containers": [container]}}})
+def binding(kind: str, role: str, namespace: str | None = None) -> dict[str, Any]:
+    return item(RBAC, kind, namespace, roleRef={"kind": "ClusterRole", "name": role})
 
 
-def test_commands_of_workloads_that_name_and_write_it_are_found() -> None:
-    script = "oc -n $NS set data secret/pull-secret --from-file=a"
-    assert written(job(["sh", "-c", script], {"NS": "openshift-config"})) == {PULL_SECRET}
-    assert written(job(["oc", "set", "data", "secret/pull-secret", "-n", "openshift-config"])) == {PULL_SECRET}
-    assert written(job(["oc", "set", "data", "secret/pull-secret"], namespace="openshift-config")) == {PULL_SECRET}
-    assert written(job(["oc", "get", "secret", "pull-secret", "-n", "openshift-config"])) == set()
-    assert written(job(["oc", "set", "data", "secret/pull-secret", "-n", "team-a"])) == set()
+@pytest.mark.parametrize(
+    ("found", "refused", "advised"),
+    [
+        (item(RBAC, "Role", "openshift-config", rules=[SECRETS]), {PULL_SECRET}, set()),
+        (item(RBAC, "Role", "openshift-config", rules=[{**SECRETS, "verbs": ["get", "list"]}]), set(), set()),
+        (item(RBAC, "Role", "openshift-config", rules=[{**SECRETS, "resourceNames": ["a"]}]), set(), set()),
+        (item(RBAC, "Role", "team-a", rules=[SECRETS]), set(), set()),
+        (item(RBAC, "ClusterRole", rules=[{**SECRETS, "resourceNames": ["pull-secret"]}]), set(), {PULL_SECRET}),
+        (item(RBAC, "ClusterRole", rules=[SECRETS]), set(), set()),
+        (binding("RoleBinding", "edit", "openshift-config"), {PULL_SECRET}, set()),
+        (binding("RoleBinding", "view", "openshift-config"), set(), set()),
+        (binding("RoleBinding", "admin", "team-a"), set(), set()),
+        (binding("ClusterRoleBinding", "view"), set(), set()),
+    ],
+)
+def test_rights_to_write_it_are_judged_by_where_they_hold(
+    found: dict[str, Any], refused: set[str], advised: set[str]
+) -> None:
+    assert (written(found), possible(found)) == (refused, advised)
 
 
-def test_an_unknown_kind_that_names_it_is_found_and_one_that_names_another_is_not() -> None:
-    named = {"secretName": "pull-secret", "secretNamespace": "openshift-config"}
-    assert written(item("example.com/v1", "Login", "a", spec={"to": named})) == {PULL_SECRET}
-    assert written(item("example.com/v1", "Login", "a", spec={"to": {**named, "secretNamespace": "a"}})) == set()
-    assert written(item("rbac.authorization.k8s.io/v1", "Role", "a", rules=[named])) == set()
+def test_the_right_to_everything_is_advice_because_it_says_nothing_of_what_it_is_for() -> None:
+    found = binding("ClusterRoleBinding", "cluster-admin")
+    assert (written(found), len(possible(found))) == (set(), len(guard.GUARDED_OBJECTS))
+
+
+RULES = [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"], "operations": ["UPDATE"]}]
+
+
+def test_an_admission_policy_that_changes_secrets_changes_the_guarded_ones_unless_something_narrows_it() -> None:
+    def policy(**spec: Any) -> dict[str, Any]:
+        return item(ADMISSION, "MutatingAdmissionPolicy", spec={"matchConstraints": {"resourceRules": RULES}, **spec})
+
+    assert len(written(policy())) == 4
+    assert len(possible(policy(matchConditions=[{"name": "a", "expression": "true"}]))) == 4
+    elsewhere = {"matchLabels": {OWN_LABEL: "team-a"}}
+    assert not written(policy(matchConstraints={"resourceRules": RULES, "namespaceSelector": elsewhere}))
+    webhook = {"name": "a.example.com", "rules": RULES}
+    found = item(ADMISSION, "MutatingWebhookConfiguration", webhooks=[webhook])
+    assert (written(found), len(possible(found))) == (set(), 4)
+
+
+def test_a_patch_of_the_guards_own_policies_is_refused_and_their_declaration_is_not() -> None:
+    for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+        for part in guard.GUARD_PARTS:
+            found = item(ADMISSION, kind, name=f"pull-secrets-dev-{part}", spec={"validationActions": ["Audit"]})
+            assert len(written(found, patch=True)) == 1
+            assert written(found) == mentioned(found) == set()
+    assert not written(item(ADMISSION, "ValidatingAdmissionPolicy", name="other"), patch=True)
+
+
+# Mentions.
+
+
+def wrapped(text: str, *ways: str) -> str:
+    """Put a text into others, as repositories do."""
+    for way in ways:
+        text = {
+            "json": lambda inner: json.dumps({"a": inner}),
+            "base64": lambda inner: base64.b64encode(inner.encode()).decode(),
+            "gzip": lambda inner: base64.b64encode(gzip.compress(inner.encode())).decode(),
+            "url": lambda inner: "data:," + quote(inner, safe=""),
+            "script": lambda inner: f"echo {inner} | base64 -d | oc apply -f -",
+            "escaped": lambda inner: "".join(f"\\x{ord(letter):02x}" for letter in inner),
+            "lines": lambda inner: "\n".join(textwrap.wrap(inner, 76)),
+        }[way](text)
+    return text
+
+
+MANIFEST = "apiVersion: v1\nkind: Secret\nmetadata: {name: pull-secret, namespace: openshift-config}\n"
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        (),
+        ("json",),
+        ("json", "json"),
+        ("base64",),
+        ("base64", "lines"),
+        ("base64", "script"),
+        ("base64", "script", "base64"),
+        ("gzip",),
+        ("url",),
+        ("base64", "url"),
+        ("escaped",),
+        ("json", "base64", "json"),
+    ],
+)
+def test_a_text_inside_a_text_is_read(ways: tuple[str, ...]) -> None:
+    found = item("v1", "ConfigMap", "team-a", data={"a": wrapped(MANIFEST, *ways)})
+    assert mentioned(found) == {PULL_SECRET}
+
+
+@given(
+    st.sampled_from([found for found in guard.GUARDED_OBJECTS if found.namespace]),
+    st.lists(st.sampled_from(["spec", "items", "a", "kind"]), min_size=1, max_size=5),
+    st.lists(st.sampled_from(["json", "base64", "url", "gzip"]), max_size=2),
+    st.booleans(),
+)
+def test_name_and_namespace_are_a_mention_wherever_they_stand(
+    guarded: guard.GuardedObject, where: list[str], ways: list[str], key: bool
+) -> None:
+    name, namespace = wrapped(f"{guarded.name} and more", *ways), str(guarded.namespace)
+    inside: Any = {name: None} if key else [name]
+    for part in where:
+        inside = {part: inside}
+    both = {**item("example.com/v1", "Anything", "team-a", "x"), "inside": inside, "list": [{"place": namespace}]}
+    assert str(guarded) in mentioned(both)
+    assert str(guarded) not in mentioned({**both, "list": []})
+
+
+@given(st.text("./", max_size=6).map(lambda dots: f"/var/lib/{dots}kubelet/config.json"))
+def test_every_spelling_of_the_path_that_the_system_takes_for_the_file_is_one(path: str) -> None:
+    assert bool(mentioned(item("v1", "ConfigMap", data={"a": f"cp a {path}"}))) or posixpath.normpath(path) != AUTH_FILE
+
+
+@pytest.mark.parametrize(
+    ("text", "namespace", "named"),
+    [
+        ("openshift-config/pull-secret", None, {PULL_SECRET}),
+        ("secret pull-secret", "openshift-config", {PULL_SECRET}),
+        ("secret pull-secret", "team-a", set()),
+        ("pull-secrets render openshift-config", None, set()),
+        ("openshift-config my-pull-secret pull-secret-2", None, set()),
+        ("oc edit image.config.openshift.io/cluster", None, {"image.config.openshift.io/cluster"}),
+        ("oc edit images.config cluster", None, {"image.config.openshift.io/cluster"}),
+        ("apiVersion: config.openshift.io/v1\nkind: OAuth\nname: cluster", None, set()),
+        (f"cat > {AUTH_FILE}", None, {AUTH_FILE}),
+        ("cat /var/lib/kubelet/config.json.d/a /var/lib/kubelet/config.yaml", None, set()),
+    ],
+)
+def test_texts_mention_a_guarded_thing_by_whole_words(text: str, namespace: str | None, named: set[str]) -> None:
+    assert set(guard.mentions_of([text], namespace)) == named
+
+
+def test_a_mention_says_where_it_stands() -> None:
+    found = item("example.com/v1", "Login", "openshift-config", spec={"to": [{"secretName": "pull-secret"}]})
+    assert guard.find_mentions(found) == {PULL_SECRET: ("spec", "to", 0, "secretName")}
+
+
+def test_a_compressed_bomb_is_looked_into_no_further_than_its_bound() -> None:
+    bomb = base64.b64encode(gzip.compress(b"\0" * (1 << 26))).decode()
+    assert guard.mentions_of([bomb] * 8) == {}
 
 
 # Data for the in-cluster guard.
@@ -459,25 +692,8 @@ def test_every_guarded_object_says_how_admission_spells_it() -> None:
         "HostedCluster",
         "HostedControlPlane",
         "MachineConfig",
+        "ControllerConfig",
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "namespace", "named"),
-    [
-        ("openshift-config/pull-secret", None, {PULL_SECRET}),
-        ("secret pull-secret", "openshift-config", {PULL_SECRET}),
-        ("secret pull-secret", "team-a", set()),
-        ("pull-secrets render openshift-config", None, set()),
-        ("openshift-config my-pull-secret pull-secret-2", None, set()),
-        ("oc edit image.config.openshift.io/cluster", None, {"image.config.openshift.io/cluster"}),
-        ("oc edit images.config cluster", None, {"image.config.openshift.io/cluster"}),
-        (f"cat > {AUTH_FILE}", None, {AUTH_FILE}),
-        (f"podman pull --authfile={AUTH_FILE} a", None, set()),
-    ],
-)
-def test_texts_name_a_guarded_thing_by_whole_words(text: str, namespace: str | None, named: set[str]) -> None:
-    assert set(guard.names_guarded([text], namespace)) == named
 
 
 def test_no_write_shows_a_value() -> None:

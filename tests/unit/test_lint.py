@@ -179,7 +179,7 @@ def test_merged_keys_count_and_point_to_what_is_there(folder: Path) -> None:
 
 def test_a_kustomization_needs_no_kind(folder: Path) -> None:
     text = "patches:\n  - target:\n      kind: Secret\n      name: pull-secret\n    patch: '[]'\n"
-    assert shown(linted(text, folder, "kustomization.yaml")) == [("disallow-cluster-pull-secret-writes", 4, 7)]
+    assert shown(linted(text, folder, "kustomization.yaml")) == [("disallow-cluster-pull-secret-mentions", 4, 7)]
     assert linted(text, folder, "other.yaml") == []
 
 

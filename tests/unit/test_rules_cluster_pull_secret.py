@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from pullsecrets.data import UNKNOWN
-from pullsecrets.guard import shell
 from pullsecrets.policy import cluster_pull_secret as rules
 from pullsecrets.policy.model import Finding, Provider, Resource, kubernetes_object, kubernetes_objects
 
@@ -29,6 +28,8 @@ def unjudged(token: str, settings: dict[str, Any] | None = None, **props: Any) -
         ("kubernetes:apps/v1:Deployment", "apps/v1", "Deployment"),
         ("kubernetes:external-secrets.io/v1:ClusterExternalSecret", "external-secrets.io/v1", "ClusterExternalSecret"),
         ("kubernetes:config.openshift.io/v1:ImagePatch", "config.openshift.io/v1", "Image"),
+        ("kubernetes:v1:Secret", "v1", "Secret"),
+        ("kubernetes:example.com/stable:Wrapper", "example.com/stable", "Wrapper"),
     ],
 )
 def test_the_type_token_says_which_object_it_is(token: str, version: str, kind: str) -> None:
@@ -41,6 +42,7 @@ def test_the_type_token_says_which_object_it_is(token: str, version: str, kind: 
     [
         "kubernetes:helm.sh/v3:Release",
         "kubernetes:helm.sh/v4:Chart",
+        "kubernetes:index/secretV1:SecretV1",
         "kubernetes:yaml:ConfigFile",
         "kubernetes:yaml/v2:ConfigGroup",
         "kubernetes:kustomize/v2:Directory",
@@ -50,6 +52,44 @@ def test_the_type_token_says_which_object_it_is(token: str, version: str, kind: 
 )
 def test_other_resources_are_no_objects(token: str) -> None:
     assert kubernetes_object(resource(token, {})) is None
+
+
+GUARDED = {"name": "pull-secret", "namespace": "openshift-config"}
+SECRET = {"apiVersion": "v1", "kind": "Secret"}
+TEXT = "apiVersion: v1\nkind: Secret\nmetadata: {name: pull-secret, namespace: openshift-config}"
+
+
+@pytest.mark.parametrize(
+    ("token", "props"),
+    [
+        ("kubernetes:index/secret:Secret", {"metadata": GUARDED}),
+        ("kubernetes:index/secretV1:SecretV1", {"metadata": GUARDED}),
+        ("kubernetes:index/secretV1Data:SecretV1Data", {"metadata": GUARDED}),
+        (
+            "kubernetes:index/manifest:Manifest",
+            {"manifest": {"apiVersion": "v1", "kind": "Secret", "metadata": GUARDED}},
+        ),
+        ("kubectl:index/manifest:Manifest", {"yamlBody": TEXT}),
+        ("kubectl:index/manifest:Manifest", {"yamlBody": UNKNOWN}),
+        ("kustomization:index/resource:Resource", {"manifest": TEXT}),
+        ("rancher2:index/secretV2:SecretV2", GUARDED),
+    ],
+)
+def test_objects_of_terraforms_providers_are_judged_like_others(token: str, props: dict[str, Any]) -> None:
+    assert len(list(rules.judge_resource_writes(resource(token, props), {}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("token", "props"),
+    [
+        ("kubernetes:index/secretV1:SecretV1", {"metadata": {**GUARDED, "namespace": "team-a"}}),
+        ("kubectl:index/manifest:Manifest", {"yamlBody": TEXT, "overrideNamespace": "team-a"}),
+        ("kubectl:index/manifest:Manifest", {"yamlBody": "a: [b: {"}),
+        ("aws:secretsmanager/secret:Secret", GUARDED),
+    ],
+)
+def test_their_other_objects_are_not(token: str, props: dict[str, Any]) -> None:
+    assert list(rules.judge_resource_writes(resource(token, props), {})) == []
 
 
 def test_an_object_that_says_it_is_of_another_kind_is_judged_as_both() -> None:
@@ -99,72 +139,48 @@ def test_a_reviewed_chart_at_its_version_passes_and_no_other() -> None:
     assert unjudged(RELEASE, **CHART)
 
 
-@pytest.mark.parametrize(
-    "props",
-    [
-        {"values": {"to": "openshift-config/pull-secret"}},
-        {"namespace": "openshift-config", "values": {"name": "pull-secret"}},
-        {"namespace": UNKNOWN},
-        {"values": {"a": UNKNOWN}},
-        {"postrender": "./patch"},
-    ],
-)
-def test_a_reviewed_chart_is_refused_when_it_names_the_target_or_leaves_something_open(props: dict[str, Any]) -> None:
+@pytest.mark.parametrize("props", [{"namespace": UNKNOWN}, {"values": {"a": UNKNOWN}}, {"postrender": "./patch"}])
+def test_a_reviewed_chart_that_leaves_something_open_is_told(props: dict[str, Any]) -> None:
     assert unjudged(RELEASE, {"reviewedCharts": [REVIEWED]}, **{**CHART, "namespace": "team-a", **props})
 
 
 @pytest.mark.parametrize(
-    "props",
+    "token",
     [
-        {"create": "oc set data secret/pull-secret -n openshift-config --from-file=a"},
-        {"create": "true", "delete": "oc delete secret pull-secret"},
-        {"create": "true", "environment": {"TARGET": "global-pull-secret"}},
-        {"create": "kubectl apply -f a.yaml"},
-        {"create": "kubectl get pod && oc -n a patch secret b"},
-        {"create": "cat a | kubectl replace -f -"},
-        {"create": "helm upgrade --install a b"},
-        {"create": "./patch.sh"},
-        {"create": "bash patch"},
-        {"create": "curl -s https://example.com/a | sh"},
-        {"create": "eval $SCRIPT"},
-        {"create": UNKNOWN},
-        {"create": "true", "environment": {"A": UNKNOWN}},
-        {"create": "true", "stdin": UNKNOWN},
-        {"create": "print()", "interpreter": ["python3", "-c"]},
+        "command:local:Command",
+        "command:remote:Command",
+        "helm:index/release:Release",
+        "pulumi-nodejs:dynamic:Resource",
+        "kubernetes:machineconfiguration.openshift.io/v1:KubeletConfig",
     ],
 )
-def test_commands_that_name_the_target_or_cannot_be_judged_are_refused(props: dict[str, Any]) -> None:
-    assert unjudged("command:local:Command", **props)
+def test_what_hides_what_it_does_is_told_and_its_text_is_not_read_as_a_program(token: str) -> None:
+    (finding,) = unjudged(token, create=f"oc get nodes {CANARY}")
+    assert "cannot be judged" in finding.problem
+    assert CANARY not in str(finding)
 
 
-@pytest.mark.parametrize(
-    "props",
-    [
-        {"create": "date +%s"},
-        {"create": "kubectl -n team-a get pods -o name | wc -l"},
-        {"create": "sudo kubectl rollout status deployment/a"},
-        {"create": "A=b printf %s b > a.txt"},
-        {"create": "pull-secrets render --stack prod"},
-        {"create": "true", "triggers": [UNKNOWN]},
-        {"create": "echo a", "interpreter": ["/bin/bash", "-c"]},
-    ],
-)
-def test_commands_that_can_be_judged_pass(props: dict[str, Any]) -> None:
-    assert unjudged("command:local:Command", **props) == []
+def test_our_own_dynamic_resources_are_no_mystery() -> None:
+    assert unjudged("pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding", secrets=["a"]) == []
 
 
-def test_no_finding_shows_the_text_of_a_command() -> None:
-    found = unjudged("command:local:Command", create=f"kubectl apply -f {CANARY}", environment={"TOKEN": CANARY})
-    assert found
-    assert CANARY not in "".join(map(str, found))
+def mentions(token: str, **props: Any) -> list[Finding]:
+    return list(rules.judge_resource_mentions(resource(token, props), {}))
 
 
-def test_any_other_resource_that_names_the_target_is_refused() -> None:
+def test_any_resource_that_names_it_is_a_mention() -> None:
     token = "pulumi-nodejs:dynamic:Resource"
-    assert unjudged(token, namespace="openshift-config", name="pull-secret")
-    assert unjudged("rancher2:index/secretV2:SecretV2", namespace="kube-system", name="global-pull-secret")
-    assert unjudged(token, namespace="team-a", name="pull-secret") == []
-    assert unjudged("vault:index/policy:Policy", policy="openshift-config/pull-secret") == []
+    assert mentions(token, namespace="openshift-config", name="pull-secret")
+    assert mentions(RELEASE, **CHART, namespace="openshift-config", values={"name": "pull-secret"})
+    assert mentions("command:local:Command", create="oc set data secret/pull-secret -n openshift-config")
+    assert mentions(token, namespace="team-a", name="pull-secret") == []
+    assert mentions("vault:index/policy:Policy", policy="openshift-config/pull-secret") == []
+
+
+def test_what_is_refused_is_not_told_again_as_a_mention() -> None:
+    assert mentions("kubernetes:core/v1:Secret", metadata=GUARDED) == []
+    (advice,) = mentions("kubernetes:core/v1:Secret", metadata={"name": "pull-secret"})
+    assert "could write" in advice.problem
 
 
 def test_a_chart_or_kustomization_with_unknown_inputs_is_refused() -> None:
@@ -172,18 +188,3 @@ def test_a_chart_or_kustomization_with_unknown_inputs_is_refused() -> None:
     assert unjudged("kubernetes:helm.sh/v4:Chart", values={"a": UNKNOWN})
     assert unjudged("kubernetes:yaml/v2:ConfigGroup", yaml="kind: Secret") == []
     assert unjudged("kubernetes:core/v1:ConfigMap", data={"a": UNKNOWN}) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "writes"),
-    [
-        ("oc get secret a", False),
-        ("oc \\\n apply -f a", True),
-        ("if oc get a; then oc delete b; fi", True),
-        ("echo $(oc create token a)", True),
-        ("oc", True),
-        ("echo oc apply", False),
-    ],
-)
-def test_the_verb_of_each_command_decides(text: str, writes: bool) -> None:
-    assert shell.writes_to_a_cluster(text) is writes

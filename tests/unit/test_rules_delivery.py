@@ -12,7 +12,7 @@ from pullsecrets import manifests
 from pullsecrets.config import parse
 from pullsecrets.data import UNKNOWN
 from pullsecrets.data import Path as ValuePath
-from pullsecrets.policy import complete_delivery, delivery, hygiene, tenant_delivery
+from pullsecrets.policy import complete_delivery, delivery, hygiene
 from pullsecrets.policy.model import Finding, Options, Resource, every_object
 from pullsecrets.policy.registries import REGISTRIES, known_registries
 
@@ -63,7 +63,7 @@ def paths(found: Iterable[Finding]) -> list[ValuePath]:
 
 
 def test_the_default_registries_are_those_of_the_stacks() -> None:
-    known = {registry.name: registry for registry in known_registries(tenant_delivery.OPT_IN, {})}
+    known = {registry.name: registry for registry in known_registries(delivery.OPT_IN, {})}
     for stack in ("dev", "prod"):
         for registry in stack_config(stack).registries:
             default = known[registry.name]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pullsecrets.policy import cluster_pull_secret, complete_delivery, credentials, delivery, tenant_delivery, workloads
+from pullsecrets.policy import cluster_pull_secret, complete_delivery, credentials, delivery, workloads
 from pullsecrets.policy.lint.reading import Manifest, Unread, files_in, read, shown_name
 from pullsecrets.policy.model import Finding, Level, ObjectRule, PolicyInfo, Settings, Severity
 
@@ -30,17 +30,19 @@ class _Rule:
 
 RULES: Final = (
     _Rule(cluster_pull_secret.WRITES, cluster_pull_secret.judge_object_writes, Level.MANDATORY),
-    _Rule(tenant_delivery.OPT_IN, delivery.judge_opt_in, Level.MANDATORY),
-    _Rule(tenant_delivery.DELIVERY, delivery.judge_delivery, Level.MANDATORY),
-    _Rule(tenant_delivery.CREDENTIALS, credentials.judge_credentials, Level.MANDATORY),
-    _Rule(tenant_delivery.BINDING, delivery.judge_binding, Level.MANDATORY),
+    _Rule(cluster_pull_secret.MENTIONS, cluster_pull_secret.judge_object_mentions, Level.ADVISORY),
+    _Rule(cluster_pull_secret.UNJUDGED, cluster_pull_secret.judge_object_opaque, Level.ADVISORY),
+    _Rule(delivery.OPT_IN, delivery.judge_opt_in, Level.MANDATORY),
+    _Rule(delivery.DELIVERY, delivery.judge_delivery, Level.MANDATORY),
+    _Rule(credentials.CREDENTIALS, credentials.judge_credentials, Level.MANDATORY),
+    _Rule(delivery.BINDING, delivery.judge_binding, Level.MANDATORY),
     _Rule(workloads.HOSTS, workloads.judge_hosts, Level.MANDATORY),
     # Nothing puts a file right, and a ServiceAccount may bring the reference along.
     _Rule(workloads.REFERENCES, workloads.judge_references, Level.ADVISORY),
 )
 """The rules that a single object can be judged by, each with what breaking it does here."""
 
-POLICIES: Final = (*(rule.policy for rule in RULES), tenant_delivery.COMPLETE, UNREAD)
+POLICIES: Final = (*(rule.policy for rule in RULES), complete_delivery.COMPLETE, UNREAD)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _without_egress(manifests: list[Manifest]) -> Iterator[Violation]:
     """Yield stores without an egress rule; advisory, because the rule may stand where the lint did not look."""
     places = {str(index): manifest for index, manifest in enumerate(manifests)}
     for finding in complete_delivery.stores_without_egress((item.item, place) for place, item in places.items()):
-        yield _violation(tenant_delivery.COMPLETE, Level.ADVISORY, places[finding.urn or ""], finding)
+        yield _violation(complete_delivery.COMPLETE, Level.ADVISORY, places[finding.urn or ""], finding)
 
 
 def _violation(policy: PolicyInfo, level: Level, manifest: Manifest, finding: Finding) -> Violation:

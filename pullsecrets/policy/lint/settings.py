@@ -7,19 +7,38 @@ from typing import Any, cast
 
 from pullsecrets.config import StackConfig
 from pullsecrets.errors import BadInputError
-from pullsecrets.policy import cluster_pull_secret, hygiene, tenant_delivery, workloads
+from pullsecrets.policy import (
+    cluster_pull_secret,
+    complete_delivery,
+    credentials,
+    delivery,
+    hygiene,
+    vault_access,
+    workloads,
+)
 from pullsecrets.policy.model import PolicyInfo, Settings
 
 POLICIES = (
-    *cluster_pull_secret.POLICIES,
-    *tenant_delivery.POLICIES,
-    *workloads.POLICIES,
-    *hygiene.POLICIES,
+    cluster_pull_secret.WRITES,
+    cluster_pull_secret.MENTIONS,
+    cluster_pull_secret.OVERWRITES,
+    cluster_pull_secret.UNJUDGED,
+    delivery.OPT_IN,
+    delivery.DELIVERY,
+    credentials.CREDENTIALS,
+    vault_access.VAULT_ACCESS,
+    delivery.BINDING,
+    complete_delivery.COMPLETE,
+    workloads.REFERENCES,
+    workloads.HOSTS,
+    hygiene.PROTECTION,
+    hygiene.PROVIDERS,
+    hygiene.LABELS,
 )
 
 
 def settings_of(config: StackConfig) -> dict[str, Settings]:
-    """Return the settings of every policy that knows registries, from a stack's configuration.
+    """Return the settings of every policy that knows registries or their paths, from a stack's configuration.
 
     Written as JSON it is what `pulumi preview --policy-pack-config` takes.
     """
@@ -33,7 +52,11 @@ def settings_of(config: StackConfig) -> dict[str, Settings]:
         }
         for registry in config.registries
     ]
-    return {policy.name: {"registries": registries} for policy in POLICIES if "registries" in policy.settings}
+    given: dict[str, Settings] = {
+        policy.name: {"registries": registries} for policy in POLICIES if "registries" in policy.settings
+    }
+    prefixes = [{"mount": config.vault.mount, "path": registry.path} for registry in config.registries]
+    return given | {vault_access.VAULT_ACCESS.name: {"prefixes": prefixes}}
 
 
 def read_settings(file: Path) -> dict[str, Settings]:

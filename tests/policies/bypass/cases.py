@@ -12,6 +12,7 @@ CANARY = "canary-77d1"
 ESO = "external-secrets.io"
 WRITES = "disallow-cluster-pull-secret-writes"
 OVERWRITES = "disallow-silent-overwrites"
+MENTIONS = "disallow-cluster-pull-secret-mentions"
 UNJUDGED = "disallow-unjudged-writers"
 DELIVERY = "configure-safe-delivery"
 GUARDED = {"name": "pull-secret", "namespace": "openshift-config"}
@@ -20,13 +21,18 @@ CONTENT = {"stringData": {".dockerconfigjson": CANARY}}
 
 @dataclass(frozen=True)
 class Case:
-    """One resource, and the policy that must stop it."""
+    """One resource, and the policy that must stop it, or tell of it where nothing in it is certain."""
 
     name: str
     policy: str
     token: str
     props: dict[str, Any]
     provider: str = "cluster"
+
+    @property
+    def level(self) -> str:
+        """What the violation does."""
+        return "advisory" if self.policy in {MENTIONS, UNJUDGED} else "mandatory"
 
     @property
     def resource(self) -> str:
@@ -70,7 +76,7 @@ _CLUSTER_PULL_SECRET = [
     ),
     Case(
         "cluster-external-secret",
-        WRITES,
+        MENTIONS,
         f"kubernetes:{ESO}/v1:ClusterExternalSecret",
         {
             **_metadata(name="registry"),
@@ -88,7 +94,7 @@ _CLUSTER_PULL_SECRET = [
     ),
     Case(
         "push-secret",
-        WRITES,
+        MENTIONS,
         f"kubernetes:{ESO}/v1alpha1:PushSecret",
         {
             **_metadata(name="push", namespace="team-a"),
@@ -114,7 +120,7 @@ _CLUSTER_PULL_SECRET = [
     Case(
         "hosted-cluster",
         WRITES,
-        "kubernetes:hypershift.openshift.io/v1beta1:HostedCluster",
+        "kubernetes:hypershift.openshift.io/v1beta1:HostedClusterPatch",
         {**_metadata(name="guest", namespace="clusters"), "spec": {"pullSecret": {"name": UNKNOWN}}},
     ),
     Case(
@@ -150,7 +156,7 @@ _CLUSTER_PULL_SECRET = [
     ),
     Case(
         "release-that-names-it",
-        UNJUDGED,
+        MENTIONS,
         "kubernetes:helm.sh/v3:Release",
         {
             "chart": "registry",
@@ -166,7 +172,7 @@ _CLUSTER_PULL_SECRET = [
     ),
     Case(
         "command-that-names-it",
-        UNJUDGED,
+        MENTIONS,
         "command:local:Command",
         {"create": f"oc -n openshift-config set data secret/pull-secret --from-literal=.dockerconfigjson={CANARY}"},
         provider="commands",
