@@ -6,6 +6,7 @@ from typing import Any
 
 from pullsecrets.admission import GROUP as ADMISSION_GROUP
 from pullsecrets.manifests import KubernetesObject
+from pullsecrets.verify import POD_NAME
 
 RBAC_GROUP = "rbac.authorization.k8s.io"
 _READ = ("get", "list", "watch")
@@ -225,6 +226,23 @@ def migrator_roles(group: str) -> list[KubernetesObject]:
     replace or delete. Take the group's members out again once the migration is over.
     """
     return _granted("pull-secrets-migrator", group, [_rule("", ["secrets"], ["get", "create", "update", "delete"])])
+
+
+def verifier_roles(group: str) -> list[KubernetesObject]:
+    """Return what `verify` and `rotate --verify` need beside an operator's role, bound to a group.
+
+    Whoever may create Pods in a namespace may mount its Secrets, and RBAC can restrict `create` by no name, so it is a
+    role of its own; it deletes the Pods of that one name alone.
+
+    Args:
+        group: Kubernetes group of those who may.
+    """
+    rules = [
+        _rule("", ["pods"], ["create"]),
+        _rule("", ["pods"], ["get", "delete"], [POD_NAME]),
+        _rule("", ["namespaces", "nodes", "events"], ["list"]),
+    ]
+    return _granted("pull-secrets-verifier", group, rules)
 
 
 def _rule(api_group: str, resources: list[str], verbs: Iterable[str], names: Iterable[str] = ()) -> dict[str, Any]:

@@ -109,6 +109,19 @@ def require_readable(target: Target) -> None:
         )
 
 
+def require_verifier(target: Target) -> None:
+    """Refuse to promise a pull to somebody who may not make the Pod that pulls.
+
+    Raises:
+        BadInputError: naming the role.
+    """
+    if not _may(target.cluster, "create", resource="pods"):
+        raise BadInputError(
+            "--verify: you may not create Pods in all namespaces; run as somebody with the role pull-secrets-verifier "
+            "(`pull-secrets roles`), or leave it out"
+        )
+
+
 def require_in_vault(registry: Registry) -> None:
     """Refuse a registry whose credential is not in Vault.
 
@@ -241,9 +254,9 @@ def _dry_run(cluster: KubernetesClient, name: str, namespace: str) -> str | None
     return None
 
 
-def _may(cluster: KubernetesClient, verb: str, name: str) -> bool:
-    """Ask the server whether the caller may do something to the Secrets of a name in all namespaces."""
-    attributes = {"verb": verb, "resource": "secrets", "name": name}
+def _may(cluster: KubernetesClient, verb: str, name: str = "", resource: str = "secrets") -> bool:
+    """Ask the server whether the caller may do something to objects, or those of a name, in all namespaces."""
+    attributes = {"verb": verb, "resource": resource, "name": name}
     review: dict[str, Any] = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

@@ -10,6 +10,7 @@ from pullsecrets.access import (
     monitoring_deployer_roles,
     offboarder_roles,
     operator_roles,
+    verifier_roles,
 )
 from pullsecrets.config import StackConfig
 from pullsecrets.manifests import KubernetesObject, ReviewerSpec
@@ -25,6 +26,7 @@ class Groups:
     diagnosticians: str = "pull-secrets-diagnosticians"
     offboarders: str = "pull-secrets-offboarders"
     migrators: str = "pull-secrets-migrators"
+    verifiers: str = "pull-secrets-verifiers"
 
 
 def stack_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
@@ -43,4 +45,5 @@ def stack_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
         *diagnostician_roles(groups.diagnosticians, eso.namespace, eso.service_account),
         *offboarder_roles(groups.offboarders),
         *migrator_roles(groups.migrators),
+        *verifier_roles(groups.verifiers),
     ]

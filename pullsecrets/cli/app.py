@@ -23,6 +23,7 @@ from pullsecrets.cli import (
     rotate,
     seal,
     seed,
+    verify,
 )
 from pullsecrets.cli.console import errors
 from pullsecrets.errors import ExitCode, PullSecretsError
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command("seed")(seed.command)
 app.command("rotate")(rotate.command)
 app.command("rollback")(rollback.command)
+app.command("verify")(verify.command)
 app.command("seal")(seal.command)
 app.command("rollout")(rollout.command)
 app.command("render")(render.command)

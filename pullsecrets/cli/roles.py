@@ -27,6 +27,9 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     migrators: Annotated[
         str, typer.Option(metavar="GROUP", help="Operators who may also `adopt` and `cleanup`: they read Secrets.")
     ] = Groups.migrators,
+    verifiers: Annotated[
+        str, typer.Option(metavar="GROUP", help="Operators who may also `verify`: they create Pods in tenants.")
+    ] = Groups.verifiers,
     directory: console.Directory = Path(),
     *,
     json: console.Json = False,
@@ -42,7 +45,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
         pull-secrets roles --stack prod > platform-gitops/clusters/prod/roles.yaml
     """
-    groups = Groups(deployers, auditors, operators, diagnosticians, offboarders, migrators)
+    groups = Groups(deployers, auditors, operators, diagnosticians, offboarders, migrators, verifiers)
     items = stack_roles(console.load(stack, directory), groups)
     if json:
         console.print_json({"apiVersion": "v1", "kind": "List", "items": items})

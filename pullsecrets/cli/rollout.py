@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pullsecrets import preflight
 from pullsecrets.cli import console
+from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.rollout.argocd import ArgoCd
@@ -18,6 +19,7 @@ from pullsecrets.rollout.gates import SmokeCheck
 from pullsecrets.rollout.plan import Wave, plan
 from pullsecrets.rollout.run import Rollout, Settings, WaveReport, require_unfinished
 from pullsecrets.rollout.seeded import expected_digest
+from pullsecrets.verify import Trial, registry_of_image
 from pullsecrets.words import counted
 
 GOOD = frozenset({"done", "done before", "rolled back"})
@@ -43,6 +45,10 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         typer.Option("--smoke-port", metavar="PORT", help="Request each service's port; https:PORT for TLS."),
     ] = None,
     smoke_path: Annotated[str, typer.Option("--smoke-path", help="Path of that request.")] = "/health",
+    verify_image: Annotated[
+        str | None,
+        typer.Option("--verify", metavar="IMAGE", help="Have a test Pod pull it in each namespace of a wave first."),
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each gate of a wave.")] = 300,
     directory: console.Directory = Path(),
     context: Annotated[
@@ -61,10 +67,10 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 ) -> None:
     """Roll services out to a registry's pull Secret in the waves of the stack file, the canary first.
 
-    Each wave passes its gates before the next begins: namespaces bound and the Secret proved there, workloads
-    restarted (or their Applications synced), Pods Ready and with the reference, no image-pull events, an optional
-    request to each service. The rollout stops at the first gate that fails and says why; run again it goes on where
-    it stopped. A service that no wave names is refused.
+    Each wave passes its gates before the next begins: namespaces bound and the Secret proved there, a test pull with
+    --verify, workloads restarted (or their Applications synced), Pods Ready and with the reference, no image-pull
+    events, an optional request to each service. The rollout stops at the first gate that fails and says why; run
+    again it goes on where it stopped. A service that no wave names is refused.
 
     Exit code 1 when a gate fails.
 
@@ -85,16 +91,20 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     cluster = KubernetesClient(context or config.cluster.context)
     argocd = ArgoCd(cluster, argocd_namespace) if via == "argocd" else None
     smoke = SmokeCheck(smoke_port, smoke_path) if smoke_port else None
+    trial = None
+    if verify_image is not None:
+        trial = Trial(config, registry_of_image(config, verify_image, chosen.name), verify_image)
     vault = preflight.open_vault(config) if config.has_vault else None
     digest = expected_digest(config, cluster, vault, chosen)
-    rollout = Rollout(config, cluster, chosen, digest, Settings(timeout, smoke, argocd))
+    rollout = Rollout(config, cluster, chosen, digest, Settings(timeout, smoke, argocd, trial))
     if abort:
         reports = [_abort(rollout, waves, named=bool(wave), yes=yes)]
     else:
         services = sum(len(item.targets) for item in waves)
         console.confirm(f"Roll out {counted(services, 'service')} in {counted(len(waves), 'wave')}?", yes=yes)
         may_go_on = _Asker(quiet=json) if pause else None
-        reports = rollout.run(waves, None if json else _Lines().show, may_go_on)
+        with ending_on_terminate():
+            reports = rollout.run(waves, None if json else _Lines().show, may_go_on)
     if json:
         console.print_json({"registry": chosen.name, "digest": digest, "waves": [asdict(item) for item in reports]})
     else:

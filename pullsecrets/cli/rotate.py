@@ -1,7 +1,7 @@
 """`pull-secrets rotate`: a new credential in Vault, proved in every namespace, and the Pods that need it made anew."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,8 +11,10 @@ import typer
 from rich.markup import escape
 
 from pullsecrets import prechecks, preflight, recreate, redaction, restart, sealed, seed
+from pullsecrets import verify as verification
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.cli.seed import confirm_write, show
+from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.config import StackConfig
 from pullsecrets.credential.sources import Source
 from pullsecrets.delivery import OnProgress, selected_namespaces
@@ -21,7 +23,8 @@ from pullsecrets.kube import KubernetesClient
 from pullsecrets.prechecks import Outlook, Target
 from pullsecrets.recreate import Evictions, LackingPods
 from pullsecrets.restart import RestartResult, Workload
-from pullsecrets.rotation import DEFAULT_TIMEOUT, Choices, Delivered, Listener, Outcome, PodsLeft, Rotation
+from pullsecrets.rotation import DEFAULT_TIMEOUT, Choices, Delivered, Listener, Outcome, PodsLeft, Rotation, Verify
+from pullsecrets.verify import Trial
 from pullsecrets.words import counted
 
 
@@ -35,6 +38,10 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     expires_at: credential.ExpiresAt = None,
     expires_in: credential.ExpiresIn = None,
     registry_ca: credential.RegistryCa = None,
+    verify_image: Annotated[
+        str | None,
+        typer.Option("--verify", metavar="IMAGE", help="Have a test Pod pull it in each namespace before it is done."),
+    ] = None,
     directory: console.Directory = Path(),
     context: Annotated[
         str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
@@ -97,6 +104,8 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         pull-secrets rotate app-registry-pull --stack prod --username platform-bot --verify-login --expires-in 90d
 
         pull-secrets rotate app-registry-pull --stack prod -f ./new.json --restart --wave-size 5 --yes --json
+
+        pull-secrets rotate app-registry-pull --stack prod -f ./new.json --verify app-registry.example.com/team/app:1
     """
     restart.wave_length(wave_size, 1)
     if all_or_nothing and not rollback_on_failure:
@@ -117,7 +126,9 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     if any(item.sealed for item in config.registries if item.name == registry):
         given = (from_file, from_docker_config, username, expires_at, expires_in, verify_login, rollback_on_failure)
         never_asked = replace(choices, recreate=bool(recreate_pods))
-        _deliver_sealed(config, registry, context, never_asked, plain=not any(given), dry_run=dry_run, json=json)
+        if any(given):
+            raise _sealed(registry)
+        _deliver_sealed(config, registry, context, never_asked, verify_image, dry_run=dry_run, json=json)
         return
     source = Source(from_file, from_docker_config, username, password_fd, password_stdin)
     chosen = credential.registry_of(config, registry, stack)
@@ -131,8 +142,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     installation = prechecks.prepare(target, wanted)
     if rollback_on_failure:
         prechecks.require_way_back(target)
-    if by_content:
-        prechecks.require_readable(target)
+    _require_rights(target, choices, verify_image)
     planned = seed.plan(vault, config, chosen, content, expires)
     outlook = prechecks.foresee(target, wanted, timeout)
     if not json:
@@ -154,6 +164,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         replace(choices, recreate=asked),
         wrote=not planned.stored,
         listener=Listener() if json else _Console(chosen.name),
+        verify=_verify(target, verify_image),
     )
     named = {"registry": chosen.name, "path": planned.path, "foreseen": dict(outlook.obstacles)}
     _carry_out(run, named, json=json)
@@ -256,17 +267,20 @@ def _show_outlook(outlook: Outlook) -> None:
 
 
 def _deliver_sealed(
-    config: StackConfig, name: str, context: str | None, choices: Choices, *, plain: bool, dry_run: bool, json: bool
+    config: StackConfig,
+    name: str,
+    context: str | None,
+    choices: Choices,
+    verify_image: str | None,
+    *,
+    dry_run: bool,
+    json: bool,
 ) -> None:
     """Have what `seal` and `pulumi up` brought into the cluster delivered now, and prove it."""
-    if not plain:
-        raise BadInputError(
-            f"registry {name!r} is sealed: its credential, expiry and way back are in the file that git keeps; renew "
-            f"it with `pull-secrets seal {name}` and `pulumi up`, then run this without them"
-        )
     cluster = KubernetesClient(context or config.cluster.context)
     target = Target(config, config.registry(name), cluster, None)
     installation = prechecks.prepare(target, choices.only)
+    _require_rights(target, choices, verify_image)
     digest = sealed.declared_digest(config, cluster, target.registry)
     if not json:
         console.output.print(f"digest  {digest}, as the cluster's SealedSecret says")
@@ -274,8 +288,38 @@ def _deliver_sealed(
         console.output.print("dry run: nothing was changed")
         return
     listener = Listener() if json else _Console(name)
-    run = Rotation(target, installation, 0, digest, choices, wrote=False, listener=listener)
+    verify = _verify(target, verify_image)
+    run = Rotation(target, installation, 0, digest, choices, wrote=False, listener=listener, verify=verify)
     _carry_out(run, {"registry": name}, json=json)
+
+
+def _sealed(name: str) -> BadInputError:
+    return BadInputError(
+        f"registry {name!r} is sealed: its credential, expiry and way back are in the file that git keeps; renew it "
+        f"with `pull-secrets seal {name}` and `pulumi up`, then run this without them"
+    )
+
+
+def _require_rights(target: Target, choices: Choices, verify_image: str | None) -> None:
+    """Refuse what the caller may not do, before anything is written."""
+    if choices.by_content:
+        prechecks.require_readable(target)
+    if verify_image is not None:
+        verification.registry_of_image(target.config, verify_image, target.registry.name)
+        prechecks.require_verifier(target)
+
+
+def _verify(target: Target, image: str | None) -> Verify | None:
+    """Return what has a test Pod pull an image in each namespace; None where none is to be pulled."""
+    if image is None:
+        return None
+    trial = Trial(target.config, target.registry, image)
+
+    def pull(namespaces: Collection[str]) -> Mapping[str, str]:
+        with ending_on_terminate():
+            return verification.failures(verification.run(target.cluster, trial, namespaces))
+
+    return pull
 
 
 def _show_plan(target: Target, planned: seed.SeedPlan, outlook: Outlook, choices: Choices, *, json: bool) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from pullsecrets import verify
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube import KubernetesClient
@@ -13,6 +14,7 @@ from pullsecrets.rollout import gates
 from pullsecrets.rollout.argocd import ArgoCd
 from pullsecrets.rollout.gates import SmokeCheck
 from pullsecrets.rollout.plan import Wave
+from pullsecrets.verify import Trial
 
 MARK_PREFIX = "rollout.apps.platform/"
 """Annotation on a namespace, followed by the registry: the content with which its wave was proved good."""
@@ -20,7 +22,8 @@ MARK_PREFIX = "rollout.apps.platform/"
 POLL_SECONDS = 1.0
 WHOLE = "100%"
 
-DELIVERY, UPDATE, PODS, EVENTS, SMOKE = "Secret proved", "workloads", "Pods", "image-pull events", "smoke check"
+DELIVERY, PULL, UPDATE, PODS = "Secret proved", "test pull", "workloads", "Pods"
+EVENTS, SMOKE = "image-pull events", "smoke check"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Settings:
     smoke: SmokeCheck | None = None
     argocd: ArgoCd | None = None
     """Sync Applications of the namespaces' names instead of restarting workloads."""
+    pull: Trial | None = None
+    """Image that a test Pod pulls in each namespace before workloads are restarted."""
 
 
 @dataclass
@@ -150,13 +155,14 @@ class Rollout:
         cluster, registry, namespaces = self._cluster, self._registry, wave.namespaces
         steps: tuple[tuple[str, Callable[[], Mapping[str, str]]], ...] = (
             (DELIVERY, lambda: self._settled(self._undelivered, wave)),
+            (PULL, lambda: self._pull(wave)),
             (UPDATE, lambda: self._update(wave, report)),
             (PODS, lambda: self._settled(lambda _: gates.failing_pods(cluster, registry, namespaces), wave)),
             (EVENTS, lambda: gates.pull_events(cluster, namespaces, since)),
             (SMOKE, lambda: self._settled(self._smoke, wave)),
         )
         for gate, problems_of in steps:
-            if gate == SMOKE and not self._settings.smoke:
+            if (gate == SMOKE and not self._settings.smoke) or (gate == PULL and not self._settings.pull):
                 continue
             report.problems = problems_of()
             report.seconds = time.monotonic() - began
@@ -171,6 +177,10 @@ class Rollout:
 
     def _undelivered(self, wave: Wave) -> Mapping[str, str]:
         return gates.undelivered(self._config, self._cluster, self._registry, self._digest, wave.namespaces)
+
+    def _pull(self, wave: Wave) -> Mapping[str, str]:
+        trial = self._settings.pull
+        return verify.failures(verify.run(self._cluster, trial, wave.namespaces)) if trial else {}
 
     def _smoke(self, wave: Wave) -> Mapping[str, str]:
         return gates.failed_smoke_checks(self._cluster, self._settings.smoke, wave.targets)

@@ -52,6 +52,7 @@ def test_every_role_is_printed_and_bound_to_the_group_that_was_named() -> None:
         "pull-secrets-diagnostician": "pull-secrets-diagnosticians",
         "pull-secrets-offboarder": "pull-secrets-offboarders",
         "pull-secrets-migrator": "pull-secrets-migrators",
+        "pull-secrets-verifier": "pull-secrets-verifiers",
     }
     assert json.loads(printed("--operators", "on-call", "--json"))["items"] == items
 

@@ -2,13 +2,13 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from pullsecrets import eso, prechecks, preflight, recreate, restart, rotation
+from pullsecrets import eso, prechecks, preflight, recreate, restart, rotation, verify
 from pullsecrets.cli import console
 from pullsecrets.cli import rotate as rotate_module
 from pullsecrets.cli.app import app
@@ -20,6 +20,7 @@ from pullsecrets.recreate import Evictions, LackingPods
 from pullsecrets.restart import RestartResult, Workload
 from pullsecrets.rotation import Delivered
 from pullsecrets.vault import MountSettings
+from pullsecrets.verify import Pull, Trial
 from tests.unit import delivered
 from tests.unit.test_eso import installation
 from tests.unit.test_recreate import Pods, pod
@@ -30,7 +31,7 @@ class Cluster(KubernetesClient):
     """What is asked of the API server before the write."""
 
     def __init__(self) -> None:
-        self.may = {"patch": True, "get": True}
+        self.may = {"patch": True, "get": True, "create": True}
         self.mistyped: list[str] = []
         self.leaving: list[str] = []
         self.events: dict[str, str] = {}
@@ -297,6 +298,32 @@ def test_what_vault_will_do_later_is_told_before_the_write(
     setattr(here.vault, setting, value)
     (warning,) = here.json("--dry-run")[1]["warnings"]
     assert told in warning
+
+
+def test_a_rotation_is_done_when_a_test_pod_has_pulled_and_taken_back_when_it_cannot(
+    here: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulled = {"a": True, "b": True}
+
+    def pull(_cluster: object, trial: Trial, namespaces: Collection[str]) -> list[Pull]:
+        assert trial.image == "app.example.com/team/auth:1"
+        return [Pull(name, pulled[name], "401 Unauthorized") for name in sorted(namespaces)]
+
+    monkeypatch.setattr(verify, "run", pull)
+    options = ("--verify", "app.example.com/team/auth:1", "--rollback-on-failure")
+    code, found = here.json(*options)
+    assert (code, found["outcome"], found["unpulled"]) == (0, "done", {})
+    here.vault, pulled["b"] = Versions("old"), False
+    code, found = here.json(*options)
+    assert (code, found["outcome"], found["unpulled"]) == (1, "rolled back", {"b": "401 Unauthorized"})
+    assert "in 1 namespace the test Pod could not pull" in here.run("--yes", *options[:2], user="third").stdout
+
+
+def test_a_pull_that_may_not_be_made_is_refused_before_the_write(here: Surroundings) -> None:
+    assert "none of the stack's" in str(here.run("--yes", "--verify", "busybox:1").exception)
+    here.cluster.may["create"] = False
+    assert "pull-secrets-verifier" in str(here.run("--yes", "--verify", "app.example.com/a:1").exception)
+    assert len(here.vault.states) == 1
 
 
 def test_a_way_back_that_vault_would_drop_is_not_promised(here: Surroundings) -> None:

@@ -1,0 +1,133 @@
+"""`pull-secrets verify`: a short-lived Pod in each namespace pulls an image through the delivered Secret."""
+
+import signal
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.table import Table
+
+from pullsecrets import verify
+from pullsecrets.cli import console
+from pullsecrets.delivery import label_selector, selected_namespaces
+from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.kube import KubernetesClient
+from pullsecrets.render import as_yaml
+from pullsecrets.verify import Node, Pull, Trial
+from pullsecrets.words import counted
+
+
+def command(  # noqa: PLR0913 - each is an option
+    image: Annotated[
+        str, typer.Option("--image", help="Image to pull, of a host of one of the stack's registries, with its tag.")
+    ],
+    stack: console.Stack,
+    namespaces: Annotated[
+        list[str] | None, typer.Argument(help="Where; by default every namespace with the registry's opt-in label.")
+    ] = None,
+    registry: Annotated[
+        str | None, typer.Option("--registry", help="Registry of the stack, where several have the image's host.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each pull.")] = verify.DEFAULT_TIMEOUT,
+    directory: console.Directory = Path(),
+    context: Annotated[
+        str | None, typer.Option("--context", help="kubeconfig context of a verifier; cluster.context by default.")
+    ] = None,
+    *,
+    each_node: Annotated[
+        bool, typer.Option("--each-node", help="On each node that takes Pods, one after the other.")
+    ] = False,
+    dry_run: console.DryRun = False,
+    json: console.Json = False,
+) -> None:
+    """Have the kubelet pull an image through the delivered Secret, and say how that went.
+
+    The Pod names the delivered Secret alone, pulls always, meets the restricted Pod security standard, starts nothing
+    of the image and is removed at the end, after Ctrl-C too; killed, it ends by its deadline, and the next run removes
+    it. What a node's own credentials open is pulled as well. `--dry-run` prints the Pod of the first namespace.
+
+    Exit code 1 when one of the pulls does not go well. Run it before an old login is revoked.
+
+    Examples:
+
+        pull-secrets verify --stack prod --image registry-api.tanhdev.com/team/auth:1.0
+
+        pull-secrets verify auth-production --stack prod --image registry-api.tanhdev.com/team/auth:1.0 --each-node
+    """
+    config = console.load(stack, directory)
+    trial = Trial(config, verify.registry_of_image(config, image, registry), image, timeout)
+    cluster = KubernetesClient(context or config.cluster.context)
+    chosen = _chosen(cluster, trial, namespaces or ())
+    nodes = verify.list_nodes(cluster) if each_node else []
+    if dry_run:
+        pod = trial.pod(chosen[0], nodes[0] if nodes else None)
+        if json:
+            console.print_json({"namespaces": chosen, "nodes": [asdict(item) for item in nodes], "pod": pod})
+        else:
+            sys.stdout.write(as_yaml(pod, "---\n"))
+        return
+    with ending_on_terminate():
+        pulls = verify.run(cluster, trial, chosen, nodes, None if json else _show_pull)
+    if json:
+        console.print_json({"image": image, "registry": trial.registry.name, "pulls": [asdict(item) for item in pulls]})
+    else:
+        _show_end(pulls, chosen, nodes)
+    if verify.failures(pulls):
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+@contextmanager
+def ending_on_terminate() -> Generator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, so that it removes what it made."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _chosen(cluster: KubernetesClient, trial: Trial, namespaces: Sequence[str]) -> list[str]:
+    """Return the namespaces to pull in.
+
+    Raises:
+        BadInputError: when one does not carry the label, or none does.
+    """
+    labelled = selected_namespaces(cluster, trial.registry)
+    strangers = sorted(set(namespaces) - labelled)
+    if strangers or not labelled:
+        raise BadInputError(
+            f"namespace {strangers[0]!r}: found no label {label_selector(trial.registry)}; allowed: namespaces that "
+            f"receive {trial.registry.name}"
+            if strangers
+            else f"registry {trial.registry.name!r}: no namespace carries {label_selector(trial.registry)}"
+        )
+    return sorted(namespaces or labelled)
+
+
+def _show_pull(pull: Pull) -> None:
+    mark = "[green]✓[/]" if pull.pulled else "[red]✗[/]"
+    console.output.print(f"{mark} {pull.namespace}{f' on {pull.node}' if pull.node else ''}")
+
+
+def _show_end(pulls: Sequence[Pull], namespaces: Sequence[str], nodes: Sequence[Node]) -> None:
+    table = Table("namespace", "node", "pull", "seconds", "digest", "the kubelet says", header_style="bold")
+    for item in pulls:
+        where = f"{item.node or ''}{f' ({item.architecture})' if item.architecture else ''}"
+        took = "" if item.seconds is None else f"{item.seconds:.2f}"
+        table.add_row(
+            item.namespace, where, "pulled" if item.pulled else "failed", took, (item.digest or "")[:19], item.message
+        )
+    console.output.print(table)
+    pulled = sum(item.pulled for item in pulls)
+    on_nodes = f" on {counted(len(nodes), 'node')}" if nodes else ""
+    console.output.print(
+        f"{pulled} of {len(pulls)} pulls in {counted(len(namespaces), 'namespace')}{on_nodes} went well"
+    )

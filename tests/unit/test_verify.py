@@ -1,0 +1,273 @@
+"""Verification by a pull: the Pod that is made, what each answer of a kubelet means, and that nothing stays behind."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from pullsecrets import verify
+from pullsecrets.access import verifier_roles
+from pullsecrets.cli import console
+from pullsecrets.cli import verify as command
+from pullsecrets.cli.app import app
+from pullsecrets.errors import BadInputError
+from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.verify import POD_NAME, Node, Pull, Trial, failures, list_nodes, registry_of_image, run
+from tests.unit.test_eso import REGISTRY
+from tests.unit.test_rollback import CONFIG
+
+Object = dict[str, Any]
+IMAGE = "app.example.com/team/auth:1"
+DIGEST = f"sha256:{'ab' * 32}"
+PULLED = f'Successfully pulled image "{IMAGE}" in 142ms (142ms including waiting). Image size: 1234 bytes.'
+NO_LOGIN = f'Failed to pull image "{IMAGE}": failed to authorize: no basic auth credentials'
+
+
+def status(image_id: str = "", **state: Any) -> Object:
+    return {"phase": "Pending", "containerStatuses": [{"name": "pull", "imageID": image_id, "state": state}]}
+
+
+STARTED = status(f"app.example.com/team/auth@{DIGEST}", terminated={"reason": "StartError", "exitCode": 128})
+REFUSED = status(waiting={"reason": "ErrImagePull", "message": NO_LOGIN})
+UNREADY = status(waiting={"reason": "ContainerCreating"})
+BUSY = status(waiting={"reason": "ErrImagePull", "message": "503 Service Unavailable"})
+SIMULATED = status(running={"startedAt": "now"})
+UNSCHEDULED = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]}
+
+
+class Kubelet(KubernetesClient):
+    """Makes of each Pod what its namespace's script says, look by look; the last word stays."""
+
+    def __init__(self, **scripts: list[Object]) -> None:
+        self.scripts = scripts
+        self.pods: dict[str, Object] = {}
+        self.made: list[Object] = []
+        self.events: dict[str, list[tuple[str, str]]] = {}
+        self.refusal: str | None = None
+        self.lock = threading.Lock()
+        self.looked = threading.Event()
+
+    def request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **_: Any
+    ) -> Object:
+        del query
+        namespace = path.split("/")[4]
+        with self.lock:
+            if method == "POST":
+                if self.refusal:
+                    raise KubernetesApiError(method, path, 403, "Forbidden", self.refusal)
+                if namespace in self.pods:
+                    raise KubernetesApiError(method, path, 409, "AlreadyExists", "it exists")
+                self.made.append(body)
+                self.pods[namespace] = {**body, "metadata": {**body["metadata"], "uid": str(len(self.made))}}
+            if namespace not in self.pods:
+                raise KubernetesApiError(method, path, 404, "NotFound", "gone")
+            if method == "DELETE":
+                assert body["preconditions"]["uid"] == self.pods[namespace]["metadata"]["uid"]
+                return self.pods.pop(namespace)
+            found = self.pods[namespace]
+            if method == "GET":
+                self.looked.set()
+                script = self.scripts.get(namespace, [])
+                found = {**found, "status": script.pop(0) if len(script) > 1 else script[0]} if script else found
+                found["spec"] = {**found["spec"], "nodeName": "node-1"}
+            return found
+
+    def items(
+        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
+    ) -> Iterator[Object]:
+        del metadata_only
+        if path == "/api/v1/nodes":
+            yield from NODES
+            return
+        reason = (query or {})["fieldSelector"].partition("reason=")[2]
+        yield from ({"message": text} for kind, text in self.events.get(path.split("/")[4], []) if kind == reason)
+
+
+def node(name: str, *, ready: str = "True", **spec: Any) -> Object:
+    info = {"conditions": [{"type": "Ready", "status": ready}], "nodeInfo": {"architecture": "arm64"}}
+    return {"metadata": {"name": name}, "spec": spec, "status": info}
+
+
+NODES = [
+    node("good"),
+    node("down", ready="False"),
+    node("cordoned", unschedulable=True),
+    node("control-plane", taints=[{"effect": "NoSchedule"}]),
+    node("preferred-elsewhere", taints=[{"effect": "PreferNoSchedule"}]),
+]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "POLL_SECONDS", 0.005)
+
+
+def trial(timeout: float = 0.05) -> Trial:
+    return Trial(CONFIG, REGISTRY, IMAGE, timeout)
+
+
+def the_pull(script: list[Object], *events: tuple[str, str], timeout: float = 0.05) -> Pull:
+    cluster = Kubelet(a=script)
+    cluster.events["a"] = list(events)
+    (found,) = run(cluster, trial(timeout), ["a"])
+    assert cluster.pods == {}, "the Pod is removed, however it went"
+    return found
+
+
+def test_a_pull_is_told_with_its_time_digest_and_node() -> None:
+    found = the_pull([UNREADY, STARTED], ("Pulled", PULLED), timeout=5)
+    assert found == Pull("a", True, PULLED, "node-1", None, DIGEST, 0.142)
+
+
+@pytest.mark.parametrize(
+    ("script", "events", "message"),
+    [
+        ([UNREADY, REFUSED], [("Failed", "Error: ErrImagePull"), ("Failed", NO_LOGIN)], NO_LOGIN),
+        ([BUSY], [], "503 Service Unavailable"),
+        ([SIMULATED], [], "the node reports no pull: is it simulated, without a kubelet?"),
+        ([UNSCHEDULED], [], "0/3 nodes"),
+        ([UNREADY], [], "ContainerCreating"),
+        ([{}], [], "no kubelet has taken the Pod in time"),
+    ],
+)
+def test_what_did_not_pull_is_told_in_the_kubelets_words(
+    script: list[Object], events: list[tuple[str, str]], message: str
+) -> None:
+    found = the_pull(script, *events)
+    assert (found.pulled, found.message) == (False, message)
+
+
+def test_a_registry_that_is_busy_for_a_moment_is_waited_for_and_a_wrong_login_is_not() -> None:
+    assert the_pull([BUSY, BUSY, STARTED], timeout=60).pulled
+    assert not the_pull([REFUSED], timeout=60).pulled
+
+
+def test_a_pod_that_the_server_refuses_is_told_with_its_reason() -> None:
+    cluster = Kubelet()
+    cluster.refusal = "violates PodSecurity"
+    (found,) = run(cluster, trial(), ["a"])
+    assert (found.pulled, found.message) == (False, "the Pod was refused: violates PodSecurity")
+
+
+def test_the_pod_of_a_run_that_was_killed_is_removed_and_one_that_runs_is_left() -> None:
+    cluster = Kubelet(a=[{"phase": "Failed"}, STARTED])
+    cluster.pods["a"] = {**trial().pod("a"), "metadata": {"namespace": "a", "uid": "of-the-one-before"}}
+    assert run(cluster, trial(5), ["a"])[0].pulled
+    cluster = Kubelet(a=[{"phase": "Running"}])
+    cluster.pods["a"] = {**trial().pod("a"), "metadata": {"namespace": "a", "uid": "of-somebody-else"}}
+    assert "it exists" in run(cluster, trial(), ["a"])[0].message
+    assert "a" in cluster.pods
+
+
+def test_interrupted_it_removes_its_pods_too() -> None:
+    cluster = Kubelet(a=[STARTED], b=[UNREADY])
+
+    def interrupt(_pull: Pull) -> None:
+        assert cluster.looked.wait(5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(cluster, trial(60), ["a", "b"], (), interrupt)
+    assert cluster.pods == {}
+
+
+def test_each_node_is_tried_in_each_namespace() -> None:
+    cluster = Kubelet(a=[STARTED], b=[STARTED])
+    nodes = list_nodes(cluster)
+    assert nodes == [Node("good", "arm64"), Node("preferred-elsewhere", "arm64")]
+    pulls = run(cluster, trial(5), ["b", "a"], nodes)
+    assert [(item.namespace, item.node, item.architecture) for item in pulls] == [
+        (namespace, name, "arm64") for namespace in "ab" for name in ("good", "preferred-elsewhere")
+    ]
+    asked = {
+        pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"][
+            0
+        ]["matchFields"][0]["values"][0]
+        for pod in cluster.made
+    }
+    assert asked == {"good", "preferred-elsewhere"}
+
+
+def test_the_pod_names_the_delivered_secret_alone_and_is_restricted() -> None:
+    spec = trial().pod("a")["spec"]
+    (container,) = spec["containers"]
+    assert (spec["imagePullSecrets"], container["imagePullPolicy"]) == ([{"name": "app"}], "Always")
+    # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert spec["automountServiceAccountToken"] is False
+    # A quota on CPU or memory refuses Pods that name none.
+    assert container["resources"]["limits"].keys() == container["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_openshift_chooses_the_user() -> None:
+    cluster = CONFIG.cluster.model_copy(update={"platform": "openshift"})
+    there = Trial(CONFIG.model_copy(update={"cluster": cluster}), REGISTRY, IMAGE)
+    assert "runAsUser" not in there.pod("a")["spec"]["securityContext"]
+
+
+def test_an_image_of_another_host_is_refused() -> None:
+    assert registry_of_image(CONFIG, IMAGE) is CONFIG.registries[0]
+    with pytest.raises(BadInputError, match=r"host docker.io is none of the stack's"):
+        registry_of_image(CONFIG, "busybox:1")
+    with pytest.raises(BadInputError, match="none of the stack's"):
+        registry_of_image(CONFIG, IMAGE, "another")
+
+
+@given(st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
+def test_the_time_of_a_pull_is_read_as_go_writes_it(minutes: int, seconds: int, milliseconds: int) -> None:
+    text = f"{minutes}m{seconds}.{milliseconds:03}s"
+    found = the_pull([STARTED], ("Pulled", f"Successfully pulled image in {text} (1s including waiting)"))
+    assert found.seconds == pytest.approx(minutes * 60 + seconds + milliseconds / 1000)
+
+
+def test_failures_are_named_by_namespace_and_node() -> None:
+    pulls = [Pull("a", True, "fine"), Pull("b", False, "no"), Pull("c", False, "not here", "node-1")]
+    assert failures(pulls) == {"b": "no", "c on node-1": "not here"}
+
+
+def test_a_verifier_deletes_pods_of_that_name_alone_and_reads_no_secret() -> None:
+    rules = verifier_roles("verifiers")[0]["rules"]
+    assert all("secrets" not in rule["resources"] for rule in rules)
+    assert [rule["resourceNames"] for rule in rules if "delete" in rule["verbs"]] == [[POD_NAME]]
+
+
+class TestCommand:
+    """The command's words and exit codes."""
+
+    @pytest.fixture
+    def cluster(self, monkeypatch: pytest.MonkeyPatch) -> Kubelet:
+        cluster = Kubelet(a=[STARTED], b=[REFUSED])
+        monkeypatch.setattr(console, "load", lambda *_: CONFIG)
+        monkeypatch.setattr(command, "KubernetesClient", lambda _: cluster)
+        monkeypatch.setattr(command, "selected_namespaces", lambda *_: frozenset({"a", "b"}))
+        return cluster
+
+    @staticmethod
+    def run(*options: str) -> Any:
+        return CliRunner().invoke(app, ["verify", "--stack", "dev", "--image", IMAGE, *options])
+
+    def test_exit_code_1_and_the_kubelets_words_where_a_pull_fails(self, cluster: Kubelet) -> None:
+        done = self.run()
+        assert (done.exit_code, cluster.pods) == (1, {})
+        assert "1 of 2 pulls in 2 namespaces went well" in done.stdout
+        assert "no basic auth credentials" in done.stdout
+        assert self.run("a").exit_code == 0
+
+    def test_a_dry_run_shows_the_pod_and_makes_none(self, cluster: Kubelet) -> None:
+        done = self.run("--dry-run", "--each-node")
+        assert (done.exit_code, cluster.made) == (0, [])
+        assert "imagePullPolicy: Always" in done.stdout
+        assert "metadata.name" in done.stdout
+
+    def test_a_namespace_without_the_label_is_refused(self, cluster: Kubelet) -> None:
+        refused = self.run("elsewhere").exception
+        assert isinstance(refused, BadInputError)
+        assert cluster.made == []
