@@ -184,6 +184,9 @@ def machine_configs(spec: GuardSpec) -> KubernetesObject:
     )
 
 
+OPT_IN_SUFFIX = "-opt-in-labels"
+
+
 def opt_in_labels(spec: GuardSpec) -> KubernetesObject:
     """Return the policy on opt-in labels: who may put and take them off, and on which namespaces they may stand.
 
@@ -199,7 +202,7 @@ def opt_in_labels(spec: GuardSpec) -> KubernetesObject:
     )
     who = f'"Namespace " + {_NAME} + ": " + {_USER} + {_literal(rule)}'
     return _policy(
-        f"{spec.name}-opt-in-labels",
+        f"{spec.name}{OPT_IN_SUFFIX}",
         [_rule("", ["namespaces", "namespaces/status", "namespaces/finalize"], "CREATE", "UPDATE")],
         {
             "changes-opt-in-label": f"{_literal(keys)}.exists(key, {_AFTER}[?key] != {_BEFORE}[?key])",

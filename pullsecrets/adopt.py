@@ -9,7 +9,6 @@ the cluster.
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -18,11 +17,11 @@ from pullsecrets.admission import ADMISSION
 from pullsecrets.binding import entries_of
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.delivery import wait_for_digest
-from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
+from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.eso import FORCE_SYNC_ANNOTATION, GROUP, external_secret_path
 from pullsecrets.handmade import HandMade, Verdict, read_hand_made, read_logins
 from pullsecrets.inventory import LAST_APPLIED, PULL_SECRET_TYPE
-from pullsecrets.kube import FIELD_MANAGER, KubernetesApiError, KubernetesClient
+from pullsecrets.kube import FIELD_MANAGER, KubernetesApiError, KubernetesClient, edit
 from pullsecrets.names import is_platform_namespace, matches
 from pullsecrets.seed import seeded_digest
 from pullsecrets.vault import VaultClient
@@ -386,18 +385,13 @@ def _replace(where: Migration, old: HandMade, seeded: Seeded) -> None:
 
 def _delete(cluster: KubernetesClient, old: HandMade) -> None:
     """Delete a Secret as long as it holds what it held; ESO, which labels it meanwhile, changes its version only."""
-    for _ in range(binding.ATTEMPTS):
-        live = cluster.find(backups.secret_path(old.namespace, old.name))
-        if live is None:
-            return
+
+    def delete(live: dict[str, Any]) -> None:
         if not backups.same_content(live, old.found):
-            break
-        with suppress(ConflictError):
-            backups.delete(cluster, live)
-            return
-    raise ConflictError(
-        f"Secret {old.namespace}/{old.name}: somebody changed it meanwhile; it was left; run the command again"
-    )
+            raise backups.changed(live)
+        backups.delete_as_read(cluster, live)
+
+    edit(cluster, backups.secret_path(old.namespace, old.name), delete)
 
 
 def _append(cluster: KubernetesClient, namespace: str, kept: backups.Kept) -> None:
@@ -441,16 +435,8 @@ def _put_back(cluster: KubernetesClient, kept: backups.Kept, *, in_place: bool) 
 
 
 def _update(cluster: KubernetesClient, path: str, change: Callable[[dict[str, Any]], bool]) -> None:
-    """Read, change and write until nobody writes in between; what does not exist is left alone."""
-    for _ in range(binding.ATTEMPTS):
-        found = cluster.find(path)
-        if found is None or not change(found):
-            return
-        try:
+    def write(found: dict[str, Any]) -> None:
+        if change(found):
             cluster.request("PUT", path, {"fieldManager": FIELD_MANAGER}, body=found)
-        except KubernetesApiError as error:
-            if error.status != 409:
-                raise
-        else:
-            return
-    raise ConflictError(f"{path}: others changed it {binding.ATTEMPTS} times in a row; run the command again")
+
+    edit(cluster, path, write)

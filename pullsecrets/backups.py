@@ -162,20 +162,34 @@ def delete(cluster: KubernetesClient, secret: dict[str, Any]) -> None:
     Raises:
         ConflictError: when somebody changed it since.
     """
-    metadata = secret["metadata"]
-    where = secret_path(metadata["namespace"], metadata["name"])
-    same = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
-    options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": same}
     try:
-        cluster.request("DELETE", where, body=options)
+        delete_as_read(cluster, secret)
     except KubernetesApiError as error:
-        if error.status == 409:
-            raise ConflictError(
-                f"Secret {metadata['namespace']}/{metadata['name']}: somebody changed it meanwhile; it was left; run "
-                "the command again"
-            ) from None
+        if error.status == 409 and error.refusal is None:
+            raise changed(secret) from None
         if error.status != 404:
             raise
+
+
+def delete_as_read(cluster: KubernetesClient, secret: dict[str, Any]) -> None:
+    """Delete a Secret on the condition that it is still the one that was read.
+
+    Raises:
+        KubernetesApiError: when it is not, with 404 or 409; or any other refusal.
+    """
+    metadata = secret["metadata"]
+    same = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": same}
+    cluster.request("DELETE", secret_path(metadata["namespace"], metadata["name"]), body=options)
+
+
+def changed(secret: dict[str, Any]) -> ConflictError:
+    """Return the error for a Secret that is not any more what was read."""
+    metadata = secret["metadata"]
+    return ConflictError(
+        f"Secret {metadata['namespace']}/{metadata['name']}: somebody changed it meanwhile; it was left; run the "
+        "command again"
+    )
 
 
 def secret_path(namespace: str, name: str) -> str:

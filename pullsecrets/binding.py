@@ -13,14 +13,13 @@ from typing import Any, cast
 
 from pullsecrets.errors import ConflictError, PullSecretsError
 from pullsecrets.eso import external_secret_path
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kube import KubernetesClient, edit
 from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.ownership import fanned_out
 
 Found = dict[str, Any] | None
 Operations = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
-ATTEMPTS = 10
 ACCOUNT_SECONDS = 30
 EXTERNAL_SECRET_SECONDS = 60
 
@@ -152,22 +151,11 @@ def _release(finalizer: str, namespace: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _patch(client: KubernetesClient, path: str, operations_for: Operations, first: Found = None) -> None:
-    """Read, compute and patch until nobody writes in between; an object that does not exist is left alone."""
-    found = first or client.find(path)
-    for _ in range(ATTEMPTS):
-        operations = operations_for(found) if found else []
-        if not operations:
-            return
-        try:
+    def write(found: dict[str, Any]) -> None:
+        if operations := operations_for(found):
             client.json_patch(path, operations)
-        except KubernetesApiError as error:
-            # 422: the test failed, 409: a write between the server's own read and write. Both mean: read again.
-            if error.status not in {404, 409, 422}:
-                raise
-            found = client.find(path)
-        else:
-            return
-    raise ConflictError(f"{path}: others changed it {ATTEMPTS} times in a row; run the command again")
+
+    edit(client, path, write, first)
 
 
 def _list_accounts(client: KubernetesClient, namespace: str) -> dict[str, dict[str, Any]]:

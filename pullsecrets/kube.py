@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -16,7 +16,8 @@ from kubernetes import config as kubernetes_config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException
 
-from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
+from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
+from pullsecrets.refusal import Refusal, Refuser, read_refusal
 
 FIELD_MANAGER = "pull-secrets"
 JSON_PATCH = "application/json-patch+json"
@@ -26,6 +27,12 @@ METADATA_EVENTS = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 PAGE_SIZE = 500
+EDIT_ATTEMPTS = 10
+
+_WRITTEN_BETWEEN = frozenset({404, 409, 422})
+"""What the API server answers when an object changed after it was read: it is gone, the write's resourceVersion is
+old, or the `test` of a JSON Patch failed. An admission webhook may answer the same."""
+_LASTING = (Refuser.POLICY, Refuser.WEBHOOK, Refuser.QUOTA)
 
 _NO_OBJECT = {"reason": "NotKubernetes", "message": "the answer is no JSON object; is this a Kubernetes API server?"}
 # Values of wrong types trip the library up wherever it uses them.
@@ -40,7 +47,13 @@ class KubernetesApiError(PullSecretsError):
         self.status = status
         self.reason = reason
         self.server_message = message
-        super().__init__(f"Kubernetes API: {method} {path}: {status} {reason}: {message}")
+        self.refusal: Refusal | None = read_refusal(message)
+        super().__init__(f"Kubernetes API: {method} {path}: {status} {reason}: {message}{self._advice()}")
+
+    def _advice(self) -> str:
+        if self.refusal is None or self.refusal.refuser not in _LASTING:
+            return ""
+        return f"; {self.refusal} refuses it, now and later: have its owners allow it, then run the command again"
 
 
 class KubernetesClient:
@@ -259,6 +272,49 @@ class KubernetesClient:
         with self._auth_lock:  # refreshing an expired token changes the shared configuration
             settings = cast("dict[str, dict[str, str]]", self._configuration.auth_settings())
         return {setting["key"]: setting["value"] for setting in settings.values() if setting["in"] == "header"}
+
+
+def edit(
+    cluster: KubernetesClient,
+    path: str,
+    write: Callable[[dict[str, Any]], object],
+    first: dict[str, Any] | None = None,
+) -> None:
+    """Read an object and write it, again while others write in between; one that does not exist is left alone.
+
+    Others wrote in between only when the resourceVersion moved. Any other refusal comes as it is: a policy that says
+    no with the status of a conflict would say no for ever.
+
+    Args:
+        cluster: the cluster.
+        path: the object's.
+        write: changes the object that was read, guarded by its resourceVersion, or sends nothing.
+        first: the object where it was read already, such as by a list.
+
+    Raises:
+        ConflictError: when others wrote in between each time.
+        KubernetesApiError: the server's refusal.
+    """
+    found = first or cluster.find(path)
+    last = ""
+    for _ in range(EDIT_ATTEMPTS):
+        if found is None:
+            return
+        version = found["metadata"]["resourceVersion"]
+        try:
+            write(found)
+        except KubernetesApiError as error:
+            if error.status not in _WRITTEN_BETWEEN or error.refusal:
+                raise
+            found = cluster.find(path)
+            if found and found["metadata"]["resourceVersion"] == version:
+                raise
+            last = error.server_message
+        else:
+            return
+    raise ConflictError(
+        f"{path}: others changed it {EDIT_ATTEMPTS} times in a row (the last answer: {last}); run the command again"
+    )
 
 
 def condition(item: Mapping[str, Any] | None, kind: str) -> dict[str, str] | None:

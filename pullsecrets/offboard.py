@@ -7,13 +7,13 @@ label, so that ESO takes the finalizer off itself. Every step looks at what is t
 finished by running it again.
 """
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets import binding
+from pullsecrets.admission import OPT_IN_SUFFIX
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.model import expand
 from pullsecrets.errors import BadInputError, PullSecretsError
@@ -22,11 +22,11 @@ from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.names import is_platform_namespace, matches
 from pullsecrets.ownership import read_deliveries
 from pullsecrets.references import User, list_users
+from pullsecrets.refusal import Refuser
 
 OnStep = Callable[[str], None]
 
 POLL_SECONDS = 0.3
-_POLICY = re.compile(r"ValidatingAdmissionPolicy '(?P<name>[^']+)'")
 
 
 class StillUsedError(PullSecretsError):
@@ -259,11 +259,11 @@ def guard_error(error: KubernetesApiError, namespace: str, labels: Iterable[str]
         labels: their keys.
         what: what was to be done with them, such as `taken off`.
     """
-    policy = _POLICY.search(error.server_message)
-    if error.status not in {403, 422} or policy is None:
+    refusal = error.refusal
+    if refusal is None or refusal.refuser != Refuser.POLICY or not refusal.name.endswith(OPT_IN_SUFFIX):
         return error
     return PullSecretsError(
-        f"namespace {namespace!r}: the guard, ValidatingAdmissionPolicy {policy['name']!r}, does not let "
+        f"namespace {namespace!r}: the guard, ValidatingAdmissionPolicy {refusal.name!r}, does not let "
         f"{', '.join(labels)} be {what} by you; the namespace was left as it was; run as one of guard.labelers, or "
         "change tenants of the stack and run `pulumi up` as one of them. The server said: "
         f"{error.server_message}"

@@ -252,7 +252,11 @@ class WrittenMeanwhile(FakeCluster):
         if method == "DELETE" and self.times:
             self.times -= 1
             live = self.objects[path]
-            live["metadata"] |= {"resourceVersion": "2", "labels": {"reconcile.external-secrets.io/managed": "true"}}
+            version = str(int(live["metadata"]["resourceVersion"]) + 1)
+            live["metadata"] |= {
+                "resourceVersion": version,
+                "labels": {"reconcile.external-secrets.io/managed": "true"},
+            }
             live["data"] = {"x": self.content} if self.content else live["data"]
             raise KubernetesApiError(method, path, 409, "Conflict", "the precondition failed")
         return super().request(method, path, query, body=body, **more)
@@ -276,7 +280,7 @@ class TestReplacing:
         assert cluster.objects[f"{SECRETS}/app"]["data"] == {"x": "eA=="}
 
     def test_it_ends_when_others_never_cease(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(ConflictError, match="apps-one/app: somebody changed it"):
+        with pytest.raises(ConflictError, match="apps-one/secrets/app: others changed it"):
             WrittenMeanwhile(-1).adopt(monkeypatch)
 
 
