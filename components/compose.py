@@ -38,7 +38,7 @@ def declare(config: StackConfig, environment: Environment) -> None:
     """
     providers: list[pulumi.ProviderResource] = [_kubernetes_provider(config)]
     if config.has_vault:
-        providers.append(_vault_provider(config))
+        providers.append(_vault_provider(environment))
     opts = pulumi.ResourceOptions(providers=providers)
     guards = _guards(config, opts)
     source = _vault(config, environment, opts) if config.has_vault else []
@@ -216,6 +216,6 @@ def _kubernetes_provider(config: StackConfig) -> kubernetes.Provider:
     )
 
 
-def _vault_provider(config: StackConfig) -> vault.Provider:
+def _vault_provider(environment: Environment) -> vault.Provider:
     # The token comes from VAULT_TOKEN, so that it is never an input and never in state.
-    return vault.Provider("vault", address=config.vault.address, skip_child_token=True)
+    return vault.Provider("vault", address=environment.vault_address, skip_child_token=True)

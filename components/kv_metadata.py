@@ -5,16 +5,16 @@ from typing import Any, TypedDict
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from pullsecrets.vault import NEVER, VaultClient
+from pullsecrets.vault import NEVER, VaultClient, way_from_here
 
 
 class KvMetadataArgs(TypedDict):
     """Arguments of `KvMetadata`."""
 
     address: pulumi.Input[str]
-    """https URL of Vault."""
+    """https URL of Vault as the cluster reaches it; VAULT_ADDR where this machine reaches it otherwise."""
     ca_bundle: pulumi.Input[str | None]
-    """PEM certificates that sign Vault's; None for VAULT_CACERT or the system's own."""
+    """PEM certificates that sign Vault's; VAULT_CACERT comes first, and without both the system's own count."""
     mount: pulumi.Input[str]
     """KV v2 mount."""
     path: pulumi.Input[str]
@@ -83,7 +83,7 @@ class KvMetadata(Resource, module="pullsecrets", name="KvMetadata"):
 
 
 def _client(props: dict[str, Any]) -> VaultClient:
-    return VaultClient(props["address"], props.get("ca_bundle"))
+    return VaultClient(*way_from_here(props["address"], props.get("ca_bundle")))
 
 
 def _settings(props: dict[str, Any]) -> dict[str, Any]:

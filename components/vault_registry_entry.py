@@ -15,7 +15,7 @@ class VaultRegistryEntryArgs(TypedDict):
     address: pulumi.Input[str]
     """https URL of Vault."""
     ca_bundle: pulumi.Input[str | None]
-    """PEM certificates that sign Vault's; None for VAULT_CACERT or the system's own."""
+    """PEM certificates that sign Vault's; VAULT_CACERT comes first, and without both the system's own count."""
     mount: pulumi.Input[str]
     """KV v2 mount."""
     path: pulumi.Input[str]

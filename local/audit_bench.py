@@ -40,7 +40,7 @@ class AuditBenchmark:
         """Make the namespaces, wait until each holds its Secret, measure each form of the report, and clean up."""
         self.benchmark.configure(0)
         deploying = self.benchmark.workspace
-        for registry in load_stack(STACK, deploying.root, deploying.environment).registries:
+        for registry in load_stack(STACK, deploying.root).registries:
             seed_generated(self.plane, deploying, STACK, registry)
         deploying.pulumi("up", "--yes", "--skip-preview", "--stack", STACK)
         names = [f"bench-audit-{index:04}" for index in range(namespaces)]

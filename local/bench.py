@@ -63,7 +63,7 @@ class Benchmark:
         """Measure each size, then kill so many runs at random points."""
         self.configure(0)
         self.workspace.pulumi("destroy", "--yes", "--skip-preview", "--stack", STACK)
-        for registry in load_stack(STACK, self.workspace.root, self.workspace.environment).registries:
+        for registry in load_stack(STACK, self.workspace.root).registries:
             seed_generated(self.plane, self.workspace, STACK, registry)
         table = Table(title="Tenants: seconds (ms per resource, peak MiB)", header_style="bold")
         for column in ("tenants", "resources", "create", "no-op preview", "add one", "label to Secret", "destroy"):
@@ -151,7 +151,7 @@ class Benchmark:
             self.console.print(f"pack {pack.name} starts in {seconds:.2f} s")
         self.configure(PACK_TENANTS)
         self._measure("up", "--yes", "--skip-preview")
-        config = load_stack(STACK, self.workspace.root, self.workspace.environment)
+        config = load_stack(STACK, self.workspace.root)
         plain = min(self._measure("preview").seconds for _ in range(PACK_RUNS))
         self.console.print(f"no-op preview of {PACK_TENANTS} tenants without packs: {plain:.1f} s")
         for name, chosen in [*((pack.name, (pack,)) for pack in PACKS), ("all packs", PACKS)]:

@@ -89,7 +89,7 @@ class RotationBenchmark:
 
     def _deploy(self) -> None:
         self.benchmark.configure(0)
-        for registry in load_stack(STACK, self.workspace.root, self.workspace.environment).registries:
+        for registry in load_stack(STACK, self.workspace.root).registries:
             seed_generated(self.plane, self.workspace, STACK, registry)
         self.workspace.pulumi("up", "--yes", "--skip-preview", "--stack", STACK)
 
@@ -117,7 +117,7 @@ class RotationBenchmark:
         until(check, DEADLINE, "a quiet API server", every=1)
 
     def _rotate(self, size: int) -> Rotated:
-        config = load_stack(STACK, self.workspace.root, self.workspace.environment)
+        config = load_stack(STACK, self.workspace.root)
         token = seeder_token(self.plane)
         command = (sys.executable, "-m", "pullsecrets", "rotate", REGISTRY, "--stack", STACK, "--json", "--yes")
         before, began = self._counted(), time.monotonic()

@@ -7,9 +7,12 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import LiteralScalarString
 
 from local.paths import repository
 
@@ -26,6 +29,15 @@ class PulumiError(Exception):
         self.code = code
         self.printed = printed
         super().__init__(f"`{command}` exited with {code}:\n{printed}")
+
+
+def stack_yaml() -> YAML:
+    """Return a reader and writer that leaves comments, order and form of a stack file as they are."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
 
 
 class Workspace:
@@ -50,17 +62,32 @@ class Workspace:
     def use_stack(self, stack: str, content: str | None = None) -> None:
         """Give the folder a stack's file and make the stack in the backend if it is not there.
 
+        The control plane's Vault listens on a port of the moment: its address and certificates are written into the
+        file, for `vault.address` is never taken from the environment.
+
         Args:
             stack: the stack's name.
-            content: text of the stack file; the committed `Pulumi.<stack>.yaml` by default.
+            content: text of the stack file, of which an address stays; by default that of the committed
+                `Pulumi.<stack>.yaml`, of which it is replaced.
         """
         committed = repository() / f"Pulumi.{stack}.yaml"
         text = committed.read_text(encoding="utf-8") if content is None else content
-        self.stack_file(stack).write_text(text, encoding="utf-8")
+        with self.stack_file(stack).open("w", encoding="utf-8") as file:
+            yaml = stack_yaml()
+            yaml.dump(self._with_vault(yaml.load(text), replace=content is None), file)
         known = json.loads(self.pulumi("stack", "ls", "--json").stdout)
         if stack not in {entry["name"] for entry in known}:
             self.pulumi("stack", "init", stack)
         self.release_stale_lock(stack)
+
+    def _with_vault(self, content: Any, *, replace: bool) -> Any:
+        vault = content["config"].get(f"{PROJECT}:vault")
+        # A stack of sealed registries has none.
+        if vault and (replace or "address" not in vault):
+            vault["address"] = self.environment["VAULT_ADDR"]
+            certificates = Path(self.environment["VAULT_CACERT"]).read_text(encoding="utf-8")
+            vault["caBundle"] = LiteralScalarString(certificates)
+        return content
 
     def stack_file(self, stack: str) -> Path:
         """Return the path of a stack's file in this folder."""

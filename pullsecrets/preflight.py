@@ -15,7 +15,7 @@ from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.sealed import SEALED_GROUP_VERSION, read_sealed, sealed_secret_path
 from pullsecrets.stack_objects import path_of, platform_objects
-from pullsecrets.vault import VaultClient, VaultDeniedError
+from pullsecrets.vault import VaultClient, VaultDeniedError, way_from_here
 from pullsecrets.vault_login import token_of_environment
 
 Value = TypeVar("Value")
@@ -36,6 +36,8 @@ class Environment:
     unpopulated: tuple[str, ...] = ()
     sealed: Mapping[str, manifests.KubernetesObject] = field(default_factory=dict[str, manifests.KubernetesObject])
     """The SealedSecret of each sealed registry, as its file holds it."""
+    vault_address: str | None = None
+    """Where this run reaches Vault; None for a stack without one. Only the provider is given it."""
 
 
 class GateError(PullSecretsError):
@@ -87,11 +89,12 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
         auth_mount_exists=mounted.result(),
         unpopulated=missing,
         sealed=sealed,
+        vault_address=vault.address if vault else None,
     )
 
 
 def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
-    """Return a client for the stack's Vault that trusts the stack's CA bundle.
+    """Return a client for the stack's Vault, by the way that leads there from this machine.
 
     Args:
         config: the stack's configuration.
@@ -103,8 +106,9 @@ def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
         UnreachableError: when Vault refuses the login.
     """
     vault = config.vault
-    found = token or token_of_environment(vault.address, vault.ca_bundle, vault.auth.mount)
-    return VaultClient(vault.address, vault.ca_bundle, found)
+    address, certificates = way_from_here(vault.address, vault.ca_bundle)
+    found = token or token_of_environment(address, certificates, vault.auth.mount)
+    return VaultClient(address, certificates, found)
 
 
 def unpopulated(config: StackConfig, vault: VaultClient) -> tuple[str, ...]:

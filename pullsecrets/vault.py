@@ -80,6 +80,31 @@ class MountSettings:
     delete_version_after: str
 
 
+def way_from_here(address: str, ca_bundle: str | None) -> tuple[str, str | None]:
+    """Return the address and PEM certificates by which this machine reaches a Vault.
+
+    VAULT_ADDR and VAULT_CACERT tell, as they tell Vault's own command line: a port-forward, or a name that only
+    resolves outside. They never tell where the cluster finds Vault.
+
+    Args:
+        address: how the cluster reaches it.
+        ca_bundle: what the cluster trusts; None for the system's certificates.
+
+    Raises:
+        BadInputError: when VAULT_CACERT names no file of text.
+    """
+    file = os.environ.get("VAULT_CACERT")
+    return (os.environ.get("VAULT_ADDR") or address).rstrip("/"), _certificates(Path(file)) if file else ca_bundle
+
+
+def _certificates(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "found bytes that are not UTF-8"
+        raise BadInputError(f"VAULT_CACERT={file}: {cause}; name a file of PEM certificates") from None
+
+
 class VaultClient:
     """One Vault or OpenBao server, with the caller's token."""
 
@@ -88,7 +113,7 @@ class VaultClient:
 
         Args:
             address: https URL of the server.
-            ca_bundle: PEM certificates to trust; by default the file in VAULT_CACERT, or the system's own.
+            ca_bundle: PEM certificates to trust; the system's own by default.
             token: only for callers that hold one already; never from a command line.
 
         Raises:
@@ -102,7 +127,7 @@ class VaultClient:
                 "exists, or set VAULT_KUBERNETES_ROLE in a Pod"
             )
         redaction.register(found)
-        verify = certificate_file(ca_bundle) if ca_bundle else os.environ.get("VAULT_CACERT") or True
+        verify = certificate_file(ca_bundle) if ca_bundle else True
         self._client = hvac.Client(url=address, token=found, verify=verify, timeout=TIMEOUT_SECONDS)
 
     def read_metadata(self, mount: str, path: str) -> EntryMetadata | None:

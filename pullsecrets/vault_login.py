@@ -113,14 +113,14 @@ def token_of_environment(address: str, ca_bundle: str | None, mount: str) -> str
 
     Args:
         address: https URL of the server.
-        ca_bundle: PEM certificates to trust; by default the file in VAULT_CACERT, or the system's own.
+        ca_bundle: PEM certificates to trust; the system's own by default.
         mount: Vault's Kubernetes auth mount.
 
     Returns:
         None where VAULT_TOKEN is set, which comes first, or VAULT_KUBERNETES_ROLE is not.
 
     Raises:
-        BadInputError: when there is no ServiceAccount's token, or VAULT_CACERT names no file.
+        BadInputError: when there is no ServiceAccount's token.
         UnreachableError: when Vault does not answer, or refuses the login, or something else answers.
     """
     role = os.environ.get(ROLE_VARIABLE)
@@ -129,7 +129,7 @@ def token_of_environment(address: str, ca_bundle: str | None, mount: str) -> str
     file = Path(os.environ.get(TOKEN_FILE_VARIABLE) or DEFAULT_TOKEN_FILE)
     jwt = _read(file, f"name the ServiceAccount's token in {TOKEN_FILE_VARIABLE}, or set VAULT_TOKEN").strip()
     redaction.register(jwt)
-    endpoint = Endpoint(address, ca_bundle or _certificates(), "the stack")
+    endpoint = Endpoint(address, ca_bundle, "the stack")
     token = _exchange(endpoint, mount, role, jwt)
     atexit.register(_revoke_quietly, endpoint, token)
     return token
@@ -157,11 +157,6 @@ def _revoke_quietly(endpoint: Endpoint, token: str) -> None:
     # The token's short life ends it too.
     with suppress(requests.exceptions.RequestException, OSError):
         revoke(endpoint, token)
-
-
-def _certificates() -> str | None:
-    file = os.environ.get("VAULT_CACERT")
-    return _read(Path(file), "name a file of PEM certificates in VAULT_CACERT") if file else None
 
 
 def _read(file: Path, fix: str) -> str:

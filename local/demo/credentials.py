@@ -14,7 +14,7 @@ from pullsecrets.vault import VaultClient
 
 def seed_generated(plane: ControlPlane, workspace: Workspace, stack: str, registry: Registry) -> bool:
     """Seed a generated credential with the seeder's token; return False when the path holds one already."""
-    config = load_stack(stack, workspace.root, workspace.environment)
+    config = load_stack(stack, workspace.root)
     vault = VaultClient(config.vault.address, config.vault.ca_bundle, workspace.environment["VAULT_TOKEN"])
     if seeded_digest(vault.read_metadata(config.vault.mount, registry.path)):
         return False

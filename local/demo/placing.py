@@ -3,9 +3,7 @@
 import io
 from collections.abc import Sequence
 
-from ruamel.yaml import YAML
-
-from local.workspace import PROJECT
+from local.workspace import PROJECT, stack_yaml
 
 
 def place(text: str, services: Sequence[str], wave: str) -> str:
@@ -16,10 +14,7 @@ def place(text: str, services: Sequence[str], wave: str) -> str:
         services: that the wave names.
         wave: its name.
     """
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 120
-    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml = stack_yaml()
     document = yaml.load(text)
     rollout = document["config"].setdefault(f"{PROJECT}:rollout", {})
     rollout.setdefault("waves", []).append({"name": wave, "services": list(services)})

@@ -50,7 +50,7 @@ class Steps:
     @property
     def config(self) -> StackConfig:
         """The stack as its file in the workspace says now."""
-        return load_stack(STACK, self.workspace.root, self.workspace.environment)
+        return load_stack(STACK, self.workspace.root)
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:

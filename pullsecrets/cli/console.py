@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from pullsecrets.config import Registry, StackConfig, load_stack
 from pullsecrets.errors import BadInputError
+from pullsecrets.vault import way_from_here
 
 PIPED_WIDTH = 200
 
@@ -62,8 +63,14 @@ def print_declarations(declarations: Iterable[str]) -> None:
 
 
 def load(stack: str, directory: Path) -> StackConfig:
-    """Load a stack's configuration for a command."""
-    return load_stack(stack, directory)
+    """Load a stack's configuration for a command, and say so where VAULT_ADDR leads to Vault by another way."""
+    config = load_stack(stack, directory)
+    if config.has_vault:
+        declared = config.vault.address
+        here, _ = way_from_here(declared, None)
+        if here != declared:
+            errors.print(f"Vault: asked at {escape(here)} (VAULT_ADDR); for the cluster the stack declares {declared}")
+    return config
 
 
 def registry_of(config: StackConfig, name: str, stack: str, option: str = "registry") -> Registry:

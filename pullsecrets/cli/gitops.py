@@ -1,6 +1,5 @@
 """`pull-secrets gitops`: audits a GitOps repository, moves it to one shared pull Secret, and keeps it there."""
 
-import os
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -60,7 +59,7 @@ def discover_command(
 
         pull-secrets gitops discover ../gitops --stack dev --json
     """
-    config = _load(stack, directory)
+    config = load_stack(stack, directory)
     repository = load(path)
     found = discover.discover(repository, config, _registry(repository, config, registry))
     if json:
@@ -92,7 +91,7 @@ def migrate_command(
 
         pull-secrets gitops migrate ../gitops --stack dev --yes
     """
-    config = _load(stack, directory)
+    config = load_stack(stack, directory)
     repository = load(path)
     planned = migrate.plan(repository, _registry(repository, config, registry))
     outcome = "unchanged" if not planned.edits else "planned" if dry_run else "written"
@@ -131,7 +130,7 @@ def check_command(
 
         pull-secrets gitops check . --stack dev --format sarif > gitops.sarif
     """
-    config = _load(stack, directory)
+    config = load_stack(stack, directory)
     repository = load(path)
     report = checking.check(repository, config, _registry(repository, config, registry))
     # Not through the console: it would wrap lines and read markup into them.
@@ -173,7 +172,7 @@ def render_command(  # noqa: PLR0913 - each is an option
 
         pull-secrets gitops render . --stack dev --repo-url https://git.example.com/gitops.git --check
     """
-    config = _load(stack, directory)
+    config = load_stack(stack, directory)
     folder = PurePosixPath(infrastructure or f"clusters/{config.cluster.name}")
     argo = applications.ArgoCd(repository_url, revision, project, server, namespace)
     rendered = applications.render(path, config, stack, argo, folder)
@@ -188,11 +187,6 @@ def render_command(  # noqa: PLR0913 - each is an option
         _show_rendered(rendered, changes, writes=writes)
     if rendered.unplaced or (check and (changes.written or changes.removed)):
         raise typer.Exit(ExitCode.PROBLEM)
-
-
-def _load(stack: str, directory: Path) -> StackConfig:
-    # Nothing here calls Vault: a pipeline needs no address for a stack that takes it from the environment.
-    return load_stack(stack, directory, {"VAULT_ADDR": "https://vault.invalid", **os.environ})
 
 
 def _registry(repository: Repository, config: StackConfig, name: str | None) -> Registry:

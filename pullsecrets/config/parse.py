@@ -1,7 +1,6 @@
 """Turns raw configuration into a checked `StackConfig`, or into one error that lists everything wrong with it."""
 
 import difflib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,20 +39,17 @@ class ConfigError(BadInputError):
         super().__init__("\n".join([title, *(f"  {item}" for item in problems)]))
 
 
-def parse(raw: Mapping[str, Any], source: str, environment: Mapping[str, str] | None = None) -> StackConfig:
-    """Check a stack's configuration and return it.
+def parse(raw: Mapping[str, Any], source: str) -> StackConfig:
+    """Check a stack's configuration and return it. The environment of whoever runs this adds nothing to it.
 
     Args:
         raw: the project's configuration keys without the project prefix, such as `{"cluster": {...}}`.
         source: what an error calls it, such as `Pulumi.dev.yaml`.
-        environment: where VAULT_ADDR, and with it VAULT_CACERT, stand in for `vault.address` and `vault.caBundle`
-            when the stack leaves the address out; the process environment by default.
 
     Raises:
         ConfigError: with every problem found.
     """
-    completed = _with_vault_environment(raw, os.environ if environment is None else environment)
-    completed = _without_unused_vault(_with_registry_paths(completed))
+    completed = _without_unused_vault(_with_registry_paths(raw))
     try:
         config = StackConfig.model_validate(completed)
     except ValidationError as error:
@@ -64,7 +60,7 @@ def parse(raw: Mapping[str, Any], source: str, environment: Mapping[str, str] | 
     return config
 
 
-def load_stack(stack: str, directory: Path, environment: Mapping[str, str] | None = None) -> StackConfig:
+def load_stack(stack: str, directory: Path) -> StackConfig:
     """Read a stack's configuration from the project's files, as the program gets it from the engine.
 
     Raises:
@@ -83,7 +79,7 @@ def load_stack(stack: str, directory: Path, environment: Mapping[str, str] | Non
         namespace, _, key_name = str(key).rpartition(":")
         if namespace in {"", name}:
             raw[key_name] = value
-    return parse(raw, file.name, environment)
+    return parse(raw, file.name)
 
 
 def _stack_names(directory: Path) -> list[str]:
@@ -127,25 +123,6 @@ def _require_mapping(found: Any, key: str) -> dict[str, Any]:
             f"{key}: found {type(cast('object', found)).__name__}; allowed: a mapping of keys to values"
         )
     return cast("dict[str, Any]", found)
-
-
-def _with_vault_environment(raw: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    completed = dict(raw)
-    if not isinstance(completed.get("vault"), Mapping):
-        return completed
-    filled: dict[str, Any] = dict(completed["vault"])
-    if "address" in filled or not environment.get("VAULT_ADDR"):
-        return completed
-    filled["address"] = environment["VAULT_ADDR"]
-    if "caBundle" not in filled and environment.get("VAULT_CACERT"):
-        file = Path(environment["VAULT_CACERT"])
-        try:
-            filled["caBundle"] = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            cause = error.strerror if isinstance(error, OSError) else "found bytes that are not UTF-8"
-            raise BadInputError(f"VAULT_CACERT={file}: {cause}; name a file of PEM certificates") from None
-    completed["vault"] = filled
-    return completed
 
 
 def _with_registry_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,7 +187,10 @@ def _problem(detail: Any, raw: Any) -> Problem:
     if kind == "missing":
         allowed = "a value; this key is required"
         if location == ("vault", "address"):
-            allowed = "the server's https URL, here or in the VAULT_ADDR environment variable"
+            allowed = (
+                "the https URL at which the cluster reaches Vault, which a store that is there already names: kubectl "
+                "get clustersecretstores -o yaml; VAULT_ADDR only says how this machine reaches it"
+            )
         return Problem(_dotted(location), "nothing", allowed)
     return Problem(_dotted(location), _shown(found), _allowed(detail))
 

@@ -1,5 +1,6 @@
 """What NetworkPolicies let a Pod send, judged as the union that Kubernetes makes of them."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -97,3 +98,32 @@ def _contains(block: Object, cidr: str) -> bool:
 
 def _within(inner: Any, outer: Any) -> bool:
     return bool(inner.subnet_of(outer))
+
+
+def described(rules: Iterable[Object]) -> str:
+    """Return egress rules in one line, such as `10.0.0.0/8 TCP 8200; anywhere UDP 53, TCP 53`."""
+    return "; ".join(f"{_peers(rule)} {_ports(rule)}" for rule in rules) or "nothing"
+
+
+def _peers(rule: Object) -> str:
+    peers = cast("list[Object]", rule.get("to") or [])
+    return ", ".join(map(_peer, peers)) or "anywhere"
+
+
+def _peer(peer: Object) -> str:
+    block = cast("Object | None", peer.get("ipBlock"))
+    if block is None:
+        # Pods by their labels, in namespaces by theirs.
+        return " in ".join(f"{key.removesuffix('Selector')}s {json.dumps(peer[key])}" for key in sorted(peer)[::-1])
+    exceptions = cast("list[str]", block.get("except") or [])
+    return f"{block['cidr']} except {', '.join(exceptions)}" if exceptions else str(block["cidr"])
+
+
+def _ports(rule: Object) -> str:
+    ports = cast("list[Object]", rule.get("ports") or [])
+    return ", ".join(f"{item.get('protocol', 'TCP')} {_port(item)}" for item in ports) or "on any port"
+
+
+def _port(item: Object) -> str:
+    last = item.get("endPort")
+    return f"{item.get('port', 'any')}{f'-{last}' if last else ''}"

@@ -7,7 +7,7 @@ from typing import Any
 from pullsecrets.config import Registry, VaultStore
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Login, Refusal, StoreAccess
-from pullsecrets.doctor.vault_server import Condition, VaultServer
+from pullsecrets.doctor.vault_server import Condition, VaultServer, provider_of
 from pullsecrets.kube import condition
 
 NOT_SYNCED = (
@@ -65,6 +65,14 @@ def store_evidence(snapshot: Snapshot, store: VaultStore | None = None) -> str:
         return f"ClusterSecretStore {name}: there is none"
     status, message = readiness(item)
     return f"ClusterSecretStore {name}: Ready={status}: {message}"
+
+
+def elsewhere(snapshot: Snapshot) -> Iterator[tuple[VaultStore, str]]:
+    """Yield the live stores that name another Vault than the stack file, and its address."""
+    for store in snapshot.config.vault_stores:
+        server = str(provider_of(snapshot.store(store.name)).get("server") or "").rstrip("/")
+        if server and server != snapshot.config.vault.address:
+            yield store, server
 
 
 def readiness(item: Mapping[str, Any] | None) -> tuple[str, str]:

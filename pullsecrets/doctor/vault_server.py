@@ -11,6 +11,8 @@ from typing import Any, cast
 import requests
 
 from pullsecrets.config import StackConfig
+from pullsecrets.errors import UnreachableError
+from pullsecrets.vault import way_from_here
 from pullsecrets.vault_login import READ_SECONDS, Answer, Endpoint
 
 _NO_CERTIFICATES = "no caBundle: the system's certificates"
@@ -49,8 +51,24 @@ class VaultServer:
 
 
 def probe(config: StackConfig, name: str, store: Mapping[str, Any] | None) -> VaultServer:
-    """Ask Vault's seal status, which needs no token, at the address and with the certificates of the store."""
+    """Ask Vault's seal status, which needs no token, at the address and with the certificates of the store.
+
+    Raises:
+        UnreachableError: when this machine's own way to Vault, in VAULT_ADDR, does not lead there: that says nothing
+            of the cluster's.
+    """
+    named = _named(config, name, store)
     endpoint = endpoint_of(config, name, store)
+    server = _ask(endpoint)
+    if endpoint.address != named.address and server.condition in {Condition.UNREACHABLE, Condition.UNTRUSTED}:
+        raise UnreachableError(
+            f"{server}, which VAULT_ADDR names; how the cluster reaches {named.address} cannot be told from that: open "
+            "the port-forward again, or correct or unset VAULT_ADDR and VAULT_CACERT"
+        )
+    return server
+
+
+def _ask(endpoint: Endpoint) -> VaultServer:
     try:
         answer = endpoint.request("GET", "sys/seal-status")
     except requests.exceptions.SSLError as error:
@@ -63,6 +81,15 @@ def probe(config: StackConfig, name: str, store: Mapping[str, Any] | None) -> Va
 
 
 def endpoint_of(config: StackConfig, name: str, store: Mapping[str, Any] | None) -> Endpoint:
+    """Return how doctor reaches the Vault of the live store: as ESO does, unless VAULT_ADDR names another way."""
+    named = _named(config, name, store)
+    address, certificates = way_from_here(named.address, named.ca_bundle)
+    if address == named.address:
+        return named
+    return Endpoint(address, certificates, f"VAULT_ADDR and VAULT_CACERT, and not {named.source}")
+
+
+def _named(config: StackConfig, name: str, store: Mapping[str, Any] | None) -> Endpoint:
     """Return where the live store says Vault is; where there is no store, what the stack declares."""
     provider = provider_of(store)
     if not provider.get("server"):

@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 from pullsecrets import preflight
 
 REPOSITORY = Path(__file__).parents[2]
-VAULT = "https://vault.example.com:8200"
+VAULT = "https://127.0.0.1:18200"
+"""In VAULT_ADDR, such as a port-forward: how this machine reaches Vault."""
 
 
 @dataclass

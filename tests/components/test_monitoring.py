@@ -10,7 +10,7 @@ import pytest
 from pullsecrets import manifests
 from pullsecrets.config import parse
 from pullsecrets.stack_objects import monitoring_objects
-from tests.components.program import VAULT, Declared, run_program, stack_file
+from tests.components.program import Declared, run_program, stack_file
 from tests.components.test_program import ENVIRONMENT, kubernetes_object
 
 MONITORING: dict[str, Any] = {
@@ -48,7 +48,7 @@ def found(declared: Declared) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_the_program_declares_the_objects_that_render_writes(declared: Declared) -> None:
-    config = parse(CONFIG, "dev", {"VAULT_ADDR": VAULT})
+    config = parse(CONFIG, "dev")
     written = {(item["kind"], item["metadata"]["name"]): item for item in monitoring_objects(config, "dev")}
     assert found(declared) == written
 
@@ -86,7 +86,7 @@ def test_without_vault_no_role_and_no_policy_is_declared(monkeypatch: pytest.Mon
     environment = replace(ENVIRONMENT, sealed={"app-registry-pull": sealed})
     declared = run_program(raw, environment, monkeypatch, "dev")
     assert [token for token in declared.types() if token.startswith("vault:")] == []
-    config = parse(raw, "dev", {"VAULT_ADDR": VAULT})
+    config = parse(raw, "dev")
     written = monitoring_objects(config, "dev")
     assert found(declared).keys() == {(item["kind"], item["metadata"]["name"]) for item in written}
 

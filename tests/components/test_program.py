@@ -1,6 +1,7 @@
 """The program declares, for each stack file, what the stack's configuration asks for."""
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +43,7 @@ def declared(stack: str, monkeypatch: pytest.MonkeyPatch) -> Declared:
 
 @pytest.fixture
 def config(stack: str) -> StackConfig:
-    return parse(stack_file(stack), stack, {"VAULT_ADDR": VAULT})
+    return parse(stack_file(stack), stack)
 
 
 def kubernetes_object(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +162,11 @@ def test_the_first_store_and_its_role_keep_their_names(declared: Declared, confi
     assert first["secretStoreRef"]["name"] == config.eso.store == "vault-platform"
     role = declared.of_type(VAULT_ROLE)["vault-access-role"]
     assert role.inputs["roleName"] == config.vault.auth.role
+
+
+def test_nothing_that_is_declared_comes_from_the_environment(declared: Declared) -> None:
+    assert os.environ["VAULT_ADDR"] == VAULT
+    assert not [item.name for item in declared.resources if VAULT in json.dumps(item.inputs)]
 
 
 def test_no_resource_holds_a_token_or_a_credential(declared: Declared) -> None:

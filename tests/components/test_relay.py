@@ -9,7 +9,7 @@ import pytest
 from pullsecrets import manifests
 from pullsecrets.config import parse
 from pullsecrets.config.parse import ConfigError
-from tests.components.program import VAULT, Declared, run_program, stack_file
+from tests.components.program import Declared, run_program, stack_file
 from tests.components.test_program import CES, ENVIRONMENT, STORE, kubernetes_object
 
 EXTERNAL_SECRET = "kubernetes:external-secrets.io/v1:ExternalSecret"
@@ -42,7 +42,7 @@ def without_vault(monkeypatch: pytest.MonkeyPatch) -> Declared:
 
 
 def test_the_relay_is_what_render_writes(from_vault: Declared) -> None:
-    config = parse(relayed(), "dev", {"VAULT_ADDR": VAULT})
+    config = parse(relayed(), "dev")
     spec = replace(manifests.RelaySpec.of(config, config.registry("app-registry-pull")), refresh="1h0m0s")
     (source,) = from_vault.of_type(EXTERNAL_SECRET).values()
     assert kubernetes_object(source.inputs) == manifests.relay_external_secret(spec)
@@ -85,10 +85,10 @@ def test_a_sealed_registry_needs_nothing_of_vault(without_vault: Declared) -> No
 
 def test_a_sealed_registry_whose_delivery_is_direct_is_refused() -> None:
     with pytest.raises(ConfigError, match="delivery: found 'direct'; allowed: 'fanout'"):
-        parse(relayed(source="sealedSecret", delivery="direct"), "dev", {"VAULT_ADDR": VAULT})
+        parse(relayed(source="sealedSecret", delivery="direct"), "dev")
 
 
 def test_a_stack_that_reads_vault_must_name_it() -> None:
     config = {key: value for key, value in stack_file("dev").items() if key != "vault"}
     with pytest.raises(ConfigError, match="vault: found nothing; allowed: address and egress"):
-        parse(config, "dev", {"VAULT_ADDR": VAULT})
+        parse(config, "dev")

@@ -185,7 +185,7 @@ class Stack:
 
     def config(self) -> StackConfig:
         """The stack's configuration as the commands read it."""
-        return load_stack(self.name, self.workspace.root, self.workspace.environment)
+        return load_stack(self.name, self.workspace.root)
 
     def diagnoses(self) -> list[str]:
         """Names of the causes that `pull-secrets doctor` finds, the first one first."""

@@ -209,7 +209,7 @@ class TestSeed:
 def test_of_two_writers_one_wins_and_the_other_changes_nothing(stack: Stack) -> None:
     stack.configure()
     stack.seed_all()
-    config = load_stack(STACK, stack.workspace.root, stack.workspace.environment)
+    config = load_stack(STACK, stack.workspace.root)
     registry = config.registry("e2e-app")
     ours = parse(stack.credential("e2e-app", "ours"))
     vault = preflight.open_vault(config, stack.seeder_token)
@@ -221,7 +221,7 @@ def test_of_two_writers_one_wins_and_the_other_changes_nothing(stack: Stack) -> 
 
 
 def metadata(stack: Stack) -> EntryMetadata:
-    config = load_stack(STACK, stack.workspace.root, stack.workspace.environment)
+    config = load_stack(STACK, stack.workspace.root)
     vault = VaultClient(config.vault.address, config.vault.ca_bundle, stack.workspace.environment["VAULT_TOKEN"])
     found = vault.read_metadata("secret", config.registry("e2e-app").path)
     assert found is not None

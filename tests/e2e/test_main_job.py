@@ -52,7 +52,7 @@ def test_nothing_is_left_to_change(deployed: Stack) -> None:
 
 
 def test_the_stack_passes_every_policy_pack(deployed: Stack) -> None:
-    config = load_stack(STACK, deployed.workspace.root, deployed.workspace.environment)
+    config = load_stack(STACK, deployed.workspace.root)
     printed = deployed.pulumi("preview", *pack_options(config, deployed.workspace.root))
     assert "[mandatory]" not in printed
     for pack in PACKS:

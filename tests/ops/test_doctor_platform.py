@@ -451,7 +451,7 @@ def test_fix_applies_what_is_safe_and_says_what_is_left(stack: Stack) -> None:
     with egress_closed(stack):
         shown = stack.command("doctor", "--fix", "--dry-run", environment=environment(stack))
         assert shown.returncode == 1
-        assert "apply NetworkPolicy external-secrets/eso-allow-egress-to-vault" in shown.stdout
+        assert "restore NetworkPolicy external-secrets/eso-allow-egress-to-vault" in shown.stdout
         assert stack.find(OWN_POLICY) is None
         unasked = stack.command("doctor", "--fix", environment=environment(stack))
         assert (unasked.returncode, stack.find(OWN_POLICY)) == (2, None)

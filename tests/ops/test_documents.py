@@ -459,9 +459,11 @@ def another_cluster(stack: Stack) -> Iterator[Mapping[str, str]]:
 
 
 def test_adding_a_cluster(stack: Stack, another_cluster: Mapping[str, str]) -> None:
+    vault = stack.config().vault
     extra = {
         "eso": {"store": "vault-spoke", "networkPolicy": "eso-allow-egress-to-vault-spoke"},
         "tenants": {"protect": False},
+        "vault": {"address": vault.address, "caBundle": vault.ca_bundle},
     }
 
     @contextmanager

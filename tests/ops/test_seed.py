@@ -86,7 +86,7 @@ def root(plane: ControlPlane) -> Any:
 
 
 def config_of(own: Stack) -> StackConfig:
-    return load_stack("seed", own.workspace.root, own.workspace.environment)
+    return load_stack("seed", own.workspace.root)
 
 
 def metadata(own: Stack) -> EntryMetadata | None:

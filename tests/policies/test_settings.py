@@ -15,7 +15,7 @@ from pullsecrets.config import parse
 from pullsecrets.data import UNKNOWN
 from pullsecrets.policy.lint import settings_of
 from pullsecrets.policy.model import Finding, Level, PolicyInfo, Resource, Severity
-from tests.components.program import VAULT, stack_file
+from tests.components.program import stack_file
 from tests.policies.engine import POLICIES, Engine
 from tests.policies.fixtures import write_state
 
@@ -137,7 +137,7 @@ def test_settings_that_break_the_schema_are_refused(engine: Engine, state: Path,
 
 
 def test_a_stacks_registries_are_settings_that_the_engine_takes(engine: Engine, state: Path, tmp_path: Path) -> None:
-    config = parse(stack_file("prod"), "prod", {"VAULT_ADDR": VAULT})
+    config = parse(stack_file("prod"), "prod")
     settings = settings_of(config)
     tenant_delivery = next(pack for pack in PACKS if pack.name == "tenant-delivery")
     names = {policy.name for policy in tenant_delivery.policies}

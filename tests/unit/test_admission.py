@@ -18,7 +18,7 @@ ARGO_NAMESPACE = "system:serviceaccounts:openshift-gitops"
 
 
 def config(**change: Any) -> StackConfig:
-    return parse({**GOOD, "guard": GUARD, **change}, "test", {})
+    return parse({**GOOD, "guard": GUARD, **change}, "test")
 
 
 @pytest.fixture

@@ -305,7 +305,7 @@ def test_what_stands_in_esos_namespace_for_a_relayed_registry_is_ours(cluster: F
 def test_a_sealed_credential_is_proved_by_what_was_unsealed_and_needs_no_vault() -> None:
     sealed = {"source": "sealedSecret", "delivery": "fanout", "sealedFile": "sealed/app.yaml"}
     registry = {**STACK["registries"][0], **sealed}  # type: ignore[index]
-    config = parse({"cluster": STACK["cluster"], "registries": [registry], "tenants": STACK["tenants"]}, "test", {})
+    config = parse({"cluster": STACK["cluster"], "registries": [registry], "tenants": STACK["tenants"]}, "test")
     cluster = FakeCluster()
     add_namespace(cluster, "t-one", LABEL)
     add_account(cluster, "t-one", "app")

@@ -14,15 +14,14 @@ from pullsecrets.audit_job import AuditAccessSpec, AuditJobSpec, metadata_policy
 from pullsecrets.config import StackConfig, load_stack, parse
 from pullsecrets.render import render
 from pullsecrets.stack_objects import monitoring_objects, path_of
-from tests.components.program import VAULT, stack_file
+from tests.components.program import stack_file
 
 IMAGE = "registry.example.com/platform/pull-secrets:1.0.0"
 MONITORING: dict[str, Any] = {"enabled": True, "image": IMAGE, "pushgateway": "http://pushgateway.example.com:9091"}
-ENVIRONMENT = {"VAULT_ADDR": VAULT}
 
 
 def monitored(**change: Any) -> StackConfig:
-    return parse({**stack_file("dev"), "monitoring": {**MONITORING, **change}}, "dev", ENVIRONMENT)
+    return parse({**stack_file("dev"), "monitoring": {**MONITORING, **change}}, "dev")
 
 
 def sealed() -> StackConfig:
@@ -30,7 +29,7 @@ def sealed() -> StackConfig:
     raw["registries"] = [{**raw["registries"][0], "source": "sealedSecret", "delivery": "fanout"}]
     raw["tenants"].pop("matrices")
     raw.pop("rollout")
-    return parse({**raw, "vault": {}, "monitoring": MONITORING}, "dev", ENVIRONMENT)
+    return parse({**raw, "vault": {}, "monitoring": MONITORING}, "dev")
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ def test_without_vault_nothing_of_vault_is_there() -> None:
 def test_the_stack_reads_back_as_the_audit_needs_it(config: StackConfig, tmp_path: Path) -> None:
     for name, text in stack_files(config, "dev").items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    read = load_stack("dev", tmp_path, {})
+    read = load_stack("dev", tmp_path)
     for part in ("cluster", "vault_section", "eso", "registries", "tenants", "binding"):
         assert getattr(read, part) == getattr(config, part), part
     # By these it tells itself from others that pull from a registry.
@@ -142,7 +141,7 @@ def test_the_stack_reads_back_as_the_audit_needs_it(config: StackConfig, tmp_pat
 def test_the_stack_file_names_no_context_as_a_pod_has_none() -> None:
     raw = stack_file("dev")
     raw["cluster"] = {**raw["cluster"], "context": "kind-dev"}
-    config = parse({**raw, "monitoring": MONITORING}, "dev", ENVIRONMENT)
+    config = parse({**raw, "monitoring": MONITORING}, "dev")
     assert "kind-dev" not in stack_files(config, "dev")["Pulumi.dev.yaml"]
 
 
@@ -168,6 +167,6 @@ def test_render_writes_every_object_and_the_preflight_knows_where_it_is() -> Non
 
 
 def test_monitoring_that_is_off_adds_nothing() -> None:
-    config = parse(stack_file("dev"), "dev", ENVIRONMENT)
+    config = parse(stack_file("dev"), "dev")
     assert monitoring_objects(config, "dev") == []
     assert not any("monitoring" in path.parts for path in render(config, "dev"))

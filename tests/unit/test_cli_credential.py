@@ -67,7 +67,7 @@ def test_nobody_is_asked_where_nobody_is() -> None:
 
 
 def test_a_registry_is_named_by_the_stack() -> None:
-    config = parse(GOOD, "test", {})
+    config = parse(GOOD, "test")
     assert credential.registry_of(config, "web", "test").name == "web"
     with pytest.raises(BadInputError, match="registry: found 'wbe'; allowed in stack 'test': app, web"):
         credential.registry_of(config, "wbe", "test")
@@ -75,7 +75,7 @@ def test_a_registry_is_named_by_the_stack() -> None:
 
 def test_a_sealed_registrys_credential_is_not_in_vault() -> None:
     sealed = {"source": "sealedSecret", "delivery": "fanout"}
-    config = parse(changed("registries.0", {**GOOD["registries"][0], **sealed}), "test", {})
+    config = parse(changed("registries.0", {**GOOD["registries"][0], **sealed}), "test")
     with pytest.raises(BadInputError, match=r"source: sealedSecret, .*not in Vault; use `pull-secrets seal`"):
         credential.registry_of(config, "app", "test")
 

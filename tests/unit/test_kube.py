@@ -179,7 +179,8 @@ class Written(KubernetesClient):
         self.writes, self.refuses, self.gone = writes, refuses, gone
         self.version = self.tried = 0
 
-    def find(self, _path: str) -> dict[str, Any] | None:
+    def find(self, path: str) -> dict[str, Any] | None:
+        assert path == "/x"
         return None if self.gone and self.tried else {"metadata": {"resourceVersion": str(self.version)}}
 
     def write(self, _found: dict[str, Any]) -> None:

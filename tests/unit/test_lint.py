@@ -57,7 +57,7 @@ stringData:
 def stack_config(stack: str) -> StackConfig:
     content = YAML(typ="safe").load((REPOSITORY / f"Pulumi.{stack}.yaml").read_text())
     raw = {key.partition(":")[2]: value for key, value in content["config"].items()}
-    return parse(raw, stack, {"VAULT_ADDR": "https://vault.example.com:8200"})
+    return parse(raw, stack)
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ FOLDER = PurePosixPath("clusters/spoke-dc-v6/secrets/app-registry-pull")
 
 @pytest.fixture(scope="module")
 def config() -> StackConfig:
-    return load_stack("prod", REPOSITORY, {})
+    return load_stack("prod", REPOSITORY)
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def test_deployers_change_this_stacks_reviewer_and_no_other_binding() -> None:
 
 @pytest.mark.parametrize("distribution", ["helm", "redhat"])
 def test_deployers_may_patch_what_the_egress_of_the_stacks_distribution_is(distribution: str) -> None:
-    config = parse({**GOOD, "eso": {"distribution": distribution}}, "test", {})
+    config = parse({**GOOD, "eso": {"distribution": distribution}}, "test")
     egress = manifests.egress(manifests.EgressSpec.of(config))
     resource, name = f"{egress['kind'].lower().removesuffix('y')}", egress["metadata"]["name"]
     patching = [
@@ -80,6 +80,6 @@ def test_deployers_may_patch_what_the_egress_of_the_stacks_distribution_is(distr
 
 
 def test_a_stack_without_vault_needs_no_binding_at_all() -> None:
-    config = parse(SEALED, "test", {})
+    config = parse(SEALED, "test")
     found = [rule for rule in rules(stack_roles(config, Groups())) if "clusterrolebindings" in rule["resources"]]
     assert found == []

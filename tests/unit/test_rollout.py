@@ -25,11 +25,11 @@ def stack(name: str = "dev", **rollout: Any) -> StackConfig:
     raw = stack_file(name)
     placed = {"name": "late", "services": ["unnamed-23", "unnamed-24"]}
     raw["rollout"] = rollout or {"waves": [*raw["rollout"]["waves"], placed]}
-    return parse(raw, name, {"VAULT_ADDR": "https://vault.example.com:8200"})
+    return parse(raw, name)
 
 
 def test_the_seeds_waves_name_22_of_24_services_and_the_two_are_refused() -> None:
-    config = parse(stack_file("dev"), "dev", {"VAULT_ADDR": "https://vault.example.com:8200"})
+    config = parse(stack_file("dev"), "dev")
     with pytest.raises(BadInputError, match=r"no wave for unnamed-23, unnamed-24 \(2 of 24 services\)"):
         plan(config, config.registry(REGISTRY))
 

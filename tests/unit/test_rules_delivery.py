@@ -25,7 +25,7 @@ TENANT = {"apps.platform/tenant": "true"}
 def stack_config(stack: str) -> Any:
     content = YAML(typ="safe").load((REPOSITORY / f"Pulumi.{stack}.yaml").read_text())
     raw = {key.partition(":")[2]: value for key, value in content["config"].items()}
-    return parse(raw, stack, {"VAULT_ADDR": "https://vault.example.com:8200"})
+    return parse(raw, stack)
 
 
 CONFIG = stack_config("dev")

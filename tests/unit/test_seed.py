@@ -46,7 +46,7 @@ class Kv(VaultClient):
         return {}
 
 
-CONFIG = parse(GOOD, "test", {})
+CONFIG = parse(GOOD, "test")
 
 
 def credential() -> DockerConfig:

@@ -101,7 +101,7 @@ def test_a_token_of_the_environment_comes_first(vault: FakeVault, monkeypatch: p
 
 
 def test_the_commands_log_in_at_the_stacks_own_mount(vault: FakeVault) -> None:
-    config = parse(GOOD, "test", {})
+    config = parse(GOOD, "test")
     here = config.vault.model_copy(update={"address": vault.url})
     preflight.open_vault(config.model_copy(update={"vault_section": here}))
     assert [path for path, *_ in vault.asked] == ["/v1/auth/kubernetes/login"]

@@ -3,8 +3,10 @@
 A default-deny policy without the stack's own egress policy makes ESO's logins hang until they time out. All policies
 that select ESO's Pods are judged together, as Kubernetes does: what none of them permits is denied. On OpenShift DNS
 is needed on 5353 as well, because OVN-Kubernetes judges egress after the Service address was replaced by the Pod's.
-Red Hat's operator owns all policies there; our rules stand in its ExternalSecretsConfig. The safe fix makes the stack's
-policy anew.
+Red Hat's operator owns all policies there; our rules stand in its ExternalSecretsConfig.
+
+The safe fix restores the policy as the stack file declares it, and shows what it permits now and will permit. There is
+none while a live store names another Vault than the stack file: what is declared would then cut ESO off.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,9 +14,9 @@ from typing import Any, cast
 
 from pullsecrets import manifests
 from pullsecrets.config import StackConfig
-from pullsecrets.doctor.egress_rules import Destination, denied, isolating
+from pullsecrets.doctor.egress_rules import Destination, denied, described, isolating
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
-from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command, store_evidence, up_command
+from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command, elsewhere, store_evidence, up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import listed
 from pullsecrets.eso import CONTROLLER
@@ -36,19 +38,25 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
         return
     judging = listed(str(item["metadata"]["name"]) for item in isolating(policies, labels))
     own = config.eso.network_policy
-    there = any(item["metadata"]["name"] == own for item in policies)
+    live = next((item for item in policies if item["metadata"]["name"] == own), None)
+    restores = config.eso.distribution == "helm" and not any(elsewhere(snapshot))
     yield Finding(
         check=NAME,
         severity=Severity.CLUSTER,
         symptom="ESO's logins to Vault hang until they time out; the store stops being Ready.",
         cause=(
             f"NetworkPolicies in {config.eso.namespace} deny ESO's Pods {', '.join(map(str, missing))}"
-            + ("." if there else f"; the stack's policy {own!r} is not there.")
+            + ("." if live else f"; the stack's policy {own!r} is not there.")
         ),
-        evidence=(f"policies that select ESO's Pods: {judging}", store_evidence(snapshot)),
-        fix=(*_fix(snapshot), again_command(snapshot)),
+        evidence=(
+            f"policies that select ESO's Pods: {judging}",
+            *((f"NetworkPolicy {own} permits {_permitted(live)}",) if live else ()),
+            f"the stack file declares {_permitted(manifests.egress(manifests.EgressSpec.of(config)))}",
+            store_evidence(snapshot),
+        ),
+        fix=(*_fix(snapshot, restores=restores), again_command(snapshot)),
         prevention="Ship the egress policy with ESO, and let only the stack's deployers change policies there.",
-        remedy=_remedy(snapshot) if config.eso.distribution == "helm" else None,
+        remedy=_remedy(snapshot, live) if restores else None,
     )
 
 
@@ -78,21 +86,28 @@ def _pod_labels(snapshot: Snapshot) -> Mapping[str, str]:
     return snapshot.once("eso/pod-labels", read)
 
 
-def _fix(snapshot: Snapshot) -> tuple[str, ...]:
+def _permitted(policy: Mapping[str, Any]) -> str:
+    # Of Red Hat's configuration the rules of its first entry, which is the stack's.
+    configured = cast("dict[str, Any]", policy["spec"].get("controllerConfig") or {}).get("networkPolicies")
+    return described((configured[0] if configured else policy["spec"]).get("egress") or [])
+
+
+def _fix(snapshot: Snapshot, *, restores: bool) -> tuple[str, ...]:
     namespace = snapshot.config.eso.namespace
     if snapshot.config.eso.distribution == "redhat":
         return (
             "kubectl get externalsecretsconfig cluster -o yaml   # spec.controllerConfig.networkPolicies",
             up_command(snapshot),
         )
+    unattended = f"pull-secrets doctor --stack {snapshot.stack} --fix   # restores {snapshot.config.eso.network_policy}"
     return (
         f"kubectl -n {namespace} get networkpolicies",
-        f"pull-secrets doctor --stack {snapshot.stack} --fix   # makes {snapshot.config.eso.network_policy} anew",
+        *((unattended,) if restores else ()),
         up_command(snapshot),
     )
 
 
-def _remedy(snapshot: Snapshot) -> Remedy:
+def _remedy(snapshot: Snapshot, live: Mapping[str, Any] | None) -> Remedy:
     policy: dict[str, Any] = manifests.egress(manifests.EgressSpec.of(snapshot.config))
     # As the stack's own object, so that the next `pulumi up` takes it for what it declared.
     policy["metadata"]["annotations"][manifests.STACK_ANNOTATION] = manifests.owner(PROJECT, snapshot.stack)
@@ -103,7 +118,12 @@ def _remedy(snapshot: Snapshot) -> Remedy:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         client.request("PATCH", path, query, body=policy, content_type=APPLY)
 
-    return Remedy(f"apply NetworkPolicy {metadata['namespace']}/{metadata['name']} as the stack declares it", apply)
+    before = f", in place of {_permitted(live)}" if live else ""
+    return Remedy(
+        f"restore NetworkPolicy {metadata['namespace']}/{metadata['name']} as the stack file declares it: it permits "
+        f"{_permitted(policy)}{before}",
+        apply,
+    )
 
 
 CHECK = Check(NAME, "ESO's Pods can reach Vault, DNS and the API server", find, explains=STORE_UNUSABLE)

@@ -68,7 +68,6 @@ def stack_config(binding: str = "serviceAccounts", delivery: str = "direct") -> 
             "binding": binding,
         },
         "Pulumi.test.yaml",
-        {},
     )
 
 

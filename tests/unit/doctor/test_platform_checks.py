@@ -3,6 +3,7 @@
 import base64
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets.doctor import egress_rules
+from pullsecrets.doctor import egress_rules, vault_server
 from pullsecrets.doctor.checks import (
     clock_skew,
     credential_expiring,
@@ -23,6 +24,7 @@ from pullsecrets.doctor.checks import (
     eso_v1beta1_manifests,
     refresh_queue_too_long,
     store_denies_namespace,
+    store_names_other_vault,
     vault_drops_versions,
     vault_token_ending,
 )
@@ -31,7 +33,17 @@ from pullsecrets.doctor.labels import selects
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Refusal, login_of, refusal_of
-from pullsecrets.doctor.vault_server import Answer, Condition, connection_reason, endpoint_of, judge, tls_reason
+from pullsecrets.doctor.vault_server import (
+    Answer,
+    Condition,
+    VaultServer,
+    connection_reason,
+    endpoint_of,
+    judge,
+    probe,
+    tls_reason,
+)
+from pullsecrets.errors import UnreachableError
 from pullsecrets.eso import Installation
 from pullsecrets.inventory import LAST_APPLIED
 from pullsecrets.manifests import EgressSpec, StoreSpec, cluster_secret_store, egress
@@ -40,6 +52,8 @@ from tests.unit.doctor.tenants import NOW, FakeCluster, FakeVault, stack_config
 
 CONFIG = stack_config()
 STORE = CONFIG.vault_stores[0]
+STORE_READ = f"store/{STORE.name}"
+POLICIES = "/apis/networking.k8s.io/v1/networkpolicies"
 LABELS = {"app.kubernetes.io/name": "external-secrets"}
 
 
@@ -87,6 +101,44 @@ def test_vault_is_judged_at_the_address_and_by_the_certificates_of_the_live_stor
     endpoint = endpoint_of(CONFIG, STORE.name, store)
     assert (endpoint.address, endpoint.ca_bundle) == ("https://other", "PEM")
     assert endpoint_of(CONFIG, STORE.name, None).address == CONFIG.vault.address
+
+
+TUNNEL = "https://127.0.0.1:18200"
+
+
+def test_a_way_of_this_machines_own_leads_to_vault_and_says_nothing_of_the_clusters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = cluster_secret_store(StoreSpec.of(CONFIG, STORE))
+    (tmp_path / "ca.pem").write_text("HERE")
+    monkeypatch.setenv("VAULT_CACERT", str(tmp_path / "ca.pem"))
+    assert endpoint_of(CONFIG, STORE.name, store).ca_bundle is None, (
+        "by the same address it is judged by what ESO trusts"
+    )
+    monkeypatch.setenv("VAULT_ADDR", TUNNEL)
+    assert (endpoint_of(CONFIG, STORE.name, store).address, endpoint_of(CONFIG, STORE.name, store).ca_bundle) == (
+        TUNNEL,
+        "HERE",
+    )
+    for condition in Condition:
+        monkeypatch.setattr(vault_server, "_ask", lambda found, condition=condition: VaultServer(found, condition))
+        if condition in {Condition.UNREACHABLE, Condition.UNTRUSTED}:
+            with pytest.raises(UnreachableError, match=f"{TUNNEL} .*VAULT_ADDR names; how the cluster reaches"):
+                probe(CONFIG, STORE.name, store)
+        else:
+            assert probe(CONFIG, STORE.name, store).condition == condition
+
+
+def test_a_store_that_names_another_vault_is_the_cause_of_what_follows() -> None:
+    store = cluster_secret_store(StoreSpec.of(CONFIG, STORE))
+    assert not found(store_names_other_vault.CHECK, **{STORE_READ: store})
+    assert not found(store_names_other_vault.CHECK, **{STORE_READ: None})
+    store["spec"]["provider"]["vault"]["server"] = TUNNEL
+    (other,) = found(store_names_other_vault.CHECK, **{STORE_READ: store})
+    assert f"names {TUNNEL}, and the stack file {CONFIG.vault.address}" in other.cause
+    assert other.severity is Severity.CLUSTER
+    store["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+    assert found(store_names_other_vault.CHECK, **{STORE_READ: store})[0].severity is Severity.WARNING
 
 
 def test_reasons_are_told_in_words_of_our_own() -> None:
@@ -305,6 +357,54 @@ def policy(egress: list[dict[str, Any]] | None, selector: dict[str, Any] | None 
 
 DENY_ALL = policy(None)
 NEEDED = tuple(egress_denied.destinations(CONFIG))
+
+
+class TestRestoredPolicy:
+    """The fix of a closed way out restores what the stack file declares, and nothing else."""
+
+    def found(self, store: dict[str, Any] | None, live: dict[str, Any]) -> Finding:
+        seen = Snapshot(CONFIG, "test", FakeCluster({POLICIES: [live]}), now=NOW)
+        for name, value in {STORE_READ: store, "eso/pod-labels": LABELS}.items():
+            seen.once(name, lambda value=value: value)
+        (closed,) = egress_denied.CHECK.find(seen)
+        return closed
+
+    def edited(self) -> dict[str, Any]:
+        live = egress(EgressSpec.of(CONFIG))
+        live["spec"]["egress"][0]["ports"][0]["port"] = 18200
+        return live
+
+    def test_it_is_shown_with_what_it_replaces(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("VAULT_ADDR", TUNNEL)
+        closed = self.found(cluster_secret_store(StoreSpec.of(CONFIG, STORE)), self.edited())
+        assert closed.remedy is not None
+        declared, _, replaced = closed.remedy.description.partition(", in place of ")
+        assert "permits 10.0.0.0/8 TCP 8200; anywhere UDP 53, TCP 53, UDP 5353, TCP 5353; anywhere TCP 6443" in declared
+        assert "10.0.0.0/8 TCP 18200; " in replaced
+
+    def test_there_is_none_while_the_store_names_another_vault(self) -> None:
+        store = cluster_secret_store(StoreSpec.of(CONFIG, STORE))
+        store["spec"]["provider"]["vault"]["server"] = TUNNEL
+        closed = self.found(store, self.edited())
+        assert closed.remedy is None
+        assert not any("--fix" in command for command in closed.fix)
+
+
+@pytest.mark.parametrize(
+    ("rules", "line"),
+    [
+        ([], "nothing"),
+        ([{}], "anywhere on any port"),
+        (
+            [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}],
+            "10.0.0.0/8 except 10.1.0.0/16",
+        ),
+        ([{"to": [{"namespaceSelector": {"matchLabels": {"a": "b"}}, "podSelector": {}}]}], "pods {} in namespaces"),
+        ([{"ports": [{"protocol": "UDP", "port": 1, "endPort": 9}, {}]}], "anywhere UDP 1-9, TCP any"),
+    ],
+)
+def test_rules_are_told_in_one_line(rules: list[dict[str, Any]], line: str) -> None:
+    assert egress_rules.described(rules).startswith(line)
 
 
 def test_without_a_policy_everything_is_permitted() -> None:

@@ -10,7 +10,6 @@ from pullsecrets.doctor.checks import relay_missing, sealed_secret_unopened
 from pullsecrets.doctor.model import Check, Finding
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.sealed import SEALED_GROUP_VERSION
-from tests.components.program import VAULT
 from tests.components.test_relay import relayed
 from tests.unit.doctor.tenants import NOW
 
@@ -29,7 +28,7 @@ class Cluster:
 
 
 def config(**change: Any) -> StackConfig:
-    return parse(relayed(**change), "dev", {"VAULT_ADDR": VAULT})
+    return parse(relayed(**change), "dev")
 
 
 def found(check: Check, stack: StackConfig, objects: dict[str, Any], external: dict[str, Any]) -> list[Finding]:

@@ -40,7 +40,7 @@ Shop = Callable[[Mapping[str, str]], Repository]
 
 @pytest.fixture(scope="session")
 def config() -> StackConfig:
-    return load_stack("dev", REPOSITORY, {"VAULT_ADDR": "https://127.0.0.1:8200"})
+    return load_stack("dev", REPOSITORY)
 
 
 @pytest.fixture(scope="session")
