@@ -191,10 +191,12 @@ def opt_in_labels(spec: GuardSpec) -> KubernetesObject:
     """Return the policy on opt-in labels: who may put and take them off, and on which namespaces they may stand.
 
     Taking one off takes the pull Secret away, and leaves a finalizer that keeps the namespace from being deleted (ESO
-    issue 6677), so it is for the same principals. `status` and `finalize` can change labels too.
+    issue 6677), so it is for the same principals. `status` and `finalize` can change labels too. Who may is judged once
+    the stack names somebody; where labels may stand, always.
     """
     keys = sorted({key for grant in spec.grants for key in grant["selector"]})
     named = ", ".join(keys)
+    named_anybody = bool(spec.labeler_users or spec.labeler_groups)
     allowed = _is_one_of(spec.labeler_users, [*spec.labeler_groups, *spec.break_glass_groups])
     rule = (
         f"may not put, change or take off the opt-in labels {named}; add the namespace to tenants of the stack, "
@@ -208,7 +210,10 @@ def opt_in_labels(spec: GuardSpec) -> KubernetesObject:
             "changes-opt-in-label": f"{_literal(keys)}.exists(key, {_AFTER}[?key] != {_BEFORE}[?key])",
             "not-break-glass": f"!({_is_one_of([], [spec.break_glass_groups[0]])})",
         },
-        [_refusal("variables.allowed", who, "opt-in labels"), *map(_pattern_rule, spec.grants)],
+        [
+            *([_refusal("variables.allowed", who, "opt-in labels")] if named_anybody else []),
+            *map(_pattern_rule, spec.grants),
+        ],
         variables={"allowed": allowed, "after": _AFTER, "before": _BEFORE},
     )
 

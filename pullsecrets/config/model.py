@@ -377,14 +377,21 @@ class Tenant(BaseModel):
     labels: dict[str, str]
 
 
+PLATFORM_ACCOUNTS = (
+    "generic-garbage-collector",  # deletes what owners left behind
+    "namespace-controller",  # deletes what a namespace holds
+    "storage-version-migrator-controller",  # writes every object again after a change of encryption keys
+)
+"""ServiceAccounts of `kube-system` that write guarded objects as part of Kubernetes, as cmd/kube-controller-manager/app
+names them for `--use-service-account-credentials`. Sealed-secrets and others run in that namespace too."""
 PLATFORM_USERS = (
     # Without ServiceAccounts of their own, the controllers of Kubernetes act as this user.
     "system:kube-controller-manager",
+    *(f"system:serviceaccount:kube-system:{name}" for name in PLATFORM_ACCOUNTS),
     # HyperShift's operator inside hosted clusters: a cluster-admin by RBAC, in no group of its own.
     "system:hosted-cluster-config",
 )
 PLATFORM_NAMESPACES = (
-    "kube-system",  # controllers of Kubernetes, HyperShift's sync of the merged pull-secret
     "hypershift",  # keeps HostedControlPlane in step with HostedCluster
     "openshift-azure-operator",  # Azure Red Hat OpenShift repairs its own registry's login
     "openshift-cluster-version",  # applies a release's manifests
@@ -408,7 +415,7 @@ class Principals(ConfigModel):
 class Guard(ConfigModel):
     """The guard in the cluster: who may write the cluster pull-secret and who may opt namespaces in."""
 
-    mode: Literal["deny", "warn", "off"] = "off"
+    mode: Literal["deny", "warn", "off"] = "warn"
     writers: Principals = Principals()
     labelers: Principals = Principals()
     platform: Principals = Principals(

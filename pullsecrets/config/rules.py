@@ -52,8 +52,8 @@ def _sources(config: StackConfig) -> Iterator[Problem]:
 
 
 def _guard(guard: Guard) -> Iterator[Problem]:
-    if guard.mode != "off" and not (guard.labelers.users or guard.labelers.groups):
-        allowed = "at least the user or group that runs `pulumi up`, which puts the opt-in labels; or guard.mode: off"
+    if guard.mode == "deny" and not (guard.labelers.users or guard.labelers.groups):
+        allowed = "at least the user or group that runs `pulumi up`, which puts the opt-in labels; or guard.mode: warn"
         yield Problem("guard.labelers", "nobody", allowed)
 
 

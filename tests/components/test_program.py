@@ -200,7 +200,7 @@ def test_the_guard_is_what_render_writes(declared: Declared, config: StackConfig
 
 
 def test_the_guard_can_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    declared = run_program({**stack_file("dev"), "guard": {}}, ENVIRONMENT, monkeypatch)
+    declared = run_program({**stack_file("dev"), "guard": {"mode": "off"}}, ENVIRONMENT, monkeypatch)
     assert not {POLICY, "pullsecrets:index:ClusterPullSecretGuard"} & declared.types()
 
 

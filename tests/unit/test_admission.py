@@ -17,6 +17,9 @@ GUARD = {"mode": "deny", "labelers": {"users": ["pulumi"], "groups": ["engineers
 ARGO_NAMESPACE = "system:serviceaccounts:openshift-gitops"
 
 
+IN_KUBE_SYSTEM = "system:serviceaccounts:kube-system"
+
+
 def config(**change: Any) -> StackConfig:
     return parse({**GOOD, "guard": GUARD, **change}, "test")
 
@@ -87,12 +90,12 @@ def test_the_cluster_itself_break_glass_and_writers_pass_and_labelers_do_not(spe
         "pull-secrets-break-glass",
         "system:masters",
         "system:hosted-cluster-config",
-        "system:serviceaccounts:kube-system",
+        "system:serviceaccount:kube-system:generic-garbage-collector",
         "system:serviceaccounts:openshift-machine-config-operator",
         "system:serviceaccounts:hypershift",
     ):
         assert f'"{principal}"' in text
-    for principal in ("pulumi", "engineers", ARGO_NAMESPACE, "system:nodes", "system:serviceaccounts"):
+    for principal in ("pulumi", "engineers", ARGO_NAMESPACE, "system:nodes", "system:serviceaccounts", IN_KUBE_SYSTEM):
         assert f'"{principal}"' not in text
 
 
@@ -115,6 +118,13 @@ def test_opt_in_labels_are_those_of_the_stack_and_no_others(spec: GuardSpec) -> 
     assert '["apps.example/app", "apps.example/web"].exists(' in expressions(policy)
     other = config(registries=[{**GOOD["registries"][0], "selector": {"other.example/a": "b"}}])
     assert "apps.example" not in str(admission.opt_in_labels(GuardSpec.of(other)))
+
+
+def test_without_labelers_only_the_patterns_are_judged() -> None:
+    found = GuardSpec.of(config(guard={}))
+    assert found.mode == "warn"
+    validations = admission.opt_in_labels(found)["spec"]["validations"]
+    assert ["registry " in item["message"] for item in validations] == [True, True]
 
 
 def test_each_registry_judges_its_own_patterns(spec: GuardSpec) -> None:
@@ -193,7 +203,8 @@ def test_a_stack_has_the_objects_that_it_asks_for() -> None:
     mutating = ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]
     assert kinds(config()) == validating
     assert kinds(config(binding="admission")) == [*mutating, *validating]
-    assert kinds(config(guard={})) == []
+    assert kinds(config(guard={})) == validating
+    assert kinds(config(guard={"mode": "off"})) == []
     assert len(admission.stack_objects(config(binding="admission"))) == 2 * (4 + 2)
 
 
@@ -242,7 +253,7 @@ class TestPreflight:
 
     def test_what_is_not_asked_for_is_not_needed(self) -> None:
         check_served(["ValidatingAdmissionPolicy"], config())
-        check_served(None, config(guard={}))
+        check_served(None, config(guard={"mode": "off"}))
 
     def test_a_run_that_the_guard_would_deny_is_refused(self) -> None:
         with pytest.raises(
