@@ -11,16 +11,20 @@ from rich.console import Console
 from rich.table import Table
 
 from local import paths, toolchain
-from local.controlplane import ERRORS, ControlPlane
+from local.controlplane import ERRORS, ComponentStatus, ControlPlane
 from local.controlplane.kwok import NODES
+from local.controlplane.layout import NODE, REGISTRIES
 from local.workspace import PulumiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 # Progress and errors go to standard error: standard output is for what another program reads.
 _progress = Console(stderr=True, highlight=False, soft_wrap=True)
+
+node = typer.Typer(help="A real kubelet with containerd, and registries with logins; needs Linux and root.")
+app.add_typer(node, name="node", no_args_is_help=True)
 
 # Where no terminal says how wide it is, a line per component.
 _WIDE = 240
@@ -73,6 +77,17 @@ def status() -> None:
     with _messages():
         plane = _control_plane()
         components = plane.status()
+        real = plane.node() is not None
+    console = _show(components)
+    _say_plugins(plane, console)
+    if not real:
+        console.print(f"Pods are on simulated nodes ({', '.join(NODES)}): nothing runs in them.")
+    if not all(component.healthy for component in components):
+        raise typer.Exit(1)
+
+
+def _show(components: Sequence[ComponentStatus]) -> Console:
+    """Print a line for each component; return where to."""
     table = Table("component", "version", "pid", "port", "healthy", box=None, pad_edge=False)
     # Paths are there to be copied: one that is cut off is of no use.
     table.add_column("log", overflow="fold")
@@ -85,8 +100,35 @@ def status() -> None:
     console = Console(highlight=False)
     console = console if console.is_terminal else Console(highlight=False, width=_WIDE)
     console.print(table)
-    _say_plugins(plane, console)
-    console.print(f"Pods are on simulated nodes ({', '.join(NODES)}): nothing runs in them.")
+    return console
+
+
+@node.command("up")
+def node_up() -> None:
+    """Start the registries and the real node; new Pods go there and to no simulated node. The rest must be up."""
+    with _messages():
+        toolchain.ensure("kubelet", "containerd", "registry")
+        _control_plane().node_up()
+
+
+@node.command("down")
+def node_down() -> None:
+    """End the real node and the registries and leave nothing of them; new Pods go to simulated nodes again."""
+    with _messages():
+        if not _control_plane().node_down():
+            _progress.print("no real node was running")
+
+
+@node.command("status")
+def node_status() -> None:
+    """Show the real node and its registries; exit with 1 when they do not run or are not healthy."""
+    with _messages():
+        plane = _control_plane()
+        components = [component for component in plane.status() if component.name in (*REGISTRIES, NODE)]
+        if not components:
+            _progress.print("no real node runs: start one with `python -m local node up`")
+            raise typer.Exit(1)
+    _show(components)
     if not all(component.healthy for component in components):
         raise typer.Exit(1)
 

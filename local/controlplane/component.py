@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from local.controlplane.processes import Command
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Component(ABC):
     """A process of the control plane."""
 
-    name: ClassVar[str]
+    name: str
 
     @abstractmethod
     def command(self) -> Command:

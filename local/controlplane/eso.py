@@ -12,6 +12,7 @@ from local import toolchain
 from local.controlplane.api import HttpClient, KubernetesApi, RequestRefused, path_of
 from local.controlplane.component import Component
 from local.controlplane.files import write_private
+from local.controlplane.kwok import SIMULATED
 from local.controlplane.layout import EXTERNAL_SECRETS, Layout
 from local.controlplane.processes import Command
 from local.controlplane.rbac import roles
@@ -32,6 +33,9 @@ _VALUES = {
     # Both would be further processes: the webhook only refuses what the controller reports anyway.
     "webhook": {"create": False},
     "certController": {"create": False},
+    # Its Pods are for show, so they stay on simulated nodes while a real one has these cordoned.
+    "nodeSelector": {SIMULATED: ""},
+    "tolerations": [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule"}],
     # The chart in the module may lag behind the operator in it.
     "image": {"tag": f"v{toolchain.version('external-secrets')}"},
 }

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from local.controlplane.files import private_folder, write_private
-from local.controlplane.layout import CONTROLLER_MANAGER, KWOK, SCHEDULER, Layout
+from local.controlplane.layout import CONTROLLER_MANAGER, KWOK, NODE, SCHEDULER, Layout
 from local.controlplane.pki import CLIENT, KeyPair, Subject
 from local.controlplane.rbac import DEPLOYERS
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ADMIN = "admin"
 PULUMI = "pulumi"
 KWOK_USER = "kwok-controller"
+NODE_NAME = "real-node"
 _CLUSTER = "pull-secrets-local"
 # Nothing renews the token while the control plane runs for weeks; each start does.
 _TOKEN_SECONDS = 365 * 24 * 3600
@@ -31,6 +32,8 @@ _USERS: dict[str, tuple[str, tuple[str, ...]]] = {
     CONTROLLER_MANAGER: ("system:kube-controller-manager", ()),
     SCHEDULER: ("system:kube-scheduler", ()),
     KWOK: (KWOK_USER, ()),
+    # What the Node authorizer asks for: https://kubernetes.io/docs/reference/access-authn-authz/node/
+    NODE: (f"system:node:{NODE_NAME}", ("system:nodes",)),
 }
 
 

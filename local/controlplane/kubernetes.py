@@ -99,6 +99,8 @@ class ApiServer(Component):
             f"--tls-private-key-file={self._server.key}",
             f"--client-ca-file={authority}",
             "--authorization-mode=Node,RBAC",
+            # A node changes its own Node and Pods alone.
+            "--enable-admission-plugins=NodeRestriction",
             # It taints new nodes until the node lifecycle controller, which does not run here, has seen them Ready.
             "--disable-admission-plugins=TaintNodesByCondition",
             f"--service-account-issuer={ISSUER}",

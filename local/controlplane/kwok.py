@@ -34,6 +34,8 @@ PUBLIC_HOSTS = (
     "registry.access.redhat.com",
     "registry.k8s.io",
 )
+SIMULATED = "node-role.kubernetes.io/simulated"
+"""Label of the simulated nodes."""
 _STAGES = Path(__file__).resolve().parent / "stages"
 _MARK = "kwok.x-k8s.io/node"
 # An address for documentation (RFC 5737): nothing answers there.
@@ -139,7 +141,7 @@ def _node(name: str) -> dict[str, Any]:
         "kubernetes.io/arch": "amd64",
         "kubernetes.io/hostname": name,
         "kubernetes.io/os": "linux",
-        "node-role.kubernetes.io/simulated": "",
+        SIMULATED: "",
     }
     metadata = {"name": name, "labels": labels, "annotations": {_MARK: "fake"}}
     return {"apiVersion": "v1", "kind": "Node", "metadata": metadata}

@@ -16,6 +16,16 @@ KWOK = "kwok"
 OPENBAO = "openbao"
 EXTERNAL_SECRETS = "external-secrets"
 SEALED_SECRETS = "sealed-secrets"
+NODE = "node"
+# Registries of stack dev's hosts, the rejected one among them; a component each, which has the host's name.
+REGISTRY_HOSTS = (
+    "app-registry.apps.sub.comptech-lab.com",
+    "app-registry.sub.comptech-lab.com",
+    "registry-api.tanhdev.com",
+)
+# The registry in the place of all other hosts: anybody may pull from it.
+PUBLIC_REGISTRY = "public-registry"
+REGISTRIES = (*REGISTRY_HOSTS, PUBLIC_REGISTRY)
 
 # In the order in which they are shown; what each listens on, by name.
 LISTENERS = {
@@ -27,9 +37,11 @@ LISTENERS = {
     OPENBAO: ("openbao", "openbao-cluster"),
     EXTERNAL_SECRETS: ("external-secrets-live", "external-secrets-metrics"),
     SEALED_SECRETS: ("sealed-secrets",),
+    **{registry: (registry,) for registry in REGISTRIES},
+    NODE: ("kubelet-health",),
 }
 # Started by name only, and no part of what `up` brings up.
-ON_DEMAND = (SEALED_SECRETS,)
+ON_DEMAND = (SEALED_SECRETS, *REGISTRIES, NODE)
 COMPONENTS = tuple(name for name in LISTENERS if name not in ON_DEMAND)
 # What must be built before anything is started.
 PROGRAMS = (
@@ -99,6 +111,21 @@ class Layout:
     def kwok(self) -> Path:
         """Stages of the simulated nodes and Pods."""
         return self.state / "kwok"
+
+    @property
+    def node(self) -> Path:
+        """Configuration of the real node; what it writes is in its own mount namespace, and gone with it."""
+        return self.state / "node"
+
+    @property
+    def hosts(self) -> Path:
+        """Where containerd finds the registry of each host."""
+        return self.node / "certs.d"
+
+    @property
+    def registries(self) -> Path:
+        """Data, logins and configuration of the registries, a folder for each host."""
+        return self.state / "registries"
 
     @property
     def openbao_authority(self) -> Path:

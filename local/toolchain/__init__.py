@@ -4,6 +4,8 @@ A key covers everything that a build depends on, so a tool is either there, comp
 """
 
 import importlib.util
+import os
+import platform
 import sysconfig
 from pathlib import Path
 from typing import Final
@@ -12,7 +14,8 @@ from local import paths
 from local.toolchain import golang, official, store
 from local.toolchain.errors import BuildFailed, ToolchainError, ToolMissing
 from local.toolchain.official import install_official_plugin
-from local.toolchain.recipes import ON_DEMAND, RECIPES, VAULT_PLUGIN_VERSION, Recipe
+from local.toolchain.recipes import OF_THE_NODE, ON_DEMAND, RECIPES, VAULT_PLUGIN_VERSION, Recipe
+from local.toolchain.runc import ensure_runc, has_seccomp, runc
 
 __all__ = [
     "BuildFailed",
@@ -20,10 +23,14 @@ __all__ = [
     "ToolchainError",
     "binary",
     "ensure",
+    "ensure_runc",
     "eso_module",
+    "has_seccomp",
     "install_official_plugin",
     "names",
     "pulumi_is_official",
+    "runc",
+    "runs_nodes",
     "sealed_secrets_crds",
     "version",
 ]
@@ -67,10 +74,15 @@ def pulumi_is_official() -> bool:
     return official.pulumi_folder() is not None
 
 
+def runs_nodes() -> bool:
+    """Whether this machine could run a real node: on Linux, as root."""
+    return platform.system() == "Linux" and os.geteuid() == 0
+
+
 def _needed() -> list[Recipe]:
     """Return what this machine builds unasked: not what it has, or can download, of Pulumi's releases."""
     release = official.pulumi_folder()
-    spared = set(ON_DEMAND)
+    spared = set(ON_DEMAND if runs_nodes() else ON_DEMAND | OF_THE_NODE)
     if release is not None:
         spared.add(_PULUMI)
         if official.official_plugin(release / _PULUMI, "vault", VAULT_PLUGIN_VERSION) is not None:

@@ -111,10 +111,15 @@ _PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
 _ESO = "github.com/external-secrets/external-secrets"
 _KUBERNETES_VERSION = "k8s.io/component-base/version"
 _KUBERNETES_PLUGIN = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+_CONTAINERD = "github.com/containerd/containerd/v2/cmd"
+_CNI_PLUGINS = "github.com/containernetworking/plugins/plugins"
 _SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
 
 # Built only when they are named: few need them.
 ON_DEMAND: Final = frozenset({"promtool", "sealed-secrets"})
+
+# Only where a real node can run: on Linux, as root.
+OF_THE_NODE: Final = frozenset({"containerd", "registry"})
 
 # Longest build first: with two at a time that order ends soonest.
 RECIPES: Final = (
@@ -145,6 +150,7 @@ RECIPES: Final = (
             Program("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
             Program("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
             Program("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
+            Program("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
         ),
         # Without them the server reports v0.0.0, and its compatibility checks fail.
         variables=(
@@ -198,6 +204,25 @@ RECIPES: Final = (
         name="pulumi-resource-vault",
         version=f"v{VAULT_PLUGIN_VERSION}",
         programs=(Program(".", "pulumi-resource-vault"),),
+    ),
+    Recipe(
+        name="containerd",
+        version="v2.4.2",
+        programs=(
+            Program(f"{_CONTAINERD}/containerd", "containerd"),
+            Program(f"{_CONTAINERD}/containerd-shim-runc-v2", "containerd-shim-runc-v2"),
+            Program(f"{_CNI_PLUGINS}/main/bridge", "bridge"),
+            Program(f"{_CNI_PLUGINS}/ipam/host-local", "host-local"),
+            Program("./pause", "pause"),
+        ),
+        # File systems that need libraries of the machine, and traces that nobody collects.
+        flags=("-tags=no_btrfs,no_devmapper,no_tracing,no_zfs",),
+    ),
+    Recipe(
+        name="registry",
+        version="v3.1.2",
+        programs=(Program(".", "registry"),),
+        variables=(("github.com/distribution/distribution/v3/version.version", "v3.1.2"),),
     ),
     Recipe(
         name="eso-chart-render",

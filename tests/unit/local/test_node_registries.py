@@ -1,0 +1,165 @@
+"""The registries of the real node: what their logs tell, who may pull, where a node finds them, and what images are."""
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+
+import bcrypt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.controlplane.layout import PUBLIC_REGISTRY, REGISTRY_HOSTS, Layout
+from local.controlplane.node import hosts, images
+from local.controlplane.node.registries import PUSHER, Pull, Registry, Users
+from local.controlplane.pki import Authority
+from local.paths import repository
+from pullsecrets.config import load_stack
+
+HOST = REGISTRY_HOSTS[-1]
+AT = "2026-11-27T16:30:48.109634768Z"
+
+
+class FixedPorts:
+    """Each listener on one port."""
+
+    def __getitem__(self, listener):
+        return 5000
+
+    def of(self, component):
+        return {component: 5000}
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return Layout(tmp_path)
+
+
+@pytest.fixture
+def registry(layout):
+    return Registry(layout, FixedPorts(), Authority(layout.pki / "registries", "test"), HOST)
+
+
+def request(message, *, number=1, method="HEAD", reference="1", **more):
+    common = {"http.request.id": str(number), "http.request.method": method, "time": AT, "msg": message}
+    return {**common, "vars.name": "team/auth", "vars.reference": reference, **more}
+
+
+def answered(status, user="bot", **more):
+    return request("response completed", **{"http.response.status": status, "auth.user.name": user}, **more)
+
+
+def refused(**more):
+    return request('error authorizing context: basic authentication challenge for realm "x": failure', **more)
+
+
+def logged(layout, *entries):
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    (layout.logs / f"{HOST}.log").write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+
+
+CASES = {
+    "a pull is resolved, then read": (
+        [refused(number=1), answered(200, number=2), answered(200, number=3, method="GET", reference="sha256:1")],
+        [("HEAD", "1", "", 401), ("HEAD", "1", "bot", 200), ("GET", "sha256:1", "bot", 200)],
+        1,
+    ),
+    "a login that is refused is named": (
+        [request("user failed to authenticate", username="old"), refused()],
+        [("HEAD", "1", "old", 401)],
+        0,
+    ),
+    "a login that was refused before is not the next request's": (
+        [request("user failed to authenticate", username="old"), refused(), refused(number=2)],
+        [("HEAD", "1", "old", 401), ("HEAD", "1", "", 401)],
+        0,
+    ),
+    "what is not there was asked for": (
+        [request("response completed with error", **{"http.response.status": 404, "auth.user.name": "bot"})],
+        [("HEAD", "1", "bot", 404)],
+        0,
+    ),
+    "being let in is not an answer": ([request("authorized request", **{"auth.user.name": "bot"})], [], 0),
+    "what the pusher does is no pull": ([answered(201, user=PUSHER, method="PUT")], [], 0),
+    "other requests are none for an image": ([{"msg": "response completed", "http.response.status": 200}], [], 0),
+}
+
+
+@pytest.mark.parametrize(("entries", "expected", "succeeded"), CASES.values(), ids=CASES)
+def test_the_log_tells_who_pulled_what(layout, registry, entries, expected, succeeded):
+    logged(layout, *entries)
+    pulls = registry.pulls()
+    assert [(pull.method, pull.reference, pull.user, pull.status) for pull in pulls] == expected
+    assert sum(pull.succeeded for pull in pulls) == succeeded
+    assert {(pull.host, pull.repository) for pull in pulls} <= {(HOST, "team/auth")}
+
+
+def test_a_log_that_is_being_written_or_not_there_tells_what_it_has(layout, registry):
+    assert registry.pulls() == []
+    logged(layout, answered(200))
+    with (layout.logs / f"{HOST}.log").open("a") as log:
+        log.write(json.dumps(answered(200))[:50])
+    assert [type(pull) for pull in registry.pulls()] == [Pull]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=6))
+def test_those_may_pull_who_were_added_last_and_not_revoked(tmp_path_factory, steps):
+    users, expected = Users(tmp_path_factory.mktemp("registry")), {}
+    for number, (name, added) in enumerate(steps):
+        password = f"generated-{number}"
+        if added:
+            users.add(name, password)
+            expected[name] = password
+        else:
+            users.revoke(name)
+            expected.pop(name, None)
+    kept = dict(line.split(":", 1) for line in users.file.read_text().splitlines()) if steps else {}
+    assert sorted(kept) == users.names() == sorted(expected)
+    assert all(bcrypt.checkpw(expected[name].encode(), hashed.encode()) for name, hashed in kept.items())
+
+
+def test_no_password_stands_in_the_file_of_users(tmp_path):
+    users = Users(tmp_path)
+    users.ensure_pusher()
+    users.add("bot", "very-secret-value")
+    assert "very-secret-value" not in users.file.read_text()
+    assert users.pusher_password not in users.file.read_text()
+    assert users.file.stat().st_mode & 0o077 == 0
+
+
+def test_a_host_is_found_by_its_name_at_its_registry(layout, registry):
+    hosts.write_hosts(layout, registry)
+    written = (layout.hosts / HOST / "hosts.toml").read_text()
+    assert written.splitlines()[0] == f'server = "https://{HOST}:5000"'
+    hosts.write_hosts(layout, registry, mirror=6000)
+    assert f'[host."https://{HOST}:6000"]' in (layout.hosts / HOST / "hosts.toml").read_text()
+
+
+def test_any_other_host_is_found_at_the_registry_that_asks_for_no_login(layout, registry):
+    public = Registry(layout, FixedPorts(), registry.authority, PUBLIC_REGISTRY)
+    hosts.write_hosts(layout, public)
+    assert 'server = "https://127.0.0.1:5000"' in (layout.hosts / "_default" / "hosts.toml").read_text()
+
+
+def test_every_host_of_stack_dev_has_a_registry_the_rejected_ones_too():
+    config = load_stack("dev", repository(), {"VAULT_ADDR": "https://127.0.0.1:1"})
+    named = {host for registry in config.registries for host in (*registry.hosts, *registry.rejected_hosts)}
+    assert named == set(REGISTRY_HOSTS)
+
+
+def test_an_image_is_one_of_a_kind_and_says_what_its_layer_is(monkeypatch, tmp_path):
+    program = tmp_path / "pause"
+    program.write_bytes(b"program")
+    monkeypatch.setattr("local.toolchain.binary", lambda _: program)
+    images._layer.cache_clear()
+    compressed, plain = images._layer()
+    first, second = (json.loads(images._config(plain, ends=ends)) for ends in (False, True))
+    assert first["config"]["Labels"] != second["config"]["Labels"]
+    assert ("Cmd" in first["config"], second["config"]["Cmd"]) == (False, ["end"])
+    unpacked = gzip.decompress(compressed)
+    assert first["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(unpacked).hexdigest()}"]
+    with tarfile.open(fileobj=io.BytesIO(unpacked)) as tar:
+        assert {(entry.name, entry.linkname) for entry in tar} == {("pause", ""), ("app/migrate", "/pause")}
+    images._layer.cache_clear()
