@@ -25,6 +25,14 @@ def seed_generated(plane: ControlPlane, workspace: Workspace, stack: str, regist
     return True
 
 
+def seeded_credential(plane: ControlPlane, mount: str, path: str) -> str:
+    """Return the credential that Vault holds, as whoever owns the registry knows it without asking."""
+    found = plane.vault("root").secrets.kv.v2.read_secret_version(
+        path, mount_point=mount, raise_on_deleted_version=True
+    )
+    return found["data"]["data"]["dockerconfigjson"]
+
+
 def seeder_token(plane: ControlPlane) -> str:
     """Return the token of whoever may write credentials."""
     return plane.layout.seeder_token.read_text(encoding="utf-8").strip()
@@ -32,9 +40,11 @@ def seeder_token(plane: ControlPlane) -> str:
 
 def generated_credential(hosts: tuple[str, ...]) -> str:
     """Return a dockerconfigjson document with a random password for each host."""
+    # A user of its own, so that a registry can go on knowing the one before until nobody needs it.
+    user = f"platform-bot-{secrets.token_hex(3)}"
     auths = {
         host: {
-            "auth": base64.b64encode(f"platform-bot:{secrets.token_urlsafe(24)}".encode()).decode(),
+            "auth": base64.b64encode(f"{user}:{secrets.token_urlsafe(24)}".encode()).decode(),
             "email": f"platform-bot@{host.partition('.')[2].partition(':')[0]}",
         }
         for host in hosts

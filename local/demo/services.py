@@ -1,4 +1,4 @@
-"""The second part of the demo: the sample repository's services, migrated, running on simulated nodes, in waves."""
+"""The second part of the demo: the sample repository's services, migrated, running in waves."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ from typing import Any
 from local import sample_gitops
 from local.demo import workloads
 from local.demo.placing import place
+from local.demo.pulling import push_images
 from local.demo.steps import STACK, Steps, UnexpectedError
 from local.demo.workloads import Applied, Pods
 from pullsecrets.words import counted
@@ -57,8 +58,9 @@ class Services:
             self._write_repository()
             self._gitops("discover")
         with steps.step("Its workloads in the cluster, as they are"):
-            steps.say("[bold yellow]nodes are simulated: no kubelet runs, nothing is pulled[/]")
-            steps.say("a Pod that names no pull Secret goes to ImagePullBackOff; one that names any gets Ready")
+            if steps.node is None:
+                steps.say("[bold yellow]nodes are simulated: no kubelet runs, nothing is pulled[/]")
+                steps.say("a Pod that names no pull Secret goes to ImagePullBackOff; one that names any gets Ready")
             trouble = self._apply()
         if trouble.failing:
             with steps.step("pull-secrets doctor names the cause"):
@@ -71,7 +73,7 @@ class Services:
         with steps.step(f"pull-secrets rollout {REGISTRY}, with the committed stack file"):
             self._refused()
         with steps.step(f"pull-secrets rollout {REGISTRY}, canary first"):
-            steps.run(steps.on_call, "rollout", REGISTRY, "--yes", "--timeout", "120")
+            steps.run(steps.on_call, "rollout", REGISTRY, "--yes", "--timeout", "300")
         return RolledOut(violations, int(self._git("rev-list", "--count", "HEAD")))
 
     def _write_repository(self) -> None:
@@ -88,6 +90,8 @@ class Services:
 
     def _apply(self) -> Pods:
         objects = workloads.build(self.repository, self.services, ENVIRONMENT)
+        if self.steps.node is not None:
+            self.steps.say(f"{counted(push_images(self.steps.node, objects), 'image')} pushed")
         self._say_applied(workloads.apply(self.steps.admin, objects))
         pods = workloads.until_settled(self.steps.admin, self.namespaces)
         colour = "red" if pods.failing else "green"

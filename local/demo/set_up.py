@@ -4,7 +4,8 @@ import time
 from dataclasses import dataclass
 
 from local.controlplane.waiting import until
-from local.demo.credentials import seed_generated
+from local.demo.credentials import seed_generated, seeded_credential
+from local.demo.pulling import let_in
 from local.demo.steps import STACK, Steps, existing
 from local.packs import pack_options
 
@@ -58,6 +59,8 @@ def _seed(steps: Steps) -> None:
         else:
             # A new one would be a rotation, which has a step of its own.
             steps.say(f"{registry.name} holds the one of an earlier demo")
+        if steps.node is not None:
+            let_in(steps.node, seeded_credential(steps.plane, steps.config.vault.mount, registry.path))
 
 
 def _existing_namespace(steps: Steps, namespace: str) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from local.controlplane import ERRORS, ControlPlane
 from local.controlplane.api import KubernetesApi, RequestRefused
+from local.controlplane.node.node import RealNode
 from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS
 from local.controlplane.waiting import NotYet
 from local.workspace import PulumiError, Workspace
@@ -32,8 +33,9 @@ class StepFailedError(Exception):
 class Steps:
     """The demo's steps on one control plane."""
 
-    def __init__(self, plane: ControlPlane, console: Console) -> None:
-        """Run on this control plane and print to this console."""
+    def __init__(self, plane: ControlPlane, console: Console, node: RealNode | None = None) -> None:
+        """Run on this control plane, its Pods on this node or on simulated ones, and print to this console."""
+        self.node = node
         self.plane = plane
         self.console = console
         self.admin = plane.admin()

@@ -14,9 +14,9 @@ from pullsecrets.gitops.kustomize import build_all
 from pullsecrets.pods import PULL_FAILURES
 
 APPLIED = ("ServiceAccount", "Deployment", "Job")
-"""In this order: a Pod whose ServiceAccount does not exist is refused. Nothing on simulated nodes would use a Service
-or wait for a CronJob."""
-DEADLINE = 60
+"""In this order: a Pod whose ServiceAccount does not exist is refused. Nothing here would use a Service or wait for a
+CronJob."""
+DEADLINE = 300
 _SIDE_BY_SIDE = 8
 _NOT_FOUND = 404
 _IMMUTABLE = 422
@@ -82,9 +82,7 @@ def delete_deployments(api: KubernetesApi, places: Sequence[tuple[str, str]]) ->
 
 def until_settled(api: KubernetesApi, namespaces: Collection[str]) -> Pods:
     """Wait until every Pod of the namespaces is Ready, has succeeded, or cannot pull; return them."""
-    return until(
-        lambda: settled(api, frozenset(namespaces)), DEADLINE, "Pods on the simulated nodes settled", every=0.2
-    )
+    return until(lambda: settled(api, frozenset(namespaces)), DEADLINE, "Pods settled", every=0.2)
 
 
 def settled(api: KubernetesApi, namespaces: frozenset[str]) -> Pods:

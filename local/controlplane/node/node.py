@@ -169,6 +169,10 @@ class RealNode:
         """Let a user pull from a host no longer."""
         self._registry(host).users.revoke(user)
 
+    def users(self, host: str) -> list[str]:
+        """Return who may pull from a host."""
+        return self._registry(host).users.names()
+
     def push(self, image: str, *, ends: bool = False) -> str:
         """Push an image, `host/repository:tag`, that no node has had yet; return its digest.
 

@@ -1,0 +1,163 @@
+"""The real node in the demo: logins at the registries, images for the workloads, and pulls as the registries saw them.
+
+On a machine that cannot run a real node, the same workloads are on simulated nodes and nothing is pulled.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from local.controlplane import ControlPlane
+from local.controlplane.api import KubernetesApi, RequestRefused
+from local.controlplane.node.machine import NodeUnsupported
+from local.controlplane.node.node import RealNode
+from local.controlplane.waiting import NotYet, until
+from local.demo.steps import UnexpectedError
+from pullsecrets.config import StackConfig
+
+SECONDS = 300
+_POD = "pulls-anew"
+_GROUPS = ("initContainers", "containers")
+
+
+def start_node(plane: ControlPlane) -> tuple[RealNode | None, str]:
+    """Start the real node where this machine can run one; return it, and in a line which nodes the Pods are on."""
+    try:
+        return plane.node_up(), "Pods are on a real node: a kubelet pulls their images and runs them"
+    except NodeUnsupported as cause:
+        return None, f"Pods are on simulated nodes, nothing is pulled or run: {cause}"
+
+
+def logins(document: str) -> Iterator[tuple[str, str, str]]:
+    """Yield host, user and password of each entry of a dockerconfigjson document."""
+    for host, entry in json.loads(document)["auths"].items():
+        user, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
+        yield host, user, password
+
+
+def let_in(node: RealNode, document: str) -> list[tuple[str, str]]:
+    """Let the logins of a credential in at their registries; return host and user of each."""
+    found = list(logins(document))
+    for host, user, password in found:
+        node.add_user(host, user, password)
+    return [(host, user) for host, user, _ in found]
+
+
+def push_images(node: RealNode, objects: Sequence[Mapping[str, Any]]) -> int:
+    """Push every image that workloads name, one of a kind each; return how many."""
+    images: dict[str, bool] = {}
+    for item in objects:
+        pod = item.get("spec", {}).get("template", {}).get("spec", {})
+        for group in _GROUPS:
+            for container in pod.get(group) or ():
+                images[container["image"]] = group == "initContainers"
+    for image, ends in images.items():
+        node.push(image, ends=ends)
+    return len(images)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the registry of a namespace's image saw.
+
+    Attributes:
+        before: pulls that it let in with the login before the rotation.
+        after: pulls that it let in with the new login, after the old one was revoked.
+        refused: requests after that with the old one.
+    """
+
+    before: int
+    after: int
+    refused: int
+
+
+def image_of(config: StackConfig, namespace: str) -> str:
+    """Return the image that a namespace pulls anew: of its own registry, and of no other namespace."""
+    tenant = next(tenant for tenant in config.resolve_tenants() if tenant.name == namespace)
+    host = config.registry(tenant.registries[0]).hosts[0]
+    return f"{host}/{namespace}/anew:1"
+
+
+def pull_anew(api: KubernetesApi, node: RealNode, images: Mapping[str, str]) -> None:
+    """Have a new Pod in each namespace pull its image, which no node has had yet, and take the Pods away again.
+
+    Raises:
+        UnexpectedError: one cannot pull; the message is the kubelet's.
+    """
+    for image in images.values():
+        node.push(image)
+    for namespace, image in images.items():
+        container = {"name": "pull", "image": image, "imagePullPolicy": "Always"}
+        metadata = {"name": _POD, "namespace": namespace}
+        spec = {"containers": [container], "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False}
+        api.call("POST", _pods(namespace), {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    try:
+        for namespace in images:
+            until(lambda at=namespace: _require_pulled(api, at), SECONDS, f"Pod of {namespace} has pulled")
+    finally:
+        for namespace in images:
+            api.call("DELETE", f"{_pods(namespace)}/{_POD}?gracePeriodSeconds=0")
+    for namespace in images:
+        until(lambda at=namespace: _require_gone(api, at), SECONDS, f"Pod of {namespace} gone")
+
+
+def seen(node: RealNode, images: Mapping[str, str], old: set[tuple[str, str]], since: Any) -> dict[str, Seen]:
+    """Return by namespace what the registries saw of its image.
+
+    Args:
+        node: whose registries.
+        images: by namespace.
+        old: host and user of the logins before the rotation.
+        since: when these were revoked.
+    """
+    found: dict[str, Seen] = {}
+    pulls = node.pulls()
+    for namespace, image in images.items():
+        host, _, rest = image.partition("/")
+        ours = [pull for pull in pulls if (pull.host, pull.repository) == (host, rest.rpartition(":")[0])]
+        by_old = [pull for pull in ours if (pull.host, pull.user) in old]
+        found[namespace] = Seen(
+            before=sum(pull.succeeded for pull in by_old),
+            after=sum(pull.succeeded and pull.at > since for pull in ours if pull not in by_old),
+            refused=sum(pull.at > since for pull in by_old),
+        )
+    return found
+
+
+def table(found: Mapping[str, Seen]) -> Table:
+    """Return what the registries saw as a table."""
+    shown = Table(title="Pulls of new Pods, as the registries counted them", header_style="bold")
+    for column in ("namespace", "with the login before", "with the new one, the old revoked", "refused"):
+        shown.add_column(column, justify="left" if column == "namespace" else "right")
+    for namespace, counts in found.items():
+        shown.add_row(namespace, str(counts.before), str(counts.after), str(counts.refused))
+    return shown
+
+
+def _pods(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
+
+
+def _require_pulled(api: KubernetesApi, namespace: str) -> None:
+    status = api.call("GET", f"{_pods(namespace)}/{_POD}")["status"]
+    for container in status.get("containerStatuses") or ():
+        waiting = container["state"].get("waiting")
+        if waiting is None:
+            return
+        if waiting["reason"] in {"ErrImagePull", "ImagePullBackOff"}:
+            raise UnexpectedError(f"a new Pod in {namespace} cannot pull: {waiting['message']}")
+    raise NotYet(f"phase {status.get('phase')}")
+
+
+def _require_gone(api: KubernetesApi, namespace: str) -> None:
+    try:
+        api.call("GET", f"{_pods(namespace)}/{_POD}")
+    except RequestRefused as refused:
+        if refused.status == 404:
+            return
+        raise
+    raise NotYet("it is there")
