@@ -77,7 +77,7 @@ class Authority:
         subject: Subject,
         usages: Sequence[x509.ObjectIdentifier],
         hosts: Sequence[str] = (),
-        life: dt.timedelta = _CERTIFICATE_LIFE,
+        life: dt.timedelta | None = None,
     ) -> KeyPair:
         """Return a certificate for a subject; the one on disk while it fits, else a new one.
 
@@ -86,14 +86,14 @@ class Authority:
             subject: whom the certificate names.
             usages: `SERVER`, `CLIENT` or both.
             hosts: names and addresses that a server answers for.
-            life: from now until it expires; a negative one makes a certificate that has expired already.
+            life: from now until it expires, a year by default; negative for one that has expired already.
 
         Returns:
             Where certificate and key stand.
         """
         pair = KeyPair(self.folder / f"{stem}.crt", self.folder / f"{stem}.key")
         if not self._fits(pair, subject, usages, hosts):
-            self._sign(pair, subject, usages, hosts, life)
+            self._sign(pair, subject, usages, hosts, life or _CERTIFICATE_LIFE)
         return pair
 
     def _load(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:

@@ -20,7 +20,7 @@ DIAGNOSTICIANS = "diagnosticians"
 OFFBOARDERS = "offboarders"
 MIGRATORS = "migrators"
 # The stores of the demo, of the tests and of the benchmarks, which may all stand in one cluster.
-STORES = ("vault-platform", "vault-e2e", "vault-ops", "vault-bench")
+STORES = ("vault-platform", "vault-e2e", "vault-ops", "vault-bench", "vault-node")
 
 # Relayed registries of the tests, as `<store>-<registry>`.
 RELAYS = ("vault-ops-ops-relay", "vault-ops-ops-sealed")

@@ -5,6 +5,7 @@ are new: whatever is mounted here is seen by no other process, and all of it, wi
 process ends, however it ends.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 
 _SOCKET = Path("/run/containerd/containerd.sock")
 _SOCKET_SECONDS = 60
+# From linux/sched.h; Python's own os.unshare came with 3.12.
+_CLONE_NEWCGROUP = 0x02000000
 # What the kubelet wants of the kernel and would otherwise set for the whole machine
 # (k8s.io/kubernetes, pkg/kubelet/cm/container_manager_linux.go, setupKernelTunables).
 _TUNABLES = {
@@ -47,8 +50,8 @@ def main() -> int:
 def _prepare(settings: dict) -> None:
     for folder in settings["hidden"]:
         _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", folder)
-    for source, target in settings["binds"]:
-        _mount("--bind", source, target)
+    _mount("--bind", settings["hosts"], "/etc/hosts")
+    _enter_cgroups([(Path(cgroup), Path(root)) for cgroup, root in settings["cgroups"]])
     tunables = Path("/run/tunables")
     for name, value in _TUNABLES.items():
         # What it finds as it wants it, it leaves alone.
@@ -60,6 +63,25 @@ def _prepare(settings: dict) -> None:
     network = Path(settings["network"])
     network.touch()
     subprocess.run(["unshare", f"--net={network}", "true"], check=True)
+
+
+def _enter_cgroups(cgroups: list[tuple[Path, Path]]) -> None:
+    """Make the node's cgroup in each hierarchy the only one that it and its containers see."""
+    for cgroup, root in cgroups:
+        cgroup.mkdir(exist_ok=True)
+        # In version 1 a new cpuset is empty, and nothing can be put into it.
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            if (root / setting).exists():
+                (cgroup / setting).write_text((root / setting).read_text(encoding="ascii"), encoding="ascii")
+        (cgroup / "cgroup.procs").write_text("0", encoding="ascii")
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWCGROUP):
+        sys.exit(f"no cgroup namespace: {os.strerror(ctypes.get_errno())}")
+    for cgroup, root in cgroups:
+        _mount("--bind", str(cgroup), str(root))
+        if (root / "cgroup.controllers").exists():
+            # In version 2 a cgroup has processes or children with controllers, not both.
+            (root / "node").mkdir(exist_ok=True)
+            (root / "node" / "cgroup.procs").write_text("0", encoding="ascii")
 
 
 def _mount(*arguments: str) -> None:

@@ -49,6 +49,9 @@ def write_configuration(layout: Layout, authority: Path, health_port: int) -> Pa
         # Chains of iptables would be the machine's.
         "makeIPTablesUtilChains": False,
         "resolvConf": "",
+        # No name service answers there; a kubelet without one warns about each Pod.
+        "clusterDNS": ["10.96.0.10"],
+        "clusterDomain": "cluster.local",
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         # A machine that is nearly full, or short of memory, is no reason to evict Pods or to remove images.
         "evictionHard": nothing,

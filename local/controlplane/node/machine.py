@@ -70,17 +70,6 @@ def cgroups(layout: Layout) -> list[tuple[str, str]]:
     return [(str(root / cgroup_name(layout)), str(root)) for root in controllers()]
 
 
-def make_cgroups(layout: Layout) -> None:
-    """Make the node's cgroup in each hierarchy."""
-    for root in controllers():
-        cgroup = root / cgroup_name(layout)
-        cgroup.mkdir(exist_ok=True)
-        # In version 1 a new cpuset is empty, and nothing can be put into it.
-        for setting in ("cpuset.cpus", "cpuset.mems"):
-            if (root / setting).exists():
-                (cgroup / setting).write_text((root / setting).read_text(encoding="utf-8"), encoding="utf-8")
-
-
 def remove_cgroups(layout: Layout) -> None:
     """Remove the node's cgroups and those of its containers, whose processes have ended or are about to."""
     until(lambda: _remove(layout), _EMPTY_SECONDS, f"cgroups {cgroup_name(layout)} removed")

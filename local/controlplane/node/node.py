@@ -73,7 +73,8 @@ class Node(Component):
         }
         settings = {
             "hidden": machine.HIDDEN,
-            "binds": [(str(self._write_hosts()), "/etc/hosts"), *machine.cgroups(layout)],
+            "hosts": str(self._write_hosts()),
+            "cgroups": machine.cgroups(layout),
             "network": containerd.NETWORK,
             "logs": {name: str(layout.logs / f"{name}.log") for name in commands},
             "commands": commands,
@@ -87,7 +88,7 @@ class Node(Component):
             *("--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
             *(*inner, sys.executable, "-IS", str(Path(init.__file__).resolve()), str(file)),
         )
-        inputs = (kubeconfig, runtime, configuration, file)
+        inputs = (kubeconfig, runtime, configuration, file, Path(init.__file__))
         return Command(self.name, argv, ports=self._ports.of(self.name), inputs=inputs)
 
     def check(self) -> None:
@@ -118,7 +119,6 @@ def prepare(layout: Layout, registries: Mapping[str, Registry]) -> None:
         hosts.write_hosts(layout, registry)
     repository, _, tag = _SANDBOX.partition("/")[2].partition(":")
     registries[PUBLIC_REGISTRY].push(repository, tag)
-    machine.make_cgroups(layout)
 
 
 def cordon_simulated(api: KubernetesApi, *, cordoned: bool) -> None:

@@ -11,25 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.controlplane.layout import PUBLIC_REGISTRY, REGISTRY_HOSTS, Layout
+from local.controlplane.layout import LISTENERS, PUBLIC_REGISTRY, REGISTRY_HOSTS, Layout
 from local.controlplane.node import hosts, images
 from local.controlplane.node.registries import PUSHER, Pull, Registry, Users
 from local.controlplane.pki import Authority
+from local.controlplane.ports import Ports
 from local.paths import repository
 from pullsecrets.config import load_stack
 
 HOST = REGISTRY_HOSTS[-1]
 AT = "2026-11-27T16:30:48.109634768Z"
-
-
-class FixedPorts:
-    """Each listener on one port."""
-
-    def __getitem__(self, listener):
-        return 5000
-
-    def of(self, component):
-        return {component: 5000}
 
 
 @pytest.fixture
@@ -38,21 +29,32 @@ def layout(tmp_path):
 
 
 @pytest.fixture
-def registry(layout):
-    return Registry(layout, FixedPorts(), Authority(layout.pki / "registries", "test"), HOST)
+def ports(layout):
+    ports = Ports(layout.run / "ports", LISTENERS)
+    ports.settle(())
+    return ports
 
 
-def request(message, *, number=1, method="HEAD", reference="1", **more):
+@pytest.fixture
+def registry(layout, ports):
+    return Registry(layout, ports, Authority(layout.pki / "registries", "test"), HOST)
+
+
+def request(message, *, number=1, method="HEAD", reference="1", more=None):
     common = {"http.request.id": str(number), "http.request.method": method, "time": AT, "msg": message}
-    return {**common, "vars.name": "team/auth", "vars.reference": reference, **more}
+    return {**common, "vars.name": "team/auth", "vars.reference": reference, **(more or {})}
 
 
-def answered(status, user="bot", **more):
-    return request("response completed", **{"http.response.status": status, "auth.user.name": user}, **more)
+def answered(status, user="bot", message="response completed", **how):
+    return request(message, more={"http.response.status": status, "auth.user.name": user}, **how)
 
 
-def refused(**more):
-    return request('error authorizing context: basic authentication challenge for realm "x": failure', **more)
+def failed_login(user):
+    return request("user failed to authenticate", more={"username": user})
+
+
+def refused(**how):
+    return request('error authorizing context: basic authentication challenge for realm "x": failure', **how)
 
 
 def logged(layout, *entries):
@@ -67,21 +69,21 @@ CASES = {
         1,
     ),
     "a login that is refused is named": (
-        [request("user failed to authenticate", username="old"), refused()],
+        [failed_login("old"), refused()],
         [("HEAD", "1", "old", 401)],
         0,
     ),
     "a login that was refused before is not the next request's": (
-        [request("user failed to authenticate", username="old"), refused(), refused(number=2)],
+        [failed_login("old"), refused(), refused(number=2)],
         [("HEAD", "1", "old", 401), ("HEAD", "1", "", 401)],
         0,
     ),
     "what is not there was asked for": (
-        [request("response completed with error", **{"http.response.status": 404, "auth.user.name": "bot"})],
+        [answered(404, message="response completed with error")],
         [("HEAD", "1", "bot", 404)],
         0,
     ),
-    "being let in is not an answer": ([request("authorized request", **{"auth.user.name": "bot"})], [], 0),
+    "being let in is not an answer": ([request("authorized request", more={"auth.user.name": "bot"})], [], 0),
     "what the pusher does is no pull": ([answered(201, user=PUSHER, method="PUT")], [], 0),
     "other requests are none for an image": ([{"msg": "response completed", "http.response.status": 200}], [], 0),
 }
@@ -129,18 +131,21 @@ def test_no_password_stands_in_the_file_of_users(tmp_path):
     assert users.file.stat().st_mode & 0o077 == 0
 
 
-def test_a_host_is_found_by_its_name_at_its_registry(layout, registry):
+def test_a_host_is_found_by_its_name_at_its_registry(layout, ports, registry):
     hosts.write_hosts(layout, registry)
     written = (layout.hosts / HOST / "hosts.toml").read_text()
-    assert written.splitlines()[0] == f'server = "https://{HOST}:5000"'
+    assert written.splitlines()[0] == f'server = "https://{HOST}:{ports[HOST]}"'
     hosts.write_hosts(layout, registry, mirror=6000)
     assert f'[host."https://{HOST}:6000"]' in (layout.hosts / HOST / "hosts.toml").read_text()
 
 
-def test_any_other_host_is_found_at_the_registry_that_asks_for_no_login(layout, registry):
-    public = Registry(layout, FixedPorts(), registry.authority, PUBLIC_REGISTRY)
+def test_any_other_host_is_found_at_the_registry_that_asks_for_no_login(layout, ports, registry):
+    public = Registry(layout, ports, registry.authority, PUBLIC_REGISTRY)
     hosts.write_hosts(layout, public)
-    assert 'server = "https://127.0.0.1:5000"' in (layout.hosts / "_default" / "hosts.toml").read_text()
+    assert (
+        f'server = "https://127.0.0.1:{ports[PUBLIC_REGISTRY]}"'
+        in (layout.hosts / "_default" / "hosts.toml").read_text()
+    )
 
 
 def test_every_host_of_stack_dev_has_a_registry_the_rejected_ones_too():

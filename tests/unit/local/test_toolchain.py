@@ -43,10 +43,10 @@ def test_an_absent_tool_says_what_to_run(name: str) -> None:
 
 @pytest.mark.usefixtures("empty")
 def test_an_unknown_tool_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(toolchain.ToolMissing, match=r"'kubelet' is no tool.*kube-apiserver"):
-        toolchain.binary("kubelet")
-    with pytest.raises(toolchain.ToolMissing, match=r"'kubelet' is no tool"):
-        toolchain.ensure("kubelet")
+    with pytest.raises(toolchain.ToolMissing, match=r"'kube-proxy' is no tool.*kube-apiserver"):
+        toolchain.binary("kube-proxy")
+    with pytest.raises(toolchain.ToolMissing, match=r"'kube-proxy' is no tool"):
+        toolchain.ensure("kube-proxy")
 
 
 @pytest.mark.usefixtures("empty")
