@@ -1,4 +1,4 @@
-"""Rules for names of Kubernetes objects, namespaces and registry hosts: one definition of each."""
+"""Rules for names of Kubernetes objects and namespaces: one definition of each."""
 
 import re
 from collections.abc import Iterable
@@ -9,16 +9,8 @@ DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 DNS_SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 """RFC 1123 subdomain, the form of most object names."""
 
-REGISTRY_HOST = re.compile(
-    r"(?=.{1,259}$)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*(:[0-9]{1,5})?"
-)
-"""A registry as image references and `auths` keys spell it: host with an optional port, no scheme and no path."""
-
 NAMESPACE_PATTERN = re.compile(r"[a-z0-9*]([-a-z0-9*]{0,61}[a-z0-9*])?")
 """A namespace name in which `*` stands for any run of characters."""
-
-IMAGE = re.compile(r"[^\s@]+?(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?")
-"""An image reference with what pins it (https://github.com/distribution/reference)."""
 
 _MINUTE, _HOUR = "[1-5]?[0-9]", "(?:1?[0-9]|2[0-3])"
 DAILY_SCHEDULE = re.compile(rf"{_MINUTE}(,{_MINUTE})* (\*|\*/{_HOUR}|{_HOUR}(,{_HOUR})*) \* \* \*")
@@ -52,14 +44,3 @@ def matches(namespace: str, patterns: Iterable[str]) -> bool:
 def is_platform_namespace(namespace: str) -> bool:
     """Tell whether a namespace belongs to the cluster itself."""
     return matches(namespace, PLATFORM_NAMESPACE_PATTERNS)
-
-
-def image_host(image: str) -> str:
-    """Return the registry's host of an image reference, as logins are looked up by: `docker.io` without one.
-
-    The first part is a host only with a dot, a colon, or as `localhost`
-    (https://kubernetes.io/docs/concepts/containers/images/#image-names).
-    """
-    first, slash, _ = image.partition("/")
-    is_host = slash and ("." in first or ":" in first or first == "localhost")
-    return first if is_host else "docker.io"

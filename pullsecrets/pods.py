@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets.config import Registry
+from pullsecrets.image import image_host
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.names import image_host
 from pullsecrets.ownership import controller_of
 
 PULL_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff"})

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from pullsecrets.binding import entries_of
 from pullsecrets.config import Registry
+from pullsecrets.image import image_host
 from pullsecrets.kube import KubernetesClient
-from pullsecrets.names import image_host
 
 Object = dict[str, Any]
 

@@ -11,8 +11,8 @@ from typing import Any, Self, cast
 from pullsecrets import redaction
 from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
+from pullsecrets.image import image_host
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.names import image_host
 from pullsecrets.patience import passes, patiently
 
 RESTARTED_AT_ANNOTATION = "kubectl.kubernetes.io/restartedAt"

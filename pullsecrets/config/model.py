@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from pullsecrets import names
+from pullsecrets import image, names
 from pullsecrets.durations import parse_duration
 from pullsecrets.errors import BadInputError
 
@@ -31,10 +31,6 @@ _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _FORMS = {
     "label": (names.DNS_LABEL, "a DNS label: lower-case letters, digits and '-', at most 63, such as 'auth-dev'"),
     "subdomain": (names.DNS_SUBDOMAIN, "an object name: lower-case letters, digits, '-' and '.', at most 253"),
-    "host": (
-        names.REGISTRY_HOST,
-        "a host with an optional port, in lower case, without scheme or path, such as 'registry.example.com:5000'",
-    ),
     "label value": (
         re.compile(f"({_LABEL_NAME.pattern})?"),
         "the value of a label: letters, digits, '-', '_' and '.', at most 63, or nothing",
@@ -44,10 +40,8 @@ _FORMS = {
 
 
 def _check_host(text: str) -> str:
-    _full_match("host", text)
-    port = text.partition(":")[2]
-    if port and not 0 < int(port) < 65536:
-        raise ValueError("a port between 1 and 65535")
+    if allowed := image.host_problem(text):
+        raise ValueError(allowed)
     return text
 
 
@@ -143,8 +137,8 @@ def check_pushgateway(text: str) -> str:
 
 
 def _check_image(text: str) -> str:
-    found = names.IMAGE.fullmatch(text)
-    if found is None or not (found["digest"] or found["tag"]) or found["tag"] == "latest":
+    found = image.parse(text)
+    if found is None or not (found.digest or found.tag) or found.tag == "latest":
         raise ValueError(
             "an image pinned by a tag other than 'latest' or by its digest, such as "
             "'registry.example.com/platform/pull-secrets:1.0.0'"

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from pullsecrets import names, redaction
+from pullsecrets import redaction
 from pullsecrets.errors import BadInputError
+from pullsecrets.image import host_problem
 
 DIGEST_LENGTH = 16
 _ENTRY_FIELDS = {"auth", "email", "username", "password"}
@@ -150,7 +151,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _host(host: str) -> str:
-    if names.REGISTRY_HOST.fullmatch(host) is None:
+    if host_problem(host):
         # What stands before an @ would be user and password.
         shown = host.rpartition("@")[2]
         raise DockerConfigError(

@@ -19,7 +19,7 @@ from pullsecrets.gitops import component
 from pullsecrets.gitops.edits import NotEditableError, add_component, remove_entries
 from pullsecrets.gitops.kustomize import Built, build_all
 from pullsecrets.gitops.repository import APPS, LIST, Kustomization, Repository, Workload, service_of, source_of
-from pullsecrets.names import image_host
+from pullsecrets.image import written_host
 from pullsecrets.policy.workloads import images_of, pod_spec_of
 
 
@@ -215,7 +215,7 @@ def _owners(repository: Repository, registry: Registry, built: Mapping[PurePosix
 
 
 def _uses(item: Values, pod: ValuePath, registry: Registry) -> bool:
-    return any(image_host(image) in registry.hosts for _, image in images_of(item, pod))
+    return any(written_host(image) in registry.hosts for _, image in images_of(item, pod))
 
 
 def _is_covered(item: Workload, owners: list[Kustomization]) -> bool:

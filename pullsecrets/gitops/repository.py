@@ -11,7 +11,7 @@ from pullsecrets.data import Path as ValuePath
 from pullsecrets.data import Values, dig, mapping, sequence
 from pullsecrets.errors import BadInputError
 from pullsecrets.guard.targets import kind_of
-from pullsecrets.names import image_host
+from pullsecrets.image import written_host
 from pullsecrets.policy.lint.reading import KUSTOMIZATIONS, Manifest, Unread, files_in, read
 from pullsecrets.policy.workloads import images_of, pod_spec_of
 
@@ -48,7 +48,7 @@ class Workload:
     @cached_property
     def hosts(self) -> frozenset[str]:
         """Hosts of the registries that its containers of every sort pull from."""
-        return frozenset(image_host(image) for _, image in images_of(self.item, self.pod))
+        return frozenset(written_host(image) for _, image in images_of(self.item, self.pod))
 
     @cached_property
     def references(self) -> tuple[str, ...]:

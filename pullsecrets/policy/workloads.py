@@ -6,7 +6,7 @@ from typing import Any, Final
 from pullsecrets.data import UNKNOWN, Path, Values, dig, dig_all, sequence
 from pullsecrets.guard.kinds import POD_SPECS
 from pullsecrets.guard.targets import describe, group_of, kind_of, own_namespace
-from pullsecrets.names import image_host
+from pullsecrets.image import written_host
 from pullsecrets.policy.model import (
     Finding,
     Level,
@@ -66,7 +66,7 @@ def missing_references(item: Values, settings: Settings, namespace: Any = UNKNOW
     if is_unknown(entries):
         return []
     present = [dig(entry, ("name",)) for entry in sequence(entries)]
-    hosts = {image_host(image) for _, image in images_of(item, pod)}
+    hosts = {written_host(image) for _, image in images_of(item, pod)}
     return [
         registry.name
         for registry in known_registries(REFERENCES, settings)
@@ -101,7 +101,7 @@ def judge_hosts(item: Values, settings: Settings) -> Iterator[Finding]:
     registries = known_registries(HOSTS, settings)
     for path, image in images_of(item, pod) if pod else ():
         for registry in registries:
-            if registry.has_other_name(image_host(image)):
+            if registry.has_other_name(written_host(image)):
                 problem = f"{describe(item)} names the registry of {registry.name} by a host that is not canonical"
                 yield Finding(problem, f"write {' or '.join(registry.hosts)} into the image", path)
 

@@ -4,12 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pullsecrets.config import Registry
 from pullsecrets.kube import KubernetesApiError
-from pullsecrets.names import DNS_LABEL, image_host
 from pullsecrets.pods import list_pods, list_templates
 from tests.unit.fakes import FakeLists
 
@@ -120,26 +117,3 @@ def test_templates_that_may_not_be_read_or_are_not_served_are_unknown(status: in
 def test_a_server_that_fails_is_not_taken_for_one_that_forbids() -> None:
     with pytest.raises(KubernetesApiError):
         list_templates(Refusing(500), "ReplicaSet")
-
-
-@pytest.mark.parametrize(
-    ("image", "host"),
-    [
-        ("nginx", "docker.io"),
-        ("library/nginx:1.27", "docker.io"),
-        ("localhost/app", "localhost"),
-        ("localhost:5000/app", "localhost:5000"),
-        (f"{HOST}:5000/team/app@sha256:0", f"{HOST}:5000"),
-    ],
-)
-def test_the_host_of_an_image(image: str, host: str) -> None:
-    assert image_host(image) == host
-
-
-LABEL = st.from_regex(DNS_LABEL, fullmatch=True)
-
-
-@given(labels=st.lists(LABEL, min_size=2, max_size=3), port=st.none() | st.integers(1, 65535))
-def test_each_registry_host_is_found_in_its_images(labels: list[str], port: int | None) -> None:
-    host = ".".join(labels) + (f":{port}" if port else "")
-    assert image_host(f"{host}/team/app:1") == host

@@ -11,7 +11,7 @@ from pullsecrets.config import Registry
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import carries, client, known, listed, pod_evidence, pods_in, rows, staying, workload
-from pullsecrets.names import image_host
+from pullsecrets.image import written_host
 from pullsecrets.pods import PodPull
 
 NAME = "image-host-not-in-credential"
@@ -32,7 +32,7 @@ def _misnamed(snapshot: Snapshot, registry: Registry, namespace: str) -> Iterato
         return
     failed = [pod for pod, wrong in found.items() if set(wrong) & set(pod.failed_images)]
     images = [image for wrong in found.values() for image in wrong]
-    hosts = dict.fromkeys(image_host(image) for image in images)
+    hosts = dict.fromkeys(written_host(image) for image in images)
     canonical = " or ".join(registry.hosts)
     yield Finding(
         check=NAME,
@@ -56,8 +56,8 @@ def _wrong_images(pod: PodPull, registry: Registry) -> tuple[str, ...]:
     return tuple(
         image
         for image in pod.images
-        if image_host(image) in registry.rejected_hosts
-        or (image in pod.failed_images and known(registry).has_other_name(image_host(image)))
+        if written_host(image) in registry.rejected_hosts
+        or (image in pod.failed_images and known(registry).has_other_name(written_host(image)))
     )
 
 

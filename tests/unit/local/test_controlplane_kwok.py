@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from local.controlplane import kwok
 from local.controlplane.kwok import PUBLIC_HOSTS, public_images
-from pullsecrets.names import image_host
+from pullsecrets.image import written_host
 
 HOSTS = st.sampled_from([*PUBLIC_HOSTS, "registry.example.com", "registry.example.com:5000", "quay.io.example.com", ""])
 PATHS = st.from_regex(r"[a-z][a-z0-9]{0,5}(/[a-z]{1,4})?(:[a-z0-9.]{1,5})?", fullmatch=True)
@@ -28,7 +28,7 @@ def public_image_rule(stage):
 @given(HOSTS, PATHS)
 def test_an_image_is_public_by_its_host(host, path):
     image = f"{host}/{path}" if host else path
-    assert bool(re.search(public_images(), image)) == (image_host(image) in PUBLIC_HOSTS)
+    assert bool(re.search(public_images(), image)) == (written_host(image) in PUBLIC_HOSTS)
 
 
 def test_a_pod_is_either_ready_or_cannot_pull(stages):
