@@ -19,7 +19,7 @@ from policies.packs import PACKS
 REPOSITORY = Path(__file__).resolve().parent.parent
 OUT = Path("build/policy-packs")
 _OURS = ("policies", "pullsecrets")
-_REQUIREMENTS = ("pulumi", "pulumi-policy")
+_REQUIREMENTS = ("pulumi", "pulumi-policy", "publicsuffixlist")
 
 
 def files_of(pack: Pack) -> dict[PurePosixPath, str]:

@@ -10,5 +10,6 @@ PACK = Pack(
     policies=(
         resource_policy(workloads.REFERENCES, workloads.judge_references_resource, workloads.add_references),
         resource_policy(workloads.HOSTS, workloads.judge_hosts_resource),
+        resource_policy(workloads.SIMILAR_HOSTS, workloads.judge_similar_hosts_resource),
     ),
 )

@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from pullsecrets import redaction
 
@@ -108,7 +108,7 @@ def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
         return ()
     if not isinstance(value, _Object):
         raise UnreadableError
-    return cast("_Object", value)
+    return value
 
 
 def _is_text(value: Any) -> bool:

@@ -55,7 +55,10 @@ def check(repository: Repository, config: StackConfig, registry: Registry) -> Re
 
 def _settings(config: StackConfig, registry: Registry) -> Settings:
     given = settings_of(config)[workloads.REFERENCES.name]["registries"]
-    return {"registries": [{**item, "namespaces": ["*"]} for item in given if item["name"] == registry.name]}
+    # The stack's other registries count too: their hosts are no other names of this one.
+    return {
+        "registries": [{**item, "namespaces": ["*"] if item["name"] == registry.name else []} for item in given],
+    }
 
 
 def _of_build(repository: Repository, found: Built, settings: Settings) -> Iterator[Violation]:
@@ -88,6 +91,8 @@ def _judge(item: Values, settings: Settings) -> Iterator[tuple[PolicyInfo, Findi
         yield workloads.REFERENCES, Finding(problem, fix, workloads.pod_spec_of(item) or ())
     for finding in workloads.judge_hosts(item, settings):
         yield workloads.HOSTS, finding
+    for finding in workloads.judge_similar_hosts(item, settings):
+        yield workloads.SIMILAR_HOSTS, finding
 
 
 def _violation(

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pullsecrets.data import Path, Unknown, Values, is_open, mapping, shown, texts
+from pullsecrets.credential.kubelet import UnreadableError, decode_auth
+from pullsecrets.data import Path, Unknown, Values, is_open, mapping, shown, texts, walk
 from pullsecrets.guard.targets import describe, group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
@@ -43,6 +44,9 @@ _VAULT_TOKENS = {
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{24,}={0,2}\s*")
 _LOGIN = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"(?!\s*\{\{)[^"]+"')
+_HOST = re.compile(r"(?:https?://)?[\w-]+(?:\.[\w-]+)*[.:][\w-]+(?:/.*)?|(?:https?://)?localhost(?:/.*)?")
+_REGISTRY_LOGIN = "a registry login"
+_MOST_LAYERS = 4
 _LOGIN_FIELDS = ("auth", "password", "identitytoken", "registrytoken")
 _FORMS = {
     "a Vault token": re.compile(r"\bhv[sbr]\.[A-Za-z0-9_-]{20,}"),
@@ -90,25 +94,57 @@ def judge_credentials_resource(resource: Resource, settings: Settings) -> Iterat
 
 def inline_credentials(value: Any) -> Iterator[tuple[Path, str]]:
     """Yield where a credential stands inside a value and what kind of credential it is."""
+    for path, found in walk(value):
+        if path[-1:] != ("auths",) and _holds_login(found):
+            yield path, _REGISTRY_LOGIN
     for path, text in texts(value):
-        kind = _kind(text) or next((found for inner in _decoded(text) if (found := _kind(inner))), None)
+        kind = next((kind for layer in _layers(text) if (kind := _kind(layer))), None)
         if kind:
             yield path, kind
 
 
 def _kind(text: str) -> str | None:
-    if "auths" in text and _holds_login(text):
-        return "a registry login"
+    content = _json(text)
+    # A template is no JSON yet.
+    in_template = content is None and "auths" in text and _LOGIN.search(text)
+    if in_template or any(_holds_login(found) for _, found in walk(content)):
+        return _REGISTRY_LOGIN
     return next((kind for kind, form in _FORMS.items() if form.search(text)), None)
 
 
-def _holds_login(text: str) -> bool:
+def _layers(text: str, depth: int = _MOST_LAYERS) -> Iterator[str]:
+    """Yield a text and the texts that it is a wrapping of: base64, and JSON with texts inside."""
+    yield text
+    if depth:
+        for inner in (*_decoded(text), *(inner for _, inner in texts(_json(text)) if inner != text)):
+            yield from _layers(inner, depth - 1)
+
+
+def _json(text: str) -> Any:
+    """Return what a JSON object, list or string holds; None for any other text."""
+    if not text.lstrip().startswith(("{", "[", '"')):
+        return None
     try:
-        content: Any = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        return _LOGIN.search(text) is not None
-    logins = mapping(mapping(content).get("auths"))
-    return any(_is_literal(login, key) for login in logins.values() for key in _LOGIN_FIELDS)
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _holds_login(value: Any) -> bool:
+    """Tell whether a value is a dockerconfigjson, or the older form, which has no `auths` around its hosts."""
+    content = mapping(value)
+    if any(_is_literal(login, key) for login in mapping(content.get("auths")).values() for key in _LOGIN_FIELDS):
+        return True
+    return any(_HOST.fullmatch(str(key)) and _is_login(entry) for key, entry in content.items())
+
+
+def _is_login(entry: Any) -> bool:
+    if _is_literal(entry, "username") and _is_literal(entry, "password"):
+        return True
+    try:
+        return _is_literal(entry, "auth") and bool(decode_auth(mapping(entry)["auth"]).password)
+    except UnreadableError:
+        return False
 
 
 def _is_literal(login: Any, key: str) -> bool:

@@ -21,7 +21,7 @@ from pullsecrets.policy.model import (
     named,
     unknown,
 )
-from pullsecrets.policy.registries import REGISTRIES, hosts_of, known_registries
+from pullsecrets.policy.registries import REGISTRIES, hosts_of, known_registries, meant_by_key
 
 _TAGS = ("external-secrets", "kubernetes", "pull-secret")
 
@@ -88,7 +88,7 @@ BINDING: Final = PolicyInfo(
 PULL_SECRET_TYPE: Final = "kubernetes.io/dockerconfigjson"  # noqa: S105 - the type's name
 _ESO = "external-secrets.io"
 _JUDGED = ("ClusterExternalSecret", "ClusterSecretStore", "ExternalSecret")
-_HOST_KEY = re.compile(r'"([a-z0-9][a-z0-9.-]*(?::\d+)?)"\s*:\s*\{', re.IGNORECASE)
+_KEY = re.compile(r'"([^"{}\s]+)"\s*:\s*\{')
 
 
 # Opt-in labels.
@@ -252,12 +252,13 @@ def _duration(value: Any) -> timedelta:
 
 
 def _template_hosts(item: Values, path: Path, settings: Settings) -> Iterator[Finding]:
-    canonical = hosts_of(known_registries(DELIVERY, settings))
+    registries = known_registries(DELIVERY, settings)
     for where, text in texts(dig(item, path)):
-        hosts = _HOST_KEY.findall(text) if "auths" in text else []
-        if any("." in host and host not in canonical for host in hosts):
-            problem = f"{describe(item)} delivers a login for a host that is not canonical"
-            yield Finding(problem, f"use {' or '.join(canonical)}", (*path, *where))
+        keys = _KEY.findall(text) if "auths" in text else []
+        meant = {found.name: found for key in keys if (found := meant_by_key(registries, key))}
+        for registry in meant.values():
+            problem = f"{describe(item)} delivers a login for {registry.name} under another key than its host"
+            yield Finding(problem, f"use {' or '.join(registry.hosts)}", (*path, *where))
 
 
 def judge_delivery_resource(resource: Resource, settings: Settings) -> Iterator[Finding]:

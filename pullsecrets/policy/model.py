@@ -57,7 +57,7 @@ class PolicyInfo:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that breaks a policy. Its text names kinds, names and namespaces, and never another value."""
+    """One thing that breaks a policy. Its text names kinds, names, namespaces and images, and never another value."""
 
     problem: str
     """What is wrong, with the object's identity."""

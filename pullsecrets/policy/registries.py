@@ -1,10 +1,15 @@
 """The registries that policies know: which label grants each, where it may stand, and which hosts are right."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
+from publicsuffixlist import PublicSuffixList
+
 from pullsecrets import names
+from pullsecrets.credential import keys
 from pullsecrets.data import Values, could_be, mapping, sequence
 from pullsecrets.policy.model import PolicyInfo, Settings
 
@@ -52,6 +57,9 @@ REGISTRIES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """The setting, with the registries of this repository's stacks as its default."""
 
+_PORT = re.compile(r":[0-9]*$")
+_ADDRESS = re.compile(r"\[.*\]|[0-9]+(\.[0-9]+){3}")
+
 
 @dataclass(frozen=True)
 class KnownRegistry:
@@ -71,15 +79,42 @@ class KnownRegistry:
         """Tell whether the label may stand on a namespace; on a platform namespace it never may."""
         return names.matches(namespace, self.namespaces) and not names.is_platform_namespace(namespace)
 
-    def has_other_name(self, host: str) -> bool:
-        """Tell whether a host is this registry by a name that no login is for."""
-        if host in self.hosts:
-            return False
-        if host in self.rejected_hosts:
-            return True
-        # The same machine under another domain or port: the kubelet looks logins up by the exact text.
-        first_labels = {known.partition(".")[0] for known in self.hosts if known.count(".") > 1}
-        return host.partition(".")[0] in first_labels or host.partition(":")[0] in self.hosts
+
+@dataclass(frozen=True)
+class OtherName:
+    """A host by which images mean a registry, and under which the kubelet finds no login."""
+
+    registry: KnownRegistry
+    certain: bool
+    """Whether it is surely this registry, and not only somebody's of the same domain."""
+
+
+def other_name(registries: Iterable[KnownRegistry], host: str) -> OtherName | None:
+    """Return which registry a host of an image means by another name than logins are for; None for any other host.
+
+    Sure of it are the setting `rejectedHosts`, and the same host by another port, in capitals or with a trailing dot:
+    the kubelet compares letter by letter. A host below the same registrable domain may be one.
+    """
+    known = tuple(registries)
+    if host in hosts_of(known):
+        return None
+    for registry in known:
+        if host in registry.rejected_hosts or _machine(host) in map(_machine, registry.hosts):
+            return OtherName(registry, certain=True)
+    domain = _registrable_domain(host)
+    if domain is None:
+        return None
+    alike = (registry for registry in known if domain in map(_registrable_domain, registry.hosts))
+    return next((OtherName(registry, certain=False) for registry in alike), None)
+
+
+def meant_by_key(registries: Iterable[KnownRegistry], key: str) -> KnownRegistry | None:
+    """Return the registry that a key of `auths` means by another name, or takes in with a wildcard; else None."""
+    known, host = tuple(registries), keys.host_of(key)
+    if "*" in host:
+        return next((registry for registry in known if any(keys.opens_on(key, name) for name in registry.hosts)), None)
+    found = other_name(known, host)
+    return found.registry if found and found.certain else None
 
 
 def known_registries(info: PolicyInfo, settings: Settings) -> tuple[KnownRegistry, ...]:
@@ -103,3 +138,22 @@ def hosts_of(registries: Iterable[KnownRegistry]) -> tuple[str, ...]:
 
 def _texts(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in sequence(value))
+
+
+def _machine(host: str) -> str:
+    return _PORT.sub("", host).rstrip(".").lower()
+
+
+@cache
+def _registrable_domain(host: str) -> str | None:
+    """Return the domain that somebody registered, such as `example.co.uk`; none for an address or a single label."""
+    machine = _machine(host)
+    if _ADDRESS.fullmatch(machine):
+        return None
+    return _public_suffixes().privatesuffix(machine)
+
+
+@cache
+def _public_suffixes() -> PublicSuffixList:
+    # The list comes with the package: nothing is downloaded.
+    return PublicSuffixList()

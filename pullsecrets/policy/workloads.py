@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pullsecrets.data import UNKNOWN, Path, Values, dig, dig_all, sequence
+from pullsecrets.data import UNKNOWN, Path, Values, dig, dig_all, sequence, shown
 from pullsecrets.guard.kinds import POD_SPECS
 from pullsecrets.guard.targets import describe, group_of, kind_of, own_namespace
-from pullsecrets.image import written_host
+from pullsecrets.image import image_host, written_host
 from pullsecrets.policy.model import (
     Finding,
     Level,
@@ -18,10 +18,11 @@ from pullsecrets.policy.model import (
     is_unknown,
     kubernetes_object,
 )
-from pullsecrets.policy.registries import REGISTRIES, known_registries
+from pullsecrets.policy.registries import REGISTRIES, OtherName, known_registries, other_name
 
 _TAGS = ("kubernetes", "pull-secret", "workloads")
 _URL = "https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/"
+_URL_OF_KEYS = "https://kubernetes.io/docs/concepts/containers/images/#config-json"
 
 REFERENCES: Final = PolicyInfo(
     name="add-image-pull-secrets",
@@ -45,7 +46,22 @@ HOSTS: Final = PolicyInfo(
     level=Level.MANDATORY,
     severity=Severity.MEDIUM,
     remediation="Write the registry's canonical host into the image reference.",
-    url="https://kubernetes.io/docs/concepts/containers/images/#config-json",
+    url=_URL_OF_KEYS,
+    tags=_TAGS,
+    settings=REGISTRIES,
+)
+
+SIMILAR_HOSTS: Final = PolicyInfo(
+    name="disallow-similar-image-hosts",
+    title="Disallow hosts in images that may be another name of a registry",
+    description="A host of a registry's domain may be that registry, and the kubelet finds no login for it.",
+    level=Level.ADVISORY,
+    severity=Severity.LOW,
+    remediation=(
+        "If it is the same registry, write its canonical host into the image reference and name the other in "
+        "`rejectedHosts`. If it is another registry, declare it, or leave it."
+    ),
+    url=_URL_OF_KEYS,
     tags=_TAGS,
     settings=REGISTRIES,
 )
@@ -97,13 +113,34 @@ def add_references(resource: Resource, settings: Settings, props: Values) -> boo
 
 def judge_hosts(item: Values, settings: Settings) -> Iterator[Finding]:
     """Find images that name a registry by a host that no login is for."""
+    for path, subject, host, found in _other_names(item, HOSTS, settings):
+        if found.certain:
+            problem = f"{subject} names the registry of {found.registry.name} by {host}, which no login is for"
+            yield Finding(problem, f"write {' or '.join(found.registry.hosts)} into the image", path)
+
+
+def judge_similar_hosts(item: Values, settings: Settings) -> Iterator[Finding]:
+    """Find images from a host that may be another name of a registry."""
+    for path, subject, host, found in _other_names(item, SIMILAR_HOSTS, settings):
+        if not found.certain:
+            problem = f"{subject} comes from {host}, of the same domain as the registry of {found.registry.name}"
+            yield Finding(problem, f"if it is that registry, write {' or '.join(found.registry.hosts)}", path)
+
+
+def _other_names(item: Values, policy: PolicyInfo, settings: Settings) -> Iterator[tuple[Path, str, str, OtherName]]:
+    """Yield where an image stands that may name a registry otherwise, what it is called, its host and what that is."""
     pod = pod_spec_of(item)
-    registries = known_registries(HOSTS, settings)
+    registries = known_registries(policy, settings)
     for path, image in images_of(item, pod) if pod else ():
-        for registry in registries:
-            if registry.has_other_name(written_host(image)):
-                problem = f"{describe(item)} names the registry of {registry.name} by a host that is not canonical"
-                yield Finding(problem, f"write {' or '.join(registry.hosts)} into the image", path)
+        # What stands before an @ in a host would be user and password.
+        host = written_host(image).rpartition("@")[2]
+        found = other_name(registries, host)
+        if found:
+            name = dig(item, (*path[:-1], "name"))
+            container = f"container {name}" if isinstance(name, str) else shown(path[:-1])
+            # Only what the kubelet takes is known to be nothing but a reference.
+            reference = f"image {image}" if image_host(image) else "an image that the kubelet refuses"
+            yield path, f"{describe(item)}: {reference} of {container}", host, found
 
 
 def judge_references_resource(resource: Resource, settings: Settings) -> Iterator[Finding]:
@@ -116,6 +153,12 @@ def judge_hosts_resource(resource: Resource, settings: Settings) -> Iterator[Fin
     """Find workload resources with images from another name of a registry."""
     for item in every_object(resource):
         yield from judge_hosts(item, settings)
+
+
+def judge_similar_hosts_resource(resource: Resource, settings: Settings) -> Iterator[Finding]:
+    """Find workload resources with images from a host that may be another name of a registry."""
+    for item in every_object(resource):
+        yield from judge_similar_hosts(item, settings)
 
 
 def images_of(item: Values, pod: Path) -> Iterator[tuple[Path, str]]:

@@ -191,12 +191,31 @@ def test_a_fanout_of_something_else_is_judged_by_its_selector_alone() -> None:
     assert list(delivery.judge_delivery(changed(FANOUT, "spec.namespaceSelectors", [{}]), settings))
 
 
-def test_a_login_for_a_host_that_is_not_canonical_is_refused_without_showing_it() -> None:
-    for host, count in (("app-registry.sub.comptech-lab.com", 1), ("registry-api.tanhdev.com", 0)):
-        data = {".dockerconfigjson": f'{{"auths": {{"{host}": {{"auth": "{{{{ .auth }}}}"}}}}}}'}
-        found = list(delivery.judge_delivery(changed(FANOUT, f"{TARGET}.template.data", data), {}))
-        assert len(found) == count
-        assert all(host not in finding.problem for finding in found)
+@pytest.mark.parametrize(
+    ("key", "count"),
+    [
+        ("app-registry.sub.comptech-lab.com", 1),
+        ("https://app-registry.sub.comptech-lab.com/v2/", 1),
+        ("app-registry.sub.comptech-lab.com/team", 1),
+        ("registry-api.tanhdev.com:443", 1),
+        ("https://Registry-API.tanhdev.com", 1),
+        ("*.tanhdev.com", 1),
+        ("https://*.tanhdev.com/v1/", 1),
+        ("registry-api.tanhdev.com", 0),
+        ("https://registry-api.tanhdev.com/", 0),
+        ("registry-api.tanhdev.com/team", 0),
+        ("https://index.docker.io/v1/", 0),
+        ("registry.k8s.io", 0),
+        ("*.corp.example.com", 0),
+        ("{{ .host }}", 0),
+    ],
+)
+def test_a_key_that_means_a_registry_by_another_name_is_refused_without_showing_it(key: str, count: int) -> None:
+    data = {".dockerconfigjson": f'{{"auths": {{"{key}": {{"auth": "{{{{ .auth }}}}"}}}}}}'}
+    item = changed(FANOUT, f"{TARGET}.template.data", data)
+    found = list(delivery.judge_delivery(item, {}))
+    assert len(found) == count
+    assert all(key not in finding.problem for finding in found)
 
 
 @pytest.mark.parametrize(

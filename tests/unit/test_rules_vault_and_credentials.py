@@ -16,6 +16,8 @@ from pullsecrets.policy.model import Finding, Resource
 CANARY = "canary0secret"
 LOGIN = json.dumps({"auths": {"registry.example.com": {"auth": base64.b64encode(f"a:{CANARY}".encode()).decode()}}})
 
+OLD = json.dumps({"https://index.docker.io/v1/": {"auth": base64.b64encode(f"a:{CANARY}".encode()).decode()}})
+
 
 def resource(token: str, /, **props: Any) -> Resource:
     return Resource(token, "subject", f"urn:pulumi:dev::project::{token}::subject", props)
@@ -131,6 +133,13 @@ def test_a_role_names_who_may_log_in() -> None:
         base64.b64encode(LOGIN.encode()).decode(),
         LOGIN.replace("{", "{{ x }}{", 1),
         '{"auths": {"{{ .host }}": {"password": "abc"}}}',
+        OLD,
+        base64.b64encode(OLD.encode()).decode(),
+        json.dumps({"registry.example.com:5000": {"username": "a", "password": "abc"}}),
+        json.dumps({"config": LOGIN}),
+        json.dumps([json.dumps({"config": OLD})]),
+        json.dumps(base64.b64encode(LOGIN.encode()).decode()),
+        json.dumps(LOGIN),
         "hvs." + "A1b2C3d4E5f6G7h8I9j0K1",
         "-----BEGIN RSA " + "PRIVATE KEY-----\nabc",
         "https://bot:abc@registry.example.com/v2/",
@@ -152,12 +161,23 @@ def test_a_credential_is_found_wherever_it_stands(text: str) -> None:
         "https://registry.example.com/v2/",
         "https://${USER}:${PASSWORD}@registry.example.com",
         "auths are kept elsewhere",
+        '{"registry.example.com": {"auth": "{{ .auth }}"}}',
+        '{"auths": {"registry.example.com": {"auth": "${AUTH}"}}}',
+        '{"registry.example.com": {"auth": "oauth2"}}',
+        '{"oauth": {"auth": "b2F1dGg6eHl6"}, "a.b": {"username": "a"}}',
+        '"' * 4000,
         "-----BEGIN CERTIFICATE-----\nabc",
         "a" * 64,
     ],
 )
 def test_what_only_looks_like_one_is_not(text: str) -> None:
     assert list(credentials.inline_credentials({"a": text})) == []
+
+
+def test_a_login_is_found_in_plain_fields_too() -> None:
+    for logins in (json.loads(LOGIN), json.loads(OLD)):
+        ((path, kind),) = credentials.inline_credentials({"spec": {"values": logins}})
+        assert (path, kind) == (("spec", "values"), "a registry login")
 
 
 @given(st.text(max_size=80))

@@ -6,7 +6,6 @@ import pytest
 
 from pullsecrets.data import UNKNOWN
 from pullsecrets.policy import workloads
-from pullsecrets.policy.registries import KnownRegistry
 
 APP = "app-registry.apps.sub.comptech-lab.com"
 API = "registry-api.tanhdev.com"
@@ -50,25 +49,82 @@ def test_the_finding_says_where_to_add_which_entry() -> None:
     assert finding.fix == "add {name: app-registry-pull} to spec.template.spec.imagePullSecrets"
 
 
+def registries(**hosts: list[str]) -> dict[str, Any]:
+    given = [{"name": name, "selector": {}, "namespaces": [], "hosts": found} for name, found in hosts.items()]
+    return {"registries": given}
+
+
 @pytest.mark.parametrize(
-    ("image", "reported"),
+    ("hosts", "image"),
     [
-        (f"{APP}/a", False),
-        ("app-registry.sub.comptech-lab.com/a", True),
-        ("app-registry.internal/a", True),
-        (f"{API}:443/a", True),
-        ("quay.io/app-registry/a", False),
-        ("app-registry/a", False),
-        ("nginx", False),
+        ([APP], "app-registry.sub.comptech-lab.com/a"),
+        ([API], f"{API}:443/a"),
+        ([API], "Registry-API.tanhdev.com/a"),
+        ([API], f"{API}./a"),
+        ([API], f"{API}.:443/a:1"),
+        (["registry.example.com:5000"], "registry.example.com/a"),
+        (["10.0.0.5:5000"], "10.0.0.5/a"),
+        (["[fc00::1]:5000"], "[FC00::1]:5001/a"),
     ],
 )
-def test_another_name_of_a_registry_is_reported_wherever_it_runs(image: str, reported: bool) -> None:
-    found = list(workloads.judge_hosts(deployment("team-a", image), {}))
-    assert bool(found) is reported
-    assert all("write " in finding.fix for finding in found)
+def test_the_same_registry_by_another_spelling_is_reported(hosts: list[str], image: str) -> None:
+    settings = {} if hosts in ([APP], [API]) else registries(ours=hosts)
+    assert len(list(workloads.judge_hosts(deployment("team-a", image), settings))) == 1
+    assert list(workloads.judge_similar_hosts(deployment("team-a", image), settings)) == []
 
 
-def test_a_host_of_two_labels_is_no_family() -> None:
-    registry = KnownRegistry("a", {}, (), ("example.com",), ())
-    assert not registry.has_other_name("example.org")
-    assert registry.has_other_name("example.com:5000")
+@pytest.mark.parametrize(
+    ("hosts", "image"),
+    [
+        (["registry.corp.example.com"], "registry.k8s.io/pause:3.10"),
+        (["app-registry.example.com"], "app-registry.internal/a"),
+        (["10.0.0.5:5000"], "10.0.0.6:5000/a"),
+        (["10.0.0.5:5000"], "10.1.0.5/a"),
+        (["[fc00::1]:5000"], "[fc00::2]:5000/a"),
+        (["one.github.io"], "other.github.io/a"),
+        (["registry.one.co.uk"], "registry.other.co.uk/a"),
+        (["registry.example.com"], "registry/a"),
+        (["registry.example.com"], "quay.io/registry.example.com/a"),
+        (["registry.example.com"], "nginx"),
+        (["registry"], "registry2/a"),
+    ],
+)
+def test_a_registry_of_others_is_nobodys_other_name(hosts: list[str], image: str) -> None:
+    found = deployment("team-a", image)
+    assert list(workloads.judge_hosts(found, registries(ours=hosts))) == []
+    assert list(workloads.judge_similar_hosts(found, registries(ours=hosts))) == []
+
+
+@pytest.mark.parametrize("image", ["mirror.example.com/a", "registry.example.com/a", "example.com:5000/a"])
+def test_a_host_of_the_same_domain_is_a_question(image: str) -> None:
+    settings = registries(ours=["registry.corp.example.com"])
+    assert list(workloads.judge_hosts(deployment("team-a", image), settings)) == []
+    (finding,) = workloads.judge_similar_hosts(deployment("team-a", image), settings)
+    assert finding.fix == "if it is that registry, write registry.corp.example.com"
+
+
+def test_two_registries_of_one_stack_leave_each_others_images_alone() -> None:
+    settings = registries(one=["registry.example.com"], two=["registry.example.com:5000", "mirror.example.com"])
+    images = deployment("team-a", "registry.example.com/a", "registry.example.com:5000/a", "mirror.example.com/a")
+    assert list(workloads.judge_hosts(images, settings)) == []
+    assert list(workloads.judge_similar_hosts(images, settings)) == []
+
+
+def test_the_finding_names_image_container_and_host() -> None:
+    item = deployment("apps-shop", "nginx", f"{APP}:443/team/a:1")
+    item["spec"]["template"]["spec"]["containers"][1]["name"] = "web"
+    (finding,) = workloads.judge_hosts(item, {})
+    assert finding.problem == (
+        f"Deployment apps-shop/a: image {APP}:443/team/a:1 of container web names the registry of app-registry-pull by "
+        f"{APP}:443, which no login is for"
+    )
+    assert finding.path == ("spec", "template", "spec", "containers", 1, "image")
+    (unnamed,) = workloads.judge_hosts(deployment("apps-shop", f"{APP}:443/team/a:1"), {})
+    assert "of spec.template.spec.containers[0] names" in unnamed.problem
+
+
+def test_a_login_inside_an_image_is_not_shown() -> None:
+    item = deployment("apps-shop", f"bot:canary@{APP}:443/team/a:1", f"{APP}./a?token=canary")
+    findings = list(workloads.judge_hosts(item, {}))
+    assert len(findings) == 2
+    assert "canary" not in "".join(map(str, findings))

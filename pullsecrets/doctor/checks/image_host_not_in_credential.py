@@ -5,7 +5,7 @@ The kubelet looks a login up by the exact host in the image reference: `registry
 fail on another name of the registry.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pullsecrets.config import Registry
 from pullsecrets.doctor.model import Check, Finding, Severity
@@ -13,6 +13,7 @@ from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import carries, client, known, listed, pod_evidence, pods_in, rows, staying, workload
 from pullsecrets.image import written_host
 from pullsecrets.pods import PodPull
+from pullsecrets.policy.registries import KnownRegistry, other_name
 
 NAME = "image-host-not-in-credential"
 
@@ -27,7 +28,8 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _misnamed(snapshot: Snapshot, registry: Registry, namespace: str) -> Iterator[Finding]:
-    found = {pod: wrong for pod in pods_in(snapshot, namespace) if (wrong := _wrong_images(pod, registry))}
+    registries = [known(other) for other in snapshot.config.registries]
+    found = {pod: wrong for pod in pods_in(snapshot, namespace) if (wrong := _wrong_images(pod, registry, registries))}
     if not found:
         return
     failed = [pod for pod, wrong in found.items() if set(wrong) & set(pod.failed_images)]
@@ -51,13 +53,14 @@ def _misnamed(snapshot: Snapshot, registry: Registry, namespace: str) -> Iterato
     )
 
 
-def _wrong_images(pod: PodPull, registry: Registry) -> tuple[str, ...]:
+def _wrong_images(pod: PodPull, registry: Registry, registries: Sequence[KnownRegistry]) -> tuple[str, ...]:
     """Return images from another name of the registry; one that is only alike counts when the pull of it fails."""
     return tuple(
         image
         for image in pod.images
-        if written_host(image) in registry.rejected_hosts
-        or (image in pod.failed_images and known(registry).has_other_name(written_host(image)))
+        if (found := other_name(registries, written_host(image)))
+        and found.registry.name == registry.name
+        and (found.certain or image in pod.failed_images)
     )
 
 

@@ -37,6 +37,7 @@ RULES: Final = (
     _Rule(credentials.CREDENTIALS, credentials.judge_credentials, Level.MANDATORY),
     _Rule(delivery.BINDING, delivery.judge_binding, Level.MANDATORY),
     _Rule(workloads.HOSTS, workloads.judge_hosts, Level.MANDATORY),
+    _Rule(workloads.SIMILAR_HOSTS, workloads.judge_similar_hosts, Level.ADVISORY),
     # Nothing puts a file right, and a ServiceAccount may bring the reference along.
     _Rule(workloads.REFERENCES, workloads.judge_references, Level.ADVISORY),
 )

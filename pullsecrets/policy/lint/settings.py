@@ -31,6 +31,7 @@ POLICIES = (
     complete_delivery.COMPLETE,
     workloads.REFERENCES,
     workloads.HOSTS,
+    workloads.SIMILAR_HOSTS,
     hygiene.PROTECTION,
     hygiene.PROVIDERS,
     hygiene.LABELS,

@@ -258,7 +258,7 @@ def rejected_host(world: World) -> None:
 
 
 def other_name(world: World) -> None:
-    world.add_pod(A, "auth-5d9-new", image="app.registry.example.org/team/auth:1", fails=BACK_OFF)
+    world.add_pod(A, "auth-5d9-new", image="app.mirror.example.com/team/auth:1", fails=BACK_OFF)
 
 
 def host_added(world: World) -> None:
@@ -625,7 +625,7 @@ def test_an_own_list_is_not_blamed_on_the_service_account() -> None:
 
 def test_a_host_that_is_only_alike_is_no_fault_while_it_pulls() -> None:
     world = healthy()
-    world.add_pod(A, image="app.registry.example.org/team/auth:1")
+    world.add_pod(A, image="app.mirror.example.com/team/auth:1")
     assert found(world) == []
 
 
