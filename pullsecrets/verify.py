@@ -14,9 +14,9 @@ from typing import Any, cast
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError
+from pullsecrets.image import image_host
 from pullsecrets.kube import KubernetesApiError, KubernetesClient, last_seen
 from pullsecrets.manifests import STANDARD_LABELS, KubernetesObject
-from pullsecrets.names import image_host
 from pullsecrets.redaction import redact
 
 POD_NAME = "pull-secrets-verify"
