@@ -10,6 +10,7 @@ import typer
 from pullsecrets.cli import console
 from pullsecrets.errors import ExitCode
 from pullsecrets.policy import lint
+from pullsecrets.words import counted
 
 
 class Format(StrEnum):
@@ -21,7 +22,7 @@ class Format(StrEnum):
     JUNIT = "junit"
 
 
-def command(
+def command(  # noqa: PLR0913 - each is an option
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders; - reads standard input.")],
     report_format: Annotated[Format, typer.Option("--format", "-f", help="Form of the report.")] = Format.TEXT,
     stack: Annotated[
@@ -33,13 +34,23 @@ def command(
     directory: console.Directory = Path(),
     policy_config: Annotated[
         Path | None,
-        typer.Option("--policy-config", help="Settings, as `pulumi preview --policy-pack-config` takes them."),
+        typer.Option("--policy-config", help="Settings and levels, as `--policy-pack-config` takes them."),
     ] = None,
+    rules: Annotated[
+        list[str] | None, typer.Option("--rule", help="Judge by this rule only; may be given more than once.")
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="File of violations that do not count; written where it is not there, compared where it is."),
+    ] = None,
+    *,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Only report files that cannot be read.")] = False,
 ) -> None:
     """Judge plain YAML, kustomize output and rendered folders by the rules of the policy packs.
 
-    Every object of every document is judged, those of Lists one by one; what is not Kubernetes is passed over. Exit
-    code 1 when a mandatory rule is broken.
+    Every object of every document is judged as kubectl reads it, those of Lists one by one; what is not Kubernetes is
+    passed over. A comment `# pull-secrets: allow RULE REASON` on an object accepts what it breaks. Exit code 1 when a
+    mandatory rule is broken, or a file cannot be read.
 
     Examples:
 
@@ -48,11 +59,18 @@ def command(
         kustomize build overlays/prod | pull-secrets lint -
 
         pull-secrets lint . --format sarif > lint.sarif
+
+        pull-secrets lint . --baseline .pull-secrets-baseline.json
     """
     settings = lint.settings_of(console.load(stack, directory)) if stack else {}
     if policy_config:
         settings |= lint.read_settings(policy_config)
-    report = lint.lint(paths, settings)
+    report = lint.lint(paths, settings, rules=rules or (), lenient=lenient)
+    if baseline and not baseline.exists():
+        count = lint.baseline.write(baseline, report)
+        sys.stderr.write(f"{baseline} written with {counted(count, 'violation')}; from now on only others count\n")
+    if baseline:
+        report = lint.baseline.compared(baseline, report)
     # Not through the console: it would wrap lines and read markup into them.
     sys.stdout.write(lint.render(report, report_format) + "\n")
     if report.mandatory:

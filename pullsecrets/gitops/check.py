@@ -45,7 +45,7 @@ def check(repository: Repository, config: StackConfig, registry: Registry) -> Re
         if APPS in file.parents:
             finding = Finding(f"{file} was not judged: {unread.reason}", UNREAD.remediation)
             # Any other file may be a template; a kustomization of which nothing can be read does not build.
-            level = Level.MANDATORY if file.name in KUSTOMIZATIONS else None
+            level = Level.MANDATORY if file.name in KUSTOMIZATIONS else Level.ADVISORY
             violations.append(_violation(repository, UNREAD, file, (unread.line, 1), finding, level))
     violations.sort(key=lambda item: (item.file, item.line, item.problem))
     files = [*(repository.kustomizations[folder].file for folder in built), *(item.file for item in plain)]

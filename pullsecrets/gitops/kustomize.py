@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import yaml
-
 from pullsecrets.data import Values
 from pullsecrets.errors import BadInputError
 from pullsecrets.policy.lint.reading import objects_in
@@ -75,7 +73,7 @@ def _build(command: tuple[str, ...], root: Path, folder: PurePosixPath) -> Built
         return Built(folder, failure=_reason(ended.stderr.decode(errors="replace")) or f"exit code {ended.returncode}")
     try:
         return Built(folder, tuple(objects_in(ended.stdout.decode())))
-    except (yaml.YAMLError, ValueError):
+    except ValueError:
         return Built(folder, failure="what was built is not YAML")
 
 

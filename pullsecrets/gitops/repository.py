@@ -173,7 +173,7 @@ def load(root: Path) -> Repository:
     charts = tuple(sorted(_relative(file.parent, root) for file in root.rglob("Chart.yaml") if file.is_file()))
     manifests: list[tuple[PurePosixPath, Manifest]] = []
     unread: list[tuple[PurePosixPath, Unread]] = []
-    for path in files_in([root]):
+    for path in files_in([root])[0]:
         file = _relative(path, root)
         if any(chart in file.parents for chart in charts):
             continue

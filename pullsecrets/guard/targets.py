@@ -164,7 +164,7 @@ def describe(item: KubernetesObject) -> str:
 
 
 def targets_of(item: KubernetesObject, namespace: Any = None) -> Iterator[Target]:
-    """Yield every object that an object would have written: itself, and what its controller makes of it.
+    """Yield every object that one object would have written: itself, and what its controller makes of it.
 
     Args:
         item: the object.
@@ -180,9 +180,6 @@ def targets_of(item: KubernetesObject, namespace: Any = None) -> Iterator[Target
     if is_custom(group) and mapping(dig(item, _CONNECTION)):
         # Crossplane writes what it learns of any managed resource there.
         yield from _written(SecretWriter(group, kind, (("name",),), ("namespace",), at=_CONNECTION), item, own)
-    for path, inner in inner_objects(item):
-        for target in targets_of(inner, namespace if _is_list(item) else None):
-            yield replace(target, path=(*path, *target.path))
 
 
 _CONNECTION: Path = ("spec", "writeConnectionSecretToRef")
@@ -203,17 +200,19 @@ def own_namespace(item: KubernetesObject, namespace: Any) -> Any:
     return namespace if own is None or own == "" else own
 
 
-def inner_objects(item: KubernetesObject) -> Iterator[tuple[Path, KubernetesObject]]:
-    """Yield the objects that a List, or a custom resource such as a template or a policy, holds, and where.
+def objects_in(item: KubernetesObject, namespace: Any = None) -> Iterator[tuple[Path, KubernetesObject, Any]]:
+    """Yield an object, those of a List in its place, and what a custom resource such as a template or a policy holds.
 
-    What a policy of Advanced Cluster Management only looks at is none of them.
+    Each comes with where it stands and the namespace that it goes to unless it names one. What a policy of Advanced
+    Cluster Management only looks at is none of them.
     """
-    if _is_list(item):
-        yield from _list_items(item, kind_of(item).removesuffix("List"))
-    elif is_custom(group_of(item)) and str(dig(item, ("spec", "remediationAction"))).lower() != "inform":
-        for path, found in walk(item):
-            if path and _is_object(found):
-                yield path, cast("KubernetesObject", found)
+    for path, found in unlisted(item):
+        yield path, found, namespace
+        if is_custom(group_of(found)) and str(dig(found, ("spec", "remediationAction"))).lower() != "inform":
+            for inner_path, inner in walk(found):
+                if inner_path and _is_object(inner):
+                    for deeper, one in unlisted(cast("KubernetesObject", inner)):
+                        yield (*path, *inner_path, *deeper), one, None
 
 
 def unlisted(item: KubernetesObject) -> Iterator[tuple[Path, KubernetesObject]]:
@@ -221,7 +220,7 @@ def unlisted(item: KubernetesObject) -> Iterator[tuple[Path, KubernetesObject]]:
     if not _is_list(item):
         yield (), item
         return
-    for path, inner in inner_objects(item):
+    for path, inner in _list_items(item, kind_of(item).removesuffix("List")):
         yield from (((*path, *deeper), found) for deeper, found in unlisted(inner))
 
 
@@ -243,7 +242,8 @@ def _list_items(item: KubernetesObject, kind: str) -> Iterator[tuple[Path, Kuber
 
 def _is_object(found: Any) -> bool:
     values = mapping(found)
-    return isinstance(values.get("kind"), str) and isinstance(values.get("metadata"), Mapping | Unknown)
+    is_one = isinstance(values.get("metadata"), Mapping | Unknown) or _is_list(values)
+    return isinstance(values.get("kind"), str) and is_one
 
 
 # What each kind's controller writes.

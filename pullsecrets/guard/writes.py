@@ -21,8 +21,8 @@ from pullsecrets.guard.targets import (
     Target,
     describe,
     group_of,
-    inner_objects,
     kind_of,
+    objects_in,
     targets_of,
 )
 
@@ -60,13 +60,20 @@ def find_writes(item: KubernetesObject, namespace: Any = None, *, patch: bool = 
         patch: whether the object only changes one that is there.
     """
     found = [
-        *_of_targets(targets_of(item, namespace), "write"),
-        *_of_targets(rights_of(item, namespace), "open"),
-        *_of_targets(mutations_of(item), "change"),
-        *_other_writes(item, patch=patch),
+        replace(write, path=(*path, *write.path))
+        for path, inner, place in objects_in(item, namespace)
+        for write in _writes_of(inner, place, patch=patch)
     ]
     found.sort(key=lambda write: -write.answer)
     return list({(write.what, write.path): write for write in reversed(found)}.values())[::-1]
+
+
+def _writes_of(item: KubernetesObject, namespace: Any, *, patch: bool) -> Iterator[Write]:
+    """Yield the writes of one object, whatever stands inside it."""
+    yield from _of_targets(targets_of(item, namespace), "write")
+    yield from _of_targets(rights_of(item, namespace), "open")
+    yield from _of_targets(mutations_of(item), "change")
+    yield from _other_writes(item, patch=patch)
 
 
 def find_mentions(item: KubernetesObject, namespace: Any = None) -> dict[str, Path]:
@@ -99,9 +106,6 @@ def _other_writes(item: KubernetesObject, *, patch: bool) -> Iterator[Write]:
         yield Write(f"the guard's {describe(item)}", OWN_NAME, Answer.CERTAIN, "change")
     if (group, kind) == MACHINE_CONFIG:
         yield from _on_nodes(dig(item, ("spec", "config")))
-    for path, inner in inner_objects(item):
-        for write in _other_writes(inner, patch=False):
-            yield replace(write, path=(*path, *write.path))
 
 
 _ELSEWHERE = {("config", "merge"), ("config", "append"), ("ignition", "config")}

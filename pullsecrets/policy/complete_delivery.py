@@ -135,6 +135,20 @@ def _unknown_binding(resource: Resource) -> Finding:
     return replace(found, urn=resource.urn)
 
 
+_PARTS: Final = frozenset(
+    {
+        (_ESO, "ClusterSecretStore"),
+        ("networking.k8s.io", "NetworkPolicy"),
+        ("operator.openshift.io", "ExternalSecretsConfig"),
+    }
+)
+
+
+def takes_part(item: Values) -> bool:
+    """Tell whether an object is a store, or could be the egress rule of one."""
+    return (group_of(item), kind_of(item)) in _PARTS
+
+
 def stores_without_egress(items: Iterable[tuple[Values, str]]) -> Iterator[Finding]:
     """Find stores in a set of files that hold no egress rule for them; each object comes with its place."""
     delivery = _Delivery()

@@ -1,5 +1,6 @@
 """Lint of manifests in files: the rules of the policy packs on plain YAML, with file and line."""
 
+from pullsecrets.policy.lint import baseline
 from pullsecrets.policy.lint.formats import FORMATS, render
 from pullsecrets.policy.lint.judging import UNREAD, Report, Violation, lint
 from pullsecrets.policy.lint.reading import STANDARD_INPUT
@@ -11,6 +12,7 @@ __all__ = [
     "UNREAD",
     "Report",
     "Violation",
+    "baseline",
     "lint",
     "read_settings",
     "render",

@@ -23,9 +23,12 @@ def render(report: Report, name: str) -> str:
 
 
 def _text(report: Report) -> str:
-    lines = [_line(violation) for violation in report.violations]
-    advisory = len(report.violations) - report.mandatory
-    judged = f"{report.mandatory} mandatory, {advisory} advisory"
+    lines = [_line(violation) for violation in report.told]
+    lines += [f"no longer there, take it out of the baseline: {entry}" for entry in report.gone]
+    if report.not_looked_at:
+        lines.append(f"not looked at: {'; '.join(report.not_looked_at)}")
+    advisory, accepted = len(report.told) - report.mandatory, len(report.violations) - len(report.told)
+    judged = f"{report.mandatory} mandatory, {advisory} advisory" + (f", {accepted} accepted" if accepted else "")
     return "\n".join([*lines, f"{judged}: {counted(report.objects, 'object')} in {counted(len(report.files), 'file')}"])
 
 
@@ -46,6 +49,7 @@ def _json(report: Report) -> str:
             "problem": found.problem,
             "fix": found.fix,
             "url": found.policy.url,
+            "accepted": found.accepted,
         }
         for found in report.violations
     ]
@@ -54,6 +58,8 @@ def _json(report: Report) -> str:
         "objects": report.objects,
         "mandatory": report.mandatory,
         "violations": violations,
+        "noLongerThere": list(report.gone),
+        "notLookedAt": list(report.not_looked_at),
     }
     return json.dumps(document, indent=2)
 
@@ -80,7 +86,8 @@ def _sarif_rule(policy: PolicyInfo) -> dict[str, Any]:
         "help": {"text": policy.remediation},
         "helpUri": policy.url,
         "defaultConfiguration": {"level": _sarif_level(policy.level)},
-        "properties": {"tags": list(policy.tags), "security-severity": _SCORES[policy.severity]},
+        # Code scanning shows the score of rules that have this tag alone.
+        "properties": {"tags": ["security", *policy.tags], "security-severity": _SCORES[policy.severity]},
     }
 
 
@@ -89,13 +96,18 @@ def _sarif_result(found: Violation, rule: int) -> dict[str, Any]:
         "artifactLocation": {"uri": _uri(found.file)},
         "region": {"startLine": found.line, "startColumn": found.column},
     }
-    return {
+    result: dict[str, Any] = {
         "ruleId": found.policy.name,
         "ruleIndex": rule,
         "level": _sarif_level(found.level),
+        "rank": float(_SCORES[found.policy.severity]) * 10,
         "message": {"text": f"{found.problem}; {found.fix}"},
         "locations": [{"physicalLocation": place}],
+        "properties": {"severity": found.policy.severity},
     }
+    if found.accepted:
+        result["suppressions"] = [{"kind": "external", "justification": found.accepted}]
+    return result
 
 
 def _uri(file: str) -> str:
@@ -109,7 +121,7 @@ def _sarif_level(level: Level) -> str:
 
 def _junit(report: Report) -> str:
     by_file: dict[str, list[Violation]] = {file: [] for file in report.files}
-    for found in report.violations:
+    for found in report.told:
         by_file.setdefault(found.file, []).append(found)
     failed = {
         file: [found for found in violations if found.level is not Level.ADVISORY]

@@ -1,21 +1,28 @@
 """Judging manifests by the rules of the policy packs."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pullsecrets.errors import BadInputError
 from pullsecrets.policy import cluster_pull_secret, complete_delivery, credentials, delivery, workloads
-from pullsecrets.policy.lint.reading import Manifest, Unread, files_in, read, shown_name
+from pullsecrets.policy.lint.reading import STANDARD_INPUT, Manifest, Unread, files_in, generated, read, shown_name
 from pullsecrets.policy.model import Finding, Level, ObjectRule, PolicyInfo, Settings, Severity
 
 UNREAD: Final = PolicyInfo(
     name="report-unread-files",
     title="Report files that could not be judged",
-    description="A file with objects that is not plain YAML cannot be judged.",
-    level=Level.ADVISORY,
-    severity=Severity.LOW,
-    remediation="Lint what is applied: pipe `kustomize build` or `helm template` into `pull-secrets lint -`.",
+    description="What kubectl would not read either, or is bounded here, has not been judged, and that is no pass.",
+    level=Level.MANDATORY,
+    severity=Severity.MEDIUM,
+    remediation=(
+        "Lint what is applied: pipe `kustomize build` or `helm template` into `pull-secrets lint -`; or pass "
+        "`--lenient` for files that are no manifests."
+    ),
     url="https://kubectl.docs.kubernetes.io/references/kustomize/cmd/build/",
     tags=("lint",),
 )
@@ -45,6 +52,9 @@ RULES: Final = (
 
 POLICIES: Final = (*(rule.policy for rule in RULES), complete_delivery.COMPLETE, UNREAD)
 
+_FEW: Final = 200
+"""Files that one process has judged before others have started."""
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -57,6 +67,13 @@ class Violation:
     column: int
     problem: str
     fix: str
+    accepted: str = ""
+    """Why it does not count: the reason of a comment, or that a baseline has it."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it fails the lint."""
+        return self.level is Level.MANDATORY and not self.accepted
 
 
 @dataclass(frozen=True)
@@ -66,35 +83,91 @@ class Report:
     files: tuple[str, ...]
     objects: int
     violations: tuple[Violation, ...]
+    not_looked_at: tuple[str, ...] = ()
+    """What stands there and was not judged, such as `3 files with a name that ends in .tpl`."""
+    gone: tuple[str, ...] = ()
+    """What a baseline has and nothing has any more."""
 
     @property
     def mandatory(self) -> int:
         """How many violations fail the lint."""
-        return sum(violation.level is Level.MANDATORY for violation in self.violations)
+        return sum(violation.is_refused for violation in self.violations)
+
+    @property
+    def told(self) -> tuple[Violation, ...]:
+        """The violations that nobody accepted."""
+        return tuple(violation for violation in self.violations if not violation.accepted)
 
 
-def lint(paths: Iterable[Path], settings: Mapping[str, Settings]) -> Report:
+@dataclass(frozen=True)
+class _Judged:
+    """What one or more files came to."""
+
+    objects: int = 0
+    violations: list[Violation] = field(default_factory=list[Violation])
+    parts: list[Manifest] = field(default_factory=list[Manifest])
+    """The objects that are judged together, when all files are read."""
+    generating: int = 0
+
+
+def lint(
+    paths: Iterable[Path],
+    settings: Mapping[str, Settings],
+    *,
+    rules: Sequence[str] = (),
+    lenient: bool = False,
+) -> Report:
     """Judge every Kubernetes object in files and folders.
 
     Args:
         paths: files, folders, or `-` for standard input.
-        settings: settings by the policy's name; a policy that is left out has its defaults.
+        settings: settings by the policy's name, `enforcementLevel` among them; what is left out has its defaults.
+        rules: names of the rules to judge by; all of them when none is named.
+        lenient: whether files that cannot be read are only told.
 
     Raises:
-        BadInputError: when a path names nothing, or cannot be read.
+        BadInputError: when a path names nothing, or cannot be read, or a rule does not exist.
     """
-    files = list(dict.fromkeys(files_in(paths)))
-    manifests: list[Manifest] = []
+    known = [policy.name for policy in POLICIES]
+    for name in rules:
+        if name not in known:
+            raise BadInputError(f"rule {name}: found no rule of that name; allowed: {', '.join(known)}")
+    files, passed = files_in(paths)
+    judged = list(_in_parallel(files, partial(_judge_file, settings)))
+    violations = [violation for one in judged for violation in one.violations]
+    violations += _without_egress([part for one in judged for part in one.parts])
+    if generating := sum(one.generating for one in judged):
+        passed = [*passed, f"what kustomizations generate or fetch ({generating})"]
+    chosen = [_at_level(found, settings, lenient) for found in violations if not rules or found.policy.name in rules]
+    counting = [found for found in chosen if found is not None]
+    counting.sort(key=lambda found: (found.file, found.line, found.column, found.policy.name))
+    objects = sum(one.objects for one in judged)
+    return Report(tuple(shown_name(file) for file in files), objects, tuple(counting), tuple(passed))
+
+
+def _in_parallel(files: list[Path], judge: Callable[[Path], _Judged]) -> Iterator[_Judged]:
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if len(files) < _FEW or workers < 2 or Path(STANDARD_INPUT) in files:
+        yield from map(judge, files)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(judge, files, chunksize=_FEW // 4)
+
+
+def _judge_file(settings: Mapping[str, Settings], file: Path) -> _Judged:
+    objects, generating = 0, 0
     violations: list[Violation] = []
-    for found in (part for file in files for part in read(file)):
+    parts: list[Manifest] = []
+    for found in read(file):
         if isinstance(found, Unread):
             violations.append(_unread(found))
-        else:
-            manifests.append(found)
-            violations.extend(_judge(found, settings))
-    violations.extend(_without_egress(manifests))
-    violations.sort(key=lambda found: (found.file, found.line, found.column, found.policy.name))
-    return Report(tuple(shown_name(file) for file in files), len(manifests), tuple(violations))
+            continue
+        objects += 1
+        generating += generated(found)
+        violations.extend(_judge(found, settings))
+        if complete_delivery.takes_part(found.item):
+            parts.append(found)
+    return _Judged(objects, violations, parts, generating)
 
 
 def _judge(manifest: Manifest, settings: Mapping[str, Settings]) -> Iterator[Violation]:
@@ -112,9 +185,20 @@ def _without_egress(manifests: list[Manifest]) -> Iterator[Violation]:
 
 def _violation(policy: PolicyInfo, level: Level, manifest: Manifest, finding: Finding) -> Violation:
     line, column = manifest.position(finding.path)
-    return Violation(policy, level, manifest.file, line, column, finding.problem, finding.fix)
+    reason = manifest.allows(policy.name) or ""
+    return Violation(policy, level, manifest.file, line, column, finding.problem, finding.fix, reason)
 
 
 def _unread(found: Unread) -> Violation:
     problem = f"{found.file} was not judged from here on: {found.reason}"
     return Violation(UNREAD, UNREAD.level, found.file, found.line, 1, problem, UNREAD.remediation)
+
+
+def _at_level(found: Violation, settings: Mapping[str, Settings], lenient: bool) -> Violation | None:
+    """Return a violation at the level that the settings give its policy; None where that is `disabled`."""
+    level = settings.get(found.policy.name, {}).get("enforcementLevel", found.level)
+    if level == "disabled":
+        return None
+    if found.policy is UNREAD and lenient:
+        level = Level.ADVISORY
+    return replace(found, level=Level.ADVISORY if level == Level.ADVISORY else Level.MANDATORY)

@@ -1,42 +1,30 @@
 """Reading manifests from files so that each part can be found again by line, whatever else the files hold."""
 
+import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePath
 from typing import Any, Final, cast
 
 import yaml
 
-from pullsecrets.data import UNKNOWN, Values
 from pullsecrets.data import Path as ValuePath
+from pullsecrets.data import Values
 from pullsecrets.errors import BadInputError
-from pullsecrets.guard.targets import unlisted
+from pullsecrets.guard.targets import group_of, unlisted
+from pullsecrets.policy.lint.documents import LARGEST, Document, UnreadableError, decoded, documents
+from pullsecrets.words import counted
 
 STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 KUSTOMIZATIONS: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 """Names of files that kustomize builds, whatever kind they name; it takes a file of any other name for none."""
-# The loader in C is 30 times faster; wheels of PyYAML bring it along.
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_Base):
-    """Loads plain data; a tag that is not YAML's own stands for a value that something else fills in."""
-
-
-def _text(loader: Any, node: Any) -> str:
-    return str(loader.construct_scalar(node))
-
-
-def _unknown(_loader: Any, _suffix: str, _node: Any) -> Any:
-    return UNKNOWN
-
-
-_Loader.add_multi_constructor("!", _unknown)
-for _tag in ("timestamp", "value"):
-    # Kubernetes takes both as the text that they are.
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _text)
+_GENERATING: Final = ("components", "configMapGenerator", "generators", "helmCharts", "resources", "secretGenerator")
+_ALLOWED = re.compile(r"(?:^|\s)#\s*pull-secrets:\s*allow\s+(?P<rule>[\w-]+)(?:[ \t]+(?P<reason>\S.*))?$")
 
 
 @dataclass(frozen=True)
@@ -45,45 +33,98 @@ class Manifest:
 
     file: str
     item: Values
-    node: Any
-    """The document that the object is in, with the position of each part."""
+    document: Document
+    """The document that the object is in."""
     path: ValuePath
     """Where in the document the object is."""
 
     def position(self, path: ValuePath = ()) -> tuple[int, int]:
         """Return line and column, from 1, of a part of the object, or of the nearest part around it that is there."""
-        mark = self.node.start_mark
-        node = self.node
+        node, before = self.document.node, self.document.part.line
+        if node is None:
+            return before + 1, 1
+        mark = node.start_mark
         for part in (*self.path, *path):
             found = _child(node, part)
             if found is None:
                 break
             mark, node = found
-        return mark.line + 1, mark.column + 1
+        return before + mark.line + 1, mark.column + 1
+
+    def allows(self, rule: str) -> str | None:
+        """Return why a comment on the object allows a rule to be broken; None where none does, or without a reason."""
+        return next((reason for named, reason in self._allowances if named == rule and reason), None)
+
+    @cached_property
+    def _allowances(self) -> list[tuple[str, str]]:
+        """What comments allow: those in the object's own lines, and those right above it."""
+        node, text = self.document.node, self.document.part.text
+        if "pull-secrets:" not in text or node is None:
+            return []
+        for part in self.path:
+            node = (_child(node, part) or (None, node))[1]
+        lines = text.splitlines()
+        first, last = node.start_mark.line, max(node.end_mark.line, node.start_mark.line + 1)
+        while first > 0 and re.match(r"\s*(#|---|$)", lines[first - 1]):
+            first -= 1
+        found = [_ALLOWED.search(line) for line in lines[first:last]]
+        return [(match["rule"], match["reason"] or "") for match in found if match]
 
 
 @dataclass(frozen=True)
 class Unread:
-    """A file, or the rest of one, that could not be read as YAML and so was not judged."""
+    """A file, or a part of one, that could not be read and so was not judged."""
 
     file: str
     line: int
     reason: str
 
 
-def files_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files that paths name: each file, and in a folder every YAML and JSON file outside hidden folders.
+def files_in(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """Return the files that paths name, and what stands in their folders and is not read, as a report says it.
+
+    Of a folder those are its YAML and JSON files; hidden folders, links to folders and files of other names are not
+    looked at.
 
     Raises:
         BadInputError: when there is nothing at a path.
     """
+    found: dict[Path, None] = {}
+    passed: Counter[str] = Counter()
     for path in paths:
         if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if _is_manifest(file, path))
+            found |= dict.fromkeys(sorted(_manifests(path, passed)))
         elif path.exists() or str(path) == STANDARD_INPUT:
-            yield path
+            found[path] = None
         else:
             raise BadInputError(f"{path}: no such file or folder; name what to lint, or - for standard input")
+    return list(found), [f"{counted(count, 'file')} {where}" for where, count in sorted(passed.items())]
+
+
+def _manifests(top: Path, passed: Counter[str]) -> Iterator[Path]:
+    for folder, folders, files in os.walk(top):
+        here = Path(folder)
+        for name in [name for name in folders if name.startswith(".") or (here / name).is_symlink()]:
+            folders.remove(name)
+            passed["or more behind hidden folders and links"] += 1
+        for name in files:
+            suffix = PurePath(name).suffix
+            if name.startswith(".") or (suffix not in SUFFIXES and name not in KUSTOMIZATIONS):
+                passed[f"with a name that ends in {suffix or name}"] += 1
+            elif (here / name).is_file():
+                yield here / name
+
+
+def generated(manifest: Manifest) -> bool:
+    """Tell whether a kustomization makes objects that stand in no file here, or somewhere else."""
+    item = manifest.item
+    if group_of(item) != "kustomize.config.k8s.io":
+        return False
+    return any(
+        key not in {"components", "resources"} or any("://" in str(part) or "?ref=" in str(part) for part in item[key])
+        for key in _GENERATING
+        if isinstance(item.get(key), list | dict) and item[key]
+    )
 
 
 def shown_name(file: Path) -> str:
@@ -92,55 +133,42 @@ def shown_name(file: Path) -> str:
 
 
 def read(file: Path) -> Iterator[Manifest | Unread]:
-    """Yield the Kubernetes objects of a file, those of a List one by one; what is no object is passed over."""
+    """Yield the Kubernetes objects of a file, those of a List one by one; what is no object is passed over.
+
+    Raises:
+        BadInputError: when the file cannot be opened.
+    """
     name = shown_name(file)
     try:
         content = sys.stdin.buffer.read() if str(file) == STANDARD_INPUT else file.read_bytes()
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        yield Unread(name, 1, "it is not UTF-8")
-        return
     except OSError as error:
         raise BadInputError(f"{file}: {error.strerror}; make it readable, or leave it out") from None
-    yield from _objects(name, text)
+    if len(content) > LARGEST:
+        yield Unread(name, 1, f"it is larger than {LARGEST >> 20} MiB")
+        return
+    yield from _objects(name, decoded(content))
 
 
 def objects_in(text: str) -> list[Values]:
     """Return the Kubernetes objects of a text that a program wrote, those of a List one by one.
 
     Raises:
-        yaml.YAMLError: when it is not YAML.
+        UnreadableError: when it is not YAML.
     """
-    return [item for _, document in _documents(text) for _, item in _kubernetes(document, "")]
-
-
-def _is_manifest(file: Path, top: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(top).parts)
-    return not hidden and (file.suffix in SUFFIXES or file.name in KUSTOMIZATIONS) and file.is_file()
+    found = list(_objects("", text))
+    for part in found:
+        if isinstance(part, Unread):
+            raise UnreadableError(part.reason)
+    return [part.item for part in found if isinstance(part, Manifest)]
 
 
 def _objects(name: str, text: str) -> Iterator[Manifest | Unread]:
-    try:
-        for node, document in _documents(text):
-            for path, item in _kubernetes(document, name):
-                yield Manifest(name, item, node, path)
-    except yaml.YAMLError as error:
-        # A template or another kind of text: worth a word only when there are objects in it.
-        if "kind:" in text or '"kind"' in text or _names_kustomization(name):
-            mark: Any = getattr(error, "problem_mark", None)
-            yield Unread(name, mark.line + 1 if mark else 1, "it is not YAML, or a template that is not rendered yet")
-    except (RecursionError, ValueError):
-        yield Unread(name, 1, "it refers to itself or holds a number that is none")
-
-
-def _documents(text: str) -> Iterator[tuple[Any, Any]]:
-    loader: Any = _Loader(text)
-    try:
-        while loader.check_node():
-            node = loader.get_node()
-            yield node, loader.construct_document(node)
-    finally:
-        loader.dispose()
+    for document in documents(text):
+        if isinstance(document, Document):
+            for path, item in _kubernetes(document.value, name):
+                yield Manifest(name, item, document, path)
+        else:
+            yield Unread(name, document.line, document.reason)
 
 
 def _kubernetes(document: Any, name: str) -> Iterator[tuple[ValuePath, Values]]:
@@ -166,7 +194,12 @@ def _child(node: Any, part: str | int) -> tuple[Any, Any] | None:
         items = cast("list[Any]", node.value)
         return (items[part].start_mark, items[part]) if part < len(items) else None
     if isinstance(node, yaml.MappingNode):
-        for key, value in cast("list[tuple[Any, Any]]", node.value):
+        merged: list[Any] = []
+        # Of two equal keys the last counts, and a merge key beside them holds what neither does.
+        for key, value in reversed(cast("list[tuple[Any, Any]]", node.value)):
             if key.value == str(part):
                 return key.start_mark, value
+            if key.value == "<<":
+                merged += cast("list[Any]", value.value) if isinstance(value, yaml.SequenceNode) else [value]
+        return next((found for inner in merged if (found := _child(inner, part))), None)
     return None

@@ -38,6 +38,10 @@ POLICIES = (
 )
 
 
+_LEVEL = "enforcementLevel"
+_LEVELS = ("advisory", "disabled", "mandatory", "remediate")
+
+
 def settings_of(config: StackConfig) -> dict[str, Settings]:
     """Return the settings of every policy that knows registries or their paths, from a stack's configuration.
 
@@ -88,12 +92,11 @@ def _load(file: Path) -> Mapping[str, Any]:
 
 
 def _settings(file: Path, policy: PolicyInfo, given: Any) -> Settings:
-    if not isinstance(given, dict):
-        # A level alone, such as "disabled": a lint has no exemptions.
-        raise BadInputError(f"{file}: {policy.name}: found a level; allowed: an object of its settings")
-    settings = cast("dict[str, Any]", given)
+    settings = cast("dict[str, Any]", given if isinstance(given, dict) else {_LEVEL: given})
+    if settings.get(_LEVEL, "mandatory") not in _LEVELS:
+        raise BadInputError(f"{file}: {policy.name}: found no level of that name; allowed: {', '.join(_LEVELS)}")
     for key in settings:
-        if key not in policy.settings:
-            allowed = ", ".join(policy.settings) or "none: this policy has no settings"
+        if key != _LEVEL and key not in policy.settings:
+            allowed = ", ".join([_LEVEL, *policy.settings])
             raise BadInputError(f"{file}: {policy.name}.{key}: found an unknown setting; allowed: {allowed}")
     return settings
