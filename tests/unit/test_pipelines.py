@@ -1,14 +1,12 @@
-"""What the pipelines run on a stack, with a `pulumi` and a GitLab of the test's own."""
+"""What the pipelines run on a stack, with a `pulumi` of the test's own, and what their jobs may reach."""
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,9 +17,9 @@ from pullsecrets import preview_comment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EVENTS = Path(__file__).parent / "previews" / "events.jsonl"
-TOKEN = "generated"
 FAKE_PULUMI = """#!/usr/bin/env bash
-echo "$*" >> "$CALLS"
+echo "$PULUMI_BACKEND_URL $*" >> "$CALLS"
+if [[ "$*" == "stack export"* ]]; then echo '{"deployment": {}}' > "${@: -1}"; fi
 if [[ "$1" == preview && "$*" == *--json* ]]; then cat "$EVENTS"; fi
 if [[ "$*" == *"$FAILS"* ]]; then exit 3; fi
 """
@@ -36,8 +34,10 @@ class Stack:
         self.private = folder / "private"
         self.private.mkdir()
         (self.root / ".ci").mkdir(parents=True)
-        (self.root / ".ci" / "stack").write_bytes((REPOSITORY / ".ci" / "stack").read_bytes())
-        for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "local", "policies", "pullsecrets", "pyproject.toml", ".venv"):
+        for name in ("stack", "state_copy.py"):
+            (self.root / ".ci" / name).write_bytes((REPOSITORY / ".ci" / name).read_bytes())
+        (self.root / "Pulumi.dev.yaml").write_bytes((REPOSITORY / "Pulumi.dev.yaml").read_bytes())
+        for name in ("Pulumi.yaml", "local", "policies", "pullsecrets", "pyproject.toml", ".venv"):
             (self.root / name).symlink_to(REPOSITORY / name)
         self.programs = folder / "programs"
         self.programs.mkdir()
@@ -54,6 +54,7 @@ class Stack:
             "FAILS": fails,
             "TMPDIR": str(self.private),
             "VAULT_ADDR": "https://vault.example",
+            "PULUMI_BACKEND_URL": "s3://used",
         }
         command = ["bash", str(self.root / ".ci" / "stack"), action, "dev"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -82,7 +83,7 @@ def test_a_preview_leaves_its_comment_and_no_value_whether_it_passes_or_not(
 @pytest.mark.parametrize("action", ["preview", "up"])
 def test_previews_and_updates_carry_every_pack_with_its_settings(stack: Stack, action: str) -> None:
     assert stack.run(action).returncode == 0
-    (line,) = stack.lines()
+    (line,) = [line for line in stack.lines() if " preview " in line or " up " in line]
     for pack in PACKS:
         assert f"--policy-pack {REPOSITORY / 'policies' / pack.name.replace('-', '_')} " in f"{line} "
         assert f"/{pack.name}.json" in line
@@ -96,11 +97,29 @@ def test_an_update_previews_first_so_that_a_policy_stops_it_before_a_change(stac
 @pytest.mark.parametrize(("fails", "code"), [("nothing", 0), ("preview", 3), ("analyze", 3)])
 def test_drift_looks_at_cluster_and_state_both_whatever_the_first_finds(stack: Stack, fails: str, code: int) -> None:
     assert stack.run("drift", fails).returncode == code
-    preview, export, analyze = stack.lines()
+    preview, export, analyze = [line.removeprefix("s3://used ") for line in stack.lines()]
     assert "--refresh --expect-no-changes" in preview
     assert export.startswith("stack export")
     assert analyze.startswith("policy analyze")
     assert analyze.count("--policy-pack ") == len(PACKS)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_preview_starts_from_a_copy_of_the_state_in_a_backend_of_its_own(stack: Stack, known: bool) -> None:
+    before = (stack.root / "Pulumi.dev.yaml").read_bytes()
+    if known:
+        (stack.root / "build").mkdir()
+        (stack.root / "build" / "state-dev.json").write_text("{}")
+    assert stack.run("preview").returncode == 0
+    assert {line.partition(" ")[0].startswith("file://") for line in stack.lines()} == {True}
+    imported = [line for line in stack.lines() if "stack import" in line]
+    assert [line.rpartition(" ")[2] for line in imported] == (["build/state-dev.json"] if known else [])
+    assert (stack.root / "Pulumi.dev.yaml").read_bytes() == before
+
+
+def test_an_update_leaves_a_copy_of_the_state_for_previews(stack: Stack) -> None:
+    assert stack.run("up").returncode == 0
+    assert json.loads((stack.root / "build" / "state-dev.json").read_text()) == {"deployment": {}}
 
 
 def test_another_action_is_refused_with_what_is_allowed(stack: Stack) -> None:
@@ -147,87 +166,127 @@ def test_every_credential_of_a_kubeconfig_is_masked_as_it_is_used(tmp_path: Path
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-class GitLab(BaseHTTPRequestHandler):
-    """The notes of one merge request, two to a page."""
-
-    notes: list[dict[str, Any]]
-
-    def do_GET(self) -> None:
-        if self.path.endswith("/user"):
-            self._answer({"id": 7})
-            return
-        page = int(re.search(r"[?&]page=(\d+)", self.path)[1])  # type: ignore[index]
-        more = str(page + 1) if len(self.notes) > page * 2 else ""
-        self._answer(self.notes[page * 2 - 2 : page * 2], {"X-Next-Page": more})
-
-    def do_POST(self) -> None:
-        self.notes.append({"id": 100 + len(self.notes), "author": {"id": 7}, **self._body()})
-        self._answer({})
-
-    def do_PUT(self) -> None:
-        number = int(self.path.rpartition("/")[2])
-        next(note for note in self.notes if note["id"] == number).update(self._body())
-        self._answer({})
-
-    def _body(self) -> dict[str, Any]:
-        return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-
-    def _answer(self, document: Any, headers: dict[str, str] | None = None) -> None:
-        allowed = self.headers["PRIVATE-TOKEN"] == TOKEN
-        content = json.dumps(document).encode()
-        self.send_response(200 if allowed else 401)
-        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+def workflows() -> dict[str, dict[str, Any]]:
+    """GitHub's workflows by name."""
+    files = (REPOSITORY / ".github" / "workflows").glob("*.yml")
+    return {file.stem: YAML(typ="safe").load(file.read_text()) for file in files}
 
 
-@pytest.fixture
-def gitlab() -> Iterator[ThreadingHTTPServer]:
-    handler = type("OneGitLab", (GitLab,), {"notes": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def gitlab() -> dict[str, Any]:
+    """GitLab's jobs and templates by name."""
+    reader = YAML(typ="safe")
+    reader.constructor.add_constructor("!reference", lambda constructor, node: constructor.construct_sequence(node))
+    return reader.load((REPOSITORY / ".gitlab-ci.yml").read_text())
 
 
-def note(server: ThreadingHTTPServer, file: Path, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "CI_API_V4_URL": f"http://127.0.0.1:{server.server_port}/api/v4",
-        "CI_PROJECT_ID": "1",
-        "CI_MERGE_REQUEST_IID": "2",
-        "GITLAB_NOTE_TOKEN": token,
-        "NO_PROXY": "127.0.0.1",
+def test_no_job_that_runs_a_branchs_code_may_write_to_the_repository() -> None:
+    of_branches = {
+        f"{name}/{job}": item
+        for name, workflow in workflows().items()
+        # YAML 1.1 reads the key `on` as true.
+        if {"pull_request", "push"} & {*([on] if isinstance(on := workflow.get("on", workflow.get(True)), str) else on)}
+        for job, item in workflow["jobs"].items()
+        if name != "deploy"
     }
-    command = [sys.executable, str(REPOSITORY / ".ci" / "gitlab_note.py"), str(file)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    writing = {
+        job: [scope for scope, right in item["permissions"].items() if right == "write" and scope != "id-token"]
+        for job, item in of_branches.items()
+    }
+    assert {job: scopes for job, scopes in writing.items() if scopes} == {"preview/comment": ["pull-requests"]}
+    checkouts = [step for step in of_branches["preview/comment"]["steps"] if "checkout" in step.get("uses", "")]
+    assert [step["with"]["ref"] for step in checkouts] == ["${{ github.event.pull_request.base.sha }}"]
+    tokens = set(re.findall(r"\w*TOKEN\w*", (REPOSITORY / ".gitlab-ci.yml").read_text().replace("JOB-TOKEN", "")))
+    assert tokens == {"CI_JOB_TOKEN", "VAULT_ID_TOKEN", "VAULT_TOKEN"}
 
 
-def test_a_merge_request_has_one_note_per_stack_and_nobody_elses_is_touched(
-    gitlab: ThreadingHTTPServer, tmp_path: Path
-) -> None:
-    notes: list[dict[str, Any]] = gitlab.RequestHandlerClass.notes  # type: ignore[attr-defined]
-    file = tmp_path / "comment.md"
-    marker = preview_comment.marker("dev")
-    notes += [{"id": number, "author": {"id": 8}, "body": f"{marker}\nforged"} for number in range(5)]
-    for text in ("first", "second"):
-        file.write_text(f"{marker}\n{text}\n")
-        done = note(gitlab, file)
-        assert done.returncode == 0, done.stderr
-    assert [item["body"] for item in notes if item["author"]["id"] == 7] == [f"{marker}\nsecond\n"]
-    assert all(item["body"].endswith("forged") for item in notes if item["author"]["id"] == 8)
+@pytest.mark.parametrize("name", ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE"])
+def test_a_preview_is_given_no_way_to_the_state_that_is_used(name: str) -> None:
+    assert name not in (REPOSITORY / ".github" / "workflows" / "preview.yml").read_text()
+    assert name in (REPOSITORY / ".github" / "workflows" / "deploy.yml").read_text()
 
 
-def test_a_refused_token_is_named_and_not_shown(gitlab: ThreadingHTTPServer, tmp_path: Path) -> None:
-    (tmp_path / "comment.md").write_text("x\n")
-    done = note(gitlab, tmp_path / "comment.md", token="canary-token")
-    assert done.returncode == 1
-    assert "has GITLAB_NOTE_TOKEN scope api?" in done.stderr
-    assert "canary-token" not in done.stdout + done.stderr
+def test_what_previews_reach_is_theirs_alone() -> None:
+    environments = {
+        name: {job.get("environment") for job in workflow["jobs"].values()} for name, workflow in workflows().items()
+    }
+    assert environments["preview"] - {None} == {"${{ matrix.stack }}-preview"}
+    assert environments["deploy"] | environments["drift"] == {"dev", "prod", "${{ matrix.stack }}-drift"}
+    jobs = gitlab()
+    assert jobs["preview"]["environment"]["name"] == "$STACK-preview"
+    assert jobs["drift"]["environment"]["name"] == "$STACK-drift"
+
+
+def test_images_are_named_by_digest_and_the_same_as_the_images_own() -> None:
+    image = gitlab()["default"]["image"]
+    assert re.fullmatch(r"python:[\w.-]+@sha256:[0-9a-f]{64}", image)
+    assert f"FROM {image}" in (REPOSITORY / "Dockerfile").read_text()
+
+
+def test_nothing_is_downloaded_past_a_checksum() -> None:
+    files = [*(REPOSITORY / ".github").rglob("*.yml"), *(REPOSITORY / ".ci").iterdir(), REPOSITORY / ".gitlab-ci.yml"]
+    texts = {file.name: file.read_text() for file in files}
+    assert [name for name, text in texts.items() if re.search(r"curl[^\n|]*\|\s*(ba)?(sh|tar)\b", text)] == []
+    assert [name for name, text in texts.items() if "get.pulumi.com" in text] == ["install-pulumi"]
+    assert not any("pulumi/actions" in text for text in texts.values())
+
+
+FAKE_CURL = """#!/usr/bin/env bash
+while (( $# )); do
+  case $1 in
+    -o) out=$2; shift ;;
+    https://*) url=$1 ;;
+  esac
+  shift
+done
+cp "$SERVED/${url##*/}" "${out:-${url##*/}}"
+"""
+
+
+def install(tmp_path: Path, *, archive: str | None = None, checksums: str | None = None) -> tuple[int, Path]:
+    """Run `.ci/install-pulumi` against an archive and a file of checksums, as a release has them unless given."""
+    served, release = tmp_path / "served", tmp_path / "release"
+    served.mkdir()
+    (release / "pulumi").mkdir(parents=True)
+    (release / "pulumi" / "pulumi").write_text("the release's program")
+    name = "pulumi-v1.2.3-linux-x64.tar.gz"
+    subprocess.run(["tar", "-czf", str(served / name), "-C", str(release), "pulumi"], check=True, timeout=60)
+    digest = hashlib.sha256((served / name).read_bytes()).hexdigest()
+    (served / "pulumi-1.2.3-checksums.txt").write_text(checksums or f"{'0' * 64}  other.tar.gz\n{digest}  {name}\n")
+    if archive:
+        (served / name).write_text(archive)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "curl").write_text(FAKE_CURL)
+    (programs / "curl").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "SERVED": str(served)}
+    command = [str(REPOSITORY / ".ci" / "install-pulumi"), "1.2.3", str(tmp_path / "installed")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, tmp_path / "installed"
+
+
+def test_a_release_whose_checksum_is_right_is_installed(tmp_path: Path) -> None:
+    code, folder = install(tmp_path)
+    assert code == 0
+    assert (folder / "pulumi").read_text() == "the release's program"
+
+
+@pytest.mark.parametrize(
+    "change", [{"archive": "another"}, {"checksums": f"{'0' * 64}  other.tar.gz\n"}, {"checksums": "<html></html>\n"}]
+)
+def test_a_release_whose_checksum_is_wrong_or_not_told_is_not_installed(tmp_path: Path, change: dict[str, str]) -> None:
+    code, folder = install(tmp_path, **change)
+    assert code != 0
+    assert not folder.exists()
+
+
+def test_the_copy_of_a_state_holds_nothing_that_was_encrypted(tmp_path: Path) -> None:
+    secret = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "v1:canary"}
+    kept = {"urn": "urn:pulumi:dev::p::t::n", "inputs": {"data": [secret, {"other": secret}], "name": "kept"}}
+    deployment = {"secrets_providers": {"type": "passphrase", "state": {"salt": "canary"}}, "resources": [kept]}
+    state, copy = tmp_path / "state.json", tmp_path / "copy.json"
+    state.write_text(json.dumps({"version": 3, "deployment": deployment}))
+    command = [sys.executable, str(REPOSITORY / ".ci" / "state_copy.py"), str(state), str(copy)]
+    subprocess.run(command, check=True, timeout=60)
+    assert "canary" not in copy.read_text()
+    (resource,) = json.loads(copy.read_text())["deployment"]["resources"]
+    assert resource == {**kept, "inputs": {"data": ["", {"other": ""}], "name": "kept"}}
