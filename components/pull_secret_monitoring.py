@@ -203,6 +203,7 @@ def _audited(**known: Any) -> AuditJobSpec:
         namespace=known["namespace"],
         cluster=known["cluster"],
         stack=known["stack"],
+        registries=[registry["name"] for registry in known["registries"]],
         files=known["files"],
         image=known["image"],
         schedule=known["schedule"],

@@ -33,6 +33,10 @@ PODS_UNREADABLE = (
     "Pods could not be read, so namespaces that use a registry without opting in are not shown and this report is not "
     "complete; let the auditor's role list pods (auditor_roles in pullsecrets/access.py)"
 )
+SECRETS_UNREADABLE = (
+    "Secrets of other names could not be listed, so pull Secrets of other origin are shown only where they have a "
+    "registry's name; that takes `pull-secrets roles --surveyors` beside the auditor's role"
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ class Audit:
     unlisted_uses: tuple[UnlistedUse, ...] = ()
     notes: tuple[str, ...] = ()
     """What could not be read: the report is not complete."""
+    limits: tuple[str, ...] = ()
+    """What the caller's role leaves out on purpose; what it covers is complete."""
     requests: int = 0
     """Requests to the Kubernetes API."""
     seconds: float = 0.0
@@ -181,6 +187,7 @@ def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient | N
         orphans=orphans(config, found, concerned),
         unlisted_uses=unlisted_uses(config, found, concerned),
         notes=() if found.pods is not None else (PODS_UNREADABLE,),
+        limits=() if found.every_pull_secret else (SECRETS_UNREADABLE,),
         requests=cluster.requests - sent,
         seconds=time.monotonic() - started,
         finished_at=datetime.now(UTC),

@@ -35,6 +35,8 @@ class AuditJobSpec:
     namespace: str
     cluster: str
     stack: str
+    registries: Sequence[str]
+    """Names of the registries, whose Secrets it may list."""
     files: Mapping[str, str]
     """The stack's files by name, as `stack_files` makes them."""
     image: str
@@ -54,6 +56,7 @@ class AuditJobSpec:
             namespace=monitoring.namespace,
             cluster=config.cluster.name,
             stack=stack,
+            registries=[registry.name for registry in config.registries],
             files=stack_files(config, stack),
             # The rules of the configuration have asked for it.
             image=str(monitoring.image),
@@ -138,7 +141,7 @@ def service_account(spec: AuditJobSpec) -> KubernetesObject:
 
 def roles(spec: AuditJobSpec) -> list[KubernetesObject]:
     """Return the auditor's ClusterRole under the validation's name, and its binding."""
-    role, binding = auditor_roles(spec.account, spec.name)
+    role, binding = auditor_roles(spec.account, spec.registries, spec.name)
     return [_labelled(role), _labelled(binding)]
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pullsecrets.access import (
+    Platform,
+    administrator_roles,
     auditor_roles,
     deployer_roles,
     diagnostician_roles,
     migrator_roles,
     offboarder_roles,
     operator_roles,
+    surveyor_roles,
 )
 
 DEPLOYERS = "platform-engineers"
@@ -23,7 +26,11 @@ MIGRATORS = "migrators"
 STORES = ("vault-platform", "vault-e2e", "vault-ops", "vault-bench", "vault-node")
 
 # Relayed registries of the tests, as `<store>-<registry>`.
-RELAYS = ("vault-ops-ops-relay", "vault-ops-ops-sealed")
+RELAYS = ("vault-ops-ops-relay", "vault-ops-ops-sealed", "vault-e2e-e2e-web")
+
+
+# Those of the demo. Tests make registries of many names, so the groups above list Secrets as surveyors.
+REGISTRIES = ("app-registry-pull", "registry-api-tanhdev")
 
 
 def roles(eso_namespace: str) -> list[dict[str, Any]]:
@@ -33,10 +40,13 @@ def roles(eso_namespace: str) -> list[dict[str, Any]]:
         eso_namespace: namespace of External Secrets Operator.
     """
     reviewers = [f"{store}-token-reviewer" for store in STORES]
+    platform = Platform(eso_namespace, reviewers, RELAYS, sealed=True, pod_admission=True)
     return [
-        *deployer_roles(DEPLOYERS, eso_namespace, reviewers, RELAYS),
-        *auditor_roles(AUDITORS),
-        *operator_roles(OPERATORS, eso_namespace),
+        *deployer_roles(DEPLOYERS, platform),
+        *administrator_roles(DEPLOYERS, platform),
+        *auditor_roles(AUDITORS, REGISTRIES),
+        *operator_roles(OPERATORS, platform, REGISTRIES),
+        *(item for group in (AUDITORS, OPERATORS) for item in surveyor_roles(group, f"local-{group}")),
         *diagnostician_roles(DIAGNOSTICIANS, eso_namespace, "external-secrets"),
         *offboarder_roles(OFFBOARDERS),
         *migrator_roles(MIGRATORS),

@@ -13,8 +13,16 @@ from pullsecrets.roles import Groups, stack_roles
 
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
     stack: console.Stack,
-    deployers: Annotated[str, typer.Option(metavar="GROUP", help="Who runs `pulumi`.")] = Groups.deployers,
+    deployers: Annotated[
+        str, typer.Option(metavar="GROUP", help="Who runs `pulumi`: tenants, and what is delivered to them.")
+    ] = Groups.deployers,
+    administrators: Annotated[
+        str, typer.Option(metavar="GROUP", help="Deployers who may also make stores, admission policies and egress.")
+    ] = Groups.administrators,
     auditors: Annotated[str, typer.Option(metavar="GROUP", help="Who runs `audit`.")] = Groups.auditors,
+    surveyors: Annotated[
+        str, typer.Option(metavar="GROUP", help="Auditors who may list every Secret, for those of other origin.")
+    ] = Groups.surveyors,
     operators: Annotated[
         str, typer.Option(metavar="GROUP", help="The on-call: `rotate`, `rollback`, `doctor`, `offboard`, `rollout`.")
     ] = Groups.operators,
@@ -45,7 +53,17 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
         pull-secrets roles --stack prod > platform-gitops/clusters/prod/roles.yaml
     """
-    groups = Groups(deployers, auditors, operators, diagnosticians, offboarders, migrators, verifiers)
+    groups = Groups(
+        deployers,
+        administrators,
+        auditors,
+        surveyors,
+        operators,
+        diagnosticians,
+        offboarders,
+        migrators,
+        verifiers,
+    )
     items = stack_roles(console.load(stack, directory), groups)
     if json:
         console.print_json({"apiVersion": "v1", "kind": "List", "items": items})

@@ -86,7 +86,7 @@ def _advised(found: Audit, option: str) -> Iterator[str]:
         )
     if left := found.orphans:
         yield f"{counted(len(left), 'leftover')} of ours: remove by the command beside each."
-    yield from found.notes
+    yield from (*found.notes, *found.limits)
 
 
 def _all(namespaces: int) -> str:

@@ -444,6 +444,7 @@ def another_cluster(stack: Stack) -> Iterator[Mapping[str, str]]:
         "PULL_SECRETS_STACK": NEW,
         "REGISTRY": NEW_REGISTRY,
         "DEPLOYERS": rbac.DEPLOYERS,
+        "ADMINISTRATORS": rbac.DEPLOYERS,
         "AUDITORS": rbac.AUDITORS,
         "OPERATORS": rbac.OPERATORS,
         "DIAGNOSTICIANS": rbac.DIAGNOSTICIANS,

@@ -124,6 +124,7 @@ def test_the_page(cluster_with_prometheus: Stack, gateway: Pushgateway) -> None:
         "PULL_SECRETS_STACK": stack.name,
         "MONITORING": NAMESPACE,
         "DEPLOYERS": rbac.DEPLOYERS,
+        "ADMINISTRATORS": rbac.DEPLOYERS,
         "AUDITORS": rbac.AUDITORS,
         "OPERATORS": rbac.OPERATORS,
         "DIAGNOSTICIANS": rbac.DIAGNOSTICIANS,

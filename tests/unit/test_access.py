@@ -1,11 +1,14 @@
-"""Deployers and auditors get the least that their commands need."""
+"""Each group gets the least that its commands need."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pullsecrets.access import (
+    Platform,
     ServiceAccount,
+    administrator_roles,
     auditor_roles,
     deployer_roles,
     diagnostician_roles,
@@ -13,12 +16,17 @@ from pullsecrets.access import (
     monitoring_deployer_roles,
     offboarder_roles,
     operator_roles,
+    surveyor_roles,
 )
 
 REVIEWERS = ["vault-platform-token-reviewer"]
-DEPLOYER = deployer_roles("platform-engineers", "external-secrets", REVIEWERS)
-AUDITOR = auditor_roles("auditors")
-OPERATOR = operator_roles("on-call", "external-secrets")
+REGISTRIES = ["app", "web"]
+PLATFORM = Platform("external-secrets", REVIEWERS, ["vault-platform-app"], sealed=True, pod_admission=True)
+DEPLOYER = deployer_roles("platform-engineers", PLATFORM)
+ADMINISTRATOR = administrator_roles("administrators", PLATFORM)
+AUDITOR = auditor_roles("auditors", REGISTRIES)
+SURVEYOR = surveyor_roles("surveyors")
+OPERATOR = operator_roles("on-call", PLATFORM, REGISTRIES)
 DIAGNOSTICIAN = diagnostician_roles("diagnosticians", "external-secrets", "external-secrets")
 OFFBOARDER = offboarder_roles("offboarders")
 MIGRATOR = migrator_roles("migrators")
@@ -30,7 +38,8 @@ def rules(objects: list[dict[str, Any]], kind: str = "ClusterRole") -> list[dict
 
 
 @pytest.mark.parametrize(
-    "objects", [DEPLOYER, MONITORING_DEPLOYER, AUDITOR, OPERATOR, DIAGNOSTICIAN, OFFBOARDER, MIGRATOR]
+    "objects",
+    [DEPLOYER, ADMINISTRATOR, MONITORING_DEPLOYER, AUDITOR, SURVEYOR, OPERATOR, DIAGNOSTICIAN, OFFBOARDER, MIGRATOR],
 )
 def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[str, Any]]) -> None:
     for role, binding in zip(objects[::2], objects[1::2], strict=True):
@@ -39,25 +48,49 @@ def test_each_role_is_bound_to_its_group_and_to_nobody_else(objects: list[dict[s
         assert [subject["kind"] for subject in binding["subjects"]] == ["Group"]
 
 
-@pytest.mark.parametrize("objects", [DEPLOYER, MONITORING_DEPLOYER, AUDITOR, OPERATOR, OFFBOARDER, MIGRATOR])
+@pytest.mark.parametrize(
+    "objects", [DEPLOYER, ADMINISTRATOR, MONITORING_DEPLOYER, AUDITOR, SURVEYOR, OPERATOR, OFFBOARDER, MIGRATOR]
+)
 def test_no_role_has_a_wildcard(objects: list[dict[str, Any]]) -> None:
     for rule in [*rules(objects), *rules(objects, "Role")]:
         assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
 
 
-def test_deployers_cannot_read_secrets() -> None:
-    assert all("secrets" not in rule["resources"] for rule in [*rules(DEPLOYER), *rules(DEPLOYER, "Role")])
+@pytest.mark.parametrize("objects", [DEPLOYER, ADMINISTRATOR])
+def test_who_deploys_cannot_read_secrets(objects: list[dict[str, Any]]) -> None:
+    assert all("secrets" not in rule["resources"] for rule in [*rules(objects), *rules(objects, "Role")])
 
 
-def test_operators_list_secrets_and_never_get_one() -> None:
-    (rule,) = [rule for rule in rules(OPERATOR) if "secrets" in rule["resources"]]
-    assert rule["verbs"] == ["list", "watch"]
+def test_deployers_make_nothing_that_stands_above_tenants_and_read_all_of_it() -> None:
+    def allowed(objects: list[dict[str, Any]], verbs: set[str]) -> set[str]:
+        every = [*rules(objects), *rules(objects, "Role")]
+        return {resource for rule in every if verbs & set(rule["verbs"]) for resource in rule["resources"]}
+
+    writes = {"create", "update", "patch", "delete", "bind", "escalate"}
+    assert allowed(DEPLOYER, writes) == {"clusterexternalsecrets", "namespaces", "serviceaccounts"}
+    above = allowed(ADMINISTRATOR, writes)
+    assert {"clustersecretstores", "mutatingadmissionpolicies", "networkpolicies", "roles", "sealedsecrets"} <= above
+    read_by_the_preflight = {"clustersecretstores", "networkpolicies", "roles", "rolebindings", "clusterrolebindings"}
+    assert read_by_the_preflight <= allowed(DEPLOYER, {"get"})
+
+
+@pytest.mark.parametrize(("objects", "verbs"), [(AUDITOR, ["list"]), (OPERATOR, ["list", "watch"])])
+def test_auditors_and_operators_list_the_registries_secrets_and_no_others(
+    objects: list[dict[str, Any]], verbs: list[str]
+) -> None:
+    (rule,) = [rule for rule in rules(objects) if "secrets" in rule["resources"]]
+    assert (rule["resources"], rule["verbs"], rule["resourceNames"]) == (["secrets"], verbs, REGISTRIES)
+
+
+def test_surveyors_list_every_secret_and_have_nothing_else() -> None:
+    (rule,) = rules(SURVEYOR)
+    assert (rule["resources"], rule["verbs"]) == (["secrets"], ["list", "watch"])
 
 
 def test_migrators_alone_read_secrets_and_have_nothing_else() -> None:
     (rule,) = rules(MIGRATOR)
     assert rule["resources"] == ["secrets"]
-    assert rule["verbs"] == ["get", "create", "update", "delete"]
+    assert rule["verbs"] == ["get", "list", "create", "update", "delete"]
 
 
 def test_offboarders_delete_namespaces_and_have_nothing_else() -> None:
@@ -78,8 +111,8 @@ def test_only_diagnosticians_have_tokens_and_of_esos_service_account_alone() -> 
     assert (rule["verbs"], rule["resourceNames"]) == (["create"], ["external-secrets"])
 
 
-def test_deployers_bind_one_role_and_change_the_bindings_of_their_stores_only() -> None:
-    rbac = [rule for rule in rules(DEPLOYER) if rule["apiGroups"] == ["rbac.authorization.k8s.io"]]
+def test_administrators_bind_one_role_and_change_the_bindings_of_their_stores_only() -> None:
+    rbac = [rule for rule in rules(ADMINISTRATOR) if rule["apiGroups"] == ["rbac.authorization.k8s.io"]]
     assert {(tuple(rule["resources"]), tuple(rule["verbs"])): rule.get("resourceNames") for rule in rbac} == {
         (("clusterrolebindings",), ("list", "watch", "create")): None,
         (("clusterrolebindings",), ("get", "update", "patch", "delete")): REVIEWERS,
@@ -88,14 +121,14 @@ def test_deployers_bind_one_role_and_change_the_bindings_of_their_stores_only() 
 
 
 def test_network_policies_are_edited_in_the_namespace_of_the_operator_only() -> None:
-    assert all("networkpolicies" not in rule["resources"] for rule in rules(DEPLOYER))
-    (role,) = [item for item in DEPLOYER if item["kind"] == "Role"]
+    assert all("networkpolicies" not in rule["resources"] for rule in rules(ADMINISTRATOR))
+    (role,) = [item for item in ADMINISTRATOR if item["kind"] == "Role"]
     assert role["metadata"]["namespace"] == "external-secrets"
 
 
-def test_deployers_patch_the_configuration_of_red_hats_operator_and_only_where_it_is() -> None:
-    redhat = deployer_roles("platform-engineers", "external-secrets", REVIEWERS, distribution="redhat")
-    added = [rule for rule in rules(redhat) if rule not in rules(DEPLOYER)]
+def test_administrators_patch_the_configuration_of_red_hats_operator_and_only_where_it_is() -> None:
+    redhat = administrator_roles("administrators", replace(PLATFORM, distribution="redhat"))
+    added = [rule for rule in rules(redhat) if rule not in rules(ADMINISTRATOR)]
     assert added == [
         {
             "apiGroups": ["operator.openshift.io"],
@@ -106,8 +139,8 @@ def test_deployers_patch_the_configuration_of_red_hats_operator_and_only_where_i
     ]
 
 
-def test_deployers_write_admission_policies_and_no_webhooks() -> None:
-    (rule,) = [rule for rule in rules(DEPLOYER) if rule["apiGroups"] == ["admissionregistration.k8s.io"]]
+def test_administrators_write_admission_policies_and_no_webhooks() -> None:
+    (rule,) = [rule for rule in rules(ADMINISTRATOR) if rule["apiGroups"] == ["admissionregistration.k8s.io"]]
     assert sorted(rule["resources"]) == [
         "mutatingadmissionpolicies",
         "mutatingadmissionpolicybindings",
@@ -121,7 +154,7 @@ def test_auditors_write_nothing() -> None:
 
 
 def test_a_service_account_audits_by_the_same_rules() -> None:
-    role, binding = auditor_roles(ServiceAccount("monitoring", "audit"), "audit")
+    role, binding = auditor_roles(ServiceAccount("monitoring", "audit"), REGISTRIES, "audit")
     assert role["rules"] == rules(AUDITOR)
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "audit", "namespace": "monitoring"}]
     assert role["metadata"]["name"] == binding["roleRef"]["name"] == "audit"

@@ -84,7 +84,7 @@ def test_it_runs_the_command_itself_and_no_shell(spec: AuditJobSpec) -> None:
 
 def test_its_service_account_has_an_auditors_rules(spec: AuditJobSpec) -> None:
     role, binding = audit_job.roles(spec)
-    assert role["rules"] == auditor_roles("anybody")[0]["rules"]
+    assert role["rules"] == auditor_roles("anybody", spec.registries)[0]["rules"]
     assert binding["roleRef"]["name"] == role["metadata"]["name"] == "pull-secrets-dev-audit"
     account = {"kind": "ServiceAccount", "name": "pull-secrets-dev-audit", "namespace": "monitoring"}
     assert binding["subjects"] == [account]
