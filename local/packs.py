@@ -23,7 +23,7 @@ def pack_options(config: StackConfig, folder: Path, packs: Sequence[Pack] = PACK
     options: list[str] = []
     for pack in packs:
         file = folder / f"{pack.name}.json"
-        known = {policy.info.name for policy in pack.policies}
+        known = {policy.name for policy in pack.policies}
         own = {name: values for name, values in settings.items() if name in known}
         file.write_text(json.dumps(own, indent=2), encoding="utf-8")
         source = repository() / "policies" / pack.name.replace("-", "_")
