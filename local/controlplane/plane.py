@@ -154,6 +154,7 @@ class ControlPlane:
         with self._locked():
             parts = _Parts(self.layout, eso_flags)
             if self._is_up(parts):
+                self._clean_up_after_node()
                 self._assemble_pulumi()
                 self._report("the control plane is up already")
                 return
@@ -371,8 +372,7 @@ class ControlPlane:
     def _bring_up_nodes(self, parts: _Parts) -> None:
         api = parts.api_server.api()
         parts.kwok.install(api)
-        if not self._processes.find(NODE):
-            withdraw(api)
+        self._clean_up_after_node()
         self._ensure(parts.kwok)
         self._report(f"simulated nodes: {', '.join(NODES)}")
 
@@ -496,6 +496,9 @@ class ControlPlane:
         return stopped
 
     def _clean_up_after_node(self) -> None:
+        """Take away what a node that runs no longer, however it ended, has left on the machine and in the cluster."""
+        if self._processes.find(NODE):
+            return
         machine.remove_cgroups(self.layout)
         if self._processes.find(ETCD) and self._processes.find(API_SERVER):
             withdraw(_Parts(self.layout).api_server.api())

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from local.controlplane import kwok
 from local.controlplane.kwok import PUBLIC_HOSTS, public_images
 from pullsecrets.image import written_host
+from tests.node.messages import seen
 
 HOSTS = st.sampled_from([*PUBLIC_HOSTS, "registry.example.com", "registry.example.com:5000", "quay.io.example.com", ""])
 PATHS = st.from_regex(r"[a-z][a-z0-9]{0,5}(/[a-z]{1,4})?(:[a-z0-9.]{1,5})?", fullmatch=True)
@@ -39,3 +40,7 @@ def test_a_pod_is_either_ready_or_cannot_pull(stages):
 
 def test_the_rule_needs_no_escapes_where_it_is_filled_in():
     assert not set(public_images()) & set("\\\"'`{}\n")
+
+
+def test_a_simulated_node_says_what_a_real_one_was_seen_to_say():
+    assert kwok.NO_CREDENTIALS.replace("%[1]s", "<image>") == seen("no credentials")

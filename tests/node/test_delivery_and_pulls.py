@@ -1,0 +1,249 @@
+"""What Pods notice of what the product does: one after another pulls all the while, each an image no node has had."""
+
+import base64
+import json
+import secrets
+from typing import Any
+
+import pytest
+
+from local.controlplane.node.hosts import Fault
+from local.controlplane.waiting import NotYet, until
+from tests.e2e.stack import account, secret
+from tests.node.conftest import REJECTED, NodeStack
+from tests.node.messages import seen, shape
+from tests.node.pulling import API, APP, SECONDS, Pods, Pulls
+from tests.ops.by_hand import environment, free, login, make_namespace, make_secret
+
+pytestmark = [pytest.mark.controlplane, pytest.mark.timeout(900)]
+
+REGISTRY = "node-app"
+NAMESPACES = ("node-auth-dev", "node-user-dev")
+
+
+def rotate(stack: NodeStack, password: str) -> dict[str, Any]:
+    acting = environment(stack, stack.operator)
+    words = ("rotate", REGISTRY, "--from-file", "-", "--yes", "--json")
+    done = stack.command(*words, stdin=stack.credential(REGISTRY, password), environment=acting)
+    assert done.returncode == 0, done.stdout + done.stderr
+    stack.passwords[REGISTRY] = password
+    return json.loads(done.stdout)
+
+
+def pulls_of(stack: NodeStack, *namespaces: str) -> Pulls:
+    return Pulls(stack.admin, stack.node, APP, namespaces)
+
+
+def doctor_on(stack: NodeStack, name: str) -> dict[str, Any]:
+    """The doctor's finding of a check."""
+    acting = environment(stack, stack.operator)
+
+    def check() -> dict[str, Any]:
+        done = stack.command("doctor", "--json", environment=acting)
+        found = [item for item in json.loads(done.stdout)["diagnoses"] if item["check"] == name]
+        if not found:
+            raise NotYet(done.stdout)
+        return found[0]
+
+    return until(check, SECONDS, f"doctor finds {name}", every=1)
+
+
+def test_a_rotation_whose_old_login_is_revoked_afterwards_fails_no_pull(stack: NodeStack) -> None:
+    old, new = stack.passwords[REGISTRY], stack.new_password()
+    with pulls_of(stack, *NAMESPACES).running() as pulls:
+        user = stack.let_in(REGISTRY, new)
+        rotate(stack, new)
+        pulls.further()
+        stack.revoke(REGISTRY, old)
+        later = pulls.further(2)
+    assert pulls.failures == []
+    by = {pull.user for pull in stack.node.pulls(APP) if pull.succeeded and pull.repository.startswith("node-")}
+    assert {user, stack.user_of(old)} <= by
+    assert len(later) >= 4
+
+
+def test_a_login_revoked_too_early_fails_every_pull_until_the_rotation(stack: NodeStack, pods: Pods) -> None:
+    old, new = stack.passwords[REGISTRY], stack.new_password()
+    stack.revoke(REGISTRY, old)
+    waiting = pods.make(NAMESPACES[0], pods.fresh(APP))
+    refused = pods.outcome(NAMESPACES[0], waiting)
+    assert shape(refused.message) == seen("login refused")
+    found = doctor_on(stack, "pod-cannot-pull")
+    assert "refuses the seeded login" in found["cause"]
+    stack.let_in(REGISTRY, new)
+    rotate(stack, new)
+    # The kubelet tries again by itself, and with what the Secret then holds.
+    assert pods.outcome(NAMESPACES[0], waiting, not_before=("ErrImagePull", "ImagePullBackOff")).pulled
+
+
+def test_a_secret_deleted_by_hand_comes_back_and_the_pod_that_met_it_gone_recovers(
+    stack: NodeStack, pods: Pods
+) -> None:
+    stack.plane.stop("external-secrets")
+    try:
+        stack.admin.call("DELETE", secret(NAMESPACES[0], REGISTRY))
+        waiting = pods.make(NAMESPACES[0], pods.fresh(APP))
+        assert shape(pods.outcome(NAMESPACES[0], waiting).message) == seen("no credentials")
+    finally:
+        stack.plane.start("external-secrets")
+    assert pods.outcome(NAMESPACES[0], waiting, not_before=("ErrImagePull", "ImagePullBackOff")).pulled
+
+
+def test_eso_being_down_fails_no_pull(stack: NodeStack) -> None:
+    with pulls_of(stack, *NAMESPACES).running() as pulls:
+        stack.plane.stop("external-secrets")
+        try:
+            pulls.further(2)
+        finally:
+            stack.plane.start("external-secrets")
+        pulls.further()
+    assert pulls.failures == []
+
+
+def test_a_namespace_that_moves_between_registries_pulls_from_the_one_that_it_is_in(
+    stack: NodeStack, pods: Pods
+) -> None:
+    matrix = stack.baseline["tenants"]["matrices"][0]
+    moved = [{**matrix, "registries": ["node-api"]}]
+    stack.up({"tenants": {**stack.baseline["tenants"], "matrices": moved}})
+    try:
+        stack.get(secret(NAMESPACES[0], "node-api"))
+        assert pods.pull(NAMESPACES[0], pods.fresh(API)).pulled
+        stack.gone(secret(NAMESPACES[0], REGISTRY))
+        assert shape(pods.pull(NAMESPACES[0], pods.fresh(APP)).message) == seen("no credentials")
+    finally:
+        stack.up()
+    stack.get(secret(NAMESPACES[0], REGISTRY))
+    assert pods.pull(NAMESPACES[0], pods.fresh(APP)).pulled
+
+
+def test_a_pod_from_before_its_account_listed_the_secret_has_to_be_made_again(stack: NodeStack, pods: Pods) -> None:
+    accounts = f"/api/v1/namespaces/{NAMESPACES[0]}/serviceaccounts"
+    stack.admin.apply(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "late", "namespace": NAMESPACES[0]}}
+    )
+    try:
+        before = pods.make(NAMESPACES[0], pods.fresh(APP), service_account="late")
+        assert shape(pods.outcome(NAMESPACES[0], before).message) == seen("no credentials")
+        stack.patch(account(NAMESPACES[0], "late"), {"imagePullSecrets": [{"name": REGISTRY}]})
+        after = pods.make(NAMESPACES[0], pods.fresh(APP), service_account="late")
+        assert pods.outcome(NAMESPACES[0], after).pulled
+        assert not pods.outcome(NAMESPACES[0], before).pulled
+    finally:
+        stack.admin.call("DELETE", f"{accounts}/late")
+
+
+def test_a_list_of_its_own_replaces_the_accounts(pods: Pods) -> None:
+    outcome = pods.pull(NAMESPACES[0], pods.fresh(APP), ["others"])
+    assert shape(outcome.message) == seen("no credentials")
+    assert pods.pull(NAMESPACES[0], pods.fresh(APP), ["others", REGISTRY]).pulled
+
+
+def test_an_undecodable_secret_in_the_list_does_not_stand_in_the_way(stack: NodeStack, pods: Pods) -> None:
+    broken = base64.b64encode(b'{"auths": {"' + APP.encode() + b'": {"auth": "not base64!"}}}').decode()
+    stack.admin.call(
+        "POST",
+        f"/api/v1/namespaces/{NAMESPACES[0]}/secrets",
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "broken"},
+            "type": "kubernetes.io/dockerconfigjson",
+            "data": {".dockerconfigjson": broken},
+        },
+    )
+    try:
+        alone = pods.pull(NAMESPACES[0], pods.fresh(APP), ["broken"])
+        beside = pods.pull(NAMESPACES[0], pods.fresh(APP), ["broken", REGISTRY])
+    finally:
+        stack.admin.call("DELETE", secret(NAMESPACES[0], "broken"))
+    assert not alone.pulled
+    assert shape(beside.message) == seen("undecodable Secret beside ours")
+
+
+def test_the_delivered_login_opens_no_other_host(pods: Pods) -> None:
+    assert shape(pods.pull(NAMESPACES[0], pods.fresh(REJECTED)).message) == seen("no credentials")
+    assert shape(pods.pull(NAMESPACES[0], pods.fresh(API)).message) == seen("no credentials")
+
+
+def test_an_image_on_the_node_opens_with_the_reference_alone(stack: NodeStack, pods: Pods) -> None:
+    """The kubelet verifies credentials for images that it has (KEP-2535, on by default from Kubernetes 1.35)."""
+    image = pods.fresh(APP)
+    assert pods.pull(NAMESPACES[0], image).pulled
+    count = len(stack.node.pulls(APP))
+    assert pods.pull(NAMESPACES[1], image, [REGISTRY], policy="IfNotPresent").pulled
+    without = pods.pull(NAMESPACES[1], image, ["others"], policy="Never")
+    assert (without.reason, shape(without.message)) == ("ErrImageNeverPull", seen("cached, without the reference"))
+    assert len(stack.node.pulls(APP)) >= count
+
+
+FAULTS = {
+    "too many requests": Fault(status=429),
+    "unavailable": Fault(status=503),
+    "certificate expired": Fault(certificate="expired"),
+    "plain HTTP": Fault(certificate="none"),
+}
+
+
+@pytest.mark.parametrize(("name", "fault"), FAULTS.items(), ids=FAULTS)
+def test_a_registry_in_trouble_is_told_in_the_kubelets_words(
+    stack: NodeStack, pods: Pods, name: str, fault: Fault
+) -> None:
+    image = pods.fresh(APP)
+    with stack.node.fault(APP, fault):
+        assert shape(pods.pull(NAMESPACES[0], image).message) == seen(name)
+    assert pods.pull(NAMESPACES[0], image).pulled
+
+
+def test_a_slow_registry_and_a_mirror_that_refuses_fail_no_pull(stack: NodeStack, pods: Pods) -> None:
+    for fault in (Fault(delay=1), Fault(status=403, mirror=True)):
+        image = pods.fresh(APP)
+        with stack.node.fault(APP, fault):
+            assert pods.pull(NAMESPACES[0], image).pulled, fault
+
+
+def test_an_image_that_is_not_there_is_no_matter_of_credentials(pods: Pods) -> None:
+    outcome = pods.pull(NAMESPACES[0], f"{APP}/team/auth:{secrets.token_hex(4)}")
+    assert shape(outcome.message) == seen("no such image")
+
+
+def test_adopting_a_hand_made_secret_and_bringing_it_back_fails_no_pull(stack: NodeStack) -> None:
+    where, old = "node-by-hand", stack.new_password()
+    user = stack.let_in(REGISTRY, old)
+    make_namespace(stack, where, REGISTRY)
+    make_secret(stack, where, REGISTRY, login(old, APP, user), applied=True)
+    try:
+        with pulls_of(stack, where).running() as pulls:
+            for words in ((where, "--accept-other-login"), ("--undo", where)):
+                command = ("adopt", "--registry", REGISTRY, *words, "--yes")
+                done = stack.command(*command, environment=environment(stack))
+                assert done.returncode == 0, done.stdout + done.stderr
+                pulls.further(2)
+        assert pulls.failures == []
+        users = [pull.user for pull in stack.node.pulls(APP) if pull.succeeded and pull.repository.startswith(where)]
+        assert users[0] == users[-1] == user
+        assert stack.user_of(stack.passwords[REGISTRY]) in users, "between the two it pulled with the delivered login"
+    finally:
+        free(stack, where)
+        stack.revoke(REGISTRY, old)
+
+
+def test_binding_at_admission_gives_each_new_pod_the_reference(stack: NodeStack, pods: Pods) -> None:
+    stack.up({"binding": "admission"})
+    try:
+        unbound = "unbound"
+        metadata = {"name": unbound, "namespace": NAMESPACES[0]}
+        stack.admin.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+
+        def pulls() -> None:
+            name = pods.make(NAMESPACES[0], pods.fresh(APP), service_account=unbound)
+            outcome = pods.outcome(NAMESPACES[0], name)
+            if not outcome.pulled:
+                # The API server takes a moment until a new policy is in force.
+                raise NotYet(outcome.message)
+
+        until(pulls, SECONDS, "a Pod with the reference", every=1)
+        assert pods.pull(NAMESPACES[0], pods.fresh(APP), ["others"]).pulled
+    finally:
+        stack.up()
+        stack.admin.call("DELETE", account(NAMESPACES[0], unbound))

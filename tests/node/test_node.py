@@ -1,0 +1,131 @@
+"""The real node itself: what it leaves alone, and that nothing of it is left, however it ends."""
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local import toolchain
+from local.controlplane import ControlPlane
+from local.controlplane.identities import NODE_NAME
+from local.controlplane.layout import NODE, REGISTRIES
+from local.controlplane.node import machine
+from local.controlplane.node.node import RealNode
+from local.controlplane.waiting import NotYet, until
+from tests.node.conftest import NodeStack
+from tests.node.pulling import APP, Pods
+
+pytestmark = [pytest.mark.controlplane, pytest.mark.timeout(600)]
+
+NAMESPACE = "node-auth-dev"
+TUNABLES = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
+
+
+def namespaces(pids: list[int]) -> set[str]:
+    """The Linux namespaces that processes are in, other than ours."""
+    links: set[str] = set()
+    for pid in pids:
+        for kind in ("mnt", "net", "pid", "cgroup"):
+            with suppress(OSError):
+                links.add(str(Path(f"/proc/{pid}/ns/{kind}").readlink()))
+    return links if pids == [os.getpid()] else links - namespaces([os.getpid()])
+
+
+def left(plane: ControlPlane) -> dict[str, object]:
+    """What a node could leave on the machine."""
+    name = machine.cgroup_name(plane.layout)
+    return {
+        "mounts": sorted(line for line in Path("/proc/mounts").read_text().splitlines()),
+        "cgroups": [str(root / name) for root in machine.controllers() if (root / name).exists()],
+        "tunables": {name: Path("/proc/sys", name).read_text() for name in TUNABLES},
+        "links": subprocess.run(["ls", "/sys/class/net"], capture_output=True, text=True, check=True).stdout,
+        "folders": [path for path in ("/run/containerd", "/var/lib/kubelet", "/var/log/pods") if Path(path).exists()],
+    }
+
+
+def shims(plane: ControlPlane) -> list[int]:
+    """The node's processes, its containers' shims among them."""
+    cgroups = [root / machine.cgroup_name(plane.layout) for root in machine.controllers()]
+    return sorted(
+        {int(pid) for top in cgroups for file in top.rglob("cgroup.procs") for pid in file.read_text().split()}
+    )
+
+
+@pytest.mark.parametrize("ended", ["down", "killed from outside", "containerd killed", "kubelet killed"])
+def test_nothing_is_left_however_it_ends(plane: ControlPlane, stack: NodeStack, ended: str) -> None:
+    plane.node_down()
+    before = left(plane)
+    node = plane.node_up()
+    pods = Pods(stack.admin, node)
+    assert pods.pull(NAMESPACE, pods.fresh(APP)).pulled
+    assert left(plane) != before
+    running = [psutil.Process(pid) for pid in shims(plane)]
+    apart = namespaces(shims(plane))
+    assert {link.partition(":")[0] for link in apart} == {"mnt", "net", "pid", "cgroup"}
+    assert any("containerd-shim" in " ".join(process.cmdline()) for process in running)
+    if ended == "killed from outside":
+        record = next(item for item in plane.status() if item.name == NODE)
+        assert record.pid
+        os.kill(record.pid, signal.SIGKILL)
+    elif ended != "down":
+        program = ended.partition(" ")[0]
+        next(item for item in running if Path(item.exe()).name == program).kill()
+    if ended != "down":
+        until(lambda: require_ended(running), 30, "the node's processes ended")
+    plane.node_down()
+    assert left(plane) == before
+    assert not [process for process in running if process.is_running()]
+    assert not apart & namespaces(psutil.pids())
+    assert stack.find(f"/api/v1/nodes/{NODE_NAME}") is None
+    plane.node_up()
+
+
+def require_ended(processes: list[psutil.Process]) -> None:
+    alive = [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    if alive:
+        raise NotYet(f"{alive}")
+
+
+def test_an_up_after_the_node_was_killed_has_its_pods_go_elsewhere(plane: ControlPlane, stack: NodeStack) -> None:
+    record = next(item for item in plane.status() if item.name == NODE)
+    assert record.pid
+    os.kill(record.pid, signal.SIGKILL)
+    plane.up()
+    assert stack.find(f"/api/v1/nodes/{NODE_NAME}") is None
+    assert not any(item["spec"].get("unschedulable") for item in stack.admin.call("GET", "/api/v1/nodes")["items"])
+    plane.node_up()
+
+
+def test_the_node_acts_as_itself_alone(plane: ControlPlane, node: RealNode) -> None:
+    assert node
+    words = [toolchain.binary("kubectl"), "--kubeconfig", plane.kubeconfig(NODE)]
+
+    def kubectl(*more: str) -> str:
+        done = subprocess.run([*words, *more], capture_output=True, text=True, check=False, timeout=60)
+        return done.stdout + done.stderr
+
+    assert f"system:node:{NODE_NAME}" in kubectl("auth", "whoami")
+    assert "forbidden" in kubectl("get", "secrets", "--all-namespaces")
+    assert "forbidden" in kubectl("create", "namespace", "of-a-node")
+    assert "forbidden" in kubectl("label", "node", "kwok-node-1", "mine=true")
+
+
+def test_registries_and_node_listen_on_loopback_alone(plane: ControlPlane, node: RealNode) -> None:
+    assert node
+    pids = [item.pid for item in plane.status() if item.name in REGISTRIES and item.pid] + shims(plane)
+    addresses: set[str] = set()
+    for pid in pids:
+        found = psutil.Process(pid).net_connections()
+        addresses |= {item.laddr.ip for item in found if item.status == psutil.CONN_LISTEN}
+    assert addresses == {"127.0.0.1"}
+
+
+def test_a_user_is_let_in_and_out_while_the_registry_runs(node: RealNode) -> None:
+    node.add_user(APP, "guest", "generated-guest")
+    assert "guest" in node.users(APP)
+    node.revoke(APP, "guest")
+    assert "guest" not in node.users(APP)
