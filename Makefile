@@ -35,9 +35,9 @@ unit: .venv/.installed build ## Tests that need no running control plane
 	@$(RUN) local build promtool
 	.venv/bin/pytest -q -m "not controlplane" -n auto
 
-e2e: .venv/.installed build ## Tests on two real control planes: the one of `make up`, left running, and one that they break
+e2e: .venv/.installed build ## Tests on real control planes: the one of `make up`, left running, one that they break, one with a real node
 	@$(RUN) local build sealed-secrets
-	.venv/bin/pytest -q -m controlplane -n 2 --dist loadscope --durations 15
+	.venv/bin/pytest -q -m controlplane -n 3 --dist loadscope --durations 15
 
 bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, rotations and audits; asserts nothing
 	@$(RUN) local bench

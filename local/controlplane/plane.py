@@ -240,6 +240,7 @@ class ControlPlane:
             NodeUnsupported: this machine cannot run one; the message is the cause.
         """
         machine.require_supported(self.layout)
+        self._report(f"containers are run by {toolchain.runc()}")
         with self._locked():
             parts = _Parts(self.layout)
             self._settle(parts)
