@@ -149,7 +149,7 @@ def test_any_other_host_is_found_at_the_registry_that_asks_for_no_login(layout, 
 
 
 def test_every_host_of_stack_dev_has_a_registry_the_rejected_ones_too():
-    config = load_stack("dev", repository(), {"VAULT_ADDR": "https://127.0.0.1:1"})
+    config = load_stack("dev", repository())
     named = {host for registry in config.registries for host in (*registry.hosts, *registry.rejected_hosts)}
     assert named == set(REGISTRY_HOSTS)
 
