@@ -5,18 +5,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
 from typing import Any, cast
 from urllib.parse import urlencode
 
 import urllib3
-import yaml
-from kubernetes import config as kubernetes_config
-from kubernetes.client import ApiClient, Configuration
-from kubernetes.config import ConfigException
 
-from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
+from pullsecrets.errors import ConflictError, PullSecretsError, UnreachableError
+from pullsecrets.kubeconfig import CURRENT, Reach, read_access
 from pullsecrets.refusal import Refusal, Refuser, read_refusal
 
 FIELD_MANAGER = "pull-secrets"
@@ -35,8 +31,6 @@ old, or the `test` of a JSON Patch failed. An admission webhook may answer the s
 _LASTING = (Refuser.POLICY, Refuser.WEBHOOK, Refuser.QUOTA)
 
 _NO_OBJECT = {"reason": "NotKubernetes", "message": "the answer is no JSON object; is this a Kubernetes API server?"}
-# Values of wrong types trip the library up wherever it uses them.
-_KUBECONFIG_MISTAKES = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError)
 
 
 class KubernetesApiError(PullSecretsError):
@@ -59,15 +53,13 @@ class KubernetesApiError(PullSecretsError):
 class KubernetesClient:
     """Requests to one cluster, as the kubeconfig (or the Pod's ServiceAccount) identifies us. Safe across threads."""
 
-    def __init__(self, context: str | None = None) -> None:
-        """Load the credentials of a kubeconfig context; the current one by default.
+    def __init__(self, reach: Reach = CURRENT) -> None:
+        """Find the cluster and the identity; those of the kubeconfig's current context by default.
 
         Raises:
             BadInputError: when there is no kubeconfig, or no such context in it.
         """
-        self._configuration = _configuration(context)
-        self._pool = ApiClient(self._configuration).rest_client.pool_manager
-        self._auth_lock = threading.Lock()
+        self._access = read_access(reach)
         self._requests = 0
         self._requests_lock = threading.Lock()
 
@@ -79,16 +71,12 @@ class KubernetesClient:
     @property
     def server(self) -> str:
         """URL of the API server."""
-        return str(self._configuration.host)
+        return self._access.cluster.server
 
     @property
     def certificate_authority(self) -> str | None:
         """PEM certificates that sign the API server's certificate; None when the system's own are used."""
-        data = cast("str | bytes | None", getattr(self._configuration, "ca_cert_data", None))
-        if data:
-            return data.decode() if isinstance(data, bytes) else data
-        file = self._configuration.ssl_ca_cert
-        return Path(file).read_text(encoding="utf-8") if file else None
+        return self._access.cluster.authority
 
     def clock(self) -> tuple[datetime, datetime]:
         """Return the API server's time and ours, both of the moment of one answer.
@@ -244,34 +232,39 @@ class KubernetesClient:
         headers: dict[str, str],
         streamed_seconds: float = 0,
     ) -> urllib3.BaseHTTPResponse:
-        url = f"{self.server.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
+        url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
         with self._requests_lock:
             self._requests += 1
+        sent = partial(
+            self._access.pool.request,
+            method,
+            url,
+            body=None if body is None else json.dumps(body).encode(),
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=streamed_seconds or READ_SECONDS),
+            retries=urllib3.Retry(total=None, connect=1, read=0, redirect=0, status=0, other=0),
+            preload_content=not streamed_seconds,
+            # A redirect is an answer: a service may give it, and our credentials go nowhere else.
+            redirect=False,
+        )
         try:
-            return self._pool.request(
-                method,
-                url,
-                body=None if body is None else json.dumps(body).encode(),
-                headers={**headers, **self._authorization(), "User-Agent": FIELD_MANAGER},
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=streamed_seconds or READ_SECONDS),
-                retries=urllib3.Retry(total=None, connect=1, read=0, redirect=0, status=0, other=0),
-                preload_content=not streamed_seconds,
-                # A redirect is an answer: a service may give it, and our credentials go nowhere else.
-                redirect=False,
-            )
+            response = sent(headers=self._headers(headers))
+            # An exec plugin's credential may end before it says so.
+            if response.status == 401 and self._access.renew():
+                response = sent(headers=self._headers(headers))
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(error) from None
+        return response
+
+    def _headers(self, headers: Mapping[str, str]) -> urllib3.HTTPHeaderDict:
+        found = self._access.headers()
+        found.update({**headers, "User-Agent": FIELD_MANAGER})
+        return found
 
     def _unreachable(self, error: Exception) -> UnreachableError:
         return UnreachableError(
             f"Kubernetes API at {self.server} does not answer ({_cause(error)}); check the kubeconfig's server "
             "and context (cluster.context), the network and the cluster"
         )
-
-    def _authorization(self) -> dict[str, str]:
-        with self._auth_lock:  # refreshing an expired token changes the shared configuration
-            settings = cast("dict[str, dict[str, str]]", self._configuration.auth_settings())
-        return {setting["key"]: setting["value"] for setting in settings.values() if setting["in"] == "header"}
 
 
 def edit(
@@ -334,43 +327,7 @@ def last_seen(event: Mapping[str, Any]) -> str:
 @cache
 def shared_client(context: str | None) -> KubernetesClient:
     """Return this process's client of a kubeconfig context, with its open connections."""
-    return KubernetesClient(context)
-
-
-def _configuration(context: str | None) -> Configuration:
-    configuration = Configuration()
-    loader = cast("Any", kubernetes_config)
-    try:
-        loader.load_kube_config(context=context, client_configuration=configuration)
-    except _KUBECONFIG_MISTAKES as error:
-        if context is not None or not isinstance(error, ConfigException) or not _load_surroundings(configuration):
-            wanted = f"context {context!r} of the kubeconfig" if context else "a kubeconfig"
-            raise BadInputError(
-                f"cluster.context: {wanted} cannot be used ({_kubeconfig_mistake(error)}); set KUBECONFIG to a file, "
-                "or cluster.context to one of its contexts (`kubectl config get-contexts`)"
-            ) from None
-    configuration.connection_pool_maxsize = 16
-    return configuration
-
-
-def _load_surroundings(configuration: Configuration) -> bool:
-    """Load what the kubelet gives a Pod; False outside of a cluster."""
-    try:
-        cast("Any", kubernetes_config).load_incluster_config(client_configuration=configuration)
-    except (ConfigException, OSError):
-        return False
-    return True
-
-
-def _kubeconfig_mistake(error: Exception) -> str:
-    """Say what is wrong with a kubeconfig, without a value of it: each may be a credential."""
-    if isinstance(error, yaml.YAMLError):
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        return f"not YAML at line {mark.line + 1}, column {mark.column + 1} of {mark.name}" if mark else "not YAML"
-    if isinstance(error, (ConfigException, OSError)):
-        # The library names an entry of a list by the path of its file and the whole entry.
-        return _first_line(error).partition("/{")[0]
-    return "not a kubeconfig: its values have the wrong types"
+    return KubernetesClient(Reach(context=context))
 
 
 def _decode(data: bytes) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from pullsecrets.audit_job import AuditAccessSpec
 from pullsecrets.config import StackConfig, Tenant
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kubeconfig import Reach
 from pullsecrets.sealed import SEALED_GROUP_VERSION, read_sealed, sealed_secret_path
 from pullsecrets.stack_objects import path_of, platform_objects
 from pullsecrets.vault import VaultClient, VaultDeniedError, way_from_here
@@ -64,7 +65,7 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
         ConflictError: an object, Vault policy or Vault role of this stack's names exists and belongs to somebody else.
         GateError: `gate: fail` and a path without a credential.
     """
-    cluster = KubernetesClient(config.cluster.context)
+    cluster = KubernetesClient(Reach(context=config.cluster.context))
     sealed = {item.name: read_sealed(directory, config, item) for item in config.registries if item.sealed}
     vault = open_vault(config) if config.has_vault else None
     with ThreadPoolExecutor(max_workers=4) as pool:

@@ -11,11 +11,13 @@ from pullsecrets.adopt import Adoption, Migration, Terms
 from pullsecrets.cli import console
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 from pullsecrets.words import counted
 
 TIMEOUT_SECONDS = 120.0
 
 
+@console.reaches_cluster
 def command(  # noqa: PLR0913 - each is an option
     stack: console.Stack,
     registry: Annotated[str, typer.Option("--registry", "-r", help="Registry whose delivery replaces them.")],
@@ -24,9 +26,6 @@ def command(  # noqa: PLR0913 - each is an option
         typer.Argument(help="Only these namespaces; all that hold a hand-made Secret for it by default."),
     ] = None,
     directory: console.Directory = Path(),
-    context: Annotated[
-        str | None, typer.Option("--context", help="kubeconfig context of a migrator; cluster.context by default.")
-    ] = None,
     by_hand: Annotated[
         list[str] | None,
         typer.Option("--by-hand", help="Field manager that counts as a person, such as a script's; repeatable."),
@@ -38,6 +37,7 @@ def command(  # noqa: PLR0913 - each is an option
         float, typer.Option("--timeout", min=1, help="Seconds to wait for the proof.")
     ] = TIMEOUT_SECONDS,
     *,
+    reach: Reach,
     accept_other_login: Annotated[
         bool, typer.Option("--accept-other-login", help="Go on where the hand-made login is not the seeded one.")
     ] = False,
@@ -67,7 +67,7 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     chosen = console.registry_of(config, registry, stack, "--registry")
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     where = Migration(config, cluster, preflight.open_vault(config), chosen)
     steps: list[str] = []
     on_step = steps.append if json else console.print_step

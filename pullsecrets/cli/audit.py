@@ -21,6 +21,7 @@ from pullsecrets.config.model import check_pushgateway
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.files import write_whole
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 from pullsecrets.report import Format, render
 from pullsecrets.report.summary import actions, headline, removal
 from pullsecrets.strays import OtherSecret
@@ -28,12 +29,10 @@ from pullsecrets.strays import OtherSecret
 POLL_SECONDS = 1.0
 
 
+@console.reaches_cluster
 def command(  # noqa: PLR0913 - one parameter per option
     stack: console.Stack,
     directory: console.Directory = Path(),
-    context: Annotated[
-        str | None, typer.Option("--context", help="kubeconfig context of a reader; cluster.context by default.")
-    ] = None,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until every row is green.")] = 0,
     report_format: Annotated[Format | None, typer.Option("--format", "-f", help="Form of the report; text.")] = None,
     output: Annotated[
@@ -43,6 +42,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         str | None, typer.Option("--push", metavar="URL", help="Pushgateway that the metrics are sent to as well.")
     ] = None,
     *,
+    reach: Reach,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 for warnings too: other origin, leftovers, unlisted use, gaps.")
@@ -68,7 +68,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     form = _form(report_format, json=json)
     gateway = _gateway(push)
     config = console.load(stack, directory)
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     vault = preflight.open_vault(config) if config.has_vault else None
     deadline = time.monotonic() + wait
     found = audit(config, cluster, vault)

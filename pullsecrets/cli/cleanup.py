@@ -11,17 +11,16 @@ from pullsecrets.cleanup import Legacy
 from pullsecrets.cli import console
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 
 
+@console.reaches_cluster
 def command(  # noqa: PLR0913 - each is an option
     stack: console.Stack,
     namespace: Annotated[
         list[str] | None, typer.Argument(help="Only these namespaces; all tenants by default.")
     ] = None,
     directory: console.Directory = Path(),
-    context: Annotated[
-        str | None, typer.Option("--context", help="kubeconfig context of a migrator; cluster.context by default.")
-    ] = None,
     by_hand: Annotated[
         list[str] | None,
         typer.Option("--by-hand", help="Field manager that counts as a person, such as a script's; repeatable."),
@@ -33,6 +32,7 @@ def command(  # noqa: PLR0913 - each is an option
         list[str] | None, typer.Option("--secret", help="With --restore: only the Secret of this name; repeatable.")
     ] = None,
     *,
+    reach: Reach,
     dry_run: console.DryRun = False,
     yes: console.Yes = False,
     json: console.Json = False,
@@ -53,7 +53,7 @@ def command(  # noqa: PLR0913 - each is an option
         pull-secrets cleanup --stack prod --restore auth-production --secret old-regcred --yes
     """
     config = console.load(stack, directory)
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     steps: list[str] = []
     on_step = steps.append if json else console.print_step
     if secret and not restore:

@@ -19,6 +19,7 @@ from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 from pullsecrets.words import counted
 
 SETTLE_SECONDS = 20.0
@@ -51,16 +52,15 @@ def _list_checks(wanted: bool) -> None:
     raise typer.Exit
 
 
+@console.reaches_cluster
 def command(  # noqa: PLR0913 - each is an option
     stack: console.Stack,
     namespace: Annotated[
         str | None, typer.Argument(help="Namespace to explain step by step; the whole stack by default.")
     ] = None,
     directory: console.Directory = Path(),
-    context: Annotated[
-        str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
-    ] = None,
     *,
+    reach: Reach,
     fix: Annotated[bool, typer.Option("--fix", help="Apply the fixes that lose nothing, after showing them.")] = False,
     _listed: Annotated[
         bool,
@@ -89,7 +89,7 @@ def command(  # noqa: PLR0913 - each is an option
         pull-secrets doctor --stack prod --fix --yes --json
     """
     config = console.load(stack, directory)
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     # Without the cluster there is nothing to diagnose: no check would say more than that.
     cluster.get("/version")
     snapshot = Snapshot(config, stack, cluster, only=namespace)

@@ -10,10 +10,12 @@ from pullsecrets import offboard
 from pullsecrets.cli import console
 from pullsecrets.errors import ExitCode
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 
 TIMEOUT_SECONDS = 120.0
 
 
+@console.reaches_cluster
 def command(  # noqa: PLR0913 - each is an option
     namespace: Annotated[str, typer.Argument(help="Namespace to take out.")],
     stack: console.Stack,
@@ -21,13 +23,11 @@ def command(  # noqa: PLR0913 - each is an option
         list[str] | None, typer.Option("--registry", "-r", help="Only this registry; repeatable. All by default.")
     ] = None,
     directory: console.Directory = Path(),
-    context: Annotated[
-        str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
-    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for everything to go.")] = (
         TIMEOUT_SECONDS
     ),
     *,
+    reach: Reach,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the namespace too and wait until it is gone.")] = (
         False
     ),
@@ -55,7 +55,7 @@ def command(  # noqa: PLR0913 - each is an option
         pull-secrets offboard apps-old-dev --stack prod --delete --yes
     """
     config = console.load(stack, directory)
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     registries = [console.registry_of(config, name, stack, "--registry") for name in registry or ()]
     planned = offboard.plan(config, cluster, namespace, registries, delete=delete)
     steps: list[str] = []

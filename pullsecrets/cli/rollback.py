@@ -10,9 +10,11 @@ from pullsecrets import prechecks, preflight, rollback, rotation
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.errors import ExitCode
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 from pullsecrets.rollback import RollbackPlan
 
 
+@console.reaches_cluster
 def command(  # noqa: PLR0913 - each is an option
     registry: Annotated[str, typer.Argument(help="Registry of the stack, such as app-registry-pull.")],
     stack: console.Stack,
@@ -23,10 +25,8 @@ def command(  # noqa: PLR0913 - each is an option
     timeout: Annotated[
         float, typer.Option("--timeout", min=0, help="Seconds to wait for the proof.")
     ] = rotation.DEFAULT_TIMEOUT,
-    context: Annotated[
-        str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
-    ] = None,
     *,
+    reach: Reach,
     dry_run: console.DryRun = False,
     yes: console.Yes = False,
     json: console.Json = False,
@@ -45,7 +45,7 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     chosen = credential.registry_of(config, registry, stack)
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     prechecks.require_in_vault(chosen)
     vault = preflight.open_vault(config)
     target = prechecks.Target(config, chosen, cluster, vault)

@@ -14,6 +14,7 @@ from pullsecrets.cli import console
 from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 from pullsecrets.rollout.argocd import ArgoCd
 from pullsecrets.rollout.gates import SmokeCheck
 from pullsecrets.rollout.plan import Wave, plan
@@ -25,6 +26,7 @@ from pullsecrets.words import counted
 GOOD = frozenset({"done", "done before", "rolled back"})
 
 
+@console.reaches_cluster
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
     registry: Annotated[str, typer.Argument(help="Registry of the stack, such as registry-api-tanhdev.")],
     stack: console.Stack,
@@ -51,10 +53,8 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each gate of a wave.")] = 300,
     directory: console.Directory = Path(),
-    context: Annotated[
-        str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
-    ] = None,
     *,
+    reach: Reach,
     pause: Annotated[
         bool, typer.Option("--pause", help="Ask before each further wave; where nobody can be asked, stop there.")
     ] = False,
@@ -88,7 +88,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     if dry_run:
         _show_plan(waves, json=json)
         return
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     argocd = ArgoCd(cluster, argocd_namespace) if via == "argocd" else None
     smoke = SmokeCheck(smoke_port, smoke_path) if smoke_port else None
     trial = None

@@ -20,6 +20,7 @@ from pullsecrets.credential.sources import Source
 from pullsecrets.delivery import OnProgress, selected_namespaces
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 from pullsecrets.prechecks import Outlook, Target
 from pullsecrets.recreate import Evictions, LackingPods
 from pullsecrets.restart import RestartResult, Workload
@@ -28,6 +29,7 @@ from pullsecrets.verify import Trial
 from pullsecrets.words import counted
 
 
+@console.reaches_cluster
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
     registry: Annotated[str, typer.Argument(help="Registry of the stack, such as app-registry-pull.")],
     stack: console.Stack,
@@ -43,9 +45,6 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         typer.Option("--verify", metavar="IMAGE", help="Have a test Pod pull it in each namespace before it is done."),
     ] = None,
     directory: console.Directory = Path(),
-    context: Annotated[
-        str | None, typer.Option("--context", help="kubeconfig context of an operator; cluster.context by default.")
-    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="NAMESPACE", help="Prove, and restart, in these alone; repeatable."),
@@ -66,6 +65,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         ),
     ] = None,
     *,
+    reach: Reach,
     restart_workloads: Annotated[
         bool, typer.Option("--restart", help="Then restart the workloads that pull from the registry, in waves.")
     ] = False,
@@ -128,7 +128,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         never_asked = replace(choices, recreate=bool(recreate_pods))
         if any(given):
             raise _sealed(registry)
-        _deliver_sealed(config, registry, context, never_asked, verify_image, dry_run=dry_run, json=json)
+        _deliver_sealed(config, registry, reach, never_asked, verify_image, dry_run=dry_run, json=json)
         return
     source = Source(from_file, from_docker_config, username, password_fd, password_stdin)
     chosen = credential.registry_of(config, registry, stack)
@@ -136,7 +136,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     content = credential.read(source, chosen)
     if verify_login:
         credential.verify_login(content, registry_ca)
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     vault = preflight.open_vault(config)
     target = Target(config, chosen, cluster, vault)
     installation = prechecks.prepare(target, wanted)
@@ -269,7 +269,7 @@ def _show_outlook(outlook: Outlook) -> None:
 def _deliver_sealed(
     config: StackConfig,
     name: str,
-    context: str | None,
+    reach: Reach,
     choices: Choices,
     verify_image: str | None,
     *,
@@ -277,7 +277,7 @@ def _deliver_sealed(
     json: bool,
 ) -> None:
     """Have what `seal` and `pulumi up` brought into the cluster delivered now, and prove it."""
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     target = Target(config, config.registry(name), cluster, None)
     installation = prechecks.prepare(target, choices.only)
     _require_rights(target, choices, verify_image)

@@ -16,11 +16,13 @@ from pullsecrets.cli import console
 from pullsecrets.delivery import label_selector, selected_namespaces
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 from pullsecrets.render import as_yaml
 from pullsecrets.verify import Node, Pull, Trial
 from pullsecrets.words import counted
 
 
+@console.reaches_cluster
 def command(  # noqa: PLR0913 - each is an option
     image: Annotated[
         str, typer.Option("--image", help="Image to pull, of a host of one of the stack's registries, with its tag.")
@@ -34,10 +36,8 @@ def command(  # noqa: PLR0913 - each is an option
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each pull.")] = verify.DEFAULT_TIMEOUT,
     directory: console.Directory = Path(),
-    context: Annotated[
-        str | None, typer.Option("--context", help="kubeconfig context of a verifier; cluster.context by default.")
-    ] = None,
     *,
+    reach: Reach,
     each_node: Annotated[
         bool, typer.Option("--each-node", help="On each node that takes Pods, one after the other.")
     ] = False,
@@ -60,7 +60,7 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     trial = Trial(config, verify.registry_of_image(config, image, registry), image, timeout)
-    cluster = KubernetesClient(context or config.cluster.context)
+    cluster = KubernetesClient(reach.or_context(config.cluster.context))
     chosen = _chosen(cluster, trial, namespaces or ())
     nodes = verify.list_nodes(cluster) if each_node else []
     if dry_run:

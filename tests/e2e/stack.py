@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from ruamel.yaml import YAML
 
@@ -23,6 +22,7 @@ from local.controlplane.waiting import NotYet, until
 from local.workspace import PROJECT, Workspace
 from pullsecrets.config import StackConfig, load_stack
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.kubeconfig import Reach
 
 STACK = "e2e"
 ADOPTED = "e2e-adopted"
@@ -179,9 +179,7 @@ class Stack:
 
     def client(self, kubeconfig: Path) -> KubernetesClient:
         """A client of the library in this process, as one of the identities."""
-        # The kubernetes package reads KUBECONFIG once, when it is imported.
-        with mock.patch("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig)):
-            return KubernetesClient()
+        return KubernetesClient(Reach(kubeconfig))
 
     def config(self) -> StackConfig:
         """The stack's configuration as the commands read it."""

@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from kubernetes.config import new_client_from_config
 
 from local.controlplane import ControlPlane
 from local.controlplane.api import RequestRefused
 from local.controlplane.waiting import NotYet, until
+from pullsecrets.kubeconfig import Access, Reach, read_access
 from tests.e2e.stack import ADOPTED, DEADLINE, OTHERS_ENTRY, Stack, namespace
 
 pytestmark = pytest.mark.controlplane
@@ -68,21 +68,18 @@ KINDS = {
 class Identity:
     """The API server as somebody."""
 
-    api: Any
+    access: Access
 
     @classmethod
     def of(cls, kubeconfig: Path) -> "Identity":
-        return cls(cast("Any", new_client_from_config)(config_file=str(kubeconfig)))
+        return cls(read_access(Reach(kubeconfig)))
 
     def attempt(self, method: str, path: str, body: Any = None, content_type: str = JSON) -> tuple[int, dict[str, Any]]:
         """Send a request that changes nothing; return its status and answer."""
-        headers = {"Content-Type": content_type}
-        settings = self.api.configuration.auth_settings().values()
-        headers |= {item["key"]: item["value"] for item in settings if item["in"] == "header"}
-        url = f"{self.api.configuration.host}{path}{'&' if '?' in path else '?'}dryRun=All"
-        answer = self.api.rest_client.pool_manager.request(
-            method, url, body=None if body is None else json.dumps(body), headers=headers
-        )
+        headers = self.access.headers()
+        headers["Content-Type"] = content_type
+        url = f"{self.access.cluster.server}{path}{'&' if '?' in path else '?'}dryRun=All"
+        answer = self.access.pool.request(method, url, body=None if body is None else json.dumps(body), headers=headers)
         return answer.status, json.loads(answer.data)
 
 

@@ -55,9 +55,8 @@ def environment(stack: Stack) -> dict[str, str]:
 def identity(stack: Stack, kubeconfig: Path, owner: str) -> Iterator[None]:
     """Be somebody, in this process: with the Vault token of an owner, or without one."""
     surroundings = {**stack.workspace.environment, "VAULT_TOKEN": token(stack, owner) if owner else ""}
-    # The kubernetes package reads KUBECONFIG once, when it is imported.
-    location = mock.patch("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
-    with location, mock.patch.dict(os.environ, surroundings):
+    surroundings["KUBECONFIG"] = str(kubeconfig)
+    with mock.patch.dict(os.environ, surroundings):
         yield
 
 
@@ -72,7 +71,7 @@ def look(
     """Diagnose in this process, as the on-call, now or later."""
     with identity(stack, kubeconfig or stack.operator, owner):
         config = load_stack(stack.name, stack.workspace.root)
-        report = diagnose(Snapshot(config, stack.name, KubernetesClient(None), now=datetime.now(UTC) + ahead))
+        report = diagnose(Snapshot(config, stack.name, KubernetesClient(), now=datetime.now(UTC) + ahead))
     for item in report.all_diagnoses():
         stack.printed += [item.symptom, *item.causes, *item.evidence, *item.fix]
     stack.printed += [item.reason for item in report.unchecked]
@@ -305,7 +304,7 @@ def old_manifest(stack: Stack) -> Iterator[None]:
 def expiring(stack: Stack, left: timedelta) -> Iterator[None]:
     config = configuration(stack)
     with identity(stack, stack.operator, "seeder"):
-        vault = Snapshot(config, stack.name, KubernetesClient(None)).vault
+        vault = Snapshot(config, stack.name, KubernetesClient()).vault
         when = datetime.now(UTC) + left
         vault.patch_metadata("secret", PATH, {"expires-at": when.isoformat(timespec="seconds")})
         try:

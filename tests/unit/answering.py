@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -16,6 +16,8 @@ class Server:
     status: int = 200
     body: str = "{}"
     location: str | None = None
+    asked: list[str] = field(default_factory=list[str])
+    """Paths of the requests."""
 
 
 @contextmanager
@@ -24,6 +26,7 @@ def answering() -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            answers.asked.append(self.path)
             content = answers.body.encode()
             self.send_response(answers.status)
             if answers.location:

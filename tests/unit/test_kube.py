@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from pullsecrets import kubeconfig as kubeconfig_module
 from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
 from pullsecrets.kube import EDIT_ATTEMPTS, KubernetesApiError, KubernetesClient, edit
+from pullsecrets.kubeconfig import Reach
 from tests.unit.answering import Server, answering
 
 PAGE = "<html>\n<body>log in</body>\n</html>\n"
@@ -24,7 +26,7 @@ def server() -> Iterator[Server]:
 def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that KUBECONFIG names, outside of any cluster."""
     path = tmp_path / "config"
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    monkeypatch.setenv("KUBECONFIG", str(path))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     return path
 
@@ -125,13 +127,13 @@ def test_the_events_of_a_watch_are_given_as_they_come(client: KubernetesClient, 
         ("a: \x00", "not YAML"),
         ("users: *hunter22222", "not YAML at line 1, column 8 of .*config"),
         ("just text", "not a kubeconfig: its values have the wrong types"),
-        (json.dumps({**content(), "current-context": "gone"}), "Expected object with name gone"),
+        (json.dumps({**content(), "current-context": "gone"}), "contexts: no entry named 'gone'"),
         (json.dumps(content(tokenFile="/absent/token")), "/absent/token"),
         (
             json.dumps(content(**{"client-certificate-data": "!!!a"})),
-            "not a kubeconfig: its values have the wrong types",
+            "client-certificate-data: no base64 of PEM",
         ),
-        (json.dumps({**content(), "users": [{"name": "me", "client-key-data": "hunter22222"}]}), "Expected key user"),
+        (json.dumps({**content(), "users": [{"name": "me", "client-key-data": "hunter22222"}]}), "has no key 'user'"),
     ],
 )
 def test_a_mistake_in_the_kubeconfig_is_named_without_a_credential(kubeconfig: Path, text: str, mistake: str) -> None:
@@ -148,9 +150,9 @@ def test_without_a_kubeconfig_the_cluster_around_us_is_used(
     kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not kubeconfig.exists()
-    for name, file in (("TOKEN", "token"), ("CERT", "ca.crt")):
+    for file in ("token", "ca.crt"):
         (tmp_path / file).write_text("from the kubelet")
-        monkeypatch.setattr(f"kubernetes.config.incluster_config.SERVICE_{name}_FILENAME", str(tmp_path / file))
+    monkeypatch.setattr(kubeconfig_module, "IN_CLUSTER", tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
     assert KubernetesClient().server == "https://127.0.0.1:1"
@@ -158,14 +160,14 @@ def test_without_a_kubeconfig_the_cluster_around_us_is_used(
 
 def test_without_a_kubeconfig_outside_of_a_cluster_that_is_said(kubeconfig: Path) -> None:
     assert not kubeconfig.exists()
-    with pytest.raises(BadInputError, match="No configuration found"):
+    with pytest.raises(BadInputError, match="no configuration found"):
         KubernetesClient()
 
 
 def test_a_context_that_is_not_there_is_named(kubeconfig: Path) -> None:
     kubeconfig.write_text(json.dumps(content()))
     with pytest.raises(BadInputError, match="context 'there' of the kubeconfig cannot be used"):
-        KubernetesClient("there")
+        KubernetesClient(Reach(context="there"))
 
 
 DENIED = "ValidatingAdmissionPolicy 'company' with binding 'all' denied request: not here"
