@@ -15,7 +15,8 @@ from pullsecrets.errors import ConflictError, PullSecretsError
 from pullsecrets.eso import external_secret_path
 from pullsecrets.kube import KubernetesClient, edit
 from pullsecrets.manifests import FINALIZER_PREFIX
-from pullsecrets.ownership import fanned_out
+from pullsecrets.ownership import fanned_out, last_writer
+from pullsecrets.words import listed
 
 Found = dict[str, Any] | None
 Operations = Callable[[dict[str, Any]], list[dict[str, Any]]]
@@ -89,11 +90,17 @@ def bind(client: KubernetesClient, namespace: str, accounts: Sequence[str], secr
         _patch(client, path, lambda live: append_operations(live, secrets), found[account])
     state = read_state(client, namespace, accounts, secrets)
     if state.unbound:
+        rewriter = _rewriter(client, namespace, state.unbound[0])
         raise ConflictError(
-            f"ServiceAccounts {', '.join(state.unbound)} in namespace {namespace!r} lost the entry again right after "
-            "it was appended; find what rewrites imagePullSecrets there, then run `pulumi up` again"
+            f"ServiceAccounts {listed(state.unbound)} in namespace {namespace!r} lost the entry again right after it "
+            f"was appended: {rewriter} rewrites imagePullSecrets; stop that, then run `pulumi up` again"
         )
     return state
+
+
+def _rewriter(client: KubernetesClient, namespace: str, account: str) -> str:
+    found = client.find(f"{_accounts(namespace)}/{account}") or {"metadata": {}}
+    return last_writer(found["metadata"], "imagePullSecrets") or "something that removes the whole list"
 
 
 def unbind(client: KubernetesClient, namespace: str, accounts: Iterable[str], secrets: Iterable[str]) -> None:

@@ -182,10 +182,10 @@ def _merged(files: Iterable[Path]) -> dict[str, Any]:
     """Return the entries of all files by name, each with the folder of its file, and the first current context."""
     merged: dict[str, Any] = {kind: {} for kind in _LISTS}
     for file in files:
-        content = _yaml(file) or {}
+        content = cast("dict[str, Any]", _yaml(file) or {})
         for kind in _LISTS:
             one = kind.removesuffix("s")
-            for entry in content.get(kind) or ():
+            for entry in cast("list[dict[str, Any]]", content.get(kind) or []):
                 if one not in entry:
                     raise BadInputError(f"{file}: an entry of {kind} has no key {one!r}")
                 merged[kind].setdefault(str(entry["name"]), (entry[one] or {}, file.absolute().parent))

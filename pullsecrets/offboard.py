@@ -23,6 +23,7 @@ from pullsecrets.names import is_platform_namespace, matches
 from pullsecrets.ownership import read_deliveries
 from pullsecrets.references import User, list_users
 from pullsecrets.refusal import Refuser
+from pullsecrets.words import listed
 
 OnStep = Callable[[str], None]
 
@@ -134,8 +135,9 @@ def require_unused(planned: OffboardPlan) -> None:
         what = "still run there" if planned.delete else f"still pull from or mount {', '.join(planned.registries)}"
         raise StillUsedError(
             f"namespace {planned.namespace!r}: {len(planned.users)} {what}: "
-            f"{_listed(str(user) for user in planned.users)}; nothing was changed; move or delete them first, or add "
-            f"--force, and {'they are deleted too' if planned.delete else 'whatever needs a new pull afterwards fails'}"
+            f"{listed((str(user) for user in planned.users), 8)}; nothing was changed; move or delete them first, or "
+            f"add --force, and "
+            f"{'they are deleted too' if planned.delete else 'whatever needs a new pull afterwards fails'}"
         )
 
 
@@ -383,12 +385,6 @@ def _finalizers(namespace: dict[str, Any]) -> list[str]:
 
 def _conditions(namespace: dict[str, Any]) -> list[dict[str, str]]:
     return cast("list[dict[str, str]]", namespace.get("status", {}).get("conditions") or [])
-
-
-def _listed(items: Iterable[str], limit: int = 8) -> str:
-    names = list(items)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def _path(namespace: str) -> str:

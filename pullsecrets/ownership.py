@@ -250,6 +250,17 @@ def _written(metadata: Object) -> Iterator[tuple[str, str, Object]]:
         yield str(field.get("manager", "")), str(field.get("time", "")), cast("Object", field.get("fieldsV1") or {})
 
 
+def last_writer(metadata: Object, field: str) -> str | None:
+    """Return who wrote a top-level field last and when, as `argocd-controller at 2026-01-01T00:00:00Z`; None if nobody.
+
+    Args:
+        metadata: with managedFields.
+        field: such as `imagePullSecrets`.
+    """
+    writers = [(time, manager) for manager, time, fields in _written(metadata) if f"f:{field}" in fields]
+    return f"{max(writers)[1] or 'somebody'} at {max(writers)[0]}" if writers else None
+
+
 def _writes_data(fields: Object) -> bool:
     return _DATA_FIELD in fields.get("f:data", {})
 

@@ -49,7 +49,7 @@ class Orphan:
     name: str
     reason: str
     fix: str
-    """Command that removes it."""
+    """Command that removes it, or has it looked after again."""
 
 
 @dataclass(frozen=True)
@@ -251,9 +251,12 @@ def _abandoned(metadata: Metadata, names: Collection[str]) -> bool:
 def _orphaned_secrets(registry: Registry, found: Inventory, concerned: Collection[str]) -> Iterator[Orphan]:
     for namespace, item in found.secrets[registry.name].items():
         metadata = cast("Metadata", item["metadata"])
-        fix = f"kubectl delete secret {registry.name} --namespace {namespace}"
         if _abandoned(metadata, (registry.name,)):
-            reason = f"carries {CONTENT_DIGEST_ANNOTATION} and has no owner: nothing updates or removes it"
+            # Of a tenant that is served it is what its Pods pull with, and no leftover: a restore takes the owner away.
+            served = namespace in concerned
+            reason = f"carries {CONTENT_DIGEST_ANNOTATION} and has no owner: {_RESTORED if served else _UNOWNED}"
+            delete = f"kubectl delete secret {registry.name} --namespace {namespace}"
+            fix = f"pull-secrets doctor {namespace} --fix" if served else delete
             yield Orphan("Secret", namespace, registry.name, registry.name, reason, fix)
         elif namespace not in concerned and _delivered(metadata, found):
             yield Orphan("Secret", namespace, registry.name, registry.name, _NOT_OPTED_IN, _offboard(namespace))
@@ -284,6 +287,8 @@ def _orphaned_finalizers(registry: Registry, found: Inventory, concerned: Collec
             yield Orphan("finalizer", namespace, registry.name, finalizer, reason, _offboard(namespace))
 
 
+_UNOWNED = "nothing updates or removes it"
+_RESTORED = "a restore or somebody took it away; ESO takes the Secret over again when it syncs"
 _NOT_OPTED_IN = "the namespace is neither declared nor labelled"
 
 

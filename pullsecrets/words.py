@@ -1,4 +1,6 @@
-"""Numbers with their nouns, as messages say them."""
+"""Numbers with their nouns, and lists of names, as messages say them."""
+
+from collections.abc import Iterable
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -10,3 +12,10 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
         plural: for any other number; by default with an `s`.
     """
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Return names in one line, the first few of many: `a, b and 298 more`."""
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

@@ -25,6 +25,7 @@ from pullsecrets.kubeconfig import Reach
 from pullsecrets.report import Format, render
 from pullsecrets.report.summary import actions, headline, removal
 from pullsecrets.strays import OtherSecret
+from pullsecrets.words import listed
 
 POLL_SECONDS = 1.0
 
@@ -144,7 +145,7 @@ def _show_strays(found: Audit, stack: str, screen: Console) -> None:
     for title, columns, rows in (
         ("Use without opting in", ("namespace", "registry", "Pods", "cannot pull", "for example"), uses),
         ("Secrets of other origin", ("namespace", "Secret", "origin", "used by", "remarks"), others),
-        ("Leftovers", ("namespace", "what", "name", "why", "remove by"), left),
+        ("Leftovers", ("namespace", "what", "name", "why", "fix"), left),
     ):
         if rows:
             screen.print(_filled(title, columns, rows))
@@ -166,7 +167,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 def _users(item: OtherSecret) -> str:
     pods = "Pods unknown" if item.pods is None else f"{item.pods} Pod{'' if item.pods == 1 else 's'}"
-    return ", ".join((pods, *item.service_accounts))
+    return ", ".join(filter(None, (pods, listed(item.service_accounts))))
 
 
 def _remarks(item: OtherSecret) -> str:
@@ -183,8 +184,8 @@ _COLUMNS = ("namespace", "registry", "label", "ExternalSecret", "Secret", "conte
 
 def _cells(row: Coverage) -> list[Text]:
     wanted = len(row.bound) + len(row.unbound)
-    without = f" without {', '.join(row.unbound)}" if row.unbound else ""
-    awaited = f" awaiting {', '.join(row.awaited)}" if row.awaited else ""
+    without = f" without {listed(row.unbound)}" if row.unbound else ""
+    awaited = f" awaiting {listed(row.awaited)}" if row.awaited else ""
     secret = "dockerconfigjson" if row.typed else "wrong type" if row.secret else "absent"
     return [
         Text(row.namespace if row.declared else f"{row.namespace} (by label)"),

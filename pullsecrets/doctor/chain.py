@@ -10,6 +10,7 @@ from pullsecrets.config import Registry
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import PullSecretsError
 from pullsecrets.pods import PodPull
+from pullsecrets.words import listed
 
 
 class State(StrEnum):
@@ -90,9 +91,9 @@ def _content(row: Coverage) -> Step:
 def _accounts(row: Coverage) -> Step:
     how = " (by Pod admission)" if row.binding == ADMISSION else ""
     if row.unbound:
-        return Step("ServiceAccounts", State.BROKEN, f"{', '.join(row.unbound)} without the entry{how}")
-    awaited = f"; not made yet: {', '.join(row.awaited)}" if row.awaited else ""
-    return Step("ServiceAccounts", State.GOOD, f"{', '.join(row.bound)} with the entry{how}{awaited}")
+        return Step("ServiceAccounts", State.BROKEN, f"{listed(row.unbound)} without the entry{how}")
+    awaited = f"; not made yet: {listed(row.awaited)}" if row.awaited else ""
+    return Step("ServiceAccounts", State.GOOD, f"{listed(row.bound)} with the entry{how}{awaited}")
 
 
 def _pulls(snapshot: Snapshot, registry: Registry, namespace: str) -> Step:

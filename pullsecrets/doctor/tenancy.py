@@ -16,14 +16,12 @@ from pullsecrets.kube import KubernetesClient
 from pullsecrets.ownership import Fault, controller_of
 from pullsecrets.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_templates
 from pullsecrets.policy.registries import KnownRegistry
+from pullsecrets.words import listed
 
 Object = Mapping[str, Any]
 
 # OpenShift's DeploymentConfig names its ReplicationControllers by its own name and a number.
 _DEPLOYMENT_CONFIGS = re.compile(r"(?P<name>.+)-\d+")
-
-LISTED = 5
-"""How many names stand in one line of evidence."""
 
 
 def rows(snapshot: Snapshot) -> Iterator[Coverage]:
@@ -178,13 +176,6 @@ def remake(pod: PodPull) -> str:
         return f"{delete}   # nothing makes it again: apply it anew"
     told = STATIC_POD if kind == "Node" else f"{kind} {name} makes it: have that make it anew"
     return f"# Pod {pod.namespace}/{pod.name}: {told}"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return names in one line, the first few of many."""
-    found = list(names)
-    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
-    return ", ".join(found[:LISTED]) + more
 
 
 def fix_command(snapshot: Snapshot, namespace: str) -> str:

@@ -28,7 +28,7 @@ def actions(found: Audit, stack: str) -> tuple[str, ...]:
 
 
 def removal(orphan: Orphan, stack: str) -> str:
-    """Return the command that removes a leftover, ready to run."""
+    """Return the command that settles a leftover, ready to run."""
     return f"{orphan.fix} --stack {stack}" if orphan.fix.startswith("pull-secrets ") else orphan.fix
 
 
@@ -85,7 +85,7 @@ def _advised(found: Audit, option: str) -> Iterator[str]:
             f"{_verb(uses, 'it', 'them')} as tenant in the stack file."
         )
     if left := found.orphans:
-        yield f"{counted(len(left), 'leftover')} of ours: remove by the command beside each."
+        yield f"{counted(len(left), 'leftover')} of ours: settle each by the command beside it."
     yield from (*found.notes, *found.limits)
 
 

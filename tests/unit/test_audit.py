@@ -244,6 +244,17 @@ def test_a_copy_of_ours_without_an_owner_is_orphaned_even_in_a_tenant(
     assert orphan.fix == "kubectl delete secret web --namespace t-one"
 
 
+def test_a_tenants_secret_that_a_restore_took_the_owner_from_is_never_to_be_deleted(
+    config: StackConfig, cluster: FakeCluster
+) -> None:
+    secrets = [item for item in cluster.lists["/api/v1/secrets"] if item["metadata"]["namespace"] == "t-one"]
+    for item in secrets:
+        item["metadata"]["ownerReferences"] = []
+    orphans = run(config, cluster).orphans
+    assert [(item.namespace, item.fix) for item in orphans] == [("t-one", "pull-secrets doctor t-one --fix")]
+    assert "ESO takes the Secret over again" in orphans[0].reason
+
+
 def test_pods_that_pull_without_opting_in_are_found_and_finished_ones_are_not(
     config: StackConfig, cluster: FakeCluster
 ) -> None:

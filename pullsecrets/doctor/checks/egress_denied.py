@@ -18,9 +18,9 @@ from pullsecrets.doctor.egress_rules import Destination, denied, described, isol
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command, elsewhere, store_evidence, up_command
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.tenancy import listed
 from pullsecrets.eso import CONTROLLER
 from pullsecrets.kube import FIELD_MANAGER, KubernetesClient
+from pullsecrets.words import listed
 
 NAME = "egress-denied"
 PROJECT = "pull-secrets"

@@ -12,10 +12,11 @@ from typing import Any, cast
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import NOT_SYNCED, again_command, readiness, stores
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.tenancy import ago, listed, parse_time
+from pullsecrets.doctor.tenancy import ago, parse_time
 from pullsecrets.durations import parse_duration
 from pullsecrets.eso import stalled_refresh
 from pullsecrets.kube import KubernetesApiError
+from pullsecrets.words import listed
 
 NAME = "eso-not-reconciling"
 LATE = timedelta(minutes=10)

@@ -11,10 +11,10 @@ from pullsecrets.doctor.discovery import ESO_GROUP, served_versions
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import again_command
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.tenancy import listed
 from pullsecrets.eso import GROUP
 from pullsecrets.inventory import LAST_APPLIED
 from pullsecrets.kube import KubernetesApiError
+from pullsecrets.words import listed
 
 NAME = "eso-v1beta1-manifests"
 OLD = f"{ESO_GROUP}/v1beta1"

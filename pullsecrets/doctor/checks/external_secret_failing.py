@@ -5,6 +5,7 @@ little more; the cause is in the event that ESO writes. Known messages are told 
 Pods go on pulling with what was delivered before, until that is revoked.
 """
 
+import shlex
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
@@ -17,6 +18,7 @@ from pullsecrets.doctor.platform import readiness
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import Object, ago, failing_on, force_sync, owner_of, parse_time, rows
 from pullsecrets.manifests import PullSecretSpec
+from pullsecrets.refusal import Refuser, read_refusal
 
 NAME = "external-secret-failing"
 PREVENTION = "Alert on ExternalSecrets that are not Ready, never on the ClusterExternalSecret alone."
@@ -86,6 +88,17 @@ MESSAGES = (
     ),
 )
 """Most telling first: one message may hold several of the texts."""
+
+WEBHOOKS = "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations -o yaml | grep -n {who}"
+REFUSED = {
+    Refuser.QUOTA: "kubectl -n {ns} describe resourcequota {who}   # raise it, or delete what counts and is not used",
+    Refuser.POLICY: "kubectl get validatingadmissionpolicies {who} -o yaml   # have its owners admit Secret {name}",
+    Refuser.WEBHOOK: f"{WEBHOOKS}   # have its owners admit Secret {{name}}",
+    Refuser.BROKEN_WEBHOOK: f"{WEBHOOKS}   # bring its service back",
+    Refuser.TERMINATION: "kubectl get namespace {ns} -o jsonpath='{{.status.conditions}}'",
+    Refuser.RIGHTS: "kubectl auth can-i create secrets -n {ns} --as {who}   # ESO's ClusterRole is not the chart's",
+}
+"""The command by who refuses, with `{who}` for its name."""
 
 UNKNOWN = Known(
     (), "ESO fails for a reason that doctor does not know.", "kubectl -n {ns} describe externalsecret {name}"
@@ -160,6 +173,10 @@ def _judged(
 
 def classify(message: str) -> Known:
     """Return what a message of ESO means."""
+    refusal = read_refusal(message)
+    if refusal:
+        cause = f"{refusal} refuses what ESO writes: {refusal.message or 'it does not say why'}."
+        return Known((), cause, REFUSED[refusal.refuser].replace("{who}", shlex.quote(refusal.name)), passes=True)
     lower = message.lower()
     return next((known for known in MESSAGES if any(text.lower() in lower for text in known.texts)), UNKNOWN)
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from pullsecrets.config import Registry
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.tenancy import carries, client, known, listed, pod_evidence, pods_in, rows, staying, workload
+from pullsecrets.doctor.tenancy import carries, client, known, pod_evidence, pods_in, rows, staying, workload
 from pullsecrets.image import written_host
 from pullsecrets.pods import PodPull
 from pullsecrets.policy.registries import KnownRegistry, other_name
+from pullsecrets.words import listed
 
 NAME = "image-host-not-in-credential"
 

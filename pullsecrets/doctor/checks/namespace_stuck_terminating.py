@@ -1,14 +1,16 @@
-"""A namespace cannot be deleted because ESO's finalizer stays on it.
+"""A tenant's namespace stays in Terminating: ESO's finalizer, another's, or content that does not go holds it.
 
 Since 0.20 ESO puts a finalizer on each namespace that a ClusterExternalSecret selects and takes it off only from
 namespaces that are still selected. A namespace that lost its label first waits in Terminating for ever
 (https://github.com/external-secrets/external-secrets/issues/6677). The safe fix takes that one finalizer off, only
-when the ExternalSecret that it guards is gone and only for a registry of this stack.
+when the ExternalSecret that it guards is gone and only for a registry of this stack. What others hold is theirs to
+release: their finalizer is named, and what the namespace's own conditions say.
 """
 
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
+from typing import cast
 
 from pullsecrets.binding import release_finalizers
 from pullsecrets.config import Registry
@@ -25,6 +27,7 @@ from pullsecrets.doctor.tenancy import (
     release_command,
 )
 from pullsecrets.manifests import FINALIZER_PREFIX
+from pullsecrets.words import listed
 
 NAME = "namespace-stuck-terminating"
 
@@ -38,10 +41,48 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
     for name, item in snapshot.namespaces.items():
         if not leaving(item) or snapshot.only not in {None, name}:
             continue
-        for finalizer in finalizers_of(item):
-            if finalizer.startswith(FINALIZER_PREFIX):
-                fanout = finalizer.removeprefix(FINALIZER_PREFIX)
-                yield from _judge(snapshot, item, fanout, registries.get(fanout))
+        held = [found.removeprefix(FINALIZER_PREFIX) for found in finalizers_of(item) if is_esos(found)]
+        for fanout in held:
+            yield from _judge(snapshot, item, fanout, registries.get(fanout))
+        if not held and any(row.namespace == name for row in snapshot.coverage):
+            yield from _held_by_others(snapshot, item)
+
+
+def is_esos(finalizer: str) -> bool:
+    """Tell whether a finalizer is one that ESO puts on the namespaces of a ClusterExternalSecret."""
+    return finalizer.startswith(FINALIZER_PREFIX)
+
+
+def _held_by_others(snapshot: Snapshot, item: Object) -> Iterator[Finding]:
+    name, others = item["metadata"]["name"], finalizers_of(item)
+    waited = snapshot.now - (parse_time(item["metadata"]["deletionTimestamp"]) or snapshot.now)
+    if waited < PATIENCE:
+        return
+    yield Finding(
+        check=NAME,
+        severity=Severity.TENANT,
+        symptom=f"Namespace {name} stays in Terminating; no Pod and no Secret can be made there.",
+        cause=(
+            f"Finalizers of others hold it: {listed(others)}."
+            if others
+            else "What is in it does not go: its conditions say what."
+        ),
+        evidence=(f"namespace {name}: in deletion for {ago(waited)}", *_conditions(snapshot, name)),
+        fix=(
+            f"kubectl get namespace {name} -o jsonpath='{{.status.conditions}}'",
+            "# have the controller that put the finalizer on finish, or its owners release it",
+        ),
+        prevention="Delete what other controllers look after in a namespace before the namespace itself.",
+        namespace=name,
+    )
+
+
+def _conditions(snapshot: Snapshot, name: str) -> Iterator[str]:
+    """Yield what the namespace controller says is left (`Namespace*Remaining`, `Namespace*Failure`)."""
+    found = snapshot.once(f"namespace/{name}", partial(snapshot.cluster.find, f"/api/v1/namespaces/{name}")) or {}
+    for condition in cast("list[dict[str, str]]", (found.get("status") or {}).get("conditions") or []):
+        if condition["status"] == "True":
+            yield f"namespace {name}: {condition['type']}: {condition.get('message', '')}"
 
 
 def _judge(snapshot: Snapshot, item: Object, fanout: str, registry: Registry | None) -> Iterator[Finding]:
@@ -110,4 +151,4 @@ def _remedy(namespace: str, registry: Registry) -> Remedy:
     )
 
 
-CHECK = Check(NAME, "No namespace hangs in Terminating on ESO's finalizer", find)
+CHECK = Check(NAME, "No tenant's namespace hangs in Terminating", find)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pullsecrets import names
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.tenancy import carries, known, label_arguments, listed, seen_pods_in, staying
+from pullsecrets.doctor.tenancy import carries, known, label_arguments, seen_pods_in, staying
+from pullsecrets.words import listed
 
 NAME = "platform-namespace-labelled"
 

@@ -17,7 +17,6 @@ from pullsecrets.doctor.tenancy import (
     entry_is_appended,
     fix_command,
     has_own_list,
-    listed,
     pod_evidence,
     pods_in,
     remake,
@@ -28,6 +27,7 @@ from pullsecrets.errors import ConflictError
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.pods import PodPull, list_pods
 from pullsecrets.recreate import BLOCKED, evict_pod
+from pullsecrets.words import listed
 
 NAME = "pod-admitted-too-early"
 

@@ -20,6 +20,7 @@ from pullsecrets.doctor.tenancy import (
     workload,
 )
 from pullsecrets.pods import STATIC_POD, PodPull
+from pullsecrets.words import listed
 
 NAME = "pod-with-own-list"
 
@@ -44,7 +45,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
             cause="Their workload brings imagePullSecrets of its own, and admission leaves such a list as it is.",
             evidence=(
                 *pod_evidence(pods),
-                *(f"Pod {pod.name}: imagePullSecrets {', '.join(pod.references)}" for pod in pods[:3]),
+                *(f"Pod {pod.name}: imagePullSecrets {listed(pod.references)}" for pod in pods[:3]),
             ),
             fix=tuple(dict.fromkeys(_append(pod, row.registry) for pod in pods)),
             prevention="Drop imagePullSecrets from workloads (`pull-secrets gitops migrate`), or bind by admission.",

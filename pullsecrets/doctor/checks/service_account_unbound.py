@@ -13,6 +13,7 @@ from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.platform import up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import (
+    Object,
     failing_on,
     fix_command,
     has_own_list,
@@ -21,8 +22,11 @@ from pullsecrets.doctor.tenancy import (
     seen_pods_in,
     severity_of,
 )
+from pullsecrets.inventory import SMALL_OBJECTS
 from pullsecrets.kube import KubernetesClient
+from pullsecrets.ownership import last_writer
 from pullsecrets.pods import PodPull
+from pullsecrets.words import listed
 
 NAME = "service-account-unbound"
 BY_ACCOUNT = "serviceAccounts"
@@ -46,7 +50,7 @@ def _wanted(snapshot: Snapshot, row: Coverage) -> Finding:
         for pod in failing_on(snapshot, row.namespace, snapshot.config.registry(row.registry).hosts)
         if pod.service_account in row.unbound
     ]
-    accounts = ", ".join(row.unbound)
+    accounts = listed(row.unbound)
     return Finding(
         check=NAME,
         severity=Severity.TENANT,
@@ -82,7 +86,7 @@ def _undeclared(snapshot: Snapshot, row: Coverage) -> list[PodPull]:
 def _used(snapshot: Snapshot, row: Coverage, pods: list[PodPull]) -> Finding:
     names = tuple(sorted({pod.service_account for pod in pods}))
     failed = [pod for pod in pods if pod.failure]
-    accounts = ", ".join(names)
+    accounts = listed(names)
     declare = f"# add serviceAccounts: [{accounts}] to tenant {row.namespace} in Pulumi.{snapshot.stack}.yaml"
     return Finding(
         check=NAME,
@@ -101,16 +105,33 @@ def _used(snapshot: Snapshot, row: Coverage, pods: list[PodPull]) -> Finding:
 def _entries(snapshot: Snapshot, row: Coverage, names: tuple[str, ...]) -> tuple[str, ...]:
     accounts = snapshot.accounts.get(row.namespace, {})
     return tuple(
-        f"ServiceAccount {row.namespace}/{name}: imagePullSecrets {', '.join(accounts.get(name, ())) or 'none'}"
+        f"ServiceAccount {row.namespace}/{name}: imagePullSecrets {listed(accounts.get(name, ())) or 'none'}"
+        f"{_writer(snapshot, row.namespace, name)}"
         for name in names
     )
+
+
+def _writer(snapshot: Snapshot, namespace: str, account: str) -> str:
+    """Say who wrote the list last, as the API server recorded it, or that the account is younger than its list."""
+
+    def read() -> dict[tuple[str, str], Object]:
+        scope = f"/namespaces/{snapshot.only}" if snapshot.only else ""
+        found = snapshot.cluster.items(f"/api/v1{scope}/serviceaccounts", SMALL_OBJECTS, metadata_only=True)
+        return {(item["metadata"]["namespace"], item["metadata"]["name"]): item["metadata"] for item in found}
+
+    metadata = snapshot.once("accounts/metadata", read).get((namespace, account), {})
+    writer = last_writer(metadata, "imagePullSecrets")
+    if writer:
+        return f", written last by {writer}"
+    made = metadata.get("creationTimestamp")
+    return f"; nobody wrote a list since it was made at {made}" if made else ""
 
 
 def _remedy(row: Coverage, names: tuple[str, ...]) -> Remedy:
     def apply(client: KubernetesClient) -> None:
         bind(client, row.namespace, names, [row.registry])
 
-    accounts = ", ".join(names)
+    accounts = listed(names)
     return Remedy(
         f"append {row.registry} to ServiceAccount {accounts} in {row.namespace}, keeping other entries", apply
     )

@@ -51,7 +51,7 @@ CLUSTER = FakeCluster(
 
 
 def found(guard: dict[str, Any]) -> list[Finding]:
-    return list(CHECK.find(Snapshot(parse({**GOOD, "guard": guard}, "test", {}), "test", CLUSTER)))
+    return list(CHECK.find(Snapshot(parse({**GOOD, "guard": guard}, "test"), "test", CLUSTER)))
 
 
 def test_accounts_that_may_write_a_guarded_secret_are_named_with_their_binding() -> None:

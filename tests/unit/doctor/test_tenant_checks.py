@@ -140,6 +140,16 @@ def stuck_on_a_fanout_of_others(world: World) -> None:
     delete(world, "gone", timedelta(hours=1))
 
 
+def held_by_others(world: World) -> None:
+    world.namespaces[A]["metadata"]["finalizers"] = ["example.com/backup"]
+    delete(world, A, timedelta(hours=1))
+
+
+def restored(world: World) -> None:
+    """As a backup's restore leaves it: what ESO wrote, without the owner."""
+    world.secrets[A]["metadata"]["ownerReferences"] = []
+
+
 def left_behind(world: World) -> None:
     undeliver(world, "team-label")
 
@@ -295,6 +305,7 @@ FAULTS: list[tuple[Fault, str, str | None]] = [
     (stuck, "namespace-stuck-terminating", "team-label"),
     (stuck_while_eso_is_down, "namespace-stuck-terminating", "team-label"),
     (stuck_on_a_fanout_of_others, "namespace-stuck-terminating", "gone"),
+    (held_by_others, "namespace-stuck-terminating", A),
     (left_behind, "finalizer-left-behind", "team-label"),
     (platform_labelled, "platform-namespace-labelled", "kube-system"),
     (labelled_outside_patterns, "platform-namespace-labelled", "other"),
@@ -312,6 +323,7 @@ FAULTS: list[tuple[Fault, str, str | None]] = [
     (edited_after_eso, "secret-not-kept", A),
     (owned_by_another, "secret-foreign", A),
     (made_by_hand, "secret-foreign", A),
+    (restored, "secret-foreign", A),
     (opaque, "secret-wrong-type", A),
     (dockercfg, "secret-wrong-type", A),
     (secret_deleted, "secret-missing", A),
@@ -404,7 +416,17 @@ def broken(fault: Fault) -> Finding:
 
 @pytest.mark.parametrize(
     "fault",
-    [unlabelled, stuck, stuck_while_eso_is_down, left_behind, default_unbound, undeclared_used, stale, secret_deleted],
+    [
+        unlabelled,
+        stuck,
+        stuck_while_eso_is_down,
+        left_behind,
+        default_unbound,
+        undeclared_used,
+        stale,
+        secret_deleted,
+        restored,
+    ],
 )
 def test_what_loses_nothing_has_a_remedy(fault: Fault) -> None:
     world = healthy()
@@ -908,3 +930,86 @@ def test_times_of_servers_and_of_seed_are_read() -> None:
     ]
     assert len({parse_time(text) for text in written}) == 1
     assert parse_time("") is parse_time("yesterday") is None
+
+
+class TestNamed:
+    """What the cluster knows of the culprit is said, and never more than a line of it."""
+
+    def test_who_holds_a_namespace_in_deletion(self) -> None:
+        finding = broken(held_by_others)
+        assert finding.cause == "Finalizers of others hold it: example.com/backup."
+        assert finding.remedy is None
+
+    def test_a_namespace_that_was_deleted_a_moment_ago_is_left_in_peace(self) -> None:
+        world = healthy()
+        held_by_others(world)
+        delete(world, A, timedelta(seconds=5))
+        assert found(world) == []
+
+    def test_who_wrote_a_service_accounts_list(self) -> None:
+        world = healthy()
+        default_unbound(world)
+        fields = {"f:imagePullSecrets": {".": {}}}
+        world.accounts[A, "default"]["metadata"]["managedFields"] = [
+            {"manager": "argocd-controller", "time": "2026-03-01T11:00:00Z", "fieldsV1": fields},
+            {"manager": "pull-secrets", "time": "2026-03-01T10:00:00Z", "fieldsV1": fields},
+            {"manager": "kube-controller-manager", "time": "2026-03-01T11:30:00Z", "fieldsV1": {"f:metadata": {}}},
+        ]
+        (line,) = (line for line in the_one(world).evidence if line.startswith("ServiceAccount"))
+        assert line.endswith("written last by argocd-controller at 2026-03-01T11:00:00Z")
+
+    def test_three_hundred_entries_are_a_few_and_a_number(self) -> None:
+        world = healthy()
+        world.add_account(A, "default", *(f"entry-{number}" for number in range(300)))
+        (line,) = (line for line in the_one(world).evidence if line.startswith("ServiceAccount"))
+        assert "entry-4 and 295 more" in line
+        assert "entry-5," not in line
+
+    def test_a_restored_secret_is_taken_over_again_and_not_adopted(self) -> None:
+        finding = broken(restored)
+        assert "without its owner, as a restore leaves it" in finding.cause
+        assert not any("adopt" in command or "delete" in command for command in finding.fix)
+
+    @pytest.mark.parametrize(
+        ("event", "cause", "command"),
+        [
+            (
+                (
+                    'could not create secret: secrets "app" is forbidden: exceeded quota: small, requested: secrets=1, '
+                    "used: secrets=4, limited: secrets=4"
+                ),
+                "ResourceQuota 'small' refuses what ESO writes: requested: secrets=1",
+                "kubectl -n team-a describe resourcequota small",
+            ),
+            (
+                'could not update secret: admission webhook "validate.kyverno.svc-fail" denied the request: label team',
+                "admission webhook 'validate.kyverno.svc-fail' refuses what ESO writes: label team.",
+                "grep -n validate.kyverno.svc-fail",
+            ),
+            (
+                "ValidatingAdmissionPolicy 'company' with binding 'all' denied request: no pull Secrets here",
+                "admission policy 'company' refuses what ESO writes: no pull Secrets here.",
+                "kubectl get validatingadmissionpolicies company -o yaml",
+            ),
+            (
+                'failed calling webhook "v.example.com": failed to call webhook: connection refused',
+                "admission webhook that does not answer 'v.example.com' refuses",
+                "# bring its service back",
+            ),
+            (
+                (
+                    'secrets is forbidden: User "system:serviceaccount:eso:eso" cannot create resource "secrets" in '
+                    'API group "" in the namespace "team-a"'
+                ),
+                "RBAC 'system:serviceaccount:eso:eso' refuses",
+                "kubectl auth can-i create secrets -n team-a --as system:serviceaccount:eso:eso",
+            ),
+        ],
+    )
+    def test_who_refuses_what_eso_writes(self, event: str, cause: str, command: str) -> None:
+        world = healthy()
+        world.external_secrets[A]["status"]["conditions"] = [ready("False", "could not update secret")]
+        world.add_event("ExternalSecret", A, APP, "UpdateFailed", event)
+        finding = the_one(world)
+        assert cause in finding.cause
+        assert command in finding.fix[0]
