@@ -22,8 +22,8 @@ def one_store(config: StackConfig, registry: Registry) -> str:
     return config.eso.store
 
 
-StackConfig.store_of = one_store
-setattr(rules, "_stores", lambda _: ())  # noqa: B010 - pyright knows the name as private
+setattr(StackConfig, "store_of", one_store)  # noqa: B010 - a replacement for one run
+setattr(rules, "_stores", lambda _: ())  # noqa: B010 - a replacement for one run
 manifests.cluster_secret_store = shared
 
 runpy.run_path(str(Path(__file__).resolve().parents[2] / "__main__.py"), run_name="__main__")
