@@ -8,7 +8,8 @@ import pulumi
 from components.compose import declare
 from components.engine_log import drop_debug_messages
 from components.settings import read_config
-from pullsecrets import preflight
+from components.state import read_before
+from pullsecrets import changes, preflight
 from pullsecrets.errors import PullSecretsError
 
 
@@ -16,13 +17,18 @@ async def main() -> dict[str, Any]:
     """Check the surroundings, declare the stack and return its outputs."""
     drop_debug_messages()
     try:
-        config = read_config()
-        environment = preflight.inspect(config, pulumi.get_stack(), pulumi.get_project())
+        config, before = read_config(), await read_before()
+        environment = preflight.inspect(config, pulumi.get_stack(), pulumi.get_project(), known=before.tenants)
+        changes.require_handed_over(before, config)
+        foreseen = changes.foresee(before, config, environment.labels)
+        changes.require_harmless(config, foreseen)
     except PullSecretsError as error:
         raise pulumi.RunError(str(error)) from None
     for message in preflight.gate_messages(config, environment.unpopulated, pulumi.get_stack()):
         pulumi.warn(message)
-    declare(config, environment)
+    for change in foreseen:
+        (pulumi.warn if change.hurts else pulumi.info)(str(change))
+    declare(config, environment, before.handing_over)
     # Registrations start here and not after the program: the SDK would then look through every output each time one of
     # them completes, a cost that grows with the square of the tenants.
     await asyncio.sleep(0)

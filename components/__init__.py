@@ -4,7 +4,6 @@ from components.cluster_pull_secret_guard import ClusterPullSecretGuard, Cluster
 from components.eso_egress import EsoEgress, EsoEgressArgs
 from components.image_pull_secret_binding import ImagePullSecretBinding, ImagePullSecretBindingArgs
 from components.namespace_opt_in import NamespaceOptIn, NamespaceOptInArgs
-from components.namespace_release import NamespaceRelease, NamespaceReleaseArgs
 from components.pod_admission import PodAdmission, PodAdmissionArgs
 from components.pull_secret_monitoring import AuditAccessArgs, PullSecretMonitoring, PullSecretMonitoringArgs
 from components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
@@ -24,8 +23,6 @@ __all__ = [
     "ImagePullSecretBindingArgs",
     "NamespaceOptIn",
     "NamespaceOptInArgs",
-    "NamespaceRelease",
-    "NamespaceReleaseArgs",
     "PodAdmission",
     "PodAdmissionArgs",
     "PullSecretMonitoring",

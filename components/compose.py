@@ -1,6 +1,7 @@
 """Composes the components into one cluster stack, in the order in which they need each other."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
@@ -29,35 +30,47 @@ if TYPE_CHECKING:
     from components.registry_relay import RegistryRelayArgs
 
 
-def declare(config: StackConfig, environment: Environment) -> None:
+def declare(config: StackConfig, environment: Environment, handing_over: Collection[str] = ()) -> None:
     """Declare everything that a stack's configuration asks for.
+
+    No change is a moment without a Secret. Labels come first, so that a namespace carries the new one before anything
+    looks for it; then what looks for labels; bindings last, which also take away what is not declared any more. A
+    destroy goes the other way.
 
     Args:
         config: the stack's configuration.
         environment: what the preflight learned of the cluster and of Vault.
+        handing_over: namespaces that state holds as resources of the Kubernetes provider.
     """
     providers: list[pulumi.ProviderResource] = [_kubernetes_provider(config)]
     if config.has_vault:
         providers.append(_vault_provider(environment))
     opts = pulumi.ResourceOptions(providers=providers)
-    guards = _guards(config, opts)
-    source = _vault(config, environment, opts) if config.has_vault else []
-    fanouts = [
-        RegistryPullSecret(registry.name, _fanout(config, environment, registry), _after(opts, source))
-        for registry in config.registries
+    # Who may put which label, before the labels.
+    guards = [_guard(config, opts)] if config.guard.mode != "off" else []
+    opted_in: asyncio.Future[list[pulumi.Resource]] = asyncio.get_running_loop().create_future()
+    after_labels = _after(opts, pulumi.Output.from_input(opted_in))
+    source = _vault(config, environment, opts, after_labels) if config.has_vault else []
+    delivered_by = [
+        *_pod_admissions(config, after_labels),
+        *(
+            RegistryPullSecret(registry.name, _fanout(config, environment, registry), _after(after_labels, source))
+            for registry in config.registries
+        ),
     ]
-    for tenant in config.resolve_tenants():
-        # After the fan-outs, so that a destroy takes namespaces away while ESO still looks after its finalizers, and
-        # after the admission policies, so that no label is put and no Pod is made without them.
-        _tenant(config, tenant, _after(opts, [*fanouts, *guards]))
+    tenants = [
+        _tenant(config, tenant, tenant.name in handing_over, delivered_by, _after(opts, guards))
+        for tenant in config.resolve_tenants()
+    ]
+    opted_in.set_result([tenant.opted_in for tenant in tenants])
     if config.monitoring.enabled:
         PullSecretMonitoring("monitoring", _monitoring(config), _after(opts, source))
 
 
 def _vault(
-    config: StackConfig, environment: Environment, opts: pulumi.ResourceOptions
+    config: StackConfig, environment: Environment, opts: pulumi.ResourceOptions, after_labels: pulumi.ResourceOptions
 ) -> list[VaultClusterSecretStore]:
-    """Declare the Vault side and the stores that read it."""
+    """Declare the Vault side and the stores that read it, which labelled namespaces may use."""
     entries = {registry.name: _entry(config, registry, opts) for registry in config.vault_registries}
     access = _access(config, environment, entries, opts)
     egress = EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(manifests.EgressSpec.of(config))), opts)
@@ -65,7 +78,7 @@ def _vault(
         VaultClusterSecretStore(
             store.name,
             cast("VaultClusterSecretStoreArgs", asdict(manifests.StoreSpec.of(config, store))),
-            pulumi.ResourceOptions.merge(_after(opts, [access, egress]), _kept(config, store)),
+            pulumi.ResourceOptions.merge(_after(after_labels, [access, egress]), _kept(config, store)),
         )
         for store in config.vault_stores
     ]
@@ -120,17 +133,16 @@ def _monitoring(config: StackConfig) -> PullSecretMonitoringArgs:
     return args
 
 
-def _guards(config: StackConfig, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
-    """Declare the admission policies that the configuration asks for."""
-    found: list[pulumi.Resource] = []
-    if config.guard.mode != "off":
-        args = cast("ClusterPullSecretGuardArgs", asdict(admission.GuardSpec.of(config)))
-        found.append(ClusterPullSecretGuard("guard", args, opts))
-    if config.binding == admission.ADMISSION:
-        for registry in config.registries:
-            spec = admission.PodAdmissionSpec.of(config, registry)
-            found.append(PodAdmission(registry.name, cast("PodAdmissionArgs", asdict(spec)), opts))
-    return found
+def _guard(config: StackConfig, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+    args = cast("ClusterPullSecretGuardArgs", asdict(admission.GuardSpec.of(config)))
+    return ClusterPullSecretGuard("guard", args, opts)
+
+
+def _pod_admissions(config: StackConfig, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
+    if config.binding != admission.ADMISSION:
+        return []
+    specs = {registry.name: admission.PodAdmissionSpec.of(config, registry) for registry in config.registries}
+    return [PodAdmission(name, cast("PodAdmissionArgs", asdict(spec)), opts) for name, spec in specs.items()]
 
 
 def _entry(config: StackConfig, registry: Registry, opts: pulumi.ResourceOptions) -> VaultRegistryEntry:
@@ -180,25 +192,37 @@ def _access(
     )
 
 
-def _tenant(config: StackConfig, tenant: Tenant, opts: pulumi.ResourceOptions) -> TenantNamespace:
+def _tenant(
+    config: StackConfig,
+    tenant: Tenant,
+    hand_over: bool,
+    delivered_by: Sequence[pulumi.Resource],
+    opts: pulumi.ResourceOptions,
+) -> TenantNamespace:
     return TenantNamespace(
         tenant.name,
         {
             "name": tenant.name,
             "labels": dict(tenant.labels),
+            "annotations": dict(tenant.annotations),
+            "registries": {name: dict(config.registry(name).selector) for name in tenant.registries},
             "adopt": tenant.adopt,
+            "delete_on_leave": config.tenants.on_leave == "delete",
             "protect": config.tenants.protect,
             "service_accounts": list(tenant.service_accounts),
             "bind_service_accounts": config.binding != admission.ADMISSION,
-            "secrets": list(tenant.registries),
             "context": config.cluster.context,
+            "hand_over": hand_over,
         },
         opts,
+        delivered_by,
     )
 
 
-def _after(opts: pulumi.ResourceOptions, needed: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
-    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=list(needed)))
+def _after(
+    opts: pulumi.ResourceOptions, needed: pulumi.Input[Sequence[pulumi.Input[pulumi.Resource]]]
+) -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=needed))
 
 
 def _kubernetes_provider(config: StackConfig) -> kubernetes.Provider:

@@ -1,11 +1,11 @@
-"""`ImagePullSecretBinding`: pull Secrets in ServiceAccounts' lists, appended and never replacing anything."""
+"""`ImagePullSecretBinding`: pull Secrets in ServiceAccounts' lists, and what a namespace no longer has, taken away."""
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from pullsecrets import binding
+from pullsecrets import binding, opt_in
 from pullsecrets.kube import KubernetesClient, shared_client
 
 
@@ -15,10 +15,12 @@ class ImagePullSecretBindingArgs(TypedDict):
     namespace: pulumi.Input[str]
     """Namespace of the ServiceAccounts."""
     service_accounts: pulumi.Input[list[pulumi.Input[str]]]
-    """ServiceAccounts to bind. One that does not exist yet is bound by a later `up`, except `default`, which is
-    waited for."""
+    """ServiceAccounts to bind; none where admission gives Pods the entries. One that does not exist yet is bound by a
+    later `up`, except `default`, which is waited for."""
     secrets: pulumi.Input[list[pulumi.Input[str]]]
     """Names of the pull Secrets."""
+    labels: pulumi.Input[dict[str, pulumi.Input[str]]]
+    """Labels of the namespace. One that is not wanted any more is taken off after everything else has changed."""
     context: pulumi.Input[str | None]
     """kubeconfig context; None for the current one."""
 
@@ -42,30 +44,30 @@ class _Provider(ResourceProvider):
         """Find what `update` would do: other wishes, entries that others removed, ServiceAccounts that appeared."""
         if _olds["namespace"] != _news["namespace"]:
             return DiffResult(changes=True, replaces=["namespace"])
-        if any(_olds[key] != _news[key] for key in ("service_accounts", "secrets")):
+        if any(_olds.get(key) != _news[key] for key in ("service_accounts", "secrets", "labels")):
             return DiffResult(changes=True)
         state = binding.read_state(_client(_news), _news["namespace"], _news["service_accounts"], _news["secrets"])
         return DiffResult(changes=list(state.bound) != _olds["bound"] or bool(state.unbound))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Append what is wanted now, remove our entries that are not wanted any more."""
+        """Append what is wanted now; only when that can be pulled with, take away what is not wanted any more."""
         client, namespace = _client(_news), _news["namespace"]
-        dropped_secrets = [name for name in _olds["secrets"] if name not in _news["secrets"]]
-        dropped_accounts = [name for name in _olds["service_accounts"] if name not in _news["service_accounts"]]
-        binding.unbind(client, namespace, dropped_accounts, _olds["secrets"])
-        binding.unbind(client, namespace, _news["service_accounts"], dropped_secrets)
-        # The namespace comes before its binding, so the labels that granted these are off by now.
-        binding.release_finalizers(client, namespace, dropped_secrets)
-        return UpdateResult(outs=_bind(_news))
+        outs = _bind(_news)
+        secrets, accounts = _texts(_olds, "secrets"), _texts(_olds, "service_accounts")
+        dropped = [name for name in secrets if name not in _news["secrets"]]
+        if dropped:
+            binding.await_delivery(client, namespace, [name for name in _news["secrets"] if name not in secrets])
+        binding.unbind(client, namespace, [name for name in accounts if name not in _news["service_accounts"]], secrets)
+        binding.unbind(client, namespace, _news["service_accounts"], dropped)
+        labels = cast("dict[str, str]", _olds.get("labels") or {})
+        gone = {key: value for key, value in labels.items() if _news["labels"].get(key) != value}
+        opt_in.leave(client, namespace, gone, {}, dropped)
+        return UpdateResult(outs=outs)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Remove our entries and no other, and ESO's finalizers where it has forgotten them.
-
-        The namespace is deleted next, unless others own it.
-        """
-        client, namespace = _client(_props), _props["namespace"]
-        binding.unbind(client, namespace, _props["service_accounts"], _props["secrets"])
-        binding.release_abandoned(client, namespace, _props["secrets"])
+        """Remove our entries and no other."""
+        accounts, secrets = _texts(_props, "service_accounts"), _texts(_props, "secrets")
+        binding.unbind(_client(_props), _props["namespace"], accounts, secrets)
 
 
 class ImagePullSecretBinding(Resource, module="pullsecrets", name="ImagePullSecretBinding"):
@@ -73,6 +75,10 @@ class ImagePullSecretBinding(Resource, module="pullsecrets", name="ImagePullSecr
 
     `imagePullSecrets` is an atomic list, so a ServiceAccountPatch would replace the entries that OpenShift puts there
     (and `destroy` would remove them all). This resource appends with a guarded JSON Patch and removes only its own.
+
+    It comes after the namespace's labels and after everything that looks for them, so it is also what takes away labels
+    that are not wanted any more, and the finalizers that ESO forgets then
+    (https://github.com/external-secrets/external-secrets/issues/6677).
     """
 
     bound: pulumi.Output[list[str]]
@@ -94,6 +100,11 @@ class ImagePullSecretBinding(Resource, module="pullsecrets", name="ImagePullSecr
 def _bind(props: dict[str, Any]) -> dict[str, Any]:
     state = binding.bind(_client(props), props["namespace"], props["service_accounts"], props["secrets"])
     return {**props, "bound": list(state.bound), "missing": list(state.missing)}
+
+
+def _texts(props: dict[str, Any], key: str) -> list[str]:
+    # The state of an earlier version has no such key where admission gave Pods the entries.
+    return [*cast("list[str]", props.get(key) or [])]
 
 
 def _client(props: dict[str, Any]) -> KubernetesClient:

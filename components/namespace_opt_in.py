@@ -1,25 +1,36 @@
-"""`NamespaceOptIn`: the opt-in labels on a namespace that others own."""
+"""`NamespaceOptIn`: a tenant's namespace with its opt-in labels, created where the stack is to create it."""
 
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict, cast
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from pullsecrets import opt_in
 from pullsecrets.kube import KubernetesClient, shared_client
+from pullsecrets.manifests import STACK_ANNOTATION
 
 
 class NamespaceOptInArgs(TypedDict):
     """Arguments of `NamespaceOptIn`."""
 
     namespace: pulumi.Input[str]
-    """Namespace that exists."""
+    """Name of the namespace."""
     labels: pulumi.Input[dict[str, pulumi.Input[str]]]
-    """Opt-in labels."""
-    registries: pulumi.Input[list[pulumi.Input[str]]]
-    """Registries that the labels grant; their finalizers are released when the namespace leaves."""
+    """Labels that it carries, opt-in labels among them; those of others stay."""
+    annotations: pulumi.Input[dict[str, pulumi.Input[str]]]
+    """Annotations that it carries; those of others stay."""
+    registries: pulumi.Input[Mapping[str, pulumi.Input[Mapping[str, pulumi.Input[str]]]]]
+    """Selector of each registry that the labels grant, by its name."""
+    owner: pulumi.Input[str | None]
+    """Stack that creates the namespace where it is missing; None for a namespace that others create."""
+    delete: pulumi.Input[bool]
+    """Whether a namespace that was created here is deleted when it leaves."""
     context: pulumi.Input[str | None]
     """kubeconfig context; None for the current one."""
+
+
+_WISHES = ("labels", "annotations", "registries", "owner", "delete")
 
 
 class _Provider(ResourceProvider):
@@ -29,48 +40,56 @@ class _Provider(ResourceProvider):
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Put the labels on."""
-        opt_in.opt_in(_client(props), props["namespace"], props["labels"])
+        """Create the namespace, or put the labels on."""
+        _put(props)
         return CreateResult(id_=props["namespace"], outs=dict(props))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Report which of our labels are there now."""
-        live = opt_in.read_labels(_client(props), props["namespace"], props["labels"])
-        return ReadResult(id_="", outs={}) if live is None else ReadResult(id_=id_, outs={**props, "labels": live})
+        """Report which of our labels and annotations are there now."""
+        live = opt_in.read_marks(_client(props), props["namespace"], props["labels"], _declared_annotations(props))
+        if live is None:
+            return ReadResult(id_="", outs={})
+        return ReadResult(id_=id_, outs={**props, "labels": live[0], "annotations": live[1]})
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Find what `update` would do: other wishes, or labels that others changed."""
+        """Find what `update` would do: other wishes, a namespace that is gone, or labels that others changed."""
         if _olds["namespace"] != _news["namespace"]:
             return DiffResult(changes=True, replaces=["namespace"])
-        if any(_olds[key] != _news[key] for key in ("labels", "registries")):
+        if any(_olds.get(key) != _news.get(key) for key in _WISHES):
             return DiffResult(changes=True)
-        live = opt_in.read_labels(_client(_news), _news["namespace"], _news["labels"])
-        return DiffResult(changes=live != _news["labels"])
+        wanted = _news["labels"], _news["annotations"]
+        return DiffResult(changes=opt_in.read_marks(_client(_news), _news["namespace"], *wanted) != wanted)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Put wanted labels on, take dropped ones off and release what they granted."""
-        client, namespace = _client(_news), _news["namespace"]
-        opt_in.opt_in(client, namespace, _news["labels"])
-        dropped_labels = {key: value for key, value in _olds["labels"].items() if key not in _news["labels"]}
-        dropped = [name for name in _olds["registries"] if name not in _news["registries"]]
-        opt_in.opt_out(client, namespace, dropped_labels, dropped)
+        """Put on what is wanted. Labels that are not wanted any more go with `ImagePullSecretBinding`."""
+        _put(_news)
+        annotations = {key: value for key, value in _annotations(_olds).items() if key not in _annotations(_news)}
+        opt_in.take_off(_client(_news), _news["namespace"], {}, annotations)
         return UpdateResult(outs=dict(_news))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Take our labels off and release ESO's finalizers, so that the owner can delete the namespace."""
-        opt_in.opt_out(_client(_props), _props["namespace"], _props["labels"], _props["registries"])
+        """Take off what is ours, ESO's finalizers too, and delete the namespace where that is declared."""
+        client, namespace, owner = _client(_props), _props["namespace"], _props.get("owner")
+        deletes = bool(owner and _props.get("delete"))
+        # The annotation that says who created it is what allows its deletion.
+        annotations = _declared_annotations(_props) if deletes else _annotations(_props)
+        opt_in.leave(client, namespace, _props["labels"], annotations, _props["registries"])
+        if deletes:
+            opt_in.delete_if_owned(client, namespace, str(owner))
 
 
 class NamespaceOptIn(Resource, module="pullsecrets", name="NamespaceOptIn"):
-    """Opt-in labels on a namespace that exists and that its owner keeps.
+    """A namespace that carries opt-in labels, and keeps every label and annotation that others put there.
 
-    A `NamespacePatch` would create a namespace that is missing, create it again when it is deleted after its owner
-    removed it, and leave ESO's finalizer behind, on which the namespace's own deletion hangs
+    The Kubernetes provider's update of a Namespace takes over the fields that `kubectl` wrote and then drops those that
+    it does not declare (its `fixCSAFieldManagers`), so labels of others would vanish. A `NamespacePatch` would create a
+    namespace that is missing, create it again when it is deleted after its owner removed it, and leave ESO's finalizer
+    behind, on which the namespace's own deletion hangs
     (https://github.com/external-secrets/external-secrets/issues/6677).
     """
 
     def __init__(self, name: str, args: NamespaceOptInArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Declare the labels.
+        """Declare the namespace's labels.
 
         Args:
             name: resource name.
@@ -78,6 +97,21 @@ class NamespaceOptIn(Resource, module="pullsecrets", name="NamespaceOptIn"):
             opts: resource options.
         """
         super().__init__(_Provider(), name, {**args}, opts)
+
+
+def _put(props: dict[str, Any]) -> None:
+    labels, annotations = props["labels"], props["annotations"]
+    opt_in.opt_in(_client(props), props["namespace"], labels, annotations, props["registries"], props.get("owner"))
+
+
+def _annotations(props: dict[str, Any]) -> dict[str, str]:
+    """Return the annotations that a namespace has from us, the one that says who created it among them."""
+    owner = props.get("owner")
+    return {**_declared_annotations(props), **({STACK_ANNOTATION: owner} if owner else {})}
+
+
+def _declared_annotations(props: dict[str, Any]) -> dict[str, str]:
+    return cast("dict[str, str]", props.get("annotations") or {})
 
 
 def _client(props: dict[str, Any]) -> KubernetesClient:

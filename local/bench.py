@@ -276,7 +276,7 @@ def _stack(tenants: int) -> dict[str, Any]:
         "registries": [
             {"name": REGISTRY, "hosts": ["bench.example.com"], "selector": LABEL, "namespaces": ["bench-*"]}
         ],
-        "tenants": {"protect": False, "matrices": [matrix] if tenants else []},
+        "tenants": {"protect": False, "onLeave": "delete", "matrices": [matrix] if tenants else []},
     }
 
 

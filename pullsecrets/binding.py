@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from pullsecrets.errors import ConflictError, PullSecretsError
 from pullsecrets.eso import external_secret_path
-from pullsecrets.kube import KubernetesClient, edit
+from pullsecrets.kube import KubernetesClient, condition, edit
 from pullsecrets.manifests import FINALIZER_PREFIX
 from pullsecrets.ownership import fanned_out, last_writer
 from pullsecrets.words import listed
@@ -23,6 +23,7 @@ Operations = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 ACCOUNT_SECONDS = 30
 EXTERNAL_SECRET_SECONDS = 60
+DELIVERY_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def bind(client: KubernetesClient, namespace: str, accounts: Sequence[str], secr
         found["default"] = _await_account(client, namespace, "default")
     for account in (name for name in accounts if name in found):
         path = f"{_accounts(namespace)}/{account}"
-        _patch(client, path, lambda live: append_operations(live, secrets), found[account])
+        patch(client, path, lambda live: append_operations(live, secrets), found[account])
     state = read_state(client, namespace, accounts, secrets)
     if state.unbound:
         rewriter = _rewriter(client, namespace, state.unbound[0])
@@ -107,7 +108,32 @@ def unbind(client: KubernetesClient, namespace: str, accounts: Iterable[str], se
     """Remove our entries from each ServiceAccount that still exists; every other entry stays."""
     wanted = tuple(secrets)
     for account in accounts:
-        _patch(client, f"{_accounts(namespace)}/{account}", lambda found: removal_operations(found, wanted))
+        patch(client, f"{_accounts(namespace)}/{account}", lambda found: removal_operations(found, wanted))
+
+
+def await_delivery(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
+    """Wait until the registries' Secrets are in a namespace, as their ExternalSecrets say.
+
+    Raises:
+        PullSecretsError: when one does not arrive.
+    """
+    for registry in registries:
+        collection, _, name = external_secret_path(namespace, registry).rpartition("/")
+        deadline = time.monotonic() + DELIVERY_SECONDS
+        selector = {"fieldSelector": f"metadata.name={name}"}
+        while not _delivers(client, f"{collection}/{name}", selector, int(deadline - time.monotonic())):
+            if time.monotonic() >= deadline:
+                raise PullSecretsError(
+                    f"ExternalSecret {name!r} in namespace {namespace!r} is not Ready after {DELIVERY_SECONDS} s, so "
+                    "the Secret that it replaces stays bound; find the cause with `pull-secrets doctor`, then run "
+                    "`pulumi up` again"
+                )
+
+
+def _delivers(client: KubernetesClient, path: str, selector: dict[str, str], seconds: int) -> bool:
+    # A watch without a resourceVersion begins with what exists.
+    events = client.watch(path.rpartition("/")[0], selector, max(seconds, 1))
+    return any((condition(event["object"], "Ready") or {}).get("status") == "True" for event in events)
 
 
 def release_finalizers(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
@@ -122,7 +148,7 @@ def release_finalizers(client: KubernetesClient, namespace: str, registries: Ite
     for registry in registries:
         _await_absence(client, namespace, registry)
         finalizer = f"{FINALIZER_PREFIX}{registry}"
-        _patch(client, f"/api/v1/namespaces/{namespace}", partial(_release, finalizer))
+        patch(client, f"/api/v1/namespaces/{namespace}", partial(_release, finalizer))
 
 
 def release_abandoned(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
@@ -157,7 +183,9 @@ def _release(finalizer: str, namespace: dict[str, Any]) -> list[dict[str, Any]]:
     return [_operation("test", path, finalizer), {"op": "remove", "path": path}]
 
 
-def _patch(client: KubernetesClient, path: str, operations_for: Operations, first: Found = None) -> None:
+def patch(client: KubernetesClient, path: str, operations_for: Operations, first: Found = None) -> None:
+    """Compute and send a JSON Patch until nobody writes in between; an object that does not exist is left alone."""
+
     def write(found: dict[str, Any]) -> None:
         if operations := operations_for(found):
             client.json_patch(path, operations)

@@ -177,23 +177,18 @@ class RelaySpec:
         )
 
 
-def namespace(name: str, labels: Mapping[str, str]) -> KubernetesObject:
-    """Return a tenant's Namespace with the opt-in labels that grant its registries."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": name, "labels": {**STANDARD_LABELS, **labels}},
-    }
-
-
-def namespace_labels(name: str, labels: Mapping[str, str]) -> KubernetesObject:
-    """Return the part of an adopted Namespace that this project owns: the opt-in labels alone."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
+def namespace(name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> KubernetesObject:
+    """Return a Namespace with these labels and annotations and no others."""
+    metadata: dict[str, Any] = {"name": name, "labels": dict(labels)}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def tenant_namespace(tenant: Tenant) -> KubernetesObject:
-    """Return the whole Namespace of a tenant, or our part of one that is adopted."""
-    return (namespace_labels if tenant.adopt else namespace)(tenant.name, tenant.labels)
+    """Return the whole Namespace of a tenant, or our part of one that is adopted: its opt-in and declared labels."""
+    standard = {} if tenant.adopt else STANDARD_LABELS
+    return namespace(tenant.name, {**standard, **tenant.labels}, tenant.annotations)
 
 
 def egress(spec: EgressSpec) -> KubernetesObject:

@@ -1,7 +1,7 @@
 """Everything that is checked before the program declares its first resource, so that nothing is left half-written."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -39,13 +39,21 @@ class Environment:
     """The SealedSecret of each sealed registry, as its file holds it."""
     vault_address: str | None = None
     """Where this run reaches Vault; None for a stack without one. Only the provider is given it."""
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """Labels of each namespace in the cluster."""
 
 
 class GateError(PullSecretsError):
     """A Vault path holds no credential and the gate is set to `fail`."""
 
 
-def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", directory: Path = Path()) -> Environment:
+def inspect(
+    config: StackConfig,
+    stack: str,
+    project: str = "pull-secrets",
+    directory: Path = Path(),
+    known: Collection[str] = (),
+) -> Environment:
     """Look at the cluster and at Vault, and refuse to go on when the run could not succeed.
 
     Reads only, and of Vault only metadata.
@@ -55,6 +63,7 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
         stack: the stack's name, for the commands that errors recommend and for the ownership of objects.
         project: the Pulumi project's name.
         directory: the project's folder, which holds the files of sealed registries.
+        known: namespaces that are the stack's tenants already, whoever created what has their names now.
 
     Raises:
         BadInputError: a sealed registry's file is missing or wrong, no kubeconfig, no Vault token, a KV mount of
@@ -72,7 +81,7 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
         served = pool.submit(_require_eso, cluster)
         admitted = pool.submit(require_admission, cluster, config)
         labeler = pool.submit(require_labeler, cluster, config)
-        owned = pool.submit(_require_ownership, cluster, config, stack, manifests.owner(project, stack))
+        owned = pool.submit(_require_ownership, cluster, config, stack, manifests.owner(project, stack), known)
         unsealing = pool.submit(_require_sealed_secrets, cluster, config)
         monitored = pool.submit(require_monitoring, cluster, config)
         mounted = pool.submit(lambda: vault is not None and _own_mount(config, vault, manifests.owner(project, stack)))
@@ -91,6 +100,7 @@ def inspect(config: StackConfig, stack: str, project: str = "pull-secrets", dire
         unpopulated=missing,
         sealed=sealed,
         vault_address=vault.address if vault else None,
+        labels=owned.result(),
     )
 
 
@@ -326,12 +336,16 @@ def require_labeler(cluster: KubernetesClient, config: StackConfig) -> None:
         )
 
 
-def _require_ownership(cluster: KubernetesClient, config: StackConfig, stack: str, stack_owner: str) -> None:
+def _require_ownership(
+    cluster: KubernetesClient, config: StackConfig, stack: str, stack_owner: str, known: Collection[str]
+) -> dict[str, dict[str, str]]:
+    """Refuse objects of others, and return the labels of all namespaces, which are listed for that anyway."""
     tenants = config.resolve_tenants()
     namespaces = {item["metadata"]["name"]: item for item in cluster.items("/api/v1/namespaces", metadata_only=True)}
     problems = [
         problem
         for tenant in tenants
+        if tenant.adopt or tenant.name not in known
         if (problem := _namespace_problem(tenant, namespaces.get(tenant.name), stack_owner))
     ]
     if config.eso.namespace not in namespaces:
@@ -346,6 +360,7 @@ def _require_ownership(cluster: KubernetesClient, config: StackConfig, stack: st
             )
     if problems:
         raise ConflictError("\n".join(problems))
+    return {name: item["metadata"].get("labels") or {} for name, item in namespaces.items()}
 
 
 def _find(cluster: KubernetesClient, path: str, stack: str) -> manifests.KubernetesObject | None:

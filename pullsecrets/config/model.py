@@ -75,6 +75,13 @@ def _check_selector(selector: dict[str, str]) -> dict[str, str]:
     return selector
 
 
+def _check_own_labels(labels: dict[str, str]) -> dict[str, str]:
+    # https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name
+    if "kubernetes.io/metadata.name" in labels:
+        raise ValueError("labels other than kubernetes.io/metadata.name, which the API server sets itself")
+    return labels
+
+
 def _check_refresh(text: str) -> str:
     duration = parse_duration(text)
     if not timedelta(0) < duration <= LONGEST_REFRESH:
@@ -184,6 +191,8 @@ NamespacePattern = Annotated[str, AfterValidator(_check_pattern)]
 LabelKey = Annotated[str, AfterValidator(_check_label_key)]
 LabelValue = Annotated[str, AfterValidator(lambda text: _full_match("label value", text))]
 Labels = dict[LabelKey, LabelValue]
+OwnLabels = Annotated[Labels, AfterValidator(_check_own_labels)]
+Annotations = dict[LabelKey, str]
 Selector = Annotated[Labels, AfterValidator(_check_selector)]
 Refresh = Annotated[str, AfterValidator(_check_refresh)]
 TokenTtl = Annotated[str, AfterValidator(_check_token_ttl)]
@@ -321,24 +330,30 @@ class VaultStore(BaseModel):
     """More than one only where the same label opens them all."""
 
 
-class NamespaceTenant(ConfigModel):
+class TenantSettings(ConfigModel):
+    """What a tenant namespace and a matrix of them have in common."""
+
+    adopt: bool = False
+    registries: tuple[str, ...]
+    """May be empty: the namespace stays declared and nothing is delivered to it."""
+    service_accounts: tuple[ObjectName, ...] = ()
+    labels: OwnLabels = {}
+    annotations: Annotations = {}
+    """Put on the namespace beside the opt-in labels. What others put there stays."""
+
+
+class NamespaceTenant(TenantSettings):
     """One tenant namespace by name."""
 
     name: Label
-    adopt: bool = False
-    registries: Annotated[tuple[str, ...], Field(min_length=1)]
-    service_accounts: tuple[ObjectName, ...] = ()
 
 
-class TenantMatrix(ConfigModel):
+class TenantMatrix(TenantSettings):
     """Services times environments, each a namespace by the name pattern."""
 
     services: Annotated[tuple[Label, ...], Field(min_length=1)]
     environments: Annotated[tuple[Label, ...], Field(min_length=1)]
     pattern: str = "{service}-{environment}"
-    adopt: bool = False
-    registries: Annotated[tuple[str, ...], Field(min_length=1)]
-    service_accounts: tuple[ObjectName, ...] = ()
 
     @model_validator(mode="after")
     def _both_placeholders(self) -> "TenantMatrix":
@@ -350,11 +365,13 @@ class TenantMatrix(ConfigModel):
 class Tenants(ConfigModel):
     """The tenant namespaces of the stack.
 
-    With `protect` the namespaces that the program makes, and the store, are deleted only after
+    With `protect` the store, and with `onLeave: delete` the namespaces that the program created, are deleted only after
     `pulumi state unprotect`.
     """
 
     protect: bool = True
+    on_leave: Literal["keep", "delete"] = "keep"
+    """What becomes of a namespace that the program created when its tenant leaves the stack file."""
     namespaces: tuple[NamespaceTenant, ...] = ()
     matrices: tuple[TenantMatrix, ...] = ()
 
@@ -369,6 +386,8 @@ class Tenant(BaseModel):
     registries: tuple[str, ...]
     service_accounts: tuple[str, ...]
     labels: dict[str, str]
+    """The opt-in labels, and the tenant's own."""
+    annotations: dict[str, str] = {}
 
 
 PLATFORM_ACCOUNTS = (
@@ -410,6 +429,8 @@ class Guard(ConfigModel):
     """The guard in the cluster: who may write the cluster pull-secret and who may opt namespaces in."""
 
     mode: Literal["deny", "warn", "off"] = "warn"
+    changes: Literal["warn", "refuse"] = "warn"
+    """What a preview or `up` does about a change that takes a running tenant's pull Secret, namespace or network."""
     writers: Principals = Principals()
     labelers: Principals = Principals()
     platform: Principals = Principals(
@@ -552,13 +573,14 @@ class StackConfig(ConfigModel):
 
     def _resolve(self, declared: NamespaceTenant) -> Tenant:
         accounts = ("default", *(name for name in declared.service_accounts if name != "default"))
-        labels = {key: value for name in declared.registries for key, value in self.registry(name).selector.items()}
+        granted = {key: value for name in declared.registries for key, value in self.registry(name).selector.items()}
         return Tenant(
             name=declared.name,
             adopt=declared.adopt,
             registries=declared.registries,
             service_accounts=tuple(dict.fromkeys(accounts)),
-            labels=labels,
+            labels={**declared.labels, **granted},
+            annotations=declared.annotations,
         )
 
 
@@ -568,14 +590,10 @@ def expand(matrix: TenantMatrix) -> tuple[NamespaceTenant, ...]:
     Raises:
         pydantic.ValidationError: when a product is no DNS label, such as one that is too long.
     """
+    settings = matrix.model_dump(by_alias=True, exclude={"services", "environments", "pattern"})
     return tuple(
         NamespaceTenant.model_validate(
-            {
-                "name": matrix.pattern.replace("{service}", service).replace("{environment}", environment),
-                "adopt": matrix.adopt,
-                "registries": matrix.registries,
-                "serviceAccounts": matrix.service_accounts,
-            }
+            {**settings, "name": matrix.pattern.replace("{service}", service).replace("{environment}", environment)}
         )
         for service in matrix.services
         for environment in matrix.environments

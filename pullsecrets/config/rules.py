@@ -151,6 +151,9 @@ def _tenant(key: str, tenant: NamespaceTenant, config: StackConfig) -> Iterator[
     for name in unknown:
         yield Problem(f"{key}.registries", repr(name), f"registries of this stack: {', '.join(registries)}")
     yield from _repeated(f"{key}.registries", tenant.registries, "each registry once")
+    opt_in = {label for registry in config.registries for label in registry.selector}
+    for label in sorted(opt_in & set(tenant.labels)):
+        yield Problem(f"{key}.labels", repr(label), "labels that grant no registry; name the registry in registries")
     chosen = [registries[name] for name in tenant.registries if name in registries]
     for registry in chosen:
         if not names.matches(tenant.name, registry.namespaces):

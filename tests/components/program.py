@@ -3,7 +3,7 @@
 import asyncio
 import json
 import runpy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Declared:
 
     resources: list[MockResourceArgs] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    infos: list[str] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
 
     def of_type(self, token: str) -> dict[str, MockResourceArgs]:
@@ -41,15 +42,18 @@ class Declared:
 class RecordingMocks(Mocks):
     """Gives each resource an id and its inputs as outputs."""
 
-    def __init__(self, declared: Declared) -> None:
+    def __init__(self, declared: Declared, before: Sequence[Mapping[str, Any]]) -> None:
         self.declared = declared
+        self.before = before
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         self.declared.resources.append(args)
         return f"{args.name}-id", dict(args.inputs)
 
     def call(self, args: MockCallArgs) -> Any:
-        raise AssertionError(f"the program calls no function of a provider, but called {args.token}")
+        assert args.token == "pulumi:pulumi:readStackResourceOutputs", "the program calls no function of a provider"
+        assert args.args["stackName"].endswith("/pull-secrets/" + pulumi.get_stack()), "of the running stack"
+        return {"outputs": {str(index): item for index, item in enumerate(self.before)}}
 
 
 def stack_file(stack: str) -> dict[str, Any]:
@@ -63,16 +67,18 @@ def run_program(
     environment: preflight.Environment,
     monkeypatch: Any,
     stack_name: str = "test",
+    before: Sequence[Mapping[str, Any]] = (),
 ) -> Declared:
-    """Run `__main__.py` as the engine would, with the preflight's findings given."""
+    """Run `__main__.py` as the engine would, with the preflight's findings and the state's resources given."""
     declared = Declared()
-    monkeypatch.setattr(preflight, "inspect", lambda *_: environment)
+    monkeypatch.setattr(preflight, "inspect", lambda *_, **__: environment)
     monkeypatch.setattr(pulumi, "warn", declared.warnings.append)
+    monkeypatch.setattr(pulumi, "info", declared.infos.append)
     monkeypatch.setenv("VAULT_ADDR", VAULT)
     monkeypatch.delenv("VAULT_CACERT", raising=False)
     asyncio.set_event_loop(asyncio.new_event_loop())
     settings.reset_options()
-    set_mocks(RecordingMocks(declared), project="pull-secrets", stack=stack_name, preview=False)
+    set_mocks(RecordingMocks(declared, before), project="pull-secrets", stack=stack_name, preview=False)
     # The mocks made a stack of their own; the program runs in one as the engine's entry point makes it.
     settings.ROOT.set(None)
     set_all_config(

@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pulumi
 import pytest
@@ -25,7 +25,6 @@ VAULT_ROLE = "vault:kubernetes/authBackendRole:AuthBackendRole"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
-RELEASE = "pulumi-python:dynamic/pullsecrets:NamespaceRelease"
 POLICY = "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy"
 POD_POLICY = "kubernetes:admissionregistration.k8s.io/v1:MutatingAdmissionPolicy"
 KV_METADATA = "pulumi-python:dynamic/pullsecrets:KvMetadata"
@@ -55,11 +54,10 @@ def kubernetes_object(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_tenant_of_the_stack_file_is_declared_once(declared: Declared, config: StackConfig) -> None:
-    names = [item.inputs["metadata"]["name"] for item in declared.of_type(NAMESPACE).values()]
-    adopted = [item.inputs["namespace"] for item in declared.of_type(OPT_IN).values()]
-    assert sorted(names + adopted) == [tenant.name for tenant in config.resolve_tenants()]
-    assert adopted == ["apps-platform-liberty-hello-dev"]
-    assert len(names) == 24
+    opted_in = [item.inputs["namespace"] for item in declared.of_type(OPT_IN).values()]
+    assert sorted(opted_in) == [tenant.name for tenant in config.resolve_tenants()]
+    created = [item for item in declared.of_type(OPT_IN).values() if item.inputs.get("owner")]
+    assert len(created) == 24
 
 
 def test_the_program_declares_the_objects_that_render_writes(declared: Declared, config: StackConfig) -> None:
@@ -76,13 +74,14 @@ def test_the_program_declares_the_objects_that_render_writes(declared: Declared,
     }
     policy = declared.of_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")["eso-egress-policy"]
     assert kubernetes_object(policy.inputs) == manifests.egress(manifests.EgressSpec.of(config))
-    namespaces = {item.name: kubernetes_object(item.inputs) for item in declared.of_type(NAMESPACE).values()}
-    made = [tenant for tenant in config.resolve_tenants() if not tenant.adopt]
-    assert namespaces == {f"{tenant.name}-namespace": manifests.tenant_namespace(tenant) for tenant in made}
+    opted_in = [item.inputs for item in declared.of_type(OPT_IN).values()]
+    namespaces = [manifests.namespace(item["namespace"], item["labels"], item["annotations"]) for item in opted_in]
+    written = [manifests.tenant_namespace(tenant) for tenant in config.resolve_tenants()]
+    assert sorted(namespaces, key=str) == sorted(written, key=str)
 
 
 def test_every_created_object_says_which_stack_owns_it(declared: Declared, stack: str) -> None:
-    for token in (CES, STORE, NAMESPACE, POLICY, f"{POLICY}Binding", "kubernetes:networking.k8s.io/v1:NetworkPolicy"):
+    for token in (CES, STORE, POLICY, f"{POLICY}Binding", "kubernetes:networking.k8s.io/v1:NetworkPolicy"):
         for item in declared.of_type(token).values():
             assert item.inputs["metadata"]["annotations"][STACK_ANNOTATION] == f"pull-secrets/{stack}"
 
@@ -97,12 +96,17 @@ def test_the_preflight_looks_at_every_object_that_the_program_makes(declared: De
     assert f"{RBAC}/clusterrolebindings/vault-platform-token-reviewer" in preflight.object_paths(config, "dev")
 
 
-def test_an_adopted_namespace_gets_our_labels_and_nothing_else(declared: Declared, config: StackConfig) -> None:
-    (opt_in,) = declared.of_type(OPT_IN).values()
-    assert opt_in.inputs["namespace"] == "apps-platform-liberty-hello-dev"
-    assert opt_in.inputs["labels"] == {"apps.platform/tenant": "true"}
-    (tenant,) = [tenant for tenant in config.resolve_tenants() if tenant.adopt]
-    assert manifests.tenant_namespace(tenant)["metadata"]["labels"] == opt_in.inputs["labels"]
+def test_a_created_namespace_says_which_stack_owns_it_and_an_adopted_one_does_not(
+    declared: Declared, config: StackConfig, stack: str
+) -> None:
+    owners = {item.inputs["namespace"]: item.inputs.get("owner") for item in declared.of_type(OPT_IN).values()}
+    tenants = config.resolve_tenants()
+    assert owners == {tenant.name: None if tenant.adopt else f"pull-secrets/{stack}" for tenant in tenants}
+
+
+def test_an_adopted_namespace_gets_our_labels_and_nothing_else(declared: Declared) -> None:
+    opted_in = {item.inputs["namespace"]: item.inputs for item in declared.of_type(OPT_IN).values()}
+    assert opted_in["apps-platform-liberty-hello-dev"]["labels"] == {"apps.platform/tenant": "true"}
 
 
 def test_the_store_is_awaited_and_the_fan_out_is_not(declared: Declared) -> None:
@@ -122,8 +126,7 @@ def test_each_tenant_binds_exactly_its_registries(declared: Declared, config: St
 def test_a_tenant_costs_three_resources(declared: Declared, config: StackConfig) -> None:
     for tenant in config.resolve_tenants():
         names = [item.name for item in declared.resources if item.name.rpartition("-")[0] == tenant.name]
-        kinds = {"labels" if tenant.adopt else "namespace", "binding"}
-        assert {name.rpartition("-")[2] for name in names} == kinds
+        assert {name.rpartition("-")[2] for name in names} == {"labels", "binding"}
         assert tenant.name in declared.of_type("pullsecrets:index:TenantNamespace")
 
 
@@ -207,31 +210,20 @@ def test_the_guard_can_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pods_get_their_entries_by_admission_or_by_service_account_and_never_both(
     monkeypatch: pytest.MonkeyPatch, declared: Declared
 ) -> None:
-    assert BINDING in declared.types()
+    assert all(item.inputs["service_accounts"] for item in declared.of_type(BINDING).values())
     assert POD_POLICY not in declared.types()
     by_admission = run_program({**stack_file("dev"), "binding": "admission"}, ENVIRONMENT, monkeypatch)
-    assert BINDING not in by_admission.types()
+    assert not any(item.inputs["service_accounts"] for item in by_admission.of_type(BINDING).values())
     found = {item.inputs["metadata"]["name"] for item in by_admission.of_type(POD_POLICY).values()}
     assert found == {"pull-secrets-dev-app-registry-pull", "pull-secrets-dev-registry-api-tanhdev"}
     bound = {item.inputs["spec"]["policyName"] for item in by_admission.of_type(f"{POD_POLICY}Binding").values()}
     assert bound == found
 
 
-def test_every_made_namespace_is_released_before_it_is_deleted(
-    monkeypatch: pytest.MonkeyPatch, declared: Declared, config: StackConfig
-) -> None:
-    assert RELEASE not in declared.types(), "the binding does it"
-    by_admission = run_program({**stack_file("dev"), "binding": "admission"}, ENVIRONMENT, monkeypatch)
-    made = {item.inputs["metadata"]["name"] for item in by_admission.of_type(NAMESPACE).values()}
-    released = {item.inputs["namespace"]: item.inputs["registries"] for item in by_admission.of_type(RELEASE).values()}
-    assert released.keys() == made
-    assert all(set(registries) <= {item.name for item in config.registries} for registries in released.values())
-
-
 def test_an_unpopulated_path_is_warned_of_with_path_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = Environment("https://api.example.com:6443", "CA", False, ("app-registry-pull",))
     declared = run_program(stack_file("dev"), environment, monkeypatch, "dev")
-    (warning,) = declared.warnings
+    (warning,) = [text for text in declared.warnings if "holds no credential" in text]
     assert "secret/ocp/dev/registries/app-registry-pull" in warning
     assert "pull-secrets seed app-registry-pull --stack dev" in warning
     assert declared.of_type(CES), "desired state is still declared"
@@ -261,3 +253,34 @@ def test_an_existing_auth_mount_is_used_and_not_configured(monkeypatch: pytest.M
     assert "vault:index/authBackend:AuthBackend" not in declared.types()
     assert "vault:kubernetes/authBackendConfig:AuthBackendConfig" not in declared.types()
     assert {role.inputs["backend"] for role in declared.of_type(VAULT_ROLE).values()} == {"kubernetes"}
+
+
+class TestHandOver:
+    """State of an earlier version holds created namespaces as resources of the Kubernetes provider."""
+
+    BEFORE: ClassVar = [{"type": NAMESPACE, "outputs": {"metadata": {"name": "auth-dev"}}}]
+
+    def test_the_former_resource_is_kept_for_one_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        declared = run_program(stack_file("dev"), ENVIRONMENT, monkeypatch, before=self.BEFORE)
+        assert declared.of_type(NAMESPACE).keys() == {"auth-dev-namespace"}
+
+    def test_then_it_goes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        labels = {"type": OPT_IN, "outputs": {"namespace": "auth-dev", "owner": "pull-secrets/test"}}
+        declared = run_program(stack_file("dev"), ENVIRONMENT, monkeypatch, before=[*self.BEFORE, labels])
+        assert NAMESPACE not in declared.types()
+
+    def test_one_that_would_be_deleted_stops_the_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = [{"type": NAMESPACE, "outputs": {"metadata": {"name": "gone-dev"}}}]
+        with pytest.raises(pulumi.RunError, match="gone-dev left the stack file, and this stack's state is of an earl"):
+            run_program(stack_file("dev"), ENVIRONMENT, monkeypatch, before=before)
+
+
+def test_what_hurts_is_warned_of_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [{"type": OPT_IN, "outputs": {"namespace": "left-dev", "registries": ["app-registry-pull"]}}]
+    declared = run_program(stack_file("dev"), ENVIRONMENT, monkeypatch, before=before)
+    assert any("tenants that leave" in text and "left-dev" in text for text in declared.warnings)
+    assert any("is delivered to" in text for text in declared.infos)
+    config = stack_file("dev")
+    config["guard"] = {**config["guard"], "changes": "refuse"}
+    with pytest.raises(pulumi.RunError, match=r"left-dev\nguard.changes is 'refuse'"):
+        run_program(config, ENVIRONMENT, monkeypatch, before=before)

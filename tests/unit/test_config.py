@@ -85,7 +85,11 @@ def test_the_good_configuration_is_good() -> None:
         ("binding", "pods", "binding: found 'pods'; allowed: 'serviceAccounts' or 'admission'"),
         ("guard.mode", "strict", "guard.mode: found 'strict'; allowed: 'deny', 'warn' or 'off'"),
         ("guard.mode", "deny", "guard.labelers: found nobody; allowed: at least the user or group that runs"),
-        ("guard.writer", {}, "guard.writer: found an unknown key; allowed: breakGlassGroup, labelers, mode, platform,"),
+        (
+            "guard.writer",
+            {},
+            "guard.writer: found an unknown key; allowed: breakGlassGroup, changes, labelers, mode, platform,",
+        ),
         ("guard.writers.users", ["*"], "guard.writers.users[0]: found '*'; allowed: the name of a user or group"),
         ("guard.labelers.groups", ["system:authenticated"], "allowed: a user or group that does not take in everybody"),
         ("guard.breakGlassGroup", "", "guard.breakGlassGroup: found ''; allowed: the name of a user or group"),
