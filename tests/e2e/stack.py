@@ -55,6 +55,7 @@ BASELINE: dict[str, Any] = {
     ],
     "tenants": {
         "protect": False,
+        "onLeave": "delete",
         "namespaces": [
             {"name": ADOPTED, "adopt": True, "registries": ["e2e-app", "e2e-web"], "serviceAccounts": ["builder"]},
         ],

@@ -1,0 +1,379 @@
+"""No change of the stack file takes a pull Secret from a running tenant, but where it says so.
+
+`CHANGES` is the table of docs/operations.md, "What happens when you change ...": each change is made on the real
+control plane, and every moment is watched in which a Pod could not have pulled.
+"""
+
+import copy
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from local.bench import kill_after
+from local.controlplane.waiting import NotYet, until
+from pullsecrets.manifests import FINALIZER_PREFIX, STACK_ANNOTATION
+from tests.components.program import REPOSITORY
+from tests.e2e.stack import ADOPTED, BASELINE, DEADLINE, STACK, Stack, namespace, secret
+from tests.e2e.watching import Seen, watching
+
+pytestmark = pytest.mark.controlplane
+
+AUTH, USER = "e2e-auth-dev", "e2e-user-dev"
+NOTHING = "nothing"
+FORCED = "external-secrets.io/force-sync"
+
+
+def registries(index: int = 0, **change: Any) -> dict[str, Any]:
+    """The configuration with one registry changed."""
+    found = copy.deepcopy(BASELINE["registries"])
+    found[index].update(change)
+    return {"registries": found}
+
+
+def tenants(
+    *, adopted: Mapping[str, Any] | None = None, matrix: Mapping[str, Any] | None = None, **change: Any
+) -> dict[str, Any]:
+    """The configuration with other tenants; namespaces are kept unless it says otherwise."""
+    found = {**copy.deepcopy(BASELINE["tenants"]), "onLeave": "keep", **change}
+    found["namespaces"][0].update(adopted or {})
+    found["matrices"][0].update(matrix or {})
+    return {"tenants": found}
+
+
+def renamed() -> dict[str, Any]:
+    """The first registry under another name, with the credential where it was."""
+    registry = registries(name="e2e-renamed", path="ocp/e2e/registries/e2e-app")
+    names = {"registries": ["e2e-renamed", "e2e-web"]}
+    return {**registry, **tenants(adopted=names, matrix={"registries": ["e2e-renamed"]})}
+
+
+def by_name(adopt: bool) -> dict[str, Any]:
+    """The namespaces of the matrix one by one."""
+    found = tenants(matrices=[])
+    found["tenants"]["namespaces"] += [
+        {"name": name, "registries": ["e2e-app"], "adopt": adopt} for name in (AUTH, USER)
+    ]
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """A change, and what Pods notice of it."""
+
+    change: Mapping[str, Any]
+    starting: bool = False
+    """Whether a Pod that starts may not be able to pull."""
+    running: bool = False
+    """Whether a Pod that runs may not be able to pull again."""
+    gone: tuple[str, ...] = ()
+    """What is waited for to be gone."""
+
+
+CHANGES: dict[str, Row] = {
+    "`registries[].name`": Row(renamed(), running=True, gone=(secret(AUTH, "e2e-app"), secret(ADOPTED, "e2e-app"))),
+    "`registries[].selector`: another label": Row(registries(selector={"e2e.platform/other": "true"})),
+    "`registries[].selector`: another value": Row(registries(selector={"e2e.platform/app": "yes"})),
+    "`registries[].path`": Row(registries(path="e2e/registries/web")),
+    "`registries[].refresh`, `owner`, `hosts`, `namespaces`": Row(
+        registries(refresh="30m", owner="others", hosts=["b.registry.example.com"], namespaces=["e2e-*", "more-*"])
+    ),
+    "`registries[].delivery`": Row(registries(delivery="fanout")),
+    "`eso.store`": Row({"eso": {"store": "vault-e2e-2", "networkPolicy": "eso-allow-egress-to-vault-e2e"}}),
+    "`vault.auth.role`, `vault.egress`": Row(
+        {
+            "vault": {
+                "mount": "secret",
+                "auth": {"mount": "kubernetes-e2e", "role": "external-secrets-e2e-2"},
+                "egress": {"cidrs": ["127.0.0.0/8"]},
+            }
+        }
+    ),
+    "a tenant between `namespaces` and `matrices`": Row(by_name(adopt=False)),
+    "`adopt: true` for a created namespace": Row(by_name(adopt=True)),
+    "`adopt: false` for an adopted namespace": Row(tenants(adopted={"adopt": False})),
+    "a tenant's `labels` and `annotations`": Row(
+        tenants(matrix={"labels": {"team": "shop"}, "annotations": {"contact": "shop@example.com"}})
+    ),
+    "a tenant's `serviceAccounts`": Row(tenants(adopted={"serviceAccounts": ["runner"]})),
+    "a tenant's `registries`: one more": Row(tenants(matrix={"registries": ["e2e-app", "e2e-web"]})),
+    "a tenant's `registries`: one less": Row(tenants(matrix={"registries": []}), starting=True, running=True),
+    "a tenant leaves, `tenants.onLeave: keep`": Row(tenants(matrices=[]), starting=True, running=True),
+    "a tenant leaves, `tenants.onLeave: delete`": Row(
+        tenants(matrices=[], onLeave="delete"), starting=True, running=True, gone=(namespace(AUTH), namespace(USER))
+    ),
+}
+
+
+def documented() -> dict[str, tuple[str, str]]:
+    """The table of the page: for each change what Pods that start and Pods that run notice."""
+    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("## What happens when you change ...")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines() if line[:2] == "| "]
+    return {row[0].strip(): (row[1], row[2]) for row in rows[1:]}
+
+
+def test_the_page_has_each_change_and_says_what_is_measured() -> None:
+    page = documented()
+    assert list(page) == list(CHANGES)
+    for change, row in CHANGES.items():
+        assert tuple(cell != NOTHING for cell in page[change]) == (row.starting, row.running), change
+
+
+@pytest.fixture
+def running(stack: Stack, adopted: str) -> Iterator[Stack]:
+    """The stack with every tenant able to pull, namespaces kept."""
+    assert adopted
+    stack.seed_all()
+    begin(stack)
+    settled(stack)
+    yield stack
+    begin(stack)
+
+
+def begin(stack: Stack) -> None:
+    """Bring the stack to where each test begins, with the namespaces that it creates its own again."""
+    for name in (AUTH, USER):
+        found = stack.find(namespace(name))
+        if found and STACK_ANNOTATION not in found["metadata"].get("annotations", {}):
+            stack.delete_namespace(name)
+    stack.up(tenants())
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("change", CHANGES)
+def test_pods_notice_what_the_page_says_and_nothing_else(running: Stack, change: str) -> None:
+    row = CHANGES[change]
+    uids = {name: running.get(namespace(name))["metadata"]["uid"] for name in (AUTH, USER, ADOPTED)}
+    with watching(running, AUTH, USER, ADOPTED) as seen:
+        running.up({**tenants(), **row.change})
+        for path in row.gone:
+            running.gone(path)
+        settled(running)
+    assert (bool(seen.starting), bool(seen.running)) == (row.starting, row.running), seen
+    for name, uid in uids.items():
+        if namespace(name) not in row.gone:
+            assert running.get(namespace(name))["metadata"]["uid"] == uid
+    running.pulumi("preview", "--expect-no-changes")
+
+
+def settled(stack: Stack) -> None:
+    """Wait until ESO has acted on everything that is declared: a Secret that would go has gone by then."""
+    config = stack.config()
+    value = str(time.time_ns())
+    for registry in config.registries:
+        path = f"/apis/external-secrets.io/v1/clusterexternalsecrets/{registry.name}"
+        stack.patch(path, {"metadata": {"annotations": {FORCED: value}}})
+    wanted = [(tenant.name, registry) for tenant in config.resolve_tenants() for registry in tenant.registries]
+
+    def check() -> None:
+        for where, registry in wanted:
+            source = stack.get(f"/apis/external-secrets.io/v1/namespaces/{where}/externalsecrets/{registry}")
+            owners = [owner["uid"] for owner in stack.get(secret(where, registry))["metadata"]["ownerReferences"]]
+            seen = source["metadata"].get("annotations", {}).get(FORCED)
+            if seen != value or source["metadata"]["uid"] not in owners:
+                raise NotYet(f"{registry} in {where} is not what is declared now")
+
+    until(check, DEADLINE, "ESO has acted on what is declared")
+
+
+def lapses(seen: Seen) -> set[str]:
+    """Namespaces in which some Pod could not have pulled."""
+    return seen.starting | seen.running
+
+
+class TestKilled:
+    """A run that is killed in the middle of a change leaves everybody able to pull, and a rerun finishes it."""
+
+    @pytest.mark.timeout(900)
+    @pytest.mark.parametrize("moment", [3, 6, 9])
+    @pytest.mark.parametrize("selector", [{"e2e.platform/other": "true"}, {"e2e.platform/app": "yes"}])
+    def test_a_selector_that_changes(self, running: Stack, moment: int, selector: dict[str, str]) -> None:
+        change = {**tenants(), **registries(selector=selector)}
+        with watching(running, AUTH, USER, ADOPTED) as seen:
+            running.configure(change)
+            kill_after(running.workspace, STACK, moment)
+            running.up(change)
+            settled(running)
+        assert not lapses(seen)
+        for name in (AUTH, USER, ADOPTED):
+            labels = running.get(namespace(name))["metadata"]["labels"]
+            assert selector.items() <= labels.items()
+            former = BASELINE["registries"][0]["selector"]
+            assert not former.items() <= labels.items(), "the former label goes last, and goes"
+        fanout = running.get("/apis/external-secrets.io/v1/clusterexternalsecrets/e2e-app")
+        assert fanout["spec"]["namespaceSelectors"] == [{"matchLabels": selector}]
+
+
+class TestRename:
+    """Another name for a registry converges in one run."""
+
+    @pytest.mark.timeout(600)
+    def test_bound_to_the_new_name_alone_and_no_finalizer_left(self, running: Stack) -> None:
+        running.up({**tenants(), **renamed()})
+        assert running.entries(AUTH) == ["e2e-renamed"]
+        assert "e2e-app" not in running.entries(ADOPTED)
+        for name in (AUTH, USER, ADOPTED):
+            finalizers = running.get(namespace(name))["metadata"].get("finalizers", [])
+            assert f"{FINALIZER_PREFIX}e2e-app" not in finalizers
+
+    @pytest.mark.timeout(600)
+    def test_a_new_name_that_is_not_delivered_leaves_the_old_one_bound(self, running: Stack) -> None:
+        change = {**renamed(), **registries(name="e2e-renamed", path="e2e/registries/nobody-seeded")}
+        with watching(running, AUTH) as seen:
+            printed = running.up(change, fails=True)
+        assert "is not Ready after" in printed
+        assert not lapses(seen)
+        assert "e2e-app" in running.entries(AUTH)
+
+
+class TestNamespace:
+    """The namespace itself outlives every move."""
+
+    def test_it_stays_when_its_tenant_leaves_and_comes_back(self, running: Stack) -> None:
+        uid = running.get(namespace(AUTH))["metadata"]["uid"]
+        printed = running.up(tenants(matrices=[]))
+        assert "tenants that leave; they lose their pull Secrets" in printed
+        left = running.get(namespace(AUTH))["metadata"]
+        assert left["uid"] == uid
+        assert "e2e.platform/app" not in left.get("labels", {})
+        assert not left.get("finalizers")
+        assert STACK_ANNOTATION not in left.get("annotations", {})
+
+    def test_made_again_by_hand_it_is_taken_back(self, running: Stack) -> None:
+        running.delete_namespace(AUTH)
+        running.make_namespace(AUTH)
+        running.up(tenants())
+        settled(running)
+        assert running.entries(AUTH)[-1] == "e2e-app"
+
+    def test_deleted_by_hand_it_is_created_again(self, running: Stack) -> None:
+        running.delete_namespace(USER)
+        running.up(tenants())
+        settled(running)
+        assert running.entries(USER) == ["e2e-app"]
+
+    def test_labels_and_annotations_of_others_stay(self, running: Stack) -> None:
+        theirs = {"pod-security.kubernetes.io/enforce": "baseline", "istio-injection": "enabled"}
+        change = {"metadata": {"labels": theirs, "annotations": {"team": "shop"}}}
+        # As `kubectl label` writes: the Kubernetes provider takes over what such managers own.
+        running.admin.call(
+            "PATCH", f"{namespace(AUTH)}?fieldManager=kubectl-label", change, "application/merge-patch+json"
+        )
+        running.up(tenants(matrix={"labels": {"cost-center": "42"}, "annotations": {"owner": "a"}}))
+        found = running.get(namespace(AUTH))["metadata"]
+        assert {**theirs, "cost-center": "42"}.items() <= found["labels"].items()
+        assert {"team": "shop", "owner": "a"}.items() <= found["annotations"].items()
+        running.up(tenants())
+        found = running.get(namespace(AUTH))["metadata"]
+        assert theirs.items() <= found["labels"].items()
+        assert "cost-center" not in found["labels"]
+        assert "owner" not in found["annotations"]
+        assert found["annotations"]["team"] == "shop"
+
+
+class TestForeseen:
+    """The preview says what will happen, and a stack can refuse it."""
+
+    def test_a_preview_names_who_leaves_and_who_joins(self, running: Stack) -> None:
+        change = tenants(matrix={"services": ["auth", "more"]})
+        running.configure(change)
+        printed = running.pulumi("preview")
+        assert re.search(rf"warning: tenants that leave; .*: {USER}\n", printed)
+        assert re.search(r"info: pull Secret e2e-app is delivered to: e2e-more-dev\n", printed)
+
+    def test_a_change_that_hurts_is_refused_and_nothing_changes(self, running: Stack) -> None:
+        before = running.pulumi("stack", "export")
+        change = {**tenants(matrices=[], onLeave="delete"), "guard": {"changes": "refuse"}}
+        for command in (("preview",), ("up", "--yes", "--skip-preview")):
+            running.configure(change)
+            printed = running.pulumi(*command, fails=True)
+            assert f"namespaces that are DELETED with everything in them (tenants.onLeave: delete): {AUTH}" in printed
+            assert "guard.changes is 'refuse'" in printed
+        assert running.pulumi("stack", "export") == before
+
+    def test_a_change_that_does_not_hurt_is_not_refused(self, running: Stack) -> None:
+        running.up({**tenants(matrix={"labels": {"team": "shop"}}), "guard": {"changes": "refuse"}})
+
+    def test_other_network_access_is_told(self, running: Stack) -> None:
+        running.configure({**tenants(), "vault": {**BASELINE["vault"], "egress": {"cidrs": ["127.0.0.0/8"]}}})
+        assert "warning: ESO's network access changes" in running.pulumi("preview")
+
+    def test_a_namespace_that_is_labelled_by_hand_and_would_lose_its_secret_is_named(self, running: Stack) -> None:
+        running.make_namespace("e2e-by-hand", BASELINE["registries"][0]["selector"])
+        running.configure({**tenants(), **registries(selector={"e2e.platform/other": "true"})})
+        printed = running.pulumi("preview")
+        assert "former label of e2e-app and lose its Secret: e2e-by-hand" in printed
+        running.delete_namespace("e2e-by-hand")
+
+    def test_nothing_changes_and_nothing_is_said(self, running: Stack) -> None:
+        running.configure(tenants())
+        printed = running.pulumi("preview", "--expect-no-changes")
+        assert "Diagnostics" not in printed
+
+
+class TestStateOfAnEarlierVersion:
+    """It holds created namespaces as resources of the Kubernetes provider, which deletes what is not declared."""
+
+    @pytest.fixture
+    def earlier(self, running: Stack) -> Stack:
+        """The stack with its state in that shape."""
+        state = json.loads(running.pulumi("stack", "export"))
+        found = state["deployment"]["resources"]
+        provider = next(item["provider"] for item in found if item["type"].endswith(":ClusterExternalSecret"))
+        changed = {item["urn"]: urn for item in found if (urn := as_namespace(item, provider)) is not None}
+        for item in found:
+            item["dependencies"] = [changed.get(urn, urn) for urn in item.get("dependencies", [])]
+            if item["type"].endswith("ImagePullSecretBinding"):
+                for kept in (item["inputs"], item["outputs"]):
+                    kept.pop("labels", None)
+        assert len(changed) == 2
+        file = running.workspace.root / "earlier.json"
+        file.write_text(json.dumps(state), encoding="utf-8")
+        running.pulumi("stack", "import", "--force", "--file", str(file))
+        return running
+
+    @pytest.mark.timeout(600)
+    def test_it_moves_without_a_moment_without_a_secret(self, earlier: Stack) -> None:
+        uid = earlier.get(namespace(AUTH))["metadata"]["uid"]
+        with watching(earlier, AUTH, USER, ADOPTED) as seen:
+            # The second run drops the former resources, which are no namespaces' end any more.
+            for _ in range(2):
+                earlier.up(tenants())
+            settled(earlier)
+        assert not lapses(seen)
+        assert earlier.get(namespace(AUTH))["metadata"]["uid"] == uid
+        assert "kubernetes:core/v1:Namespace" not in earlier.pulumi("stack", "export")
+        earlier.pulumi("preview", "--expect-no-changes")
+
+    @pytest.mark.timeout(600)
+    def test_a_namespace_that_is_adopted_in_the_same_run_stays(self, earlier: Stack) -> None:
+        with watching(earlier, AUTH, USER) as seen:
+            for _ in range(2):
+                earlier.up(by_name(adopt=True))
+            settled(earlier)
+        assert not lapses(seen)
+
+    def test_a_tenant_that_leaves_in_the_same_run_stops_it(self, earlier: Stack) -> None:
+        printed = earlier.up(tenants(matrices=[]), fails=True)
+        assert f"{AUTH}, {USER} left the stack file, and this stack's state is of an earlier version" in printed
+        assert earlier.find(namespace(AUTH))
+
+
+def as_namespace(item: dict[str, Any], provider: str) -> str | None:
+    """Turn the state of a created namespace's labels into that of a Namespace resource; None for anything else."""
+    if not (item["type"].endswith("NamespaceOptIn") and item["inputs"].get("owner")):
+        return None
+    owner = {STACK_ANNOTATION: item["inputs"]["owner"]}
+    metadata = {"name": item["inputs"]["namespace"], "labels": item["inputs"]["labels"], "annotations": owner}
+    shape = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    token = "kubernetes:core/v1:Namespace"
+    urn = re.sub(
+        r"pulumi-python:dynamic/pullsecrets:NamespaceOptIn::(.*)-labels$", rf"{token}::\1-namespace", item["urn"]
+    )
+    item.update(type=token, urn=urn, provider=provider, inputs=shape, outputs=shape)
+    return urn
