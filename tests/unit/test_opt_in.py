@@ -1,0 +1,110 @@
+"""A namespace keeps every label and annotation that is not ours, and is deleted only by who created it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pullsecrets import opt_in
+from pullsecrets.errors import BadInputError, PullSecretsError
+from pullsecrets.manifests import STACK_ANNOTATION
+from tests.unit.cluster import FakeCluster
+
+PATH = "/api/v1/namespaces/apps-one"
+FANOUT = "/apis/external-secrets.io/v1/clusterexternalsecrets/app"
+MARKS = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("xy"))
+
+
+def namespace(labels: dict[str, str], annotations: dict[str, str] | None = None, **metadata: Any) -> FakeCluster:
+    found = {"name": "apps-one", "uid": "1", "resourceVersion": "1", **metadata}
+    return FakeCluster((PATH, {"metadata": {**found, "labels": labels, "annotations": annotations or {}}}))
+
+
+def held(cluster: FakeCluster, kind: str = "labels") -> dict[str, str]:
+    return cluster.objects[PATH]["metadata"].get(kind) or {}
+
+
+@given(MARKS, MARKS, MARKS)
+def test_putting_on_and_taking_off_leaves_what_others_put_there(
+    theirs: dict[str, str], labels: dict[str, str], annotations: dict[str, str]
+) -> None:
+    cluster = namespace(theirs, theirs)
+    opt_in.opt_in(cluster, "apps-one", labels, annotations)
+    assert held(cluster) == {**theirs, **labels}
+    assert held(cluster, "annotations") == {**theirs, **annotations}
+    opt_in.take_off(cluster, "apps-one", labels, annotations)
+    assert held(cluster) == {key: value for key, value in theirs.items() if key not in labels}
+
+
+@given(MARKS, MARKS)
+def test_a_label_to_which_somebody_gave_another_value_stays(live: dict[str, str], ours: dict[str, str]) -> None:
+    cluster = namespace(live)
+    opt_in.take_off(cluster, "apps-one", ours)
+    assert held(cluster) == {key: value for key, value in live.items() if ours.get(key) != value}
+
+
+def test_a_missing_namespace_is_created_with_everything_and_says_whose_it_is() -> None:
+    cluster = FakeCluster()
+    opt_in.opt_in(cluster, "apps-one", {"a": "x"}, {"b": "y"}, owner="p/dev")
+    assert held(cluster) == {"a": "x"}
+    assert held(cluster, "annotations") == {"b": "y", STACK_ANNOTATION: "p/dev"}
+
+
+def test_one_that_exists_does_not_become_the_stacks() -> None:
+    cluster = namespace({})
+    opt_in.opt_in(cluster, "apps-one", {"a": "x"}, owner="p/dev")
+    assert STACK_ANNOTATION not in held(cluster, "annotations")
+
+
+def test_one_to_adopt_must_exist() -> None:
+    with pytest.raises(BadInputError, match="does not exist; create it, or drop adopt: true"):
+        opt_in.opt_in(FakeCluster(), "apps-one", {"a": "x"})
+
+
+def test_one_that_is_being_deleted_is_not_written_to() -> None:
+    cluster = namespace({}, deletionTimestamp="now")
+    with pytest.raises(PullSecretsError, match="is being deleted; run the command again once it is gone"):
+        opt_in.opt_in(cluster, "apps-one", {"a": "x"})
+    assert not cluster.sent
+
+
+class TestAnotherValue:
+    """A namespace cannot carry two values of one label, so who selects it is told before the label moves."""
+
+    def selectors(self, live: dict[str, str], *found: dict[str, str]) -> list[dict[str, Any]]:
+        cluster = namespace(live)
+        fanout: dict[str, Any] = {"metadata": {"name": "app"}}
+        fanout["spec"] = {"namespaceSelectors": [{"matchLabels": labels} for labels in found]}
+        cluster.objects[FANOUT] = fanout
+        opt_in.opt_in(cluster, "apps-one", {"a": "y"}, registries={"app": {"a": "y"}})
+        if ("PATCH", FANOUT) in cluster.sent:
+            assert cluster.sent == [("PATCH", FANOUT), ("PATCH", PATH)], "before the label"
+        return [selector["matchLabels"] for selector in fanout["spec"]["namespaceSelectors"]]
+
+    def test_it_selects_by_both(self) -> None:
+        assert self.selectors({"a": "x"}, {"a": "x"}) == [{"a": "x"}, {"a": "y"}]
+
+    def test_what_selects_it_already_stays_as_it_is(self) -> None:
+        assert self.selectors({"a": "x"}, {"a": "x"}, {"a": "y"}) == [{"a": "x"}, {"a": "y"}]
+
+    def test_a_label_that_is_added_beside_the_others_needs_nothing(self) -> None:
+        assert self.selectors({"b": "x"}, {"b": "x"}) == [{"b": "x"}]
+
+    def test_a_fan_out_that_is_not_there_is_nothing_to_lose(self) -> None:
+        cluster = namespace({"a": "x"})
+        opt_in.opt_in(cluster, "apps-one", {"a": "y"}, registries={"app": {"a": "y"}})
+        assert held(cluster) == {"a": "y"}
+
+
+class TestDeletion:
+    def test_who_created_it_deletes_it(self) -> None:
+        cluster = namespace({}, {STACK_ANNOTATION: "p/dev"})
+        opt_in.delete_if_owned(cluster, "apps-one", "p/dev")
+        assert not cluster.objects
+
+    @pytest.mark.parametrize("annotations", [{}, {STACK_ANNOTATION: "p/other"}])
+    def test_nobody_else_does(self, annotations: dict[str, str]) -> None:
+        cluster = namespace({}, annotations)
+        opt_in.delete_if_owned(cluster, "apps-one", "p/dev")
+        assert not cluster.sent
