@@ -70,12 +70,10 @@ class _Provider(ResourceProvider):
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Take off what is ours, ESO's finalizers too, and delete the namespace where that is declared."""
         client, namespace, owner = _client(_props), _props["namespace"], _props.get("owner")
-        deletes = bool(owner and _props.get("delete"))
-        # The annotation that says who created it is what allows its deletion.
-        annotations = _declared_annotations(_props) if deletes else _annotations(_props)
-        opt_in.leave(client, namespace, _props["labels"], annotations, _props["registries"])
-        if deletes:
-            opt_in.delete_if_owned(client, namespace, str(owner))
+        # Who created it stays written there, so that it can come back without being adopted.
+        opt_in.leave(client, namespace, _props["labels"], _declared_annotations(_props), _props["registries"])
+        if owner and _props.get("delete"):
+            opt_in.delete_if_owned(client, namespace, owner)
 
 
 class NamespaceOptIn(Resource, module="pullsecrets", name="NamespaceOptIn"):

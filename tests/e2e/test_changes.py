@@ -39,9 +39,10 @@ def tenants(
     *, adopted: Mapping[str, Any] | None = None, matrix: Mapping[str, Any] | None = None, **change: Any
 ) -> dict[str, Any]:
     """The configuration with other tenants; namespaces are kept unless it says otherwise."""
-    found = {**copy.deepcopy(BASELINE["tenants"]), "onLeave": "keep", **change}
+    found = {**copy.deepcopy(BASELINE["tenants"]), "onLeave": "keep"}
     found["namespaces"][0].update(adopted or {})
     found["matrices"][0].update(matrix or {})
+    found.update(change)
     return {"tenants": found}
 
 
@@ -124,15 +125,21 @@ def test_the_page_has_each_change_and_says_what_is_measured() -> None:
         assert tuple(cell != NOTHING for cell in page[change]) == (row.starting, row.running), change
 
 
-@pytest.fixture
-def running(stack: Stack, adopted: str) -> Iterator[Stack]:
-    """The stack with every tenant able to pull, namespaces kept."""
+@pytest.fixture(scope="module")
+def seeded(stack: Stack, adopted: str) -> Iterator[Stack]:
+    """The stack, and afterwards its tenants as other tests know them."""
     assert adopted
     stack.seed_all()
-    begin(stack)
-    settled(stack)
     yield stack
     begin(stack)
+
+
+@pytest.fixture
+def running(seeded: Stack) -> Stack:
+    """The stack with every tenant able to pull, namespaces kept."""
+    begin(seeded)
+    settled(seeded)
+    return seeded
 
 
 def begin(stack: Stack) -> None:
@@ -242,7 +249,9 @@ class TestNamespace:
         assert left["uid"] == uid
         assert "e2e.platform/app" not in left.get("labels", {})
         assert not left.get("finalizers")
-        assert STACK_ANNOTATION not in left.get("annotations", {})
+        running.up(tenants())
+        settled(running)
+        assert running.get(namespace(AUTH))["metadata"]["uid"] == uid
 
     def test_made_again_by_hand_it_is_taken_back(self, running: Stack) -> None:
         running.delete_namespace(AUTH)
@@ -313,7 +322,7 @@ class TestForeseen:
     def test_nothing_changes_and_nothing_is_said(self, running: Stack) -> None:
         running.configure(tenants())
         printed = running.pulumi("preview", "--expect-no-changes")
-        assert "Diagnostics" not in printed
+        assert "pull Secret" not in printed
 
 
 class TestStateOfAnEarlierVersion:

@@ -34,6 +34,7 @@ OPS: dict[str, Any] = {
     ],
     "tenants": {
         "protect": False,
+        "onLeave": "delete",
         "namespaces": [{"name": "ops-both", "registries": ["ops-app", "ops-web"], "serviceAccounts": ["builder"]}],
         "matrices": [
             {

@@ -52,7 +52,11 @@ def own(plane: ControlPlane, server: TestRegistry) -> Iterator[Stack]:
                 "namespaces": ["canary-*"],
             }
         ],
-        "tenants": {"protect": False, "namespaces": [{"name": "canary-one", "registries": [NAME]}]},
+        "tenants": {
+            "protect": False,
+            "onLeave": "delete",
+            "namespaces": [{"name": "canary-one", "registries": [NAME]}],
+        },
     }
     own = Stack(plane, plane.layout.state / "canary-stack", "canary", baseline)
     own.configure()

@@ -463,7 +463,7 @@ def test_adding_a_cluster(stack: Stack, another_cluster: Mapping[str, str]) -> N
     vault = stack.config().vault
     extra = {
         "eso": {"store": "vault-spoke", "networkPolicy": "eso-allow-egress-to-vault-spoke"},
-        "tenants": {"protect": False},
+        "tenants": {"protect": False, "onLeave": "delete"},
         "vault": {"address": vault.address, "caBundle": vault.ca_bundle},
     }
 

@@ -48,7 +48,7 @@ def baseline(host: str) -> dict[str, Any]:
                 "namespaces": ["seed-*"],
             }
         ],
-        "tenants": {"protect": False, "namespaces": [{"name": "seed-one", "registries": [NAME]}]},
+        "tenants": {"protect": False, "onLeave": "delete", "namespaces": [{"name": "seed-one", "registries": [NAME]}]},
     }
 
 
