@@ -25,6 +25,7 @@ pytestmark = pytest.mark.controlplane
 
 AUTH, USER = "e2e-auth-dev", "e2e-user-dev"
 NOTHING = "nothing"
+MOVED = "e2e/registries/moved"
 FORCED = "external-secrets.io/force-sync"
 
 
@@ -79,7 +80,7 @@ CHANGES: dict[str, Row] = {
     "`registries[].name`": Row(renamed(), running=True, gone=(secret(AUTH, "e2e-app"), secret(ADOPTED, "e2e-app"))),
     "`registries[].selector`: another label": Row(registries(selector={"e2e.platform/other": "true"})),
     "`registries[].selector`: another value": Row(registries(selector={"e2e.platform/app": "yes"})),
-    "`registries[].path`": Row(registries(path="e2e/registries/web")),
+    "`registries[].path`": Row(registries(path=MOVED)),
     "`registries[].refresh`, `owner`, `hosts`, `namespaces`": Row(
         registries(refresh="30m", owner="others", hosts=["b.registry.example.com"], namespaces=["e2e-*", "more-*"])
     ),
@@ -130,8 +131,13 @@ def seeded(stack: Stack, adopted: str) -> Iterator[Stack]:
     """The stack, and afterwards its tenants as other tests know them."""
     assert adopted
     stack.seed_all()
+    entries = stack.plane.vault("root").secrets.kv.v2
+    found = entries.read_secret_version("ocp/e2e/registries/e2e-app", mount_point="secret")["data"]["data"]
+    entries.delete_metadata_and_all_versions(MOVED, mount_point="secret")
+    entries.create_or_update_secret(MOVED, found, mount_point="secret")
     yield stack
     begin(stack)
+    entries.delete_metadata_and_all_versions(MOVED, mount_point="secret")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 
 
 def configured(**change: Any) -> StackConfig:
-    return parse({**copy.deepcopy(GOOD), **change}, "test", {})
+    return parse({**copy.deepcopy(GOOD), **change}, "test")
 
 
 def state_of(config: StackConfig) -> list[dict[str, Any]]:
