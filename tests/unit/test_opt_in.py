@@ -74,7 +74,7 @@ class TestAnotherValue:
 
     def selectors(self, live: dict[str, str], *found: dict[str, str]) -> list[dict[str, Any]]:
         cluster = namespace(live)
-        fanout: dict[str, Any] = {"metadata": {"name": "app"}}
+        fanout: dict[str, Any] = {"metadata": {"name": "app", "resourceVersion": "1"}}
         fanout["spec"] = {"namespaceSelectors": [{"matchLabels": labels} for labels in found]}
         cluster.objects[FANOUT] = fanout
         opt_in.opt_in(cluster, "apps-one", {"a": "y"}, registries={"app": {"a": "y"}})
