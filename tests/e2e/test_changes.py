@@ -21,7 +21,7 @@ from tests.components.program import REPOSITORY
 from tests.e2e.stack import ADOPTED, BASELINE, DEADLINE, STACK, Stack, namespace, secret
 from tests.e2e.watching import Seen, watching
 
-pytestmark = pytest.mark.controlplane
+pytestmark = [pytest.mark.controlplane, pytest.mark.timeout(900)]
 
 AUTH, USER = "e2e-auth-dev", "e2e-user-dev"
 NOTHING = "nothing"
@@ -157,7 +157,6 @@ def begin(stack: Stack) -> None:
     stack.up(tenants())
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("change", CHANGES)
 def test_pods_notice_what_the_page_says_and_nothing_else(running: Stack, change: str) -> None:
     row = CHANGES[change]
@@ -202,8 +201,7 @@ def lapses(seen: Seen) -> set[str]:
 class TestKilled:
     """A run that is killed in the middle of a change leaves everybody able to pull, and a rerun finishes it."""
 
-    @pytest.mark.timeout(900)
-    @pytest.mark.parametrize("moment", [3, 6, 9])
+    @pytest.mark.parametrize("moment", [4, 8])
     @pytest.mark.parametrize("selector", [{"e2e.platform/other": "true"}, {"e2e.platform/app": "yes"}])
     def test_a_selector_that_changes(self, running: Stack, moment: int, selector: dict[str, str]) -> None:
         change = {**tenants(), **registries(selector=selector)}
@@ -225,7 +223,6 @@ class TestKilled:
 class TestRename:
     """Another name for a registry converges in one run."""
 
-    @pytest.mark.timeout(600)
     def test_bound_to_the_new_name_alone_and_no_finalizer_left(self, running: Stack) -> None:
         running.up({**tenants(), **renamed()})
         assert running.entries(AUTH) == ["e2e-renamed"]
@@ -234,7 +231,6 @@ class TestRename:
             finalizers = running.get(namespace(name))["metadata"].get("finalizers", [])
             assert f"{FINALIZER_PREFIX}e2e-app" not in finalizers
 
-    @pytest.mark.timeout(600)
     def test_a_new_name_that_is_not_delivered_leaves_the_old_one_bound(self, running: Stack) -> None:
         change = {**renamed(), **registries(name="e2e-renamed", path="e2e/registries/nobody-seeded")}
         with watching(running, AUTH) as seen:
@@ -352,7 +348,6 @@ class TestStateOfAnEarlierVersion:
         running.pulumi("stack", "import", "--force", "--file", str(file))
         return running
 
-    @pytest.mark.timeout(600)
     def test_it_moves_without_a_moment_without_a_secret(self, earlier: Stack) -> None:
         uid = earlier.get(namespace(AUTH))["metadata"]["uid"]
         with watching(earlier, AUTH, USER, ADOPTED) as seen:
@@ -365,7 +360,6 @@ class TestStateOfAnEarlierVersion:
         assert "kubernetes:core/v1:Namespace" not in earlier.pulumi("stack", "export")
         earlier.pulumi("preview", "--expect-no-changes")
 
-    @pytest.mark.timeout(600)
     def test_a_namespace_that_is_adopted_in_the_same_run_stays(self, earlier: Stack) -> None:
         with watching(earlier, AUTH, USER) as seen:
             for _ in range(2):
