@@ -41,6 +41,29 @@ as a folder that stands alone, for `pulumi policy publish` and for other reposit
 Levels: **mandatory** stops the preview or update; **remediate** puts the resource right and stops what it cannot put
 right; **advisory** reports. A value that decides and is not known in a preview counts as a violation. No message shows
 a value: only kinds, names, namespaces and paths.
+
+## The line
+
+The packs and the lint read objects, and no programs. Of a guarded object they know three answers:
+
+| answer | when | what it does |
+|---|---|---|
+| **certain** | the object, an object that it carries, or what a controller known here makes of it, is the guarded \
+one; so is a value that decides and that a preview does not know yet | mandatory \
+(`disallow-cluster-pull-secret-writes`) |
+| **mentioned** | name and namespace of a guarded object, or the path of the kubelet's file, stand anywhere in the \
+resource, or in texts inside it: YAML, JSON, base64, a data URL, a script; or something that does not stand there \
+decides, such as a label, a parameter, or the namespace that it is put into | advisory \
+(`disallow-cluster-pull-secret-mentions`) |
+| **opaque** | a Helm release, a command, a dynamic resource, a kind whose effect does not stand in the object | \
+advisory (`disallow-unjudged-writers`) |
+
+Whoever reads the guarded Secret mentions it, and is not stopped. To refuse mentions or what is opaque, give the policy
+another level in `--policy-pack-config`, of `pulumi` or of `pull-secrets lint`:
+
+    {"disallow-cluster-pull-secret-mentions": "mandatory", "disallow-unjudged-writers": "mandatory"}
+
+Neither decides in the end: that does the in-cluster guard, which sees each write whatever caused it.
 """
 
 _LIMITS = """\
@@ -56,9 +79,9 @@ A pack judges what a Pulumi program registers, as far as the engine shows it. It
 `advisory` | pipelines that name the packs and are the only ones with credentials; packs enforced by the backend; \
 admission |
 | what a provider reads from its environment, such as `PULUMI_K8S_UPSERT_EXISTING_OBJECTS` | admission |
-| the objects of a `Release` (only charts that were reviewed pass), what a command or a dynamic resource really does, \
-code that writes to a cluster while the program runs | admission, and RBAC of the identity that Pulumi uses |
-| a text that hides what it does, such as an encoded script | admission |
+| the objects of a `Release`, what a command or a dynamic resource really does, code that writes to a cluster while \
+the program runs | admission, and RBAC of the identity that Pulumi uses |
+| a text that puts a name together, such as a script with variables | admission |
 | objects whose inputs are only known during the update: they are judged then, before they are made, and a stack \
 policy when all else is done | `pulumi policy analyze` on the state, on a schedule |
 | the content of Secrets that a guarded object refers to, such as the one a HostedCluster names | admission on that \
@@ -157,10 +180,20 @@ def _lint() -> str:
     return dedent("""\
         ## In the repository
 
-        `pull-secrets lint PATH...` judges plain YAML, kustomize output and rendered folders: each document, and each
-        object of a List. It prints file, line and fix, and exits with 1 when a mandatory rule is broken. `--format` is
-        text, json, sarif or junit. It judges what stands in the files: lint the output of `kustomize build` or
-        `helm template` where those change what is applied.
+        `pull-secrets lint PATH...` judges plain YAML, kustomize output and rendered folders: each document as kubectl
+        1.37 reads it (tags, merge keys, equal keys, concatenated JSON, UTF-16), and each object of a List. It prints
+        file, line and fix, and exits with 1 when a mandatory rule is broken. A file that cannot be read is such a
+        violation; `--lenient` only reports it. Nesting, aliases and size are bounded, and what was not looked at is
+        said: links, other extensions, what a kustomization generates. `--format` is text, json, sarif or junit. It
+        judges what stands in the files: lint the output of `kustomize build` or `helm template` where those change
+        what is applied.
+
+        A repository with a past can start today:
+
+        - `--baseline FILE` writes the violations of the first run, and from then on only others count; what the file
+          has in vain is told, so that it shrinks;
+        - `# pull-secrets: allow RULE REASON` on an object accepts what it breaks; without a reason it does not;
+        - `--rule RULE` judges by some rules only, and `--policy-config` takes levels (`advisory`, `disabled`).
 
         | rule | level in a lint |
         |---|---|

@@ -22,6 +22,7 @@ ADMISSION: Final = "admission"
 ADMINISTRATORS: Final = "system:masters"
 """The group that stands above RBAC: the installer's kubeconfig, and HyperShift's own operators in hosted clusters."""
 
+_EXTENSIONS: Final = "apiextensions.k8s.io"
 _ACTIONS: Final = {"deny": ["Deny"], "warn": ["Warn", "Audit"]}
 _OBJECT = '(request.operation == "DELETE" ? oldObject : object)'
 _NAME = f'{_OBJECT}.metadata.?name.orValue("")'
@@ -33,14 +34,14 @@ _BEFORE = '(request.operation == "CREATE" ? {} : oldObject.metadata.?labels.orVa
 _USER = 'request.userInfo.username + " "'
 
 # Ignition cleans paths and follows `..`; nobody needs either in a MachineConfig.
-_AUTH_FILE_PATTERN = r"/(\.?/)*".join(part.replace(".", r"\.") for part in KUBELET_AUTH_FILE.split("/")) + "$"
-# Units pull images with the kubelet's logins; that reads the file.
-_READS = (
-    f"--authfile={KUBELET_AUTH_FILE}",
-    f"--authfile {KUBELET_AUTH_FILE}",
-    f"REGISTRY_AUTH_FILE={KUBELET_AUTH_FILE}",
-    f"ConditionPathExists={KUBELET_AUTH_FILE}",
-)
+_SEPARATOR = r"/(\.?/)*"
+_PARTS = [part.replace(".", r"\.") for part in KUBELET_AUTH_FILE.split("/")]
+_AUTH_FILE_PATTERN = _SEPARATOR.join(_PARTS)
+_ABOVE_PATTERN = "|".join(_SEPARATOR.join(_PARTS[:length]) for length in range(2, len(_PARTS)))
+_BY_PARENTS = r"[^\s\"'=:,]*/\.\./[^\s\"'=:,]*"
+# Units pull images with the kubelet's logins; that reads the file, and a login or logout with it writes it.
+_READS_PATTERN = r"(--authfile[= ]|REGISTRY_AUTH_FILE=|ConditionPathExists=)[\"']?" + _AUTH_FILE_PATTERN
+_LOGIN_PATTERN = r"\blog(in|out)\b"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def guarded_objects(spec: GuardSpec) -> KubernetesObject:
     """Return the policy that lets only allow-listed principals create, change and delete the guarded objects.
 
     The name is judged in an expression and not by `resourceNames`: a request that deletes a collection carries none.
-    Deleting a namespace would delete what it holds.
+    Deleting a namespace, or the definition of a kind, would delete what it holds.
     """
     named = {
         f"{item.group}/{item.resource}/{item.namespace or ''}/{item.name}": f"{item}, {item.purpose},"
@@ -108,12 +109,17 @@ def guarded_objects(spec: GuardSpec) -> KubernetesObject:
     namespaces = sorted({item.namespace for item in GUARDED_OBJECTS if item.namespace})
     # A Namespace is in itself, for admission.
     named |= {f"/namespaces/{name}/{name}": f"Namespace {name}, with guarded objects in it," for name in namespaces}
+    named |= {
+        f"{_EXTENSIONS}/customresourcedefinitions//{name}": f"CustomResourceDefinition {name}, of a guarded kind,"
+        for name in _definitions()
+    }
     where = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
     return _policy(
         f"{spec.name}-guarded-objects",
         [
             *(_rule(group, [resource], "CREATE", "UPDATE", "DELETE") for group, resource in rules),
             _rule("", ["namespaces"], "DELETE"),
+            _rule(_EXTENSIONS, ["customresourcedefinitions"], "DELETE"),
         ],
         {"is-guarded": f"({_IDENTITY}) in {_literal([*named])}", "by-others": _not_a_writer(spec)},
         [_refusal("false", f'{_literal(named)}[{_IDENTITY}] + " " + {_writers_only(spec)}', "a guarded object")],
@@ -146,22 +152,23 @@ def hosted_clusters(spec: GuardSpec) -> KubernetesObject:
 def machine_configs(spec: GuardSpec) -> KubernetesObject:
     """Return the policy that lets only allow-listed principals make a MachineConfig that writes the kubelet's logins.
 
-    Judged are files, links, units and configuration fetched from elsewhere. What a script inside an encoded file does
-    cannot be judged here.
+    Judged are files, folders, links, units and configuration fetched from elsewhere. What a script inside an encoded
+    file does cannot be judged here.
     """
     group, kind = MACHINE_CONFIG
     variables = {
-        "config": "object.?spec.?config.orValue({})",
-        "files": "variables.config.?storage.?files.orValue([])",
-        "links": "variables.config.?storage.?links.orValue([])",
-        "units": "variables.config.?systemd.?units.orValue([])",
+        "config": _given("object.?spec.?config", "{}"),
+        "storage": _given("variables.config.?storage", "{}"),
+        "files": f"{_given('variables.storage.?files')} + {_given('variables.storage.?directories')}",
+        "links": _given("variables.storage.?links"),
+        "units": _given("variables.config.?systemd.?units"),
         "sources": _fetched(),
     }
-    path = 'item.?path.orValue("")'
-    is_file = f'({path}.matches({_literal(_AUTH_FILE_PATTERN)}) || {path}.contains("/../"))'
-    is_above = f'{_literal(KUBELET_AUTH_FILE)}.startsWith({path} + "/")'
-    in_unit, in_dropin = (_mentions(f'{text}.?contents.orValue("")') for text in ("unit", "item"))
-    in_dropins = f"unit.?dropins.orValue([]).exists(item, {in_dropin})"
+    path = _given("item.?path", '""')
+    is_file = f'({path}.matches({_literal(f"{_AUTH_FILE_PATTERN}$")}) || {path}.contains("/../"))'
+    is_above = f"{path}.matches({_literal(f'^({_ABOVE_PATTERN})(/[.]?)*$')})"
+    in_unit, in_dropin = (_mentions(_given(f"{text}.?contents", '""')) for text in ("unit", "item"))
+    in_dropins = f"{_given('unit.?dropins')}.exists(item, {in_dropin})"
     what = f'"{kind} " + {_NAME} + " could write {KUBELET_AUTH_FILE}: that "'
     permitted = {
         "in spec.config.storage.files": f"!variables.files.exists(item, {is_file})",
@@ -317,17 +324,34 @@ def _pattern_rule(grant: Mapping[str, Any]) -> dict[str, Any]:
     return _refusal(f"!({after}) || ({before}) || {permitted}", message, f"namespaces of registry {grant['registry']}")
 
 
+def _definitions() -> list[str]:
+    """Return the names of the CustomResourceDefinitions of all guarded kinds."""
+    named = {(item.group, item.resource) for item in (*GUARDED_OBJECTS, *GUARDED_FIELDS)}
+    named.add((MACHINE_CONFIG[0], f"{MACHINE_CONFIG[1].lower()}s"))
+    return sorted(f"{resource}.{group}" for group, resource in named if group)
+
+
+def _given(path: str, otherwise: str = "[]") -> str:
+    """Return the expression of an optional value; null, which such kinds let through, is none."""
+    return f"({path}.orValue({otherwise}) == null ? {otherwise} : {path}.orValue({otherwise}))"
+
+
 def _fetched() -> str:
     """Return the expression of the sources from which Ignition would fetch more configuration."""
     config = "variables.config.?ignition.?config"
-    listed = " + ".join(f"{config}.?{key}.orValue([])" for key in ("merge", "append"))
-    return f'({listed} + [{config}.?replace.orValue({{}})]).filter(item, item.?source.orValue("") != "")'
+    listed = " + ".join(_given(f"{config}.?{key}") for key in ("merge", "append"))
+    return f'({listed} + [{_given(f"{config}.?replace", "{}")}]).filter(item, {_given("item.?source", _EMPTY)} != "")'
+
+
+_EMPTY: Final = '""'
 
 
 def _mentions(text: str) -> str:
     """Return the expression that tells whether a text names the file for more than reading it."""
-    without_reads = text + "".join(f'.replace({_literal(read)}, "")' for read in _READS)
-    return f"{without_reads}.contains({_literal(KUBELET_AUTH_FILE)})"
+    named, read = (f"size({text}.findAll({_literal(pattern)}))" for pattern in (_AUTH_FILE_PATTERN, _READS_PATTERN))
+    writes = f"({named} > 0 && {text}.matches({_literal(_LOGIN_PATTERN)}))"
+    hidden = f'{text}.findAll({_literal(_BY_PARENTS)}).exists(path, path.contains("kubelet"))'
+    return f"({named} > {read} || {writes} || {hidden})"
 
 
 def _not_a_writer(spec: GuardSpec) -> str:

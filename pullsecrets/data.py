@@ -27,7 +27,8 @@ _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)", 
 
 def mapping(value: Any) -> Values:
     """Return a mapping as it is and everything else as an empty one."""
-    return cast("Values", value) if isinstance(value, Mapping) else {}
+    # A dict is told at once; whether something else is a map takes ten times as long.
+    return cast("Values", value) if type(value) is dict or isinstance(value, Mapping) else {}
 
 
 def sequence(value: Any) -> Sequence[Any]:

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pullsecrets.credential.kubelet import UnreadableError, decode_auth
@@ -95,12 +95,23 @@ def judge_credentials_resource(resource: Resource, settings: Settings) -> Iterat
 def inline_credentials(value: Any) -> Iterator[tuple[Path, str]]:
     """Yield where a credential stands inside a value and what kind of credential it is."""
     for path, found in walk(value):
-        if path[-1:] != ("auths",) and _holds_login(found):
+        if path[-1:] != ("auths",) and isinstance(found, Mapping) and _holds_login(found):
             yield path, _REGISTRY_LOGIN
     for path, text in texts(value):
+        if not _could_hold(text):
+            continue
         kind = next((kind for layer in _layers(text) if (kind := _kind(layer))), None)
         if kind:
             yield path, kind
+
+
+def _could_hold(text: str) -> bool:
+    """Tell at a glance whether a text could hold, or be the wrapping of, any kind of credential."""
+    return (
+        any(letters in text for letters in ("auths", "hv", "PRIVATE KEY", "://"))
+        or text.lstrip()[:1] in {"{", "[", '"'}
+        or _BASE64.fullmatch(text) is not None
+    )
 
 
 def _kind(text: str) -> str | None:
@@ -135,7 +146,8 @@ def _holds_login(value: Any) -> bool:
     content = mapping(value)
     if any(_is_literal(login, key) for login in mapping(content.get("auths")).values() for key in _LOGIN_FIELDS):
         return True
-    return any(_HOST.fullmatch(str(key)) and _is_login(entry) for key, entry in content.items())
+    entries = content.items()
+    return any(isinstance(entry, Mapping) and _HOST.fullmatch(str(key)) and _is_login(entry) for key, entry in entries)
 
 
 def _is_login(entry: Any) -> bool:

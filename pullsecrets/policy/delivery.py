@@ -61,12 +61,6 @@ DELIVERY: Final = PolicyInfo(
             "additionalProperties": False,
             "default": {"shortest": "1m", "longest": "24h"},
         },
-        "otherClusterExternalSecrets": {
-            "type": "array",
-            "description": "ClusterExternalSecrets that deliver something else than a pull Secret.",
-            "items": {"type": "string"},
-            "default": [],
-        },
     },
 )
 
@@ -132,12 +126,24 @@ def judge_delivery(item: Values, settings: Settings) -> Iterator[Finding]:
     elif kind == "ClusterSecretStore":
         yield from _conditions(item)
     elif kind == "ClusterExternalSecret":
-        yield from _namespaces(item)
-        if named(item) not in sequence(DELIVERY.setting(settings, "otherClusterExternalSecrets")):
-            yield from _delivered(item, ("spec", "externalSecretSpec"), settings)
+        spec: Path = ("spec", "externalSecretSpec")
+        name = dig(item, (*spec, "target", "name")) or named(item)
+        if _makes_a_login(item, spec) or any(
+            could_be(name, known.name) for known in known_registries(DELIVERY, settings)
+        ):
+            yield from _namespaces(item)
+            yield from _delivered(item, spec, settings)
             yield from _interval(item, ("spec", "refreshTime"), settings)
-    elif kind == "ExternalSecret" and could_be(dig(item, ("spec", "target", "template", "type")), PULL_SECRET_TYPE):
+    elif kind == "ExternalSecret" and _makes_a_login(item, ("spec",)):
         yield from _delivered(item, ("spec",), settings)
+
+
+def _makes_a_login(item: Values, spec: Path) -> bool:
+    """Tell whether an ExternalSecret makes a pull Secret, or could, by the type or the key that such have."""
+    template: Path = (*spec, "target", "template")
+    listed = [dig(entry, ("secretKey",)) for entry in sequence(dig(item, (*spec, "data")))]
+    keys = [*mapping(dig(item, (*template, "data"))), *listed]
+    return could_be(dig(item, (*template, "type")), PULL_SECRET_TYPE) or ".dockerconfigjson" in keys
 
 
 def _conditions(item: Values) -> Iterator[Finding]:

@@ -374,6 +374,18 @@ ELSEWHERE = {"source": "https://example.com/more.ign"}
         ({"storage": {"links": [{"path": "/etc/a", "target": "/etc/x"}]}}, ""),
         (unit(f"ExecStart=cp /etc/x {AUTH_FILE}"), IN_UNITS),
         (unit(f"ExecStart=podman pull --authfile {AUTH_FILE} a.example.com/b"), ""),
+        (unit(f'ExecStart=podman pull --authfile="{AUTH_FILE}" a.example.com/b'), ""),
+        (unit(f"Environment=REGISTRY_AUTH_FILE='{AUTH_FILE}'"), ""),
+        (unit(f"ExecStart=podman login --authfile {AUTH_FILE} a.example.com"), IN_UNITS),
+        (unit(f"ExecStart=podman pull --authfile {AUTH_FILE} a.example.com/b\nExecStart=cp a {AUTH_FILE}"), IN_UNITS),
+        (unit("ExecStart=cp /etc/x /var/lib/kubelet//config.json"), IN_UNITS),
+        (unit("ExecStart=cp /etc/x /var/./lib/kubelet/./config.json"), IN_UNITS),
+        (unit("ExecStart=cp /etc/x /var/lib/kubelet/pods/../config.json"), IN_UNITS),
+        (unit("ExecStart=cp /etc/x /var/lib/kubelet/config.yaml"), ""),
+        ({"storage": {"directories": [{"path": AUTH_FILE, "overwrite": True}]}}, IN_FILES),
+        ({"storage": {"links": [{"path": "/var//lib/./kubelet/", "target": "/etc/x"}]}}, IN_LINKS),
+        ({"storage": {"files": None, "links": None}, "systemd": {"units": [{"name": "a", "contents": None}]}}, ""),
+        ({"storage": None, "systemd": None, "ignition": {"version": "3.4.0", "config": {"merge": None}}}, ""),
         ({"systemd": {"units": [{"name": "a", "dropins": [{"contents": f"echo >{AUTH_FILE}"}]}]}}, IN_UNITS),
         ({"ignition": {"config": {"merge": [ELSEWHERE]}}}, FETCHED),
         ({"ignition": {"config": {"replace": ELSEWHERE}}}, FETCHED),
@@ -388,6 +400,14 @@ def test_a_machine_config_that_could_write_the_kubelets_logins(
     verdict(guarded, "argo", request, expected)
     verdict(guarded, "break-glass", request, "")
     verdict(guarded, "machine-config operator", request, "")
+
+
+@pytest.mark.parametrize("group", KINDS)
+def test_the_definition_of_a_guarded_kind_is_deleted_by_nobody_else(guarded: Guarded, group: str) -> None:
+    name = f"{KINDS[group][2]}.{group}"
+    request = ("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
+    verdict(guarded, "platform admin", request, f"CustomResourceDefinition {name}, of a guarded kind, {NOT_YOURS}")
+    verdict(guarded, "break-glass", request, "")
 
 
 def test_a_machine_config_that_writes_them_already_can_be_marked_but_not_changed(guarded: Guarded) -> None:

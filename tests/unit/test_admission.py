@@ -9,7 +9,7 @@ from pullsecrets import admission, preflight
 from pullsecrets.admission import GUARD_POLICIES, GuardSpec, PodAdmissionSpec
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
-from pullsecrets.guard import GUARDED_FIELDS, GUARDED_KINDS, GUARDED_OBJECTS
+from pullsecrets.guard import GUARD_PARTS, GUARDED_FIELDS, GUARDED_KINDS, GUARDED_OBJECTS
 from pullsecrets.stack_objects import path_of
 from tests.unit.test_config import GOOD
 
@@ -42,19 +42,25 @@ def matched(policy: dict[str, Any]) -> set[tuple[str, str]]:
 
 def test_everything_that_is_guarded_is_in_a_policy(spec: GuardSpec) -> None:
     objects = admission.guarded_objects(spec)
-    assert matched(objects) == {("", "namespaces"), *((item.group, item.resource) for item in GUARDED_OBJECTS)}
+    others = {("", "namespaces"), ("apiextensions.k8s.io", "customresourcedefinitions")}
+    assert matched(objects) == others | {(item.group, item.resource) for item in GUARDED_OBJECTS}
+    assert tuple(GUARD_POLICIES) == GUARD_PARTS
+    for group, kind in GUARDED_KINDS:
+        assert not group or f'"apiextensions.k8s.io/customresourcedefinitions//{kind.lower()}s.{group}"' in str(objects)
     for item in GUARDED_OBJECTS:
         assert f'"{item.group}/{item.resource}/{item.namespace or ""}/{item.name}"' in expressions(objects)
     assert matched(admission.hosted_clusters(spec)) == {(item.group, item.resource) for item in GUARDED_FIELDS}
     groups = {group for build in GUARD_POLICIES.values() for group, _ in matched(build(spec))}
-    assert groups == {group for group, _ in GUARDED_KINDS}
+    assert groups == {group for group, _ in GUARDED_KINDS} | {"apiextensions.k8s.io"}
 
 
 def test_objects_are_not_matched_by_resource_names_which_deleting_a_collection_lacks(spec: GuardSpec) -> None:
     for rule in admission.guarded_objects(spec)["spec"]["matchConstraints"]["resourceRules"]:
         assert "resourceNames" not in rule
         assert rule["operations"] == (
-            ["DELETE"] if rule["resources"] == ["namespaces"] else ["CREATE", "UPDATE", "DELETE"]
+            ["DELETE"]
+            if rule["resources"] in (["namespaces"], ["customresourcedefinitions"])
+            else ["CREATE", "UPDATE", "DELETE"]
         )
 
 

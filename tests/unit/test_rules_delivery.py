@@ -185,10 +185,14 @@ def test_a_selector_by_listed_values_is_fine() -> None:
     assert list(delivery.judge_delivery(changed(FANOUT, "spec.namespaceSelectors", selectors), {})) == []
 
 
-def test_a_fanout_of_something_else_is_judged_by_its_selector_alone() -> None:
-    settings = {"otherClusterExternalSecrets": ["app-registry-pull"]}
-    assert list(delivery.judge_delivery(changed(FANOUT, f"{TARGET}.template.type", "Opaque"), settings)) == []
-    assert list(delivery.judge_delivery(changed(FANOUT, "spec.namespaceSelectors", [{}]), settings))
+def test_a_fanout_of_something_else_is_nobodys_pull_secret() -> None:
+    other = changed(changed(FANOUT, "spec.externalSecretSpec.target.name", "bundle"), "metadata.name", "bundle")
+    other = changed(other, "spec.namespaceSelectors", [{}])
+    other["spec"]["externalSecretSpec"]["target"]["template"] = {"type": "Opaque"}
+    other["spec"]["externalSecretSpec"]["data"] = [{"secretKey": "ca.crt"}]
+    assert list(delivery.judge_delivery(other, {})) == []
+    for change in ({"type": "kubernetes.io/dockerconfigjson"}, {"type": UNKNOWN}, {"data": {".dockerconfigjson": "a"}}):
+        assert list(delivery.judge_delivery(changed(other, "spec.externalSecretSpec.target.template", change), {}))
 
 
 @pytest.mark.parametrize(
