@@ -61,6 +61,8 @@ class Coverage:
     """Wanted ServiceAccounts that do not exist yet, so that no Pod can run under them."""
     doubt: str | None = None
     """Why the digest beside the Secret does not prove its content; None where it does."""
+    pulled: bool = False
+    """Whether a kubelet has pulled from the registry since the delivery, for a Pod made since that names the Secret."""
 
     @property
     def proved(self) -> bool:
@@ -303,6 +305,7 @@ def _row(
         unbound=tuple(name for name in existing if name not in bound),
         awaited=tuple(name for name in wanted if name not in existing),
         doubt=delivery.unproved(),
+        pulled=any(pod.has_pulled(registry, delivery.written) for pod in found.pods_in(namespace)),
     )
 
 

@@ -59,7 +59,7 @@ def dashboard(spec: MonitoringSpec) -> dict[str, Any]:
         # Of its own for each cluster, within Grafana's 40 characters.
         "uid": spec.name[:40],
         "title": f"Pull Secrets: {spec.cluster}",
-        "description": "Which namespaces can pull from the registries, and what keeps the others from it.",
+        "description": "Which namespaces hold the registries' Secrets, bound and current, and what the others lack.",
         "tags": ["pull-secrets"],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,
@@ -124,7 +124,7 @@ def _audited(spec: MonitoringSpec) -> Iterator[_Panel]:
 
     yield _Panel(
         "Coverage",
-        "Share of the namespaces that should have the Secret in which Pods can pull.",
+        "Share of the namespaces that should have the Secret in which it is delivered, bound and current.",
         "gauge",
         ((f"{state('green')} / ({state('expected')} > 0)", "{{registry}}"),),
         unit="percentunit",

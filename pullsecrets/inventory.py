@@ -1,8 +1,9 @@
 """One reading of the cluster for coverage: few large lists, of Secrets the metadata alone, kept small in memory."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from pullsecrets import admission
@@ -47,6 +48,17 @@ class Inventory:
     """What Pods pull; None where the caller may not list them."""
     admitted: frozenset[str]
     """Names of the bound policies that append entries to Pods; empty where ServiceAccounts are bound."""
+
+    def pods_in(self, namespace: str) -> Sequence[PodPull]:
+        """Return a namespace's Pods; none where Pods may not be listed."""
+        return self._pods_by_namespace.get(namespace, ())
+
+    @cached_property
+    def _pods_by_namespace(self) -> Mapping[str, Sequence[PodPull]]:
+        found: dict[str, list[PodPull]] = {}
+        for pod in self.pods or ():
+            found.setdefault(pod.namespace, []).append(pod)
+        return found
 
     def delivery(self, registry: str, namespace: str) -> Delivery:
         """Return what a namespace has of a registry."""

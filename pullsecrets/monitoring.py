@@ -228,7 +228,7 @@ def _pushed_rules(spec: MonitoringSpec) -> Iterator[Rule]:
         f"{green} / {expected} < {spec.coverage_target:g} and {expected} > 0",
         "5m",
         WARNING,
-        "{{ $value | humanizePercentage }} of the namespaces of {{ $labels.registry }} can pull, "
+        "{{ $value | humanizePercentage }} of the namespaces of {{ $labels.registry }} hold it, bound and current, "
         f"{spec.coverage_target:.0%} should",
         "Run `pull-secrets audit`.",
     )

@@ -98,6 +98,12 @@ class Delivery:
         return next(_overwritten(metadata, self.registry, self._refreshed), None) if self.secret else None
 
     @property
+    def written(self) -> str:
+        """When ESO last wrote the Secret, RFC 3339 by the clock of the API server; empty when it never did."""
+        metadata = cast("Object", (self.secret or {}).get("metadata", {}))
+        return _last_written(metadata, self.registry)
+
+    @property
     def digest(self) -> str | None:
         """The digest that stands beside the Secret."""
         annotations = cast("Object", (self.secret or {}).get("metadata", {}).get("annotations") or {})
@@ -234,14 +240,18 @@ def _overwritten(metadata: Object, registry: str, refreshed: str) -> Iterator[st
     Times are RFC 3339 in UTC, in whole seconds, so that later ones sort later.
     """
     written = list(_written(metadata))
-    ours = field_manager(registry)
-    latest = max((time for manager, time, _ in written if manager == ours), default="")
+    ours, latest = field_manager(registry), _last_written(metadata, registry)
     if not any(_writes_data(fields) for _, _, fields in written):
         yield "it is not recorded who wrote its data (metadata.managedFields)"
     for manager, time, fields in written:
         content = _writes_data(fields) or _writes_digest(fields)
         if content and manager != ours and time > latest and time >= refreshed:
             yield f"{manager or 'somebody'} wrote its content at {time}, after ESO"
+
+
+def _last_written(metadata: Object, registry: str) -> str:
+    ours = field_manager(registry)
+    return max((time for manager, time, _ in _written(metadata) if manager == ours), default="")
 
 
 def _written(metadata: Object) -> Iterator[tuple[str, str, Object]]:

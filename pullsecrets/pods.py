@@ -53,6 +53,8 @@ class PodPull:
     """Images that cannot be pulled, as the Pod's specification names them."""
     idle: bool = False
     """Whether none of its containers runs: making it anew interrupts nothing."""
+    pulled_images: tuple[str, ...] = ()
+    """Images that the kubelet asked the registry for, because they are pulled always, and got."""
 
     def uses(self, registry: Registry) -> bool:
         """Tell whether one of the images comes from a canonical host of the registry."""
@@ -61,6 +63,16 @@ class PodPull:
     def lacks(self, registry: Registry) -> bool:
         """Tell whether the Pod pulls from the registry without naming its Secret: only making it anew can help."""
         return self.uses(registry) and registry.name not in self.references
+
+    def has_pulled(self, registry: Registry, since: str) -> bool:
+        """Tell whether the kubelet pulled from the registry for this Pod, which names its Secret, after a moment.
+
+        Args:
+            registry: whose image and Secret.
+            since: RFC 3339 time in UTC, by the clock of the API server.
+        """
+        named = registry.name in self.references and self.created > since > ""
+        return named and any(image_host(image) in registry.hosts for image in self.pulled_images)
 
     def fails_on(self, hosts: Collection[str]) -> bool:
         """Tell whether an image that cannot be pulled comes from one of the hosts."""
@@ -141,6 +153,7 @@ def _pod(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any])
         created=metadata["creationTimestamp"],
         failed_images=_failed_images(containers, status),
         idle=not any("running" in (item.get("state") or {}) for item in _statuses(status)),
+        pulled_images=_pulled_images(containers, status),
     )
 
 
@@ -179,3 +192,16 @@ def _failed_images(containers: list[dict[str, Any]], status: dict[str, Any]) -> 
     """Return the images as specified: a status may spell them in full."""
     failed = {item.get("name") for item in _statuses(status) if _waiting(item) in PULL_FAILURES}
     return tuple(item["image"] for item in containers if item.get("image") and item.get("name") in failed)
+
+
+def _pulled_images(containers: list[dict[str, Any]], status: dict[str, Any]) -> tuple[str, ...]:
+    """Return the images whose pull the registry must have been asked for: others may come from the node's cache.
+
+    A node that only simulates tells no image ID.
+    """
+    got = {item.get("name") for item in _statuses(status) if item.get("imageID")}
+    return tuple(
+        item["image"]
+        for item in containers
+        if item.get("image") and item.get("imagePullPolicy") == "Always" and item.get("name") in got
+    )

@@ -175,6 +175,9 @@ class VaultClient:
         if self._request("PATCH", where, body, absent_ok=True) is None:
             body["custom_metadata"] = {key: value for key, value in custom.items() if value is not None}
             self._request("POST", where, body)
+        elif settings:
+            # A merge leaves `delete_version_after` as it was when it is to be 0s again (OpenBao 2.7.2).
+            self._request("POST", where, settings)
 
     def write_with_cas(self, mount: str, path: str, data: Mapping[str, Any], version: int) -> int:
         """Write a new version if the current one is still `version`, and return the new version.

@@ -14,6 +14,7 @@ from pullsecrets.access import (
     offboarder_roles,
     operator_roles,
     surveyor_roles,
+    verifier_roles,
 )
 
 DEPLOYERS = "platform-engineers"
@@ -22,6 +23,7 @@ OPERATORS = "on-call"
 DIAGNOSTICIANS = "diagnosticians"
 OFFBOARDERS = "offboarders"
 MIGRATORS = "migrators"
+VERIFIERS = "verifiers"
 # The stores of the demo, of the tests and of the benchmarks, which may all stand in one cluster.
 STORES = ("vault-platform", "vault-e2e", "vault-ops", "vault-bench", "vault-node")
 
@@ -50,4 +52,5 @@ def roles(eso_namespace: str) -> list[dict[str, Any]]:
         *diagnostician_roles(DIAGNOSTICIANS, eso_namespace, "external-secrets"),
         *offboarder_roles(OFFBOARDERS),
         *migrator_roles(MIGRATORS),
+        *verifier_roles(VERIFIERS),
     ]

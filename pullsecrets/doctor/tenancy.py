@@ -81,19 +81,13 @@ def pods_in(snapshot: Snapshot, namespace: str) -> Sequence[PodPull]:
     Raises:
         PullSecretsError: when listing Pods is not permitted, so that a check of Pods counts as not done.
     """
-
-    def index() -> dict[str, list[PodPull]]:
-        found: dict[str, list[PodPull]] = {}
-        for pod in snapshot.pods:
-            found.setdefault(pod.namespace, []).append(pod)
-        return found
-
-    return snapshot.once("pods/by-namespace", index).get(namespace, ())
+    found = snapshot.inventory
+    return snapshot.pods if found.pods is None else found.pods_in(namespace)
 
 
 def seen_pods_in(snapshot: Snapshot, namespace: str) -> Sequence[PodPull]:
     """Return a namespace's Pods for a check that is about something else: none where Pods may not be listed."""
-    return () if snapshot.inventory.pods is None else pods_in(snapshot, namespace)
+    return snapshot.inventory.pods_in(namespace)
 
 
 def failing_on(snapshot: Snapshot, namespace: str, hosts: Collection[str]) -> list[PodPull]:

@@ -72,7 +72,7 @@ class _Families(Collector):
     def _green(self) -> Metric:
         family = GaugeMetricFamily(
             "pull_secrets_namespace_green",
-            "Whether Pods of a namespace can pull from a registry.",
+            "Whether a registry's Secret is delivered to a namespace, bound and current.",
             labels=("namespace", "registry"),
         )
         for row in self.found.rows:

@@ -11,13 +11,15 @@ EXPIRY_NOTICE = timedelta(days=14)
 
 
 def headline(found: Audit) -> str:
-    """Return one sentence that says whether Pods can pull."""
+    """Return one sentence that says what is delivered, and how far a pull has proved it."""
     namespaces = {row.namespace for row in found.rows}
     if not namespaces:
         return "No namespace is declared or labelled, so there is nothing to check."
     affected = {row.namespace for row in found.rows if not row.green}
     if not affected:
-        return f"{_all(len(namespaces))} the current credential, and Pods there can pull."
+        pulled = len(namespaces - {row.namespace for row in found.rows if not row.pulled})
+        proved = f"a kubelet has pulled with it in {pulled}" if pulled else "`pull-secrets verify` proves it by a pull"
+        return f"{_all(len(namespaces))} the current credential, bound; {proved}."
     return f"In {len(affected)} of {counted(len(namespaces), 'namespace')} Pods may fail to pull images."
 
 

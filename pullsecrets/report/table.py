@@ -11,6 +11,7 @@ COLUMNS = (
     "namespace",
     "registry",
     "green",
+    "pulled",
     "declared",
     "labelled",
     "ready",

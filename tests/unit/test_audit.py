@@ -168,6 +168,40 @@ def test_the_first_gap_of_a_delivery_is_its_fault(config: StackConfig, cluster: 
 
 
 @pytest.mark.parametrize(
+    ("change", "pulled"),
+    [
+        ({}, True),
+        # The node had it already, only simulates, or the Pod is from before the delivery.
+        ({"imagePullPolicy": "IfNotPresent"}, False),
+        ({"imageID": ""}, False),
+        ({"creationTimestamp": "2025-12-31T00:00:00Z"}, False),
+        ({"references": ["another"]}, False),
+        ({"image": "elsewhere.example.com/a:1"}, False),
+    ],
+)
+def test_that_pods_can_pull_is_said_after_a_pull_since_the_delivery(
+    config: StackConfig, cluster: FakeCluster, change: Object, pulled: bool
+) -> None:
+    facts: Object = {
+        "imagePullPolicy": "Always",
+        "imageID": "sha256:1",
+        "creationTimestamp": delivered.LATER,
+        "references": ["app"],
+        "image": "app.example.com/a:1",
+        **change,
+    }
+    spec = {
+        "containers": [{"name": "main", "image": facts["image"], "imagePullPolicy": facts["imagePullPolicy"]}],
+        "imagePullSecrets": [{"name": name} for name in facts["references"]],
+    }
+    status = {"phase": "Running", "containerStatuses": [{"name": "main", "imageID": facts["imageID"], "state": {}}]}
+    pod = metadata("t-one", "pod", creationTimestamp=facts["creationTimestamp"])
+    cluster.add("/api/v1/pods", {**pod, "spec": spec, "status": status})
+    (row,) = run(config, cluster).rows
+    assert (row.green, row.pulled) == (True, pulled)
+
+
+@pytest.mark.parametrize(
     "change", [{"labelled": False}, {"ready": False}, {"secret": False}, {"digest": None}, {"unbound": ("default",)}]
 )
 def test_one_gap_is_enough_for_a_row_not_to_be_green(

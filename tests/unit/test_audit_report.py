@@ -85,7 +85,9 @@ class Page(HTMLParser):
 
 class TestSummary:
     def test_a_clean_audit_needs_nothing(self) -> None:
-        assert headline(CLEAN) == "The one namespace holds the current credential, and Pods there can pull."
+        assert headline(CLEAN) == (
+            "The one namespace holds the current credential, bound; `pull-secrets verify` proves it by a pull."
+        )
         assert actions(CLEAN, "prod") == ()
 
     def test_a_namespace_is_counted_once_whatever_the_number_of_its_registries(self) -> None:
