@@ -1,5 +1,6 @@
 """Reading plain data of which parts may be unknown, and telling what an unknown part could turn out to be."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
@@ -34,6 +35,15 @@ def mapping(value: Any) -> Values:
 def sequence(value: Any) -> Sequence[Any]:
     """Return a list as it is and everything else as an empty one."""
     return cast("Sequence[Any]", value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
+def json_type(value: Any) -> str:
+    """Name the type of a value as JSON knows it, such as `a string` or `null`."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return "an object"
+    return {str: "a string", list: "a list"}.get(cast("type", type(value)), "a number")
 
 
 def dig(value: Any, path: Path) -> Any:

@@ -13,6 +13,7 @@ from pullsecrets import seed
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.credential import document
 from pullsecrets.credential.document import content_digest
+from pullsecrets.data import json_type
 from pullsecrets.errors import BadInputError
 from pullsecrets.vault import EntryMetadata, VaultClient, VersionState
 
@@ -229,7 +230,7 @@ class _History:
 def _document(registry: Registry, version: int, data: Mapping[str, Any]) -> str:
     text = data.get(registry.property)
     if not isinstance(text, str):
-        found = "nothing" if text is None else f"a {type(text).__name__}"
+        found = "nothing" if text is None else json_type(text)
         raise BadInputError(
             f"version {version}: {registry.property}: found {found}; allowed: a dockerconfigjson as a string"
         )

@@ -36,6 +36,11 @@ class Behaviour:
     """What the token service answers instead of a token."""
     token_valid: bool = True
     scope: str | None = None
+    """Named in the challenge; the token service refuses it to everybody."""
+    content: bytes = b"{}"
+    """What the API answers to whoever it lets in."""
+    version: str | None = None
+    """The header Docker-Distribution-Api-Version of that answer."""
 
 
 @dataclass
@@ -130,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404)
 
     def _token(self, running: TestRegistry, sent: str | None) -> None:
-        if sent != _basic(running.behaviour):
+        if sent != _basic(running.behaviour) or "scope" in running.seen[-1].query:
             self._answer(401)
             return
         if running.behaviour.token_answer is not None:
@@ -152,7 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
             "digest": False,
         }[behaviour.scheme]
         if accepted:
-            self._answer(200, content=b"{}")
+            headers = {"Docker-Distribution-Api-Version": behaviour.version} if behaviour.version else {}
+            self._answer(200, headers, behaviour.content)
         else:
             self._answer(401, {"WWW-Authenticate": _challenge(running)})
 

@@ -43,6 +43,9 @@ ExpiresIn = Annotated[
 VerifyLogin = Annotated[
     bool, typer.Option("--verify-login", help="Log in to each host's /v2/ API first; refused means nothing is written.")
 ]
+AsIs = Annotated[
+    bool, typer.Option("--as-is", help="Take a login that looks like a mistake, such as a password in quotes.")
+]
 RegistryCa = Annotated[
     Path | None,
     typer.Option("--registry-ca", metavar="FILE", help="PEM CA to trust beside the system's, for logging in."),
@@ -67,11 +70,15 @@ def registry_of(config: StackConfig, name: str, stack: str) -> Registry:
 def read(source: Source, registry: Registry) -> DockerConfig:
     """Read the credential from where the caller chose, and check that it is one for this registry.
 
+    What is stored otherwise than it was read is told on standard error.
+
     Raises:
         BadInputError: when it cannot be read, is no credential, or its hosts are not the registry's.
     """
     credential = source.read(registry.hosts, ask_password)
     require_hosts(credential, registry.hosts, registry.rejected_hosts, registry.name)
+    for note in credential.notes:
+        console.errors.print(f"note    {note}", markup=False, soft_wrap=True)
     return credential
 
 

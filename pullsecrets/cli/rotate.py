@@ -80,6 +80,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         bool, typer.Option("--by-content", help="Read the Secrets too and compare bytes; needs `get` on them.")
     ] = False,
     password_stdin: credential.PasswordStdin = False,
+    as_is: credential.AsIs = False,
     verify_login: credential.VerifyLogin = False,
     dry_run: console.DryRun = False,
     yes: console.Yes = False,
@@ -130,7 +131,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
             raise _sealed(registry)
         _deliver_sealed(config, registry, reach, never_asked, verify_image, dry_run=dry_run, json=json)
         return
-    source = Source(from_file, from_docker_config, username, password_fd, password_stdin)
+    source = Source(from_file, from_docker_config, username, password_fd, password_stdin, as_is)
     chosen = credential.registry_of(config, registry, stack)
     expires = credential.expiry(expires_at, expires_in)
     content = credential.read(source, chosen)

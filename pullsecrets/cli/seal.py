@@ -36,6 +36,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     directory: console.Directory = Path(),
     *,
     password_stdin: credential.PasswordStdin = False,
+    as_is: credential.AsIs = False,
     verify_login: credential.VerifyLogin = False,
     again: Annotated[
         bool,
@@ -59,7 +60,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
         pull-secrets seal app-registry-pull --stack k3d --certificate cert.pem --from-file ./dockerconfig.json
     """
-    source = Source(from_file, from_docker_config, username, password_fd, password_stdin)
+    source = Source(from_file, from_docker_config, username, password_fd, password_stdin, as_is)
     config = console.load(stack, directory)
     chosen = _sealed_registry(config, registry, stack)
     expires = credential.expiry(expires_at, expires_in)

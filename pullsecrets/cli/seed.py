@@ -26,6 +26,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     directory: console.Directory = Path(),
     *,
     password_stdin: credential.PasswordStdin = False,
+    as_is: credential.AsIs = False,
     verify_login: credential.VerifyLogin = False,
     dry_run: console.DryRun = False,
     yes: console.Yes = False,
@@ -47,7 +48,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
         vault-agent-output | pull-secrets seed app-registry-pull --stack prod --from-file - --yes
     """
-    source = Source(from_file, from_docker_config, username, password_fd, password_stdin)
+    source = Source(from_file, from_docker_config, username, password_fd, password_stdin, as_is)
     config = console.load(stack, directory)
     chosen = credential.registry_of(config, registry, stack)
     expires = credential.expiry(expires_at, expires_in)

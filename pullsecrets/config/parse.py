@@ -12,6 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pullsecrets.config.model import StackConfig
 from pullsecrets.config.rules import Problem, check
+from pullsecrets.data import json_type
 from pullsecrets.errors import BadInputError
 from pullsecrets.redaction import PLACEHOLDER
 from pullsecrets.words import counted
@@ -119,9 +120,7 @@ def _yaml_problem(error: Exception) -> str:
 
 def _require_mapping(found: Any, key: str) -> dict[str, Any]:
     if not isinstance(found, dict):
-        raise BadInputError(
-            f"{key}: found {type(cast('object', found)).__name__}; allowed: a mapping of keys to values"
-        )
+        raise BadInputError(f"{key}: found {json_type(found)}; allowed: a mapping of keys to values")
     return cast("dict[str, Any]", found)
 
 

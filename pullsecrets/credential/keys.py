@@ -64,8 +64,24 @@ def host_of(key: str) -> str:
     """Return the registry that a key is for, with its wildcards, fit to be shown: without user and password."""
     found = canonical(key)
     if found is None:
-        return key.rpartition("@")[2]
+        return shown(key)
     return image.DOCKER_HUB if found == _DOCKER_HUB else _host_in(found)
+
+
+def registry_of(key: str) -> str | None:
+    """Return the registry that a key is for as a whole; None for one of a repository, and for one with wildcards.
+
+    `/v1` and `/v2` without a slash behind them, which docker takes too, count as nothing.
+    """
+    found = canonical(key)
+    if found is None or "*" in found or found.removeprefix(_host_in(found)) not in {"", "/v1", "/v2"}:
+        return None
+    return host_of(_host_in(found))
+
+
+def shown(key: str) -> str:
+    """Return a key without the user and password that stand in some."""
+    return key.rpartition("@")[2]
 
 
 def canonical(key: str) -> str | None:

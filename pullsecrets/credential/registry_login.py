@@ -95,6 +95,7 @@ class _Registry:
     def log_in(self, login: RegistryLogin) -> LoginProof:
         basic = {"Authorization": f"Basic {login.auth}"}
         asked = self._first_answer()
+        self._require_registry(asked)
         if asked.status == 200:
             # It lets everybody in. Some of those still look at a login that they are given.
             self._require_accepted(self._get(self._base, basic))
@@ -126,8 +127,10 @@ class _Registry:
 
     def _with_token(self, challenge: _Challenge, login: RegistryLogin, basic: Mapping[str, str]) -> LoginProof:
         realm = self._realm(challenge)
-        query = {key: challenge.parameters[key] for key in ("service", "scope") if challenge.parameters.get(key)}
-        query["account"] = login.username
+        # Without the challenge's scope, as docker and podman log in: not every account may have what it names.
+        query = {"account": login.username}
+        if challenge.parameters.get("service"):
+            query["service"] = challenge.parameters["service"]
         separator = "&" if realm.query else "?"
         answer = self._get(f"{realm.geturl()}{separator}{urlencode(query)}", basic)
         if answer.status in {400, 401, 403}:
@@ -161,6 +164,15 @@ class _Registry:
             raise self._refused("by its API", answer)
         if answer.status != 200:
             raise self._unexpected(answer, self._base)
+        self._require_registry(answer)
+
+    def _require_registry(self, answer: _Answer) -> None:
+        """Refuse a page for people, such as a portal's: a registry answers 200 with JSON or with nothing."""
+        if answer.status == 200 and "Docker-Distribution-Api-Version" not in answer.headers and not _is_api(answer):
+            raise LoginRefusedError(
+                f"registry {self._host}: {urlsplit(self._base).netloc} answers with a page, not as a registry's API; "
+                "name the host that images use"
+            )
 
     def _refused(self, by: str, answer: _Answer) -> LoginRefusedError:
         return LoginRefusedError(
@@ -235,6 +247,14 @@ def challenges_of(headers: list[str]) -> list[_Challenge]:
             name, quoted, plain = parameter.groups()
             parameters.setdefault(name.lower(), plain if quoted is None else quoted)
     return found
+
+
+def _is_api(answer: _Answer) -> bool:
+    try:
+        json.loads(answer.content.strip() or b"{}")
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _token_in(content: bytes) -> str | None:

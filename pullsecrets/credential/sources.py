@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pullsecrets import redaction
-from pullsecrets.credential import document
+from pullsecrets.credential import document, keys
 from pullsecrets.credential.document import DockerConfig, DockerConfigError, RegistryLogin
+from pullsecrets.data import json_type
 from pullsecrets.errors import BadInputError
+from pullsecrets.image import DOCKER_HUB
 
 LARGEST_DOCUMENT = 1 << 20
 """Kubernetes refuses a Secret above 1 MiB."""
@@ -22,9 +24,6 @@ DEFAULT_CONFIG = "auto"
 HELPER_SECONDS = 30
 
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_DOCKER_HUB = ("docker.io", "index.docker.io")
-_DOCKER_HUB_KEY = "https://index.docker.io/v1/"
-_API_PATHS = ("", "v1", "v2")
 _IDENTITY_TOKEN_USER = "<token>"  # noqa: S105 - the user name that helpers give with an identity token
 
 
@@ -39,6 +38,8 @@ class Source:
     username: str | None = None
     password_fd: int | None = None
     password_stdin: bool = False
+    as_is: bool = False
+    """Whether a login is taken that looks like somebody's mistake, such as a password of blanks."""
 
     def __post_init__(self) -> None:
         """Refuse none and more than one.
@@ -70,6 +71,12 @@ class Source:
         Raises:
             BadInputError: when the source is not there or holds no usable credential; never with its content.
         """
+        found = self._read(hosts, ask)
+        if not self.as_is:
+            document.require_meant(found)
+        return found
+
+    def _read(self, hosts: Iterable[str], ask: Callable[[], str]) -> DockerConfig:
         if self.file is not None:
             return document.parse(_read_file(self.file))
         if self.docker_config is not None:
@@ -125,7 +132,9 @@ def from_docker_config(chosen: str, hosts: Iterable[str], environment: Mapping[s
     """
     files = default_files(environment) if chosen == DEFAULT_CONFIG else (Path(chosen),)
     contents = [(file, _load(file)) for file in files if chosen != DEFAULT_CONFIG or file.exists()]
-    return DockerConfig({host: _first_login(host, contents, files, environment) for host in hosts})
+    found = [_first_login(host, contents, files, environment) for host in hosts]
+    logins = {host: login for config in found for host, login in config.logins.items()}
+    return DockerConfig(logins, tuple(note for config in found for note in config.notes))
 
 
 def default_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
@@ -142,7 +151,7 @@ def default_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
 
 def _first_login(
     host: str, contents: Iterable[tuple[Path, Mapping[str, Any]]], files: Iterable[Path], environment: Mapping[str, str]
-) -> RegistryLogin:
+) -> DockerConfig:
     for file, content in contents:
         found = _login(file, content, host, environment)
         if found:
@@ -153,15 +162,15 @@ def _first_login(
     )
 
 
-def _login(file: Path, content: Mapping[str, Any], host: str, environment: Mapping[str, str]) -> RegistryLogin | None:
+def _login(file: Path, content: Mapping[str, Any], host: str, environment: Mapping[str, str]) -> DockerConfig | None:
     for helper, server in _helpers(file, content, host):
         found = ask_helper(helper, server, environment)
         if found:
-            return found
+            return DockerConfig({host: found})
     auths = _mapping(file, content, "auths")
     # An entry without a login stands for one that a helper keeps.
-    keys = [key for key in _keys_of(auths, host) if auths[key]]
-    return _entry_login(file, host, auths[keys[0]]) if keys else None
+    entry = next((auths[key] for key in _keys_of(auths, host) if auths[key]), None)
+    return _entry(file, host, entry) if entry else None
 
 
 def _helpers(file: Path, content: Mapping[str, Any], host: str) -> Iterator[tuple[str, str]]:
@@ -175,7 +184,7 @@ def _helpers(file: Path, content: Mapping[str, Any], host: str) -> Iterator[tupl
             yield str(name), server
     elif isinstance(general, str) and general:
         known = _keys_of(_mapping(file, content, "auths"), host)
-        yield general, known[0] if known else _DOCKER_HUB_KEY if host in _DOCKER_HUB else host
+        yield general, known[0] if known else keys.DOCKER_HUB_KEY if host == DOCKER_HUB else host
 
 
 def ask_helper(name: str, server: str, environment: Mapping[str, str]) -> RegistryLogin | None:
@@ -233,24 +242,25 @@ def _helpers_answer(program: str, server: str, answer: bytes) -> RegistryLogin:
     if not isinstance(username, str) or not isinstance(secret, str) or not secret:
         raise BadInputError(f"{program}: answered for {server!r} without Username and Secret")
     redaction.register(secret)
+    if ":" in username:
+        raise BadInputError(
+            f"{program}: answered for {server!r} with a colon in the user, at which the kubelet would end it; log "
+            "in as a user without one"
+        )
     if username == _IDENTITY_TOKEN_USER:
         raise BadInputError(
             f"{program}: keeps an identity token for {server!r}, which the kubelet cannot use; log in with user and "
-            "password, or with an access token as password"
+            "password, such as an access token or a robot account that the registry makes"
         )
-    return _only(from_login(username, secret, ["helper"]))
+    (login,) = from_login(username, secret, ["helper"]).logins.values()
+    return login
 
 
-def _entry_login(file: Path, host: str, entry: Any) -> RegistryLogin:
+def _entry(file: Path, host: str, entry: Any) -> DockerConfig:
     try:
-        return _only(document.parse(json.dumps({"auths": {host: entry}})))
+        return document.parse(json.dumps({"auths": {host: entry}}))
     except DockerConfigError as error:
         raise BadInputError(f"{file}: {error}") from None
-
-
-def _only(config: DockerConfig) -> RegistryLogin:
-    (login,) = config.logins.values()
-    return login
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -263,22 +273,14 @@ def _load(file: Path) -> dict[str, Any]:
 def _mapping(file: Path, content: Mapping[str, Any], key: str) -> dict[str, Any]:
     found: Any = content.get(key) or {}
     if not isinstance(found, dict):
-        raise BadInputError(
-            f"{file}: {key}: found a {type(cast('object', found)).__name__}; allowed: an object with hosts as keys"
-        )
+        raise BadInputError(f"{file}: {key}: found {json_type(found)}; allowed: an object with hosts as keys")
     return cast("dict[str, Any]", found)
 
 
 def _keys_of(found: Mapping[str, Any], host: str) -> list[str]:
-    """Return the keys that mean a host, its own spelling first; a repository's key, as podman has, means no host."""
-    wanted = _DOCKER_HUB if host in _DOCKER_HUB else (host,)
-    return sorted((key for key in found if _host_of(key) in wanted), key=lambda key: (key != host, key))
-
-
-def _host_of(key: str) -> str | None:
-    bare = key.removeprefix("https://").removeprefix("http://")
-    host, _, path = bare.partition("/")
-    return host.lower() if path.strip("/") in _API_PATHS else None
+    """Return the keys that mean a host, its own spelling first; docker takes capitals for the same host."""
+    meant = (key for key in found if (keys.registry_of(key) or "").lower() == host)
+    return sorted(meant, key=lambda key: (key != host, key))
 
 
 def _read_file(name: str, option: str = "--from-file") -> bytes:
@@ -304,22 +306,16 @@ def _password_in(option: str, file: BinaryIO) -> str:
     """
     content = file.read(LARGEST_DOCUMENT)
     try:
-        text = content.decode()
+        # Windows shells put a byte order mark in front.
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadInputError(f"{option}: found bytes that are not UTF-8; allowed: a password as text") from None
     redaction.register(text, text.rstrip("\r\n"))
     password = text.removesuffix("\n").removesuffix("\r")
     if not password:
         raise BadInputError(f"{option}: found nothing; allowed: the password, with or without a newline at its end")
-    if {"\n", "\r"} & set(password) and not _is_json_object(password):
+    if {"\n", "\r"} & set(password) and not document.is_json_object(password):
         raise BadInputError(
             f"{option}: found several lines; allowed: one password, or a key file of several lines, a JSON object"
         )
     return password
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False

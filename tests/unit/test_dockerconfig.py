@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets import manifests, redaction
-from pullsecrets.credential.document import DockerConfigError, content_digest, parse, require_hosts
+from pullsecrets.credential import keys, kubelet
+from pullsecrets.credential.document import (
+    DockerConfigError,
+    content_digest,
+    parse,
+    require_hosts,
+    require_meant,
+)
 
 HOST = "registry.example.com"
 CANARY = "canary-that-must-not-be-shown"
@@ -30,15 +37,54 @@ def document(**entry: Any) -> str:
         (f"{CANARY} {{", "not JSON at line 1 column 1"),
         (b"\xff\xfe" + CANARY.encode(), "not UTF-8"),
         ("[" * 100_000, "nested too deeply"),
-        (f'"{CANARY}"', "found a str; allowed: a JSON object with auths"),
+        (f'"{CANARY}"', "found a string; allowed: a JSON object with auths"),
+        ("null", "found null; allowed: a JSON object with auths"),
+        ("7", "found a number; allowed: a JSON object with auths"),
+        (base64.b64encode(f'{{"x": "{CANARY}"}}'.encode()), "found base64 of a document; allowed: the document itself"),
+        (f'apiVersion: v1\nkind: Secret\ndata: {{a: "{CANARY}"}}\n', "found a Secret's manifest; allowed: its content"),
+        (
+            f'{{"kind": "Secret", "data": {{"a": "{CANARY}"}}}}',
+            "found a Secret's manifest; allowed: its content, as `kub",
+        ),
+        (
+            json.dumps({HOST: {"auth": auth()}}),
+            "found a .dockercfg, which has no auths around its hosts; allowed: it in",
+        ),
         ("{}", "auths: found nothing; allowed: at least one host"),
         ('{"auths": {}}', "auths: found nothing"),
-        ('{"auths": [1]}', "auths: found nothing"),
-        ('{"credsStore": "desktop"}', "credsStore keeps the credential outside the document"),
+        ('{"auths": [1]}', "auths: found a list; allowed: an object with hosts as keys"),
+        (
+            '{"credsStore": "desktop"}',
+            "the credential store 'desktop' keeps it outside the document: use --from-docker",
+        ),
+        (
+            json.dumps({"credsStore": "desktop", "auths": {HOST: {}}}),
+            f"auths['{HOST}'].auth: found no user or no passwo",
+        ),
+        (json.dumps({"credsStore": "desktop", "auths": {HOST: {}}}), "the credential store 'desktop' keeps it outside"),
+        (
+            json.dumps({"credHelpers": {HOST: "ecr"}, "auths": {HOST: {}}}),
+            "the credential store 'ecr' keeps it outside",
+        ),
         ('{"auths": {"h": {}, "h": {}}}', "found a key twice"),
-        (json.dumps({"auths": {f"https://{HOST}": {"auth": auth()}}}), "without scheme or path"),
-        (json.dumps({"auths": {f"{HOST}/v1": {"auth": auth()}}}), "without scheme or path"),
-        (json.dumps({"auths": {HOST: CANARY}}), f"auths['{HOST}']: found a str; allowed: an object with auth"),
+        (json.dumps({"auths": {f"{HOST}/team": {"auth": auth()}}}), f"found host '{HOST}/team'; allowed: a host with"),
+        (
+            json.dumps({"auths": {"*.example.com": {"auth": auth()}}}),
+            "found host '*.example.com'; allowed: a host with",
+        ),
+        (json.dumps({"auths": {HOST.upper(): {"auth": auth()}}}), "in lower case"),
+        (
+            json.dumps({"auths": {"registry-1.docker.io": {"auth": auth()}}}),
+            "allowed: 'docker.io', by which the kubelet",
+        ),
+        (
+            json.dumps({"auths": {HOST: {"auth": auth()}, f"https://{HOST}": {"auth": auth("x")}}}),
+            "found two logins for",
+        ),
+        (json.dumps({"auths": {HOST: CANARY}}), f"auths['{HOST}']: found a string; allowed: an object with auth"),
+        (json.dumps({"auths": {HOST: None}}), f"auths['{HOST}'].auth: found no user or no password"),
+        (document(auth=HOST), f"auths['{HOST}'].auth: found text that is not base64"),
+        (document(auth=auth(), Auth=auth("x")), "found a field twice, in capitals and not"),
         (document(auth=CANARY), "not base64 of user:password"),
         (document(auth=base64.b64encode(CANARY.encode()).decode()), "not base64 of user:password"),
         (document(auth=auth("", CANARY)), "no user or no password"),
@@ -53,14 +99,21 @@ def document(**entry: Any) -> str:
         (document(username="bot", password=f"{CANARY}\0"), "a control character in user or password"),
         (document(username="bot", password=f"{CANARY}\ud800"), ".password: found half of a surrogate pair"),
         (document(auth=auth(), email="\udfff"), ".email: found half of a surrogate pair"),
-        (f'{{"auths": {"9" * 5000}, "x": "{CANARY}"}}', "a number of absurd length"),
+        (f'{{"auths": {"9" * 5000}, "x": "{CANARY}"}}', "auths: found a number"),
         (json.dumps({"auths": {f"https://bot:{CANARY}@{HOST}": {}}}), f"found host '{HOST}'; allowed"),
         (json.dumps({"auths": {f"bot:{CANARY}@{HOST}": {}}}), f"found host '{HOST}'; allowed"),
-        (document(auth=7), "auth: found a int; allowed: a string"),
+        (document(auth=7), "auth: found a number; allowed: a string"),
         (document(auth=auth(), username="other"), "username or password differ from auth"),
         (document(auth=auth(), password="other"), "username or password differ from auth"),
-        (document(identitytoken=CANARY), "found 'identitytoken'; allowed: auth, email, password, username"),
-        (document(username="a:b", password=CANARY), "no user or no password"),
+        (
+            document(identitytoken=CANARY),
+            "found identitytoken alone, which the kubelet cannot use; allowed: user and p",
+        ),
+        (document(registrytoken=CANARY, auth=""), "found registrytoken alone, which the kubelet cannot use"),
+        (
+            document(username="a:b", password=CANARY),
+            ".username: found a colon, at which the kubelet would end the user",
+        ),
     ],
 )
 def test_an_unusable_document_is_refused_without_showing_it(text: str | bytes, expected: str) -> None:
@@ -70,6 +123,102 @@ def test_an_unusable_document_is_refused_without_showing_it(text: str | bytes, e
     assert CANARY not in str(raised.value)
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+KEY_FILE = json.dumps({"type": "service_account", "private_key": f"{CANARY}\n"}, indent=2)
+LONG = base64.b64encode(b"bot:" + b"p" * 120).decode()
+
+
+@pytest.mark.parametrize(
+    ("entry", "note"),
+    [
+        ({"auth": auth(password=f"{CANARY}x").rstrip("=")}, f"auth of '{HOST}' is stored in one line, padded"),
+        ({"auth": f"{auth()}\n"}, f"auth of '{HOST}' is stored in one line, padded"),
+        ({"auth": f"{LONG[:76]}\r\n{LONG[76:]}\n"}, f"auth of '{HOST}' is stored in one line, padded"),
+        ({"auth": auth(), "username": "", "password": ""}, f"left out of '{HOST}': password, username"),
+        ({"auth": auth(), "email": None}, f"left out of '{HOST}': email"),
+        ({"auth": auth(), "serveraddress": HOST}, f"left out of '{HOST}': serveraddress"),
+        ({"auth": auth(), "identitytoken": CANARY}, f"left out of '{HOST}': identitytoken"),
+        ({"auth": auth(), CANARY: CANARY}, f"left out of '{HOST}': fields that the kubelet does not read"),
+        ({"auth": auth("_json_key", f"{KEY_FILE}\n")}, f"the final newline of the key file for '{HOST}' is left out"),
+        ({"username": "_json_key", "password": f"{KEY_FILE}\r\n"}, f"the final newline of the key file for '{HOST}'"),
+    ],
+)
+def test_what_the_kubelet_takes_is_taken_and_stored_in_one_form(entry: dict[str, Any], note: str) -> None:
+    read = parse(document(**entry))
+    ((said),) = read.notes
+    assert said.startswith(note)
+    assert CANARY not in said
+    assert [*json.loads(read.to_json())["auths"][HOST]] == ["auth"]
+    assert parse(read.to_json()) == read
+    assert parse(read.to_json()).notes == ()
+    login = read.logins[HOST]
+    assert kubelet.read_logins(read.to_json().encode()) == {HOST: (login.username, login.password)}
+
+
+@pytest.mark.parametrize(
+    ("key", "host"),
+    [
+        (f"https://{HOST}", HOST),
+        (f"http://{HOST}/", HOST),
+        (f"https://{HOST}/v1/", HOST),
+        (f"{HOST}/v2", HOST),
+        (f"{HOST}:5000/v2/", f"{HOST}:5000"),
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("index.docker.io", "docker.io"),
+        ("https://[fc00::1]:5000/", "[fc00::1]:5000"),
+    ],
+)
+def test_a_key_is_stored_as_the_host_that_images_name(key: str, host: str) -> None:
+    read = parse(json.dumps({"auths": {key: {"auth": auth()}}}))
+    assert read.hosts == (host,)
+    assert read.notes == (f"{key!r} is stored as {host!r}",)
+    assert keys.opens(host, f"{host}/team/app")
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "found"),
+    [
+        ("bot", f"\ufeff{CANARY}", "the password is or has an invisible character (U+FEFF)"),
+        ("b\u200bot", CANARY, "the user is or has an invisible character (U+200B)"),
+        ("bot", f"{CANARY}\u2060", "an invisible character (U+2060)"),
+        ("bot", "   ", "the password is or has nothing but blanks"),
+        ("bot", "\u00a0", "nothing but blanks"),
+        ("${USER}", "${PASSWORD}", "the user is or has a variable that nothing has filled in"),
+        ("bot", "$PASSWORD", "a variable that nothing has filled in"),
+        ("bot", "%PASSWORD%", "a variable that nothing has filled in"),
+        ("bot", "$(cat password)", "a variable that nothing has filled in"),
+        ("bot", "{{ .password }}", "a variable that nothing has filled in"),
+        ("bot", f"'{CANARY}'", "the password is or has quotes around it, which a shell kept"),
+        ('"bot"', CANARY, "the user is or has quotes around it"),
+        ('"bot', f'{CANARY}"', "quotes around it"),
+        ("bot", HOST, "the password is or has the name of the host"),
+    ],
+)
+def test_what_nobody_means_to_store_is_refused_with_what_was_found(user: str, password: str, found: str) -> None:
+    config = parse(document(auth=auth(user, password)))
+    with pytest.raises(DockerConfigError) as raised:
+        require_meant(config)
+    assert found in str(raised.value)
+    assert "--as-is where it is meant so" in str(raised.value)
+    assert CANARY not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        ("$oauthtoken", CANARY),
+        ("robot$team+ci", "a$B{c}%d"),
+        ("bot", "'"),
+        ("bot", f"'{CANARY}"),
+        ("bot", f"{CANARY} with blanks "),
+        ("_json_key", KEY_FILE),
+        ("bü", "pässwörd€"),
+        ("AWS", "100%SURE"),
+    ],
+)
+def test_what_registries_give_out_is_meant(user: str, password: str) -> None:
+    require_meant(parse(document(auth=auth(user, password))))
 
 
 @pytest.mark.parametrize(
@@ -162,8 +311,15 @@ hosts = st.sampled_from(
     [HOST, f"https://{HOST}/v1/", f"bot:{CANARY}@{HOST}", f"https://bot:{CANARY}@{HOST}", "UPPER", ""]
 )
 entries = st.dictionaries(field_names, field_values, max_size=4) | field_values
-documents = st.dictionaries(
-    st.sampled_from(["auths", "credsStore", "credHelpers"]), st.dictionaries(hosts, entries, max_size=3) | field_values
+stores = st.sampled_from(["desktop", "ecr-login"])
+documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "auths": st.dictionaries(hosts, entries, max_size=3) | field_values,
+        "credsStore": stores | st.none() | st.integers(),
+        "credHelpers": st.dictionaries(hosts, stores | st.none()) | st.lists(secret_texts),
+        "x": field_values,
+    },
 )
 
 
@@ -173,7 +329,7 @@ def test_no_hostile_document_is_shown_by_what_refuses_it(document: dict[str, Any
     for hostile in (text, text[:-cut] if cut else text, text + junk, json.dumps([text])):
         try:
             read = parse(hostile)
-            shown = repr(read) if all(login.email is None for login in read.logins.values()) else ""
+            shown = repr(read) if all(login.email is None for login in read.logins.values()) else str(read.notes)
             assert parse(read.to_json()) == read
         except DockerConfigError as error:
             shown = f"{error!r} {error.__cause__!r} {error.__suppress_context__ or error.__context__!r}"

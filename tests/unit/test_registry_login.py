@@ -129,17 +129,32 @@ def test_a_user_and_password_beyond_ascii_are_sent_as_utf8(good: TestRegistry) -
     assert log_in(good, good.behaviour.password, good.behaviour.username).tested
 
 
-def test_the_token_service_is_told_service_scope_and_account(good: TestRegistry) -> None:
+def test_the_token_service_is_told_service_and_account_and_no_scope(good: TestRegistry) -> None:
     good.behaviour.scope = "repository:app:pull"
     good.behaviour.realm = f"https://{good.host}/token?tenant=a"
     log_in(good)
-    expected = {"tenant": ["a"], "service": [SERVICE], "scope": ["repository:app:pull"], "account": ["bot"]}
+    # An account need not be allowed what the challenge names: docker and podman log in without it too.
+    expected = {"tenant": ["a"], "service": [SERVICE], "account": ["bot"]}
     assert [request.query for request in good.seen if request.path == "/token"] == [expected]
 
 
 def test_a_registry_that_lets_everybody_in_proves_nothing(good: TestRegistry) -> None:
     good.behaviour.scheme = "open"
     assert log_in(good) == LoginProof(good.host, tested=False, realm_host=None)
+
+
+@pytest.mark.parametrize("scheme", ["open", "basic", "bearer"])
+def test_a_page_is_no_registry(good: TestRegistry, scheme: str) -> None:
+    good.behaviour.scheme = scheme
+    good.behaviour.content = b"<html><body>Sign in</body></html>"
+    with pytest.raises(LoginRefusedError, match="answers with a page, not as a registry's API"):
+        log_in(good)
+
+
+@pytest.mark.parametrize(("content", "version"), [(b"", None), (b"true\n", None), (b"<html></html>", "registry/2.0")])
+def test_a_registry_is_known_by_json_or_by_its_header(good: TestRegistry, content: bytes, version: str | None) -> None:
+    good.behaviour.content, good.behaviour.version = content, version
+    assert log_in(good).tested
 
 
 def test_another_host_of_the_token_service_is_told(good: TestRegistry, folder: Path) -> None:

@@ -120,7 +120,13 @@ class TestLogins:
 
     @pytest.mark.parametrize(
         ("content", "expected"),
-        [(CANARY, CANARY), (f"{CANARY}\n", CANARY), (f"{CANARY}\r\n", CANARY), (f" {CANARY} ", f" {CANARY} ")],
+        [
+            (CANARY, CANARY),
+            (f"{CANARY}\n", CANARY),
+            (f"{CANARY}\r\n", CANARY),
+            (f" {CANARY} ", f" {CANARY} "),
+            (f"\ufeff{CANARY}\r\n", CANARY),
+        ],
     )
     def test_a_password_comes_from_a_file_descriptor(self, content: str, expected: str) -> None:
         reading, writing = os.pipe()
@@ -139,7 +145,11 @@ class TestLogins:
             (f"{CANARY}\n{CANARY}\n".encode(), "found several lines; allowed: one password, or a key file"),
             (f"{CANARY}\n\n".encode(), "found several lines"),
             (f'["{CANARY}",\n"{CANARY}"]'.encode(), "found several lines"),
-            (f'{{"key":\n"{CANARY}"}}\n\n'.encode(), "control character at the password's start or end"),
+            (CANARY.encode("utf-16"), "not UTF-8"),
+            (f"'{CANARY}'".encode(), "quotes around it, which a shell kept"),
+            (b"${PASSWORD}\n", "a variable that nothing has filled in"),
+            (f"{CANARY}\u200b".encode(), "an invisible character"),
+            (b"   \n", "nothing but blanks"),
         ],
     )
     def test_what_is_no_password_is_refused(
@@ -149,6 +159,16 @@ class TestLogins:
         with pytest.raises(BadInputError, match=expected) as raised:
             Source(username="bot", password_stdin=True).read([HOST], nobody)
         assert CANARY not in str(raised.value)
+
+    def test_a_login_that_looks_like_a_mistake_is_taken_by_whoever_means_it(self) -> None:
+        read = Source(username="'bot'", as_is=True).read([HOST], lambda: "${PASSWORD}")
+        assert (read.logins[HOST].username, read.logins[HOST].password) == ("'bot'", "${PASSWORD}")
+
+    @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n"])
+    def test_a_key_file_is_taken_without_its_final_newline(self, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+        key = json.dumps({"private_key": CANARY}, indent=2)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{key}{end}".encode())))
+        assert Source(username="_json_key", password_stdin=True).read([HOST], nobody).logins[HOST].password == key
 
     def test_a_key_file_of_several_lines_is_a_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
         key = json.dumps({"type": "service_account", "private_key": f"{CANARY}\n"}, indent=2)
@@ -192,10 +212,13 @@ class TestDockerConfigs:
         assert read.hosts == (HOST,)
         assert read.logins[HOST].password == CANARY
 
-    @pytest.mark.parametrize("host", ["docker.io", "index.docker.io"])
-    def test_docker_hub_is_found_under_its_old_name(self, config: Callable[..., str], host: str) -> None:
+    def test_docker_hub_is_found_under_its_old_name(self, config: Callable[..., str]) -> None:
         file = config(auths={"https://index.docker.io/v1/": {"auth": auth()}})
-        assert from_docker_config(file, [host], {}).logins[host].password == CANARY
+        assert from_docker_config(file, ["docker.io"], {}).logins["docker.io"].password == CANARY
+
+    def test_what_is_stored_otherwise_is_told(self, config: Callable[..., str]) -> None:
+        file = config(auths={HOST: {"auth": auth(), "email": None}})
+        assert from_docker_config(file, [HOST], {}).notes == (f"left out of '{HOST}': email",)
 
     def test_the_hosts_own_spelling_goes_first(self, config: Callable[..., str]) -> None:
         file = config(auths={f"https://{HOST}/v1/": {"auth": auth("old")}, HOST: {"auth": auth()}})
@@ -213,10 +236,10 @@ class TestDockerConfigs:
         ("content", "expected"),
         [
             ({"auths": [CANARY]}, "auths: found a list"),
-            ({"auths": {}, "credHelpers": CANARY}, "credHelpers: found a str"),
-            ({"auths": {HOST: CANARY}}, "found a str; allowed: an object with auth"),
+            ({"auths": {}, "credHelpers": CANARY}, "credHelpers: found a string"),
+            ({"auths": {HOST: CANARY}}, "found a string; allowed: an object with auth"),
             ({"auths": {HOST: {"auth": CANARY}}}, "not base64"),
-            ({"auths": {HOST: {"identitytoken": CANARY}}}, "found 'identitytoken'"),
+            ({"auths": {HOST: {"identitytoken": CANARY}}}, "found identitytoken alone"),
             ({"credHelpers": {HOST: f"../{CANARY[:6]}/x"}}, "allowed: the name of a program after docker-credential-"),
             ({"credHelpers": {HOST: "not-installed"}}, "docker-credential-not-installed: No such file.*install"),
         ],
@@ -313,7 +336,7 @@ class TestHelpers:
             (f"echo '[\"{CANARY}\"]'", "no JSON object"),
             (f'echo \'{{"Username": "{CANARY}"}}\'', "without Username and Secret"),
             (answer("<token>"), "an identity token"),
-            (answer("a:b"), "no user or no password"),
+            (answer("a:b"), "a colon in the user, at which the kubelet would end it"),
             (answer(secret=f"{CANARY}\n"), "control character"),
         ],
     )

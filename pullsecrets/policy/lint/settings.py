@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pullsecrets.config import StackConfig
+from pullsecrets.data import json_type
 from pullsecrets.errors import BadInputError
 from pullsecrets.policy import (
     cluster_pull_secret,
@@ -87,7 +88,7 @@ def _load(file: Path) -> Mapping[str, Any]:
     except ValueError:
         raise BadInputError(f"{file}: not JSON; allowed: an object of policy names and their settings") from None
     if not isinstance(content, dict):
-        raise BadInputError(f"{file}: found {type(cast('object', content)).__name__}; allowed: an object")
+        raise BadInputError(f"{file}: found {json_type(content)}; allowed: an object")
     return cast("dict[str, Any]", content)
 
 
