@@ -11,7 +11,7 @@ export UV_COMPILE_BYTECODE := 1
 export UV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e bench build up down status docs pack-policies install clean
+.PHONY: help demo test lint unit e2e fuzz bench build up down status docs pack-policies install clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ unit: .venv/.installed build ## Tests that need no running control plane
 e2e: .venv/.installed build ## Tests on real control planes: the one of `make up`, left running, one that they break, one with a real node
 	@$(RUN) local build sealed-secrets
 	.venv/bin/pytest -q -m controlplane -n 3 --dist loadscope --durations 15
+
+fuzz: .venv/.installed ## A minute of broken credentials and images: no traceback, no leak
+	@$(RUN) tests.fuzz 60
 
 bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, rotations and audits; asserts nothing
 	@$(RUN) local bench

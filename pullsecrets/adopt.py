@@ -19,10 +19,11 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.delivery import wait_for_digest
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.eso import FORCE_SYNC_ANNOTATION, GROUP, external_secret_path
-from pullsecrets.handmade import HandMade, Verdict, read_hand_made, read_logins
+from pullsecrets.handmade import Entry, HandMade, Verdict, read_entries, read_hand_made
 from pullsecrets.inventory import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.kube import FIELD_MANAGER, KubernetesApiError, KubernetesClient, edit
 from pullsecrets.names import is_platform_namespace, matches
+from pullsecrets.references import list_users
 from pullsecrets.seed import seeded_digest
 from pullsecrets.vault import VaultClient
 from pullsecrets.words import counted
@@ -46,7 +47,7 @@ class Seeded:
 
     digest: str
     document: str = field(repr=False)
-    logins: Mapping[str, str | None] = field(repr=False)
+    entries: tuple[Entry, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Found:
     action: str
     service_accounts: tuple[str, ...]
     """ServiceAccounts that list it."""
+    other_logins: Mapping[Entry, tuple[str, ...]]
+    """Its entries that open the registry with another login than the seeded one, with the images in use."""
+    opens_besides: Mapping[Entry, tuple[str, ...]]
+    """Its entries that open what ours will not, with the images in use that they pull."""
     leaves_lists: bool
     """Whether its entries go once ours are there."""
 
@@ -114,7 +119,7 @@ def read_seeded(where: Migration) -> Seeded:
             f"run `pull-secrets seed {registry.name}` first"
         )
     document = str(where.vault.read_version(mount, registry.path, metadata.current_version)[registry.property])
-    return Seeded(digest, document, read_logins(document) or {})
+    return Seeded(digest, document, read_entries(document.encode()) or ())
 
 
 def plan(
@@ -138,11 +143,13 @@ def plan(
     chosen = set(namespaces) or {name for name, metadata in live.items() if _may_stand(registry, name, metadata)}
     by_namespace: dict[str, list[HandMade]] = {name: [] for name in namespaces}
     for item in read_hand_made(cluster, chosen, [registry], terms.by_hand):
-        if item.name == registry.name or (item.logins and item.compared(registry, seeded.logins) is not Verdict.NONE):
+        serves = item.trouble or (item.entries and item.compared(registry, seeded.entries) is not Verdict.NONE)
+        if item.name == registry.name or serves:
             by_namespace.setdefault(item.namespace, []).append(item)
     accounts = _accounts(cluster, by_namespace)
+    images = _images(cluster, by_namespace)
     return [
-        _adoption(where, seeded, terms, live[name], items, accounts.get(name, {}))
+        _adoption(where, seeded, terms, live[name], items, accounts.get(name, {}), images.get(name, set()))
         for name, items in sorted(by_namespace.items())
     ]
 
@@ -254,9 +261,10 @@ def _adoption(
     metadata: Mapping[str, Any],
     items: Sequence[HandMade],
     accounts: Mapping[str, list[str]],
+    images: Collection[str],
 ) -> Adoption:
     name, registry = str(metadata["name"]), where.registry
-    found = tuple(_judged(registry, seeded, item, terms, accounts) for item in items)
+    found = tuple(_judged(registry, seeded, item, terms, accounts, images) for item in items)
     tenant = next((item for item in where.config.resolve_tenants() if item.name == name), None)
     wanted = tenant.service_accounts if tenant else ("default",)
     listing = {account for item in found if not item.secret.managed for account in item.service_accounts}
@@ -277,11 +285,17 @@ def _adoption(
 
 
 def _judged(
-    registry: Registry, seeded: Seeded, item: HandMade, terms: Terms, accounts: Mapping[str, list[str]]
+    registry: Registry,
+    seeded: Seeded,
+    item: HandMade,
+    terms: Terms,
+    accounts: Mapping[str, list[str]],
+    images: Collection[str],
 ) -> Found:
     same_name = item.name == registry.name
-    verdict = item.compared(registry, seeded.logins)
-    stays = bool(item.other_hosts(registry)) or item.managed
+    verdict = item.compared(registry, seeded.entries)
+    besides = item.opens_besides(registry, seeded.entries, images)
+    stays = bool(besides) or item.managed or item.trouble is not None
     if same_name:
         action = "taken over in place" if item.in_place else "replaced"
     else:
@@ -291,26 +305,34 @@ def _judged(
         verdict=verdict,
         action=action,
         service_accounts=tuple(account for account, entries in accounts.items() if item.name in entries),
+        other_logins=item.other_logins(registry, seeded.entries, images),
+        opens_besides=besides,
         leaves_lists=not same_name and not stays and (verdict is Verdict.SAME or terms.other_login),
     )
+
+
+def _listed(entries: Mapping[Entry, Sequence[str]]) -> str:
+    return ", ".join(f"{entry} ({', '.join(images)})" if images else str(entry) for entry, images in entries.items())
 
 
 def _problems(registry: Registry, found: Found, terms: Terms) -> list[str]:
     item, where = found.secret, f"Secret {found.secret.namespace}/{found.secret.name}"
     same_name = item.name == registry.name
     problems: list[str] = []
+    if item.trouble:
+        return [f"{where}: {item.trouble}"]
     if same_name and item.managed:
         problems.append(f"{where} is kept by {item.origin}; remove it there first, or both would write it")
     if item.serves and found.verdict in {Verdict.OTHER, Verdict.UNREADABLE} and not terms.other_login:
+        under = f" under {_listed(found.other_logins)}" if found.other_logins else ""
         problems.append(
-            f"{where}: {found.verdict}, compared with what {registry.name} was seeded with; seed that login, or add "
-            "--accept-other-login"
+            f"{where}: {found.verdict}{under}, compared with what {registry.name} was seeded with; seed that login, or "
+            "add --accept-other-login"
         )
-    lost = item.other_hosts(registry) if same_name and item.serves else ()
-    if lost and not terms.other_login:
+    if same_name and item.serves and found.opens_besides and not terms.other_login:
         problems.append(
-            f"{where} also opens {', '.join(lost)}, which nothing would open any more; keep those in a Secret of "
-            "another name, or add --accept-other-login"
+            f"{where} also opens {_listed(found.opens_besides)}, which nothing would open any more; keep those in a "
+            "Secret of another name, or add --accept-other-login"
         )
     if same_name and item.serves and not item.in_place and not terms.gap:
         kind = "is immutable" if item.immutable else f"has type {item.type}"
@@ -350,6 +372,15 @@ def _accounts(cluster: KubernetesClient, namespaces: Collection[str]) -> dict[st
     for item in cluster.items("/api/v1/serviceaccounts"):
         if item["metadata"]["namespace"] in namespaces:
             found.setdefault(item["metadata"]["namespace"], {})[item["metadata"]["name"]] = entries_of(item)
+    return found
+
+
+def _images(cluster: KubernetesClient, namespaces: Collection[str]) -> dict[str, set[str]]:
+    """Return by namespace what its Pods and workloads pull."""
+    found: dict[str, set[str]] = {}
+    for user in list_users(cluster) if namespaces else ():
+        if user.namespace in namespaces:
+            found.setdefault(user.namespace, set()).update(user.images)
     return found
 
 

@@ -154,8 +154,8 @@ def _reason(
 ) -> str | None:
     if item.managed:
         return f"kept by {item.origin}: remove it there"
-    if item.logins is None:
-        return "cannot be read: look at it, and delete it by hand"
+    if item.entries is None:
+        return item.trouble or "cannot be read: look at it, and delete it by hand"
     if registry is None:
         return "opens none of the stack's registries"
     if item.name == registry.name or item.namespace not in delivered[registry.name]:

@@ -6,7 +6,6 @@ Their content is read, by `adopt` and `cleanup` alone, and turned into digests a
 import base64
 import binascii
 import hashlib
-import re
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,8 +16,7 @@ from typing import Any, cast
 from pullsecrets import redaction
 from pullsecrets.backups import secret_path
 from pullsecrets.config import Registry
-from pullsecrets.credential.document import DockerConfigError, load
-from pullsecrets.errors import PullSecretsError
+from pullsecrets.credential import keys, kubelet
 from pullsecrets.inventory import PULL_SECRET_TYPE
 from pullsecrets.kube import FIELD_MANAGER, KubernetesApiError, KubernetesClient
 from pullsecrets.ownership import read_deliveries
@@ -39,7 +37,6 @@ _BY_HAND = frozenset(
         f"field manager {FIELD_MANAGER}",
     }
 )
-_SCHEME_AND_PATH = re.compile(r"^(?:https?://)?(?P<host>[^/]*)", re.IGNORECASE)
 
 
 class Verdict(StrEnum):
@@ -49,6 +46,32 @@ class Verdict(StrEnum):
     OTHER = "other login"
     UNREADABLE = "unreadable"
     NONE = "no login for the registry's hosts"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One login of a Secret, without its content."""
+
+    key: str = field(repr=False)
+    digest: str
+    """Of user and password."""
+
+    @property
+    def host(self) -> str:
+        """The registry that it is for, with wildcards."""
+        return keys.host_of(self.key)
+
+    def __str__(self) -> str:
+        """Return the key, without a user and password in it."""
+        return keys.shown(self.key)
+
+    def opens_on(self, host: str) -> bool:
+        """Tell whether the kubelet uses it for some image of a registry."""
+        return keys.opens_on(self.key, host)
+
+    def opens(self, image: str) -> bool:
+        """Tell whether the kubelet uses it for an image."""
+        return keys.opens(self.key, image)
 
 
 @dataclass(frozen=True)
@@ -62,10 +85,10 @@ class HandMade:
     managed: bool
     """Whether a controller or tool keeps it, so that it would come back, or be fought over."""
     immutable: bool
-    hosts: tuple[str, ...]
-    """Hosts that it opens; empty where it cannot be read."""
-    logins: Mapping[str, str | None] | None = field(repr=False)
-    """Digest of user and password by host; None for a login, or for the whole, that cannot be read."""
+    entries: tuple[Entry, ...] | None = field(repr=False)
+    """Its logins; None where the kubelet cannot read them, or we may not."""
+    trouble: str | None
+    """Why we may not read it; None when we may."""
     found: dict[str, Any] = field(repr=False)
     """The Secret itself; never to be shown."""
 
@@ -79,20 +102,54 @@ class HandMade:
         """Whether its content can be replaced without deleting it."""
         return self.type == PULL_SECRET_TYPE and not self.immutable
 
-    def compared(self, registry: Registry, seeded: Mapping[str, str | None]) -> Verdict:
-        """Compare the logins of the registry's canonical hosts with the seeded ones."""
-        if self.logins is None:
-            return Verdict.UNREADABLE
-        ours = {host: digest for host, digest in self.logins.items() if host in registry.hosts}
-        if not ours:
-            return Verdict.NONE
-        if None in ours.values():
-            return Verdict.UNREADABLE
-        return Verdict.SAME if ours.items() <= seeded.items() else Verdict.OTHER
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts that it opens, with the wildcards in them; empty where it cannot be read."""
+        return tuple(sorted({entry.host for entry in self.entries or ()}))
 
-    def other_hosts(self, registry: Registry) -> tuple[str, ...]:
-        """Return the hosts that it opens and the registry's Secret does not."""
-        return tuple(host for host in self.hosts if host not in (*registry.hosts, *registry.rejected_hosts))
+    def compared(self, registry: Registry, seeded: Iterable[Entry]) -> Verdict:
+        """Compare each login that opens an image of the registry with the seeded one."""
+        if self.entries is None:
+            return Verdict.UNREADABLE
+        if not any(entry.opens_on(host) for entry in self.entries for host in registry.hosts):
+            return Verdict.NONE
+        return Verdict.OTHER if self.other_logins(registry, seeded) else Verdict.SAME
+
+    def other_logins(
+        self, registry: Registry, seeded: Iterable[Entry], images: Iterable[str] = ()
+    ) -> dict[Entry, tuple[str, ...]]:
+        """Return the entries, such as one for a path, that open the registry with another login than the seeded one.
+
+        Each comes with the images in use that it is tried for.
+        """
+        known = {(entry.host, entry.digest) for entry in seeded}
+        images = sorted(set(images))
+        return {
+            entry: tuple(image for image in images if entry.opens(image))
+            for entry in self.entries or ()
+            if any(entry.opens_on(host) and (host, entry.digest) not in known for host in registry.hosts)
+        }
+
+    def opens_besides(
+        self, registry: Registry, seeded: Collection[Entry], images: Iterable[str]
+    ) -> dict[Entry, tuple[str, ...]]:
+        """Return the entries that open what the registry's Secret will not, with the images in use that they pull.
+
+        One for a rejected host counts where an image in use names that host.
+
+        Args:
+            registry: the registry whose Secret comes.
+            seeded: what that Secret holds.
+            images: what the namespace's Pods and workloads pull.
+        """
+        besides: dict[Entry, tuple[str, ...]] = {}
+        hosts = (*registry.hosts, *registry.rejected_hosts)
+        images = sorted(set(images))
+        for entry in self.entries or ():
+            pulled = tuple(image for image in images if entry.opens(image) and not _opened(seeded, image))
+            if pulled or entry.host not in hosts:
+                besides[entry] = pulled
+        return besides
 
 
 def read_hand_made(
@@ -132,56 +189,67 @@ def read_hand_made(
         contents = dict(zip(wanted, pool.map(partial(_read, cluster), wanted), strict=True))
     accepted = {*_BY_HAND, *(f"field manager {name}" for name in by_hand)}
     return [
-        _hand_made(content, origins[key], managed=origins[key] not in accepted)
+        _hand_made(wanted[key]["metadata"], content, origins[key], managed=origins[key] not in accepted)
         for key, content in sorted(contents.items())
         if content is not None
     ]
 
 
-def read_logins(document: str | bytes, *, old: bool = False) -> dict[str, str | None] | None:
-    """Return the digest of each host's login, as leniently as the kubelet reads it; None when it is no such document.
+def read_entries(document: bytes, *, old: bool = False) -> tuple[Entry, ...] | None:
+    """Return the logins of a document as the kubelet reads them; None when it reads none.
+
+    An entry without user and password is no login: container runtimes refuse it.
 
     Args:
         document: content of `.dockerconfigjson`, or of `.dockercfg`.
         old: whether it is the older form, which has no `auths` around the hosts.
     """
     try:
-        content = load(document)
-    except DockerConfigError:
+        logins = kubelet.read_logins(document, old=old)
+    except kubelet.UnreadableError:
         return None
-    auths = content if old else content.get("auths")
-    if not isinstance(auths, dict):
-        return None
-    return {_host(host): _login_digest(entry) for host, entry in cast("dict[str, Any]", auths).items()}
+    return tuple(
+        Entry(key, hashlib.sha256(":".join(login).encode("utf-8", "surrogateescape")).hexdigest())
+        for key, login in logins.items()
+        if any(login)
+    )
 
 
-def _read(cluster: KubernetesClient, key: tuple[str, str]) -> dict[str, Any] | None:
+def _opened(entries: Iterable[Entry], image: str) -> bool:
+    return bool(keys.lookup(((entry.key, entry) for entry in entries), image))
+
+
+def _read(cluster: KubernetesClient, key: tuple[str, str]) -> dict[str, Any] | KubernetesApiError | None:
     try:
         return cluster.find(secret_path(*key))
     except KubernetesApiError as error:
         if error.status != 403:
             raise
-        raise PullSecretsError(
-            f"Secret {'/'.join(key)}: you may not read it; nothing was changed; run as somebody with the role "
-            "pull-secrets-migrator (migrator_roles)"
-        ) from None
+        return error
 
 
-def _hand_made(found: dict[str, Any], origin: str, *, managed: bool) -> HandMade:
-    data = cast("dict[str, str]", found.get("data") or {})
-    redaction.register(*data.values())
-    old = found["type"] == OLD_PULL_SECRET_TYPE
-    document = _decoded(data.get(".dockercfg" if old else ".dockerconfigjson", ""))
-    logins = None if document is None else read_logins(document, old=old)
+def _hand_made(
+    metadata: Mapping[str, Any], found: dict[str, Any] | KubernetesApiError, origin: str, *, managed: bool
+) -> HandMade:
+    trouble, entries = None, None
+    if isinstance(found, KubernetesApiError):
+        trouble = "you may not read it; run as somebody with the role pull-secrets-migrator (migrator_roles)"
+        found = {"type": "", "metadata": metadata}
+    else:
+        data = cast("dict[str, str]", found.get("data") or {})
+        redaction.register(*data.values())
+        old = found["type"] == OLD_PULL_SECRET_TYPE
+        document = _decoded(data.get(".dockercfg" if old else ".dockerconfigjson", ""))
+        entries = None if document is None else read_entries(document, old=old)
     return HandMade(
-        namespace=found["metadata"]["namespace"],
-        name=found["metadata"]["name"],
+        namespace=metadata["namespace"],
+        name=metadata["name"],
         type=found["type"],
         origin=origin,
         managed=managed,
         immutable=bool(found.get("immutable")),
-        hosts=tuple(sorted(logins or ())),
-        logins=logins,
+        entries=entries,
+        trouble=trouble,
         found=found,
     )
 
@@ -191,28 +259,3 @@ def _decoded(text: str) -> bytes | None:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
-
-
-def _host(key: str) -> str:
-    found = _SCHEME_AND_PATH.match(key)
-    return (found["host"] if found else key).lower()
-
-
-def _login_digest(entry: Any) -> str | None:
-    if not isinstance(entry, dict):
-        return None
-    fields = {key: value for key, value in cast("dict[str, Any]", entry).items() if isinstance(value, str)}
-    login = _user_and_password(fields)
-    if login is None:
-        return None
-    redaction.register(login, login.partition(":")[2])
-    return hashlib.sha256(login.encode()).hexdigest()
-
-
-def _user_and_password(fields: Mapping[str, str]) -> str | None:
-    if fields.get("auth"):
-        decoded = _decoded(fields["auth"])
-        text = decoded.decode("utf-8", "replace").rstrip("\0") if decoded else ""
-        return text if ":" in text else None
-    user, password = fields.get("username", ""), fields.get("password", "")
-    return f"{user}:{password}" if user and password else None

@@ -15,7 +15,7 @@ from pullsecrets.adopt import Migration, Seeded, Terms
 from pullsecrets.binding import entries_of
 from pullsecrets.credential.document import DockerConfig, RegistryLogin
 from pullsecrets.errors import BadInputError, ConflictError
-from pullsecrets.handmade import Verdict, read_hand_made, read_logins
+from pullsecrets.handmade import Verdict, read_entries, read_hand_made
 from pullsecrets.kube import KubernetesApiError
 from pullsecrets.references import list_users
 from pullsecrets.vault import EntryMetadata, VaultClient
@@ -46,7 +46,7 @@ def auths(password: str = CANARY, *hosts: str) -> dict[str, Any]:
 
 def seeded() -> Seeded:
     document = json.dumps({"auths": auths()})
-    return Seeded("0" * 16, document, read_logins(document) or {})
+    return Seeded("0" * 16, document, read_entries(document.encode()) or ())
 
 
 def made(
@@ -105,30 +105,89 @@ def problems(*secrets: tuple[str, dict[str, Any]], terms: Terms | None = None) -
     return found.problems
 
 
+def digests(document: str, *, old: bool = False) -> list[tuple[str, str]]:
+    return [(entry.host, entry.digest) for entry in read_entries(document.encode(), old=old) or ()]
+
+
 class TestLogins:
     @given(TEXT, TEXT)
     def test_what_seed_would_store_is_read_as_the_same_login(self, user: str, password: str) -> None:
         stored = DockerConfig({"registry.example.com": RegistryLogin(user, password)}).to_json()
-        by_hand = {"registry.example.com": {"username": user, "password": password}}
-        assert (
-            read_logins(stored)
-            == read_logins(json.dumps({"auths": by_hand}))
-            == read_logins(json.dumps(by_hand), old=True)
-        )
+        by_hand = {"https://registry.example.com/v2/": {"username": user, "password": password}}
+        found = digests(json.dumps({"auths": by_hand}))
+        assert len(found) == 1
+        assert digests(stored) == found == digests(json.dumps(by_hand), old=True)
 
-    @pytest.mark.parametrize(
-        "key", ["https://registry.example.com", "registry.example.com/v2/", "Registry.example.com"]
-    )
-    def test_hosts_are_read_as_the_kubelet_reads_them(self, key: str) -> None:
-        assert [*(read_logins(json.dumps({"auths": auths("x", key)})) or {})] == ["registry.example.com"]
+    @pytest.mark.parametrize("document", ["", "[]", "not json", '{"auths": []}', '{"auths": {"h": {"auth": "%"}}}'])
+    def test_what_the_kubelet_refuses_is_unreadable(self, document: str) -> None:
+        assert read_entries(document.encode()) is None
 
-    @pytest.mark.parametrize("document", ["", "[]", "{}", '{"auths": []}', "not json", '{"auths": {}, "auths": {}}'])
-    def test_what_is_no_such_document_is_none(self, document: str) -> None:
-        assert read_logins(document) is None
+    @pytest.mark.parametrize("document", ["{}", "null", '{"auths": {}}', '{"auths": {"h": {}, "i": null}}'])
+    def test_an_entry_without_a_login_opens_nothing(self, document: str) -> None:
+        assert read_entries(document.encode()) == ()
 
-    @pytest.mark.parametrize("entry", [{}, {"auth": "%"}, {"auth": "bm9jb2xvbg=="}, {"auth": 1}, None])
-    def test_a_login_that_cannot_be_read_is_none(self, entry: Any) -> None:
-        assert read_logins(json.dumps({"auths": {"registry.example.com": entry}})) == {"registry.example.com": None}
+    def test_half_of_a_surrogate_pair_is_read_as_the_kubelet_reads_it(self) -> None:
+        for fields in ({"username": "bot", "password": "\ud800"}, {"username": "\udc00", "password": CANARY}):
+            assert len(digests(json.dumps({"auths": {"registry.example.com": fields}}))) == 1
+
+
+def pulling(*images: str) -> tuple[str, dict[str, Any]]:
+    containers = [{"name": str(index), "image": image} for index, image in enumerate(images)]
+    metadata = {"name": "web", "namespace": "apps-one"}
+    return "/api/v1/namespaces/apps-one/pods/web", {"metadata": metadata, "spec": {"containers": containers}}
+
+
+class TestEntries:
+    PATH = "registry.example.com/team-a"
+
+    @pytest.mark.parametrize("name", ["app", "old"])
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_another_login_for_a_path_is_not_dropped_whatever_the_order_of_keys(self, name: str, turned: bool) -> None:
+        content = {**auths("other-canary", self.PATH), **auths()}
+        (said,) = problems(made(name, dict(reversed(content.items())) if turned else content))
+        assert f"Secret apps-one/{name}: other login under {self.PATH}, compared with" in said
+        assert "canary" not in said
+
+    def test_the_images_that_a_login_pulls_are_named(self) -> None:
+        image = f"{self.PATH}/web:1"
+        content = {**auths("other-canary", self.PATH), **auths()}
+        cluster = FakeCluster(FANOUT, namespace(), account("app"), made("app", content), pulling(image, "nginx"))
+        (found,) = adopt.plan(migration(cluster), seeded())
+        assert f"other login under {self.PATH} ({image})" in found.problems[0]
+
+    def test_the_same_login_under_every_key_is_the_same(self) -> None:
+        keys = (self.PATH, "https://registry.example.com/v1/", "http://registry.example.com")
+        assert problems(made("app", auths(CANARY, *keys))) == ()
+
+    def test_a_wildcard_opens_more_than_ours_will(self) -> None:
+        (said,) = problems(made("app", auths(CANARY, "*.example.com")))
+        assert "also opens *.example.com, which nothing would open any more" in said
+
+    def test_a_rejected_host_counts_where_an_image_in_use_names_it(self) -> None:
+        secret = made("app", {**auths(), **auths(CANARY, "old.example.com")})
+        assert problems(secret) == ()
+        cluster = FakeCluster(FANOUT, namespace(), account("app"), secret, pulling("old.example.com/web:1"))
+        (found,) = adopt.plan(migration(cluster), seeded())
+        assert "also opens old.example.com (old.example.com/web:1), which nothing would" in found.problems[0]
+
+    @pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "index.docker.io", "docker.io"])
+    def test_docker_hub_is_found_under_the_keys_that_kubectl_and_docker_write(self, key: str) -> None:
+        registry = configured().registry("app").model_copy(update={"hosts": ("docker.io",)})
+        (found,) = read_hand_made(FakeCluster(made("old", auths(CANARY, key))), {"apps-one"}, [registry])
+        ours = read_entries(json.dumps({"auths": auths(CANARY, "docker.io")}).encode()) or ()
+        assert found.hosts == ("docker.io",)
+        assert found.compared(registry, ours) is Verdict.SAME
+        assert found.opens_besides(registry, ours, ["nginx", "team/app"]) == {}
+
+    def test_one_namespaces_trouble_is_a_row_and_ends_nothing(self) -> None:
+        odd = made("app", {"registry.example.com": {"username": "\udfff", "password": CANARY}})
+        refused = made("old", auths())
+        cluster = FakeCluster(FANOUT, namespace(), account("app"), odd, refused)
+        cluster.refuse["GET", refused[0]] = (403, "forbidden")
+        (found,) = adopt.plan(migration(cluster), seeded())
+        assert [item.secret.name for item in found.found] == ["app", "old"]
+        assert "other login" in found.problems[0]
+        assert "Secret apps-one/old: you may not read it; run as somebody with the role" in found.problems[1]
 
 
 class TestRefusals:
@@ -303,8 +362,8 @@ class TestUndo:
 
 def test_nothing_that_is_shown_holds_content() -> None:
     (found,) = read_hand_made(FakeCluster(made("old", auths())), {"apps-one"}, configured().registries)
-    assert found.compared(configured().registry("app"), seeded().logins) is Verdict.SAME
-    assert "logins" not in repr(found)
+    assert found.compared(configured().registry("app"), seeded().entries) is Verdict.SAME
+    assert "entries" not in repr(found)
     assert "data" not in repr(replace(found, name="other"))
     assert "canary" not in repr(seeded())
 

@@ -359,8 +359,8 @@ def test_a_stack_that_does_not_exist_is_answered_with_those_that_do() -> None:
     ("content", "expected"),
     [
         (b"config: [", "not YAML: "),
-        (b"- a\n- b\n", "found list; allowed: a mapping"),
-        (b"config:\n- a\n", "config: found list; allowed: a mapping"),
+        (b"- a\n- b\n", "found a list; allowed: a mapping"),
+        (b"config:\n- a\n", "config: found a list; allowed: a mapping"),
         (b"config: \xff\n", "found bytes that are not UTF-8; allowed: YAML in UTF-8"),
         (b"config: \x1b\n", "not YAML: special characters are not allowed"),
         (b"config: 2026-99-99\n", "not YAML: a value that cannot be read"),

@@ -320,7 +320,7 @@ def test_settings_of_a_stack_are_settings_that_the_file_takes(folder: Path) -> N
     ("content", "message"),
     [
         ("{", "not JSON; allowed: an object"),
-        ("[]", "found list; allowed: an object"),
+        ("[]", "found a list; allowed: an object"),
         ('{"restrict-labels": {}}', "restrict-labels: found no policy of that name; allowed: disallow-cluster"),
         ('{"restrict-opt-in-labels": "off"}', "found no level of that name; allowed: advisory, disabled"),
         ('{"restrict-opt-in-labels": {"regs": []}}', "regs: found an unknown setting; allowed: enforcementLevel, reg"),

@@ -185,7 +185,7 @@ def test_a_deleted_current_version_is_replaced() -> None:
     [
         (credential("bot", "other.example.com"), "version 1 cannot be restored: .* found 'other.example.com'"),
         ("{", "version 1 cannot be restored: dockerconfigjson: not JSON"),
-        ({"auths": {}}, "version 1: dockerconfigjson: found a dict; allowed: a dockerconfigjson as a string"),
+        ({"auths": {}}, "version 1: dockerconfigjson: found an object; allowed: a dockerconfigjson as a string"),
     ],
 )
 def test_what_is_no_credential_of_the_registry_is_not_restored(document: Any, cause: str) -> None:
