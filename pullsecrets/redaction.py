@@ -41,8 +41,9 @@ _FIELDS = (
 _SHAPES = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
-        # Headers, as such or in the representation of a mapping; with or without a scheme before the value.
-        rf"\b(?:{_HEADERS})\\{{0,15}}[\"']?\s*[:=]\s*b?\\{{0,15}}[\"']?(?:[a-z]+[ ]+)?(?P<h>[^\s\"'\\,]+)",
+        # Headers, as such or in the representation of a mapping; with or without a scheme before the value. None is the
+        # kubelet's "may require authorization: authorization failed: no basic auth credentials".
+        rf"\b(?:{_HEADERS})(?!: authorization failed: )\\{{0,15}}[\"']?\s*[:=]\s*b?\\{{0,15}}[\"']?(?:[a-z]+[ ]+)?(?P<h>[^\s\"'\\,]+)",
         r"\b(?:basic|bearer)\s+(?P<b>[a-z0-9._~+/-]{16,}=*)",
         # Vault's and OpenBao's tokens: service, batch and recovery, before and since Vault 1.10.
         r"(?<![\w.-])(?P<v>hv[sbr]\.[\w.-]{16,}|[sbr]\.[a-z0-9]{20,})",

@@ -120,6 +120,13 @@ def stack(plane: ControlPlane, node: RealNode) -> NodeStack:
     return stack
 
 
+@pytest.fixture(autouse=True)
+def logins(stack: NodeStack) -> None:
+    """The registries let in what Vault holds, whatever a failed test has revoked."""
+    for registry in stack.passwords:
+        stack.let_in(registry)
+
+
 @pytest.fixture
 def pods(stack: NodeStack) -> Iterator[Pods]:
     """Pods of one test, which go with it."""

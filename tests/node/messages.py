@@ -19,7 +19,7 @@ _SHAPES = (
 
 def seen(name: str) -> str:
     """The message that was seen."""
-    return SEEN.get(name, f"nothing was seen for {name!r}")
+    return SEEN[name]
 
 
 def shape(message: str) -> str:

@@ -121,6 +121,7 @@ def test_shapes_of_credentials_are_found_without_being_registered(text: str) -> 
         '{"name": "auth", "data": {"owner": "platform", "digest": "872491a30d60d598"}}',
         "https://vault.example.com:8200 does not answer; basic authentication is off",
         "secrets.external-secrets.io/v1 in s.apps.example.com, hvs. is a prefix",
+        "or may require authorization: authorization failed: no basic auth credentials",
     ],
 )
 def test_what_is_no_credential_is_left_readable(text: str) -> None:

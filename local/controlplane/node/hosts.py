@@ -108,6 +108,8 @@ def _server(registry: Registry, wanted: Fault) -> Iterator[int]:
 def _handler(registry: Registry, wanted: Fault) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # A client that speaks TLS to plain HTTP is answered as by other servers: with a status line.
+        default_request_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             """Answer as the fault has it, or with what the registry says."""

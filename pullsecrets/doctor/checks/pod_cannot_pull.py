@@ -15,9 +15,19 @@ from pullsecrets.pods import PodPull
 
 NAME = "pod-cannot-pull"
 
-REFUSED = ("401", "403", "unauthorized", "denied", "authentication required", "authorization failed")
-ABSENT = ("not found", "manifest unknown", "name unknown")
-UNREACHED = ("no such host", "i/o timeout", "connection refused", "deadline exceeded", "x509", "no route to host")
+_UNREACHED = (
+    "no such host",
+    "i/o timeout",
+    "connection refused",
+    "deadline exceeded",
+    "x509",
+    "no route to host",
+    "server gave http response",
+)
+_BUSY = ("429 too many requests", "toomanyrequests", "500 internal", "502 bad gateway", "503 service unavailable")
+_UNDECODABLE = ("illegal base64", "invalid character", "unexpected end of json")
+_REFUSED = ("unauthorized", "forbidden", "denied", "authentication required", "authorization failed")
+_ABSENT = ("not found", "manifest unknown", "name unknown")
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding]:
@@ -62,14 +72,22 @@ def _judge(snapshot: Snapshot, row: Coverage, message: str, pod: PodPull) -> tup
     lower = message.lower()
     describe = f"kubectl -n {row.namespace} describe pod {pod.name}"
     verify = f"pull-secrets seed {row.registry} --stack {snapshot.stack} --from-file dockerconfig.json --verify-login"
-    if any(text in lower for text in UNREACHED):
-        host = " or ".join(snapshot.config.registry(row.registry).hosts)
-        return (f"The node does not reach {host}: name, network or certificate.", describe)
-    # Registries answer 401 or "denied" for repositories that do not exist, too, so this comes first.
-    if any(text in lower for text in REFUSED):
-        return ("The registry refuses the seeded login: it is wrong, locked or expired, or may not read it.", verify)
-    if any(text in lower for text in ABSENT):
-        return ("The registry does not have the image: repository or tag is wrong, or it was not pushed.", describe)
+    host = " or ".join(snapshot.config.registry(row.registry).hosts)
+    # By the kubelet's words (tests/node/messages.json). Registries answer 401 or "denied" for repositories that do not
+    # exist, too, so a refusal comes before an absence.
+    for texts, cause, command in (
+        (_UNREACHED, f"The node does not reach {host}: name, network or certificate.", describe),
+        (_BUSY, f"{host} is overloaded, limits requests or is down: the kubelet tries again by itself.", describe),
+        (_UNDECODABLE, "A Secret in the Pod's list cannot be decoded: the kubelet then pulls with none.", describe),
+        (
+            _REFUSED,
+            "The registry refuses the seeded login: it is wrong, locked or expired, or may not read it.",
+            verify,
+        ),
+        (_ABSENT, "The registry does not have the image: repository or tag is wrong, or it was not pushed.", describe),
+    ):
+        if any(text in lower for text in texts):
+            return cause, command
     return (
         "The registry or the node refuses for a reason that no event tells; a wrong login is the most frequent one.",
         describe,

@@ -21,6 +21,7 @@ from pullsecrets.ownership import MANAGED_LABEL
 from pullsecrets.pods import list_pods
 from pullsecrets.seed import SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.vault import EntryMetadata, VaultClient
+from tests.node.messages import seen
 from tests.unit import delivered
 from tests.unit.doctor.tenants import (
     APP,
@@ -725,6 +726,15 @@ def test_what_esos_messages_mean(message: str, cause: str) -> None:
         ("manifest unknown", "does not have the image", "describe pod"),
         ("dial tcp: lookup app.registry.example.com: no such host", "does not reach", "describe pod"),
         ("", "no event tells", "describe pod"),
+        (seen("login refused"), "refuses the seeded login", "--verify-login"),
+        (seen("no credentials"), "refuses the seeded login", "--verify-login"),
+        (seen("no such image"), "does not have the image", "describe pod"),
+        (seen("too many requests"), "limits requests", "describe pod"),
+        (seen("unavailable"), "limits requests", "describe pod"),
+        (seen("certificate expired"), "does not reach", "describe pod"),
+        (seen("plain HTTP"), "does not reach", "describe pod"),
+        (seen("undecodable Secret in the list"), "cannot be decoded", "describe pod"),
+        ("HEAD request to https://registry:14010/v2/a/manifests/1: 503 Service Unavailable", "limits", "describe pod"),
     ],
 )
 def test_the_kubelets_message_tells_why_a_pull_fails(message: str, cause: str, fix: str) -> None:
