@@ -32,7 +32,8 @@ MOST_LINES = 256
 _SHORTEST_INSIDE_BASE64 = 8
 """Base64 digits that are worth looking for on their own: fewer are found in unrelated words."""
 
-_HEADERS = "authorization|x-vault-token|x-registry-auth"
+# The kubelet says "may require authorization: authorization failed: no basic auth credentials", which holds none.
+_HEADERS = "authorization(?!: authorization failed: )|x-vault-token|x-registry-auth"
 _FIELDS = (
     "auth|password|passwd|secret|identitytoken|registrytoken|token|access_token|refresh_token|id_token|client_token|"
     r"private_key|\.?dockerconfigjson"
@@ -41,9 +42,8 @@ _FIELDS = (
 _SHAPES = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
-        # Headers, as such or in the representation of a mapping; with or without a scheme before the value. None is the
-        # kubelet's "may require authorization: authorization failed: no basic auth credentials".
-        rf"\b(?:{_HEADERS})(?!: authorization failed: )\\{{0,15}}[\"']?\s*[:=]\s*b?\\{{0,15}}[\"']?(?:[a-z]+[ ]+)?(?P<h>[^\s\"'\\,]+)",
+        # Headers, as such or in the representation of a mapping; with or without a scheme before the value.
+        rf"\b(?:{_HEADERS})\\{{0,15}}[\"']?\s*[:=]\s*b?\\{{0,15}}[\"']?(?:[a-z]+[ ]+)?(?P<h>[^\s\"'\\,]+)",
         r"\b(?:basic|bearer)\s+(?P<b>[a-z0-9._~+/-]{16,}=*)",
         # Vault's and OpenBao's tokens: service, batch and recovery, before and since Vault 1.10.
         r"(?<![\w.-])(?P<v>hv[sbr]\.[\w.-]{16,}|[sbr]\.[a-z0-9]{20,})",

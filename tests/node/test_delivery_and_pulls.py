@@ -69,7 +69,7 @@ def test_a_login_revoked_too_early_fails_every_pull_until_the_rotation(stack: No
     refused = pods.outcome(NAMESPACES[0], waiting)
     assert shape(refused.message) == seen("login refused")
     found = doctor_on(stack, "pod-cannot-pull")
-    assert "refuses the seeded login" in found["cause"]
+    assert "refuses the seeded login" in found["causes"][0]
     stack.let_in(REGISTRY, new)
     rotate(stack, new)
     # The kubelet tries again by itself, and with what the Secret then holds.
