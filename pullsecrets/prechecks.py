@@ -49,7 +49,9 @@ class Outlook:
     obstacles: Mapping[str, str]
     """By namespace: why it will not take the credential, for a reason that was there before."""
     warnings: tuple[str, ...]
-    """What Vault will do later, and what could not be looked at."""
+    """What Vault will do later."""
+    unchecked: tuple[str, ...] = ()
+    """What could not be looked at."""
 
 
 def prepare(target: Target, only: Collection[str] | None = None) -> Installation:
@@ -81,18 +83,19 @@ def foresee(target: Target, only: Collection[str] | None, timeout: float) -> Out
     name, cluster = target.registry.name, target.cluster
     found = read_deliveries(cluster, name)
     chosen = selected_namespaces(cluster, target.registry, only)
-    obstacles = {**_leaving(target, only), **_refused_before(cluster, name, chosen)}
-    warnings = [*_vault_warnings(target, timeout)]
+    obstacles = {
+        **_leaving(target, only),
+        **_refused_before(cluster, name, {item: found[item] for item in chosen & found.keys()}),
+    }
+    unchecked: list[str] = []
     if _may(cluster, "patch", name):
         there = [namespace for namespace in sorted(chosen) if namespace in found and found[namespace].secret]
         with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
             tried = dict(zip(there, pool.map(partial(_dry_run, cluster, name), there), strict=True))
         obstacles |= {namespace: refusal for namespace, refusal in tried.items() if refusal}
     else:
-        warnings.append(
-            f"whether policies of the cluster let Secret {name} be changed was not tried: you may not patch Secrets"
-        )
-    return Outlook(dict(sorted(obstacles.items())), tuple(warnings))
+        unchecked.append(f"whether the cluster's policies let Secret {name} be changed: you may not patch Secrets")
+    return Outlook(dict(sorted(obstacles.items())), tuple(_vault_warnings(target, timeout)), tuple(unchecked))
 
 
 def require_readable(target: Target) -> None:
@@ -203,10 +206,9 @@ def _leaving(target: Target, only: Collection[str] | None) -> dict[str, str]:
     }
 
 
-def _refused_before(cluster: KubernetesClient, name: str, namespaces: Collection[str]) -> dict[str, str]:
+def _refused_before(cluster: KubernetesClient, name: str, found: Mapping[str, Delivery]) -> dict[str, str]:
     """Return the namespaces whose Secret the API server refuses to ESO, by a quota or a policy."""
-    found = read_deliveries(cluster, name)
-    failing = {item for item in namespaces if item in found and not _is_synced(found[item])}
+    failing = {namespace for namespace, delivery in found.items() if not _is_synced(delivery)}
     if not failing:
         return {}
     query = {"fieldSelector": f"involvedObject.kind=ExternalSecret,involvedObject.name={name},type=Warning"}

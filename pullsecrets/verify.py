@@ -7,6 +7,7 @@ pulled and created. It is named the same everywhere, so that the right to delete
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -211,9 +212,10 @@ def run(
 
 
 def failures(pulls: Sequence[Pull]) -> dict[str, str]:
-    """Return by namespace, and node where that was asked, why a pull did not go well."""
+    """Return by namespace, and node where there were several, why a pull did not go well."""
+    tried = Counter(item.namespace for item in pulls)
     return {
-        f"{item.namespace} on {item.node}" if item.node else item.namespace: item.message
+        f"{item.namespace} on {item.node}" if tried[item.namespace] > 1 else item.namespace: item.message
         for item in pulls
         if not item.pulled
     }

@@ -329,7 +329,11 @@ def _show_plan(target: Target, planned: seed.SeedPlan, outlook: Outlook, choices
     found = restart.list_workloads(target.cluster, target.registry, namespaces) if choices.restart else []
     if json:
         pods = [f"{pod.namespace}/{pod.name}" for pod in lacking.evictable]
-        foreseen = {"foreseen": dict(outlook.obstacles), "warnings": list(outlook.warnings)}
+        foreseen = {
+            "foreseen": dict(outlook.obstacles),
+            "warnings": list(outlook.warnings),
+            "unchecked": list(outlook.unchecked),
+        }
         plan = {**foreseen, "namespaces": namespaces, "pods": {"kept": pods, "others": dict(lacking.others)}}
         console.print_json(
             {**asdict(planned), **plan, "workloads": [str(item) for item in found], "outcome": "planned"}
@@ -339,6 +343,8 @@ def _show_plan(target: Target, planned: seed.SeedPlan, outlook: Outlook, choices
     _show_lacking(lacking)
     for item in found:
         console.output.print(f"  {item}: {item.untouched or 'would be restarted'}", markup=False)
+    for item in outlook.unchecked:
+        console.output.print(f"not checked: {item}", markup=False)
     console.output.print("dry run: nothing was written")
 
 

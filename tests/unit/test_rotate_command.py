@@ -236,7 +236,7 @@ def test_whoever_may_not_try_a_policy_is_told_so(here: Surroundings) -> None:
     here.cluster.may["patch"] = False
     here.cluster.refused = {"b": "would be refused"}
     found = here.json("--dry-run")[1]
-    assert (found["foreseen"], "was not tried" in found["warnings"][0]) == ({}, True)
+    assert (found["foreseen"], "you may not patch Secrets" in found["unchecked"][0]) == ({}, True)
 
 
 @pytest.mark.parametrize(

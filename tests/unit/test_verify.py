@@ -229,7 +229,8 @@ def test_the_time_of_a_pull_is_read_as_go_writes_it(minutes: int, seconds: int, 
 
 
 def test_failures_are_named_by_namespace_and_node() -> None:
-    pulls = [Pull("a", True, "fine"), Pull("b", False, "no"), Pull("c", False, "not here", "node-1")]
+    both = [Pull("c", False, "not here", "node-1"), Pull("c", True, "fine", "node-2")]
+    pulls = [Pull("a", True, "fine", "node-1"), Pull("b", False, "no", "node-2"), *both]
     assert failures(pulls) == {"b": "no", "c on node-1": "not here"}
 
 
