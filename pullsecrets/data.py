@@ -43,7 +43,9 @@ def json_type(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, Mapping):
         return "an object"
-    return {str: "a string", list: "a list"}.get(cast("type", type(value)), "a number")
+    if isinstance(value, str):
+        return "a string"
+    return "a list" if isinstance(value, list) else "a number"
 
 
 def dig(value: Any, path: Path) -> Any:

@@ -165,11 +165,13 @@ def load(document: str | bytes) -> dict[str, Any]:
         DockerConfigError: when it is something else; without any of its content.
     """
     try:
-        text = document.decode("utf-8-sig") if isinstance(document, bytes) else document.removeprefix(_BYTE_ORDER_MARK)
-        redaction.register(text.strip())
-        content: Any = json.loads(text, object_pairs_hook=_unique_keys, parse_int=float)
+        text = document.decode("utf-8") if isinstance(document, bytes) else document
     except UnicodeDecodeError:
         raise DockerConfigError("dockerconfigjson: found bytes that are not UTF-8; allowed: a JSON document") from None
+    text = text.removeprefix(_BYTE_ORDER_MARK)
+    redaction.register(text.strip())
+    try:
+        content: Any = json.loads(text, object_pairs_hook=_unique_keys, parse_int=float)
     except json.JSONDecodeError as error:
         # The decoder's own exception carries the whole document: only the position may leave.
         raise DockerConfigError(f"dockerconfigjson: {_no_json(text, error.lineno, error.colno)}") from None
