@@ -14,6 +14,7 @@ from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.node.node import RealNode
 from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS
 from local.controlplane.waiting import NotYet
+from local.demo.summary import summary
 from local.workspace import PulumiError, Workspace
 from pullsecrets.config import StackConfig, load_stack
 from pullsecrets.errors import PullSecretsError
@@ -75,10 +76,23 @@ class Steps:
         self.console.print(text)
 
     def pulumi(self, *words: str) -> None:
-        """Run `pulumi` on the stack, its output going to ours."""
+        """Run `pulumi` on the stack: with its own live display in a terminal, else with a summary and a log file.
+
+        Raises:
+            PulumiError: it failed; the summary has been printed.
+        """
         self.commands.append(f"pulumi {words[0]}")
-        sys.stdout.flush()
-        self.workspace.pulumi(*words, "--stack", STACK, stream=True)
+        stacked = (*words, "--stack", STACK)
+        if self.console.is_terminal:
+            self.workspace.pulumi(*stacked, stream=True)
+            return
+        done = self.workspace.pulumi(*stacked, check=False)
+        log = self.plane.layout.logs / f"pulumi-{words[0]}.log"
+        log.write_text(done.stdout, encoding="utf-8")
+        self.console.print(summary(done.stdout), markup=False)
+        self.say(f"all that it printed: {log}")
+        if done.returncode:
+            raise PulumiError(f"pulumi {words[0]}", done.returncode, f"see {log}")
 
     def run(
         self,
