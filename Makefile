@@ -11,10 +11,11 @@ export UV_COMPILE_BYTECODE := 1
 export UV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e fuzz bench build up down status docs pack-policies install clean
+.PHONY: help demo test lint unit e2e fuzz bench build up down status docs pack-policies install clean clean-cache
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@du -sh "$${XDG_CACHE_HOME:-$$HOME/.cache}/pull-secrets-local" 2> /dev/null | awk '{print "\nBuilt programs: " $$1 " in " $$2}'
 
 demo: .venv/.installed ## The main job on a real control plane: set up, prove delivery, roll out in waves, rotate
 	@$(RUN) local demo
@@ -77,3 +78,6 @@ install: .venv/.installed ## Install the pinned dependencies into .venv
 
 clean: down ## Stop the control plane and remove this clone's state; the per-user cache stays
 	rm -rf .local .venv
+
+clean-cache: .venv/.installed ## Remove the built programs too, for every clone of this user
+	@$(RUN) local clean-cache

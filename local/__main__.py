@@ -1,4 +1,4 @@
-"""The command line of the local control plane: `python -m local build|up|down|status|env|demo|bench`."""
+"""The command line of the local control plane: `python -m local build|clean-cache|up|down|status|env|demo|bench`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ def _messages() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _table_console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDE)
+
+
 def _control_plane() -> ControlPlane:
     return ControlPlane(paths.state_home(), report=lambda line: _progress.print(line, markup=False))
 
@@ -50,10 +55,21 @@ def _control_plane() -> ControlPlane:
 @app.command()
 def build(
     tools: Annotated[list[str] | None, typer.Argument(help="Tools to build; all when none is named.")] = None,
+    *,
+    timings: Annotated[bool, typer.Option("--timings", help="Print what the builds took and what they left.")] = False,
 ) -> None:
     """Build what the control plane runs, from the package registries; a no-op when it is there."""
     with _messages():
         toolchain.ensure(*(tools or ()))
+        if timings:
+            _table_console().print(toolchain.build_times())
+
+
+@app.command()
+def clean_cache() -> None:
+    """Remove the built programs, and whatever interrupted builds have left, for every clone of this user."""
+    with _messages():
+        _progress.print(f"removed {toolchain.clean() / 1e6:.0f} MB in {paths.cache_home()}")
 
 
 @app.command()
@@ -97,8 +113,7 @@ def _show(components: Sequence[ComponentStatus]) -> Console:
         table.add_row(
             component.name, component.version, str(component.pid or "-"), ports or "-", healthy, str(component.log)
         )
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_WIDE)
+    console = _table_console()
     console.print(table)
     return console
 

@@ -59,6 +59,8 @@ def variables(layout: Layout, kubeconfig: Path, vault_address: str) -> dict[str,
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         **PULUMI_SETTINGS,
         **_OLDER_PLUGIN,
+        # gRPC would log, in the middle of a program's output, that the engine closes its connections at the end.
+        "GRPC_VERBOSITY": "NONE",
         "NO_PROXY": _LOOPBACK,
         "PATH": ":".join(_path(layout)),
     }

@@ -3,25 +3,41 @@
 A key covers everything that a build depends on, so a tool is either there, complete and right, or it is built.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import platform
+import shutil
+import sys
 import sysconfig
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from local import paths
 from local.toolchain import golang, official, store
 from local.toolchain.errors import BuildFailed, ToolchainError, ToolMissing
 from local.toolchain.official import install_official_plugin
-from local.toolchain.recipes import OF_THE_NODE, ON_DEMAND, RECIPES, VAULT_PLUGIN_VERSION, Recipe
+from local.toolchain.recipes import (
+    KUBERNETES_PLUGIN_VERSION,
+    OF_THE_NODE,
+    ON_DEMAND,
+    RECIPES,
+    VAULT_PLUGIN_VERSION,
+    Recipe,
+)
 from local.toolchain.runc import ensure_runc, has_seccomp, runc
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = [
     "BuildFailed",
     "ToolMissing",
     "ToolchainError",
     "binary",
+    "build_times",
+    "clean",
     "ensure",
     "ensure_runc",
     "eso_module",
@@ -35,9 +51,11 @@ __all__ = [
     "version",
 ]
 
+# Set to 1, it keeps what Go has downloaded and compiled, so that the next build of a changed recipe is short.
+KEEP: Final = "KEEP_GO_CACHE"
 _PACKAGED: Final = ("bao", "kubectl")
 _PULUMI: Final = "pulumi"
-_VAULT_PLUGIN: Final = "pulumi-resource-vault"
+_PLUGINS: Final = {"kubernetes": KUBERNETES_PLUGIN_VERSION, "vault": VAULT_PLUGIN_VERSION}
 
 
 def _recipe(name: str) -> Recipe:
@@ -85,8 +103,9 @@ def _needed() -> list[Recipe]:
     spared = set(ON_DEMAND if runs_nodes() else ON_DEMAND | OF_THE_NODE)
     if release is not None:
         spared.add(_PULUMI)
-        if official.official_plugin(release / _PULUMI, "vault", VAULT_PLUGIN_VERSION) is not None:
-            spared.add(_VAULT_PLUGIN)
+        for name, version in _PLUGINS.items():
+            if official.official_plugin(release / _PULUMI, name, version) is not None:
+                spared.add(f"pulumi-resource-{name}")
     return [recipe for recipe in RECIPES if recipe.name not in spared]
 
 
@@ -97,12 +116,17 @@ def ensure(*wanted: str) -> None:
     Raises BuildFailed when a build fails, ToolMissing for a name that is not a tool. Interrupted, it ends the compilers
     that it has started; the next call goes on from there.
     """
-    chosen = [_recipe(name) for name in wanted if name not in _PACKAGED] if wanted else _needed()
-    if wanted and pulumi_is_official():
-        chosen = [recipe for recipe in chosen if recipe.name != _PULUMI]
-    missing = {_folder(recipe): recipe for recipe in RECIPES if recipe in chosen and not _folder(recipe).is_dir()}
-    if missing:
-        _build(missing)
+    try:
+        chosen = [_recipe(name) for name in wanted if name not in _PACKAGED] if wanted else _needed()
+        if wanted and pulumi_is_official():
+            chosen = [recipe for recipe in chosen if recipe.name != _PULUMI]
+        missing = {_folder(recipe): recipe for recipe in RECIPES if recipe in chosen and not _folder(recipe).is_dir()}
+        if missing:
+            _build(missing)
+    except OSError as error:
+        from local.toolchain.builder import advice  # noqa: PLC0415 - as below
+
+        raise BuildFailed(f"The toolchain cannot be built: {error}.\n{advice(str(error))}") from error
 
 
 def _build(missing: dict[Path, Recipe]) -> None:
@@ -110,10 +134,43 @@ def _build(missing: dict[Path, Recipe]) -> None:
     from local.toolchain import builder, progress  # noqa: PLC0415
 
     go = golang.choose(golang.required(RECIPES))
-    if not go.installed:
-        golang.install(go)
-    with progress.display() as display:
-        builder.run(missing, go, display)
+    with golang.caches_in_use():
+        if not go.installed:
+            golang.install(go)
+        with progress.display() as display:
+            builder.run(missing, go, display)
+    if os.environ.get(KEEP) != "1":
+        _remove_caches()
+
+
+def _remove_caches() -> None:
+    removed = golang.remove_caches()
+    if removed is not None:
+        print(
+            f"toolchain: removed {removed / 1e9:.1f} GB of Go's caches and modules; {KEEP}=1 keeps them",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def clean() -> int:
+    """Remove the cache folder with every tool; return how many bytes that were.
+
+    Raises BuildFailed while another process builds.
+    """
+    removed = golang.remove_caches()
+    if removed is None:
+        raise BuildFailed(f"{paths.cache_home()} is in use by a build: wait for its end, or end it, and try again.")
+    removed += store.size(paths.cache_home())
+    shutil.rmtree(paths.cache_home(), ignore_errors=True)
+    return removed
+
+
+def build_times() -> Table:
+    """Return what the builds of the tools that are there took, as a table."""
+    from local.toolchain.timings import table  # noqa: PLC0415 - as above
+
+    return table((recipe.title, _folder(recipe)) for recipe in RECIPES)
 
 
 def _from_packages(name: str) -> Path | None:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from local.toolchain import sources, store
+from local import paths
+from local.toolchain import golang, sources, store, timings
 from local.toolchain.errors import BuildFailed
-from local.toolchain.golang import Go, environment
-from local.toolchain.progress import Display, Phase, Step
+from local.toolchain.golang import Go
+from local.toolchain.progress import BUSY, Display, Phase, Step
 from local.toolchain.recipes import Recipe
+from local.toolchain.timings import Timing
 
 _TAIL_LINES: Final = 25
 _POLL_SECONDS: Final = 0.1
@@ -26,11 +28,18 @@ _URL: Final = re.compile(r"(https?://)[^\s/\"']+")
 
 _CAUSES: Final = (
     (
-        re.compile(r"no space left on device"),
-        "The disk is full: make room (Go needs about 15 GB for its caches while everything is built)",
+        re.compile(r"no space left on device", re.IGNORECASE),
+        "The disk of {cache} is full: make room (while they run the builds need some {gigabytes} GB)",
     ),
     (
-        re.compile(r"dial tcp|no such host|connection refused|i/o timeout|TLS handshake|403 Forbidden|404 Not Found"),
+        re.compile(r"permission denied|read-only file system|not a directory|file exists", re.IGNORECASE),
+        "The cache folder {cache} cannot be written: make it writable, or name another with XDG_CACHE_HOME",
+    ),
+    (
+        re.compile(
+            r"dial tcp|no such host|connection (refused|reset)|i/o timeout|TLS handshake|\bEOF\b|403 Forbidden|"
+            r"404 Not Found|\b5\d\d \w+|module lookup disabled"
+        ),
         "The Go module proxy was not reached or does not serve this module: check the network and `go env GOPROXY`",
     ),
     (
@@ -39,6 +48,17 @@ _CAUSES: Final = (
     ),
     (re.compile(r"signal: killed"), "The compiler was killed, most often for lack of memory: close other programs"),
 )
+_NEEDED_GIGABYTES: Final = 13
+_TRIAL_SECONDS: Final = 60.0
+
+
+def advice(text: str) -> str:
+    """Return what to do about a build that failed with this output."""
+    known = next((known for pattern, known in _CAUSES if pattern.search(text)), "Read the log")
+    return (
+        known.format(cache=paths.cache_home(), gigabytes=_NEEDED_GIGABYTES)
+        + ", then run `make build` again; it goes on from where this one stopped."
+    )
 
 
 def parallel_builds(processors: int | None = None) -> int:
@@ -47,19 +67,20 @@ def parallel_builds(processors: int | None = None) -> int:
 
 
 class Build:
-    """One recipe on its way into the cache: its lock, its staging folder, its log and the running compiler."""
+    """One recipe on its way into the cache: its lock, its staging folder, its log and the command that runs."""
 
-    def __init__(self, recipe: Recipe, folder: Path, go: Go) -> None:
-        """Prepare to build `recipe` into `folder`, its final place, with `go`. Nothing starts yet."""
+    def __init__(self, recipe: Recipe, folder: Path, go: Go, variables: Mapping[str, str]) -> None:
+        """Prepare to build `recipe` into `folder`, its final place, with `go` and its variables. Nothing starts yet."""
         self.step = Step(recipe.title, store.log_file(recipe.name))
         self._recipe = recipe
         self._folder = folder
         self._go = go
-        self._environment = environment(go, os.environ)
+        self._variables = variables
         self._lock: IO[str] | None = None
         self._staging: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._work: Iterator[list[str]] = iter(())
+        self._cpu_seconds = 0.0
 
     def start(self) -> None:
         """Start the work, unless another process is building this tool or has just finished it."""
@@ -71,8 +92,9 @@ class Build:
         if self._folder.is_dir():
             self._finish()
             return
-        self.step.enter(Phase.BUILDING)
+        self.step.enter(Phase.DOWNLOADING)
         self._staging = store.staging(self._folder.parent)
+        self._temporary.mkdir()
         self.step.log.parent.mkdir(parents=True, exist_ok=True)
         self.step.log.write_bytes(b"")
         self._work = self._commands(self._staging)
@@ -82,12 +104,15 @@ class Build:
         """Look whether the running command has ended, and go on if so. Raises BuildFailed if it failed."""
         if self._process is None:
             return
-        status = self._process.poll()
-        if status is None:
+        ended, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+        if not ended:
             return
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._cpu_seconds += usage.ru_utime + usage.ru_stime
+        failed = self._process.returncode != 0
         self._process = None
-        if status != 0:
-            raise self._failure(f"exit status {status}")
+        if failed:
+            raise self._failure(f"exit status {os.waitstatus_to_exitcode(status)}")
         self._next()
 
     def _next(self) -> None:
@@ -114,16 +139,44 @@ class Build:
     def _commands(self, staging: Path) -> Iterator[list[str]]:
         """Yield Go's commands one after the other; what is done between two of them stands between them."""
         recipe, source = self._recipe, self._source
+        downloaded = store.size(golang.downloads())
         sources.lay(recipe, source)
         if wanted := sources.modules(recipe):
             yield ["mod", "download", *wanted]
             sources.complete(recipe, source, self._module_folder)
+        # Loads every package and with it just the modules that the build needs; says nothing.
+        yield ["list", "-deps", "-f", "{{with .Name}}{{end}}", *recipe.flags, *self._packages]
+        downloaded = store.size(golang.downloads()) - downloaded
+        self.step.enter(Phase.BUILDING)
         yield self._compile(staging / "bin")
+        for program in recipe.programs:
+            self._try(staging / "bin" / program.name)
         for copy in recipe.copies:
             found = sources.found(copy.module, self._module_folder(copy.module), copy.source)
             store.copy(found, staging / copy.target, executable=copy.executable)
-        shutil.rmtree(source)
+        timings.write(staging, Timing(self._cpu_seconds, self.step.seconds, downloaded))
+        for scratch in (source, self._temporary):
+            shutil.rmtree(scratch)
         store.publish(staging, self._folder)
+
+    def _try(self, program: Path) -> None:
+        """Start a new program once. What it makes of `--help` is its own; one that is not whole does not get there."""
+        with self.step.log.open("ab") as log:
+            try:
+                ended = subprocess.run(
+                    [program, "--help"],
+                    cwd=self._temporary,
+                    env={"HOME": str(self._temporary), "PATH": os.environ.get("PATH", "")},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    timeout=_TRIAL_SECONDS,
+                    check=False,
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise self._failure(f"{program.name} does not start ({error})") from error
+        if ended.returncode < 0:
+            raise self._failure(f"{program.name} does not start (signal {-ended.returncode})")
 
     def stop(self) -> None:
         """End the compiler if it runs, drop what it has written, and let go of the lock."""
@@ -140,6 +193,19 @@ class Build:
         """The folder that the recipe is built in."""
         assert self._staging is not None  # noqa: S101 - nothing runs before `start` has made it
         return self._staging / "source"
+
+    @property
+    def _temporary(self) -> Path:
+        """The folder of Go's temporary files: in ours, so that those of a killed build are swept away with it."""
+        return self._source.parent / "tmp"
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**self._variables, "GOTMPDIR": str(self._temporary)}
+
+    @property
+    def _packages(self) -> list[str]:
+        return [program.package for program in self._recipe.programs]
 
     def _finish(self) -> None:
         self._staging = None
@@ -163,7 +229,7 @@ class Build:
             f"-ldflags=-s -w {variables}".rstrip(),
             "-o",
             output,
-            *(program.package for program in programs),
+            *self._packages,
         ]
 
     def _module_folder(self, module: str) -> Path:
@@ -184,11 +250,8 @@ class Build:
     def _failure(self, cause: str) -> BuildFailed:
         text = self.step.log.read_text(encoding="utf-8", errors="replace")
         tail = "\n".join(f"  {line}" for line in _without_hosts(text).splitlines()[-_TAIL_LINES:])
-        advice = next((known for pattern, known in _CAUSES if pattern.search(text)), "Read the log")
         return BuildFailed(
-            f"Building {self._recipe.title} failed: {cause}.\n{tail}\n"
-            f"Whole log: {self.step.log}\n"
-            f"{advice}, then run `make build` again; it goes on from where this one stopped."
+            f"Building {self._recipe.title} failed: {cause}.\n{tail}\nWhole log: {self.step.log}\n{advice(text)}"
         )
 
 
@@ -238,9 +301,10 @@ def run(
     """Build every recipe in `missing` (final folder to recipe), `at_once` at a time.
 
     Raises BuildFailed for the first that fails. However it ends, no compiler is left running and no folder is left
-    half-written; what Go has compiled so far stays in Go's own cache and makes the next run short.
+    half-written; what Go has compiled so far stays in its cache and makes the next run short.
     """
-    builds = [Build(recipe, folder, go) for folder, recipe in missing.items()]
+    variables = golang.environment(go, os.environ)
+    builds = [Build(recipe, folder, go, variables) for folder, recipe in missing.items()]
     steps = [build.step for build in builds]
     with _termination_interrupts():
         try:
@@ -255,10 +319,11 @@ def run(
 
 
 def _advance(builds: Sequence[Build], at_once: int) -> None:
-    """Look after the running builds, then start what there is room for."""
+    """Look after the running builds, then start what there is room for: one download at a time, to tell whose it is."""
     for build in builds:
         build.poll()
     for build in builds:
-        running = sum(other.step.phase is Phase.BUILDING for other in builds)
-        if running < at_once and build.step.phase in {Phase.QUEUED, Phase.LOCKED}:
+        phases = [other.step.phase for other in builds]
+        free = sum(phase in BUSY for phase in phases) < at_once and Phase.DOWNLOADING not in phases
+        if free and build.step.phase in {Phase.QUEUED, Phase.LOCKED}:
             build.start()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from local.toolchain.recipes import GO_VERSION, Recipe
 _VERSION: Final = re.compile(r"(?:go)?(\d+)\.(\d+)(?:\.(\d+))?((?:rc|beta)\d+)?")
 _GO_LINE: Final = re.compile(r"^go (\S+)$", re.MULTILINE)
 _SYSTEMS: Final = {"Linux": "linux", "Darwin": "darwin"}
+_CACHES: Final = "go-caches"
 _MACHINES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 # -trimpath keeps this machine's folders out of the executables.
@@ -107,33 +109,73 @@ def choose(minimum: str, search_path: str | None = None) -> Go:
             return Go(Path(on_path), version, private=False)
     if parse(GO_VERSION) < parse(minimum):
         raise BuildFailed(f"The modules need Go {minimum}, recipes.py installs {GO_VERSION}: raise GO_VERSION.")
-    folder = paths.cache_home() / "go" / "-".join((GO_VERSION, *target()))
+    folder = caches() / "-".join((GO_VERSION, *target()))
     return Go(folder / "go" / "bin" / "go", f"go{GO_VERSION}", private=True)
+
+
+def caches() -> Path:
+    """Return the folder of what is needed only to build: Go's caches, and Go itself where the machine has none."""
+    return paths.cache_home() / "go"
+
+
+def downloads() -> Path:
+    """Return the folder in `caches` with the modules as they were downloaded."""
+    return caches() / "modules" / "cache" / "download"
+
+
+def remove_caches() -> int | None:
+    """Remove `caches`; return how many bytes that were, or None where another process builds with them."""
+    held = store.try_lock(_CACHES)
+    if held is None:
+        return None
+    with held:
+        size = store.size(caches())
+        shutil.rmtree(caches(), ignore_errors=True)
+    return size
+
+
+def caches_in_use() -> AbstractContextManager[None]:
+    """Keep `caches` from being removed for the block."""
+    return store.lock(_CACHES, shared=True)
 
 
 def environment(go: Go, base: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for the toolchain: `base`, with everything that would change a build pinned.
 
-    The module proxy and the checksum database stay as the user has set them.
+    What Go writes goes to `caches`. The module proxy and the checksum database stay as the user has set them, but for
+    what the user's own module cache holds: that is read, as a proxy before all others, and not written.
     """
     system, machine = target()
-    flags = (*BUILD_FLAGS, "-modcacherw") if go.private else BUILD_FLAGS
     pinned = {
         # A C compiler is not asked for, and the executables do not depend on this machine's libraries.
         "CGO_ENABLED": "0",
         "GOARCH": machine,
+        "GOCACHE": str(caches() / "build"),
         "GOEXPERIMENT": "",
-        "GOFLAGS": " ".join(flags),
+        # A module cache that only its owner can write would be one that its owner cannot remove.
+        "GOFLAGS": " ".join((*BUILD_FLAGS, "-modcacherw")),
+        "GOMODCACHE": str(caches() / "modules"),
         "GOOS": system,
+        "GOPATH": str(caches() / "path"),
         # Never fetch another toolchain: `choose` has seen to the version.
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
-    if go.private:
-        # A user without Go gets no ~/go either: removing the cache folder removes everything.
-        pinned["GOPATH"] = str(paths.cache_home() / "go" / "path")
-        pinned["GOCACHE"] = str(paths.cache_home() / "go" / "build")
-    return {**base, **pinned}
+    return {**base, **pinned, "GOPROXY": _proxies(go, base)}
+
+
+def _proxies(go: Go, base: Mapping[str, str]) -> str:
+    """Return the user's module proxies, after the user's module cache where there is one."""
+    asked = subprocess.run(
+        [go.executable, "env", "GOMODCACHE", "GOPROXY"],
+        env={**base, "GOTOOLCHAIN": "local"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    modules, proxies, *_ = [*asked.stdout.splitlines(), "", ""]
+    downloaded = Path(modules) / "cache" / "download"
+    return f"{downloaded.as_uri()},{proxies}" if modules and downloaded.is_dir() else proxies
 
 
 def _installer() -> list[str]:

@@ -113,16 +113,6 @@ def _plugin_folder(home: Path, name: str, version: str) -> Path:
     return home / "plugins" / f"resource-{name}-v{version}"
 
 
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.stat().st_size
-        except FileNotFoundError:  # Renamed between listing and looking.
-            continue
-    return total
-
-
 def _download(pulumi: Path, name: str, version: str) -> bool:
     """Let the command line download a plugin; give up when nothing has arrived for a while."""
     home, log = _home(), store.log_file(f"plugin-{name}")
@@ -143,7 +133,7 @@ def _download(pulumi: Path, name: str, version: str) -> bool:
         try:
             while process.poll() is None:
                 time.sleep(_POLL_SECONDS)
-                now, grown = time.monotonic(), _bytes_in(home)
+                now, grown = time.monotonic(), store.size(home)
                 arrived, size = (now, grown) if grown != size else (arrived, size)
                 if now - arrived > _STALLED_SECONDS or now - started > _LONGEST_SECONDS:
                     break

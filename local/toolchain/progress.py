@@ -24,8 +24,12 @@ class Phase(Enum):
 
     QUEUED = "queued"
     LOCKED = "waiting for another build of the same tool"
+    DOWNLOADING = "downloading"
     BUILDING = "building"
     BUILT = "built"
+
+
+BUSY: Final = frozenset({Phase.DOWNLOADING, Phase.BUILDING})
 
 
 @dataclass
@@ -44,11 +48,11 @@ class Step:
         return (time.monotonic() if self.ended is None else self.ended) - self.started
 
     def enter(self, phase: Phase) -> None:
-        """Change the phase; the clock starts when building starts and stops when it ends."""
+        """Change the phase; the clock starts with the download and stops when the tool is built."""
         if phase is self.phase:
             return
         self.phase = phase
-        if phase is Phase.BUILDING:
+        if phase is Phase.DOWNLOADING:
             self.started = time.monotonic()
         elif phase is Phase.BUILT:
             self.ended = time.monotonic()
@@ -90,7 +94,7 @@ class PlainLines:
                 took = f" in {step.seconds:.0f} s" if step.phase is Phase.BUILT else ""
                 self._say(f"toolchain [{done}/{len(steps)}] {step.title}: {step.phase.value}{took}")
         if time.monotonic() - self._spoke >= _HEARTBEAT_SECONDS:
-            running = [step for step in steps if step.phase is Phase.BUILDING]
+            running = [step for step in steps if step.phase in BUSY]
             still = ", ".join(f"{step.title} ({step.seconds:.0f} s)" for step in running)
             self._say(f"toolchain [{done}/{len(steps)}] still building {still or 'elsewhere'}")
 
@@ -119,7 +123,7 @@ class LiveTable:
         self._live.update(table)
 
     def _row(self, step: Step) -> tuple[Spinner | Text, Text, Text, Text]:
-        building = step.phase is Phase.BUILDING
+        building = step.phase in BUSY
         mark = self._spinner if building else Text("✓" if step.phase is Phase.BUILT else " ", "green")
         elapsed = "" if step.phase in {Phase.QUEUED, Phase.LOCKED} else f"{step.seconds:.0f} s"
         detail = Text((building and last_line(step.log)) or step.phase.value, "dim", no_wrap=True, overflow="ellipsis")

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,10 +49,10 @@ def try_lock(name: str) -> IO[str] | None:
 
 
 @contextlib.contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Hold the lock of a tool for the block; waits while another process holds it."""
+def lock(name: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a tool for the block; waits while another process holds it, or wants it for itself alone."""
     with _lock_file(name) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
 
@@ -84,6 +85,16 @@ def _umask() -> int:
     current = os.umask(0o077)
     os.umask(current)
     return current
+
+
+def size(folder: Path) -> int:
+    """Return how many bytes the files in a folder hold, while others may write and rename in it."""
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            found = file.lstat()
+            total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return total
 
 
 def copy(source: Path, destination: Path, *, executable: bool) -> None:

@@ -92,6 +92,42 @@ def test_nothing_to_do_takes_no_time() -> None:
     assert time.process_time() - started < 0.05
 
 
+@pytest.mark.usefixtures("empty")
+@pytest.mark.parametrize(("keep", "left"), [("", False), ("1", True)])
+def test_gos_caches_go_once_all_is_built_unless_a_developer_keeps_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], keep: str, *, left: bool
+) -> None:
+    def build(missing: dict[Path, recipes.Recipe], *_: object) -> None:
+        assert golang.remove_caches() is None
+        for folder in missing:
+            folder.mkdir(parents=True)
+
+    monkeypatch.setenv(toolchain.KEEP, keep)
+    monkeypatch.setattr(golang, "install", lambda _: (golang.caches() / "build").mkdir(parents=True))
+    monkeypatch.setattr("local.toolchain.builder.run", build)
+    toolchain.ensure("etcd")
+    assert golang.caches().is_dir() == left
+    assert ("KEEP_GO_CACHE=1 keeps them" in capsys.readouterr().err) != left
+
+
+def test_a_cache_folder_that_cannot_be_written_is_named_with_the_remedy(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (empty / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(empty / "file"))
+    with pytest.raises(toolchain.BuildFailed, match=r"cannot be built: .*file/pull-secrets-local.*\n.*XDG_CACHE_HOME"):
+        toolchain.ensure("etcd")
+
+
+@pytest.mark.usefixtures("empty")
+def test_cleaning_removes_every_tool_but_not_under_a_running_build() -> None:
+    built("etcd").joinpath("bin", "etcd").write_text("program")
+    with golang.caches_in_use(), pytest.raises(toolchain.BuildFailed, match="in use by a build"):
+        toolchain.clean()
+    assert toolchain.clean() == len("program")
+    assert not paths.cache_home().exists()
+
+
 def test_asking_for_a_tool_imports_nothing_that_draws() -> None:
     script = "import sys; from local import toolchain; toolchain.names(); print('rich' in sys.modules)"
     shown = subprocess.run(

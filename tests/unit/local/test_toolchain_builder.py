@@ -1,5 +1,6 @@
 """Builds: complete or absent, one at a time per tool, ended with everything they started, and clear when they fail."""
 
+import io
 import os
 import signal
 import time
@@ -9,24 +10,29 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
-from local.toolchain import builder, recipes, store
+from local.toolchain import builder, recipes, store, timings
 from local.toolchain.errors import BuildFailed
 from local.toolchain.golang import Go
-from local.toolchain.progress import Phase, Step
+from local.toolchain.progress import BUSY, Phase, Step
 from local.toolchain.recipes import Copy, Program, Recipe, Trim
 
 RECIPE = Recipe("hello", "v1.0.0", (Program(".", "hello"),), copies=(Copy("local/data", "notes", "module/notes"),))
 
 # Stands for Go: `list` names the folder of a module, `build` does what the recipe's module folder tells it to.
 FAKE_GO = """#!/bin/sh
-if [ "$1" = list ]; then echo "$PWD/data"; exit 0; fi
-if [ "$1" = mod ]; then exit 0; fi
+case "$1" in
+  list) echo "$PWD/data"; exit;;
+  env) printf '%s\\n' "$USERS_MODULES" "$GOPROXY"; exit;;
+  mod) exit;;
+esac
 while [ "$1" != -o ]; do shift; done
 output=$2
 . ./behaviour
 """
-SUCCEED = 'mkdir -p "$(dirname "$output")" && echo tool > "$output" && chmod +x "$output"'
+PROGRAM = "#!/bin/sh\n"
+SUCCEED = 'mkdir -p "$(dirname "$output")" && echo "#!/bin/sh" > "$output" && chmod +x "$output"'
 HANG = 'mkdir -p "$(dirname "$output")"; echo half > "$output"; sleep 300 & echo $! > "$CHILD_FILE"; wait'
 
 
@@ -135,7 +141,7 @@ def test_what_a_killed_run_left_is_swept_away_by_the_next(folder: Path, go: Go) 
     (left / "bin" / "hello").write_text("half")
     build(folder, go)
     assert not left.exists()
-    assert (folder / "bin" / "hello").read_text() == "tool\n"
+    assert (folder / "bin" / "hello").read_text() == PROGRAM
 
 
 def test_a_failed_build_names_tool_cause_log_and_remedy_but_no_host(module: Path, folder: Path, go: Go) -> None:
@@ -147,6 +153,61 @@ def test_a_failed_build_names_tool_cause_log_and_remedy_but_no_host(module: Path
         assert part in message
     assert "proxy.example" not in message
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "advice"),
+    [
+        ("write /x/y.a: no space left on device", "is full: make room"),
+        ("go: mkdir /x: permission denied", "cannot be written: make it writable, or name another with XDG_CACHE_HOME"),
+        ('Get "https://proxy.example/x/@v/v1.zip": EOF', "was not reached or does not serve this module"),
+        ("read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer", "was not reached"),
+        ("verifying m@v1: checksum mismatch", "restore both files from the repository"),
+        ("compile: signal: killed", "lack of memory"),
+        ("undefined: x", "Read the log"),
+    ],
+)
+def test_a_known_cause_comes_with_its_remedy(module: Path, folder: Path, go: Go, output: str, advice: str) -> None:
+    (module / "behaviour").write_text(f"echo '{output}'; exit 1")
+    with pytest.raises(BuildFailed, match=advice):
+        build(folder, go)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [('printf "\\177ELF"', "Exec format error"), ("printf '#!/bin/sh\\nkill -SEGV $$\\n'", "signal 11")],
+)
+def test_a_program_that_does_not_start_is_not_taken_for_built(
+    module: Path, folder: Path, go: Go, content: str, cause: str
+) -> None:
+    written = f'mkdir -p "$(dirname "$output")" && {content} > "$output" && chmod +x "$output"'
+    (module / "behaviour").write_text(written)
+    with pytest.raises(BuildFailed, match=rf"hello does not start \(.*{cause}"):
+        build(folder, go)
+    assert not folder.exists()
+
+
+def test_what_a_build_took_is_kept_beside_it(module: Path, folder: Path, go: Go) -> None:
+    (module / "behaviour").write_text(f"{SUCCEED}; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
+    build(folder, go)
+    taken = timings.read(folder)
+    assert taken is not None
+    assert taken.cpu_seconds > 0
+    assert taken.wall_seconds > 0
+    assert taken.downloaded_bytes == 0
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(timings.table([("hello v1", folder), ("absent v1", folder / "absent")]))
+    shown = console.export_text()
+    assert "hello v1" in shown
+    assert "in all" in shown
+    assert "absent" not in shown
+
+
+def test_a_tool_built_before_that_was_kept_is_in_the_table_without_times(folder: Path, go: Go) -> None:
+    build(folder, go)
+    (folder / "build.json").unlink()
+    assert timings.read(folder) is None
+    timings.table([("hello v1", folder)])
 
 
 def test_a_module_without_the_wanted_file_fails_with_its_name(module: Path, folder: Path, go: Go) -> None:
@@ -183,7 +244,7 @@ def test_no_more_builds_run_at_once_than_allowed(tmp_path: Path, module: Path, f
         (tmp_path / "modules" / name).symlink_to(module)
         others[folder.parent.parent / name / "key"] = Recipe(name, "v1", (Program(".", name),))
     most: list[int] = []
-    display = Silent(lambda steps: most.append(sum(step.phase is Phase.BUILDING for step in steps)))
+    display = Silent(lambda steps: most.append(sum(step.phase in BUSY for step in steps)))
     builder.run(others, go, display, at_once=2, pause=fast)
     assert max(most) == 2
     assert all(place.is_dir() for place in others)
@@ -223,7 +284,7 @@ def test_a_recipe_is_built_beside_what_it_embeds_and_with_trimmed_copies_of_modu
     assert (seen / "go.mod").read_text() == "module local/hello\n\nreplace local/data => ./trimmed/0\n"
     assert (seen / "trimmed/0/notes/register.go").read_text() == 'import (\n\t_ "uses/kept"\n)\n'
     assert register.read_text() == REGISTER
-    assert sorted(path.name for path in folder.iterdir()) == ["bin", "module"]
+    assert sorted(path.name for path in folder.iterdir()) == ["bin", "build.json", "module"]
     assert not (module / "trimmed").exists()
 
 

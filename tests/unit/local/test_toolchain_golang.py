@@ -82,23 +82,55 @@ def test_a_text_without_a_version_is_refused() -> None:
         golang.parse("devel")
 
 
-def test_the_environment_pins_what_changes_a_build_and_keeps_the_proxy() -> None:
-    go = golang.Go(Path("/usr/bin/go"), "go1.26.8", private=False)
+# Says where the user's module cache and module proxies are.
+ASKED = """#!/bin/sh
+[ "$1 $2 $3 $GOTOOLCHAIN" = "env GOMODCACHE GOPROXY local" ] && printf '%s\\n' "$MODULES" "$GOPROXY"
+"""
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> golang.Go:
+    executable = tmp_path / "go"
+    executable.write_text(ASKED)
+    executable.chmod(0o755)
+    return golang.Go(executable, "go1.26.8", private=False)
+
+
+def test_the_environment_pins_what_changes_a_build_and_keeps_the_proxy(go: golang.Go) -> None:
     base = {"GOFLAGS": "-mod=vendor", "GOOS": "plan9", "GOWORK": "/x/go.work", "CGO_ENABLED": "1", "GOPROXY": "off"}
     pinned = golang.environment(go, base)
-    assert pinned["GOFLAGS"] == "-mod=readonly -trimpath -buildvcs=false"
+    assert pinned["GOFLAGS"] == "-mod=readonly -trimpath -buildvcs=false -modcacherw"
     assert (pinned["GOOS"], pinned["GOARCH"]) == golang.target()
     assert (pinned["GOWORK"], pinned["CGO_ENABLED"], pinned["GOTOOLCHAIN"]) == ("off", "0", "local")
     assert pinned["GOPROXY"] == "off"
-    assert "GOPATH" not in pinned
 
 
-def test_a_private_go_keeps_everything_in_the_cache_folder(tmp_path: Path) -> None:
-    pinned = golang.environment(golang.choose("1.26.2", str(tmp_path / "nothing")), {})
-    cache = str(tmp_path / "cache")
-    assert pinned["GOPATH"].startswith(cache)
-    assert pinned["GOCACHE"].startswith(cache)
-    assert "-modcacherw" in pinned["GOFLAGS"]
+def test_all_that_go_writes_goes_to_a_folder_of_the_cache(tmp_path: Path, go: golang.Go) -> None:
+    users = {name: str(tmp_path / "user" / name) for name in ("GOPATH", "GOMODCACHE", "GOCACHE")}
+    pinned = golang.environment(go, users)
+    for name in users:
+        assert Path(pinned[name]).is_relative_to(tmp_path / "cache" / "pull-secrets-local" / "go")
+
+
+def test_the_users_module_cache_is_read_as_a_proxy_before_the_others(tmp_path: Path, go: golang.Go) -> None:
+    modules = tmp_path / "user's modules"
+    base = {"MODULES": str(modules), "GOPROXY": "https://proxy.example,direct"}
+    assert golang.environment(go, base)["GOPROXY"] == "https://proxy.example,direct"
+    (modules / "cache" / "download").mkdir(parents=True)
+    wanted = f"{(modules / 'cache' / 'download').as_uri()},https://proxy.example,direct"
+    assert golang.environment(go, base)["GOPROXY"] == wanted
+
+
+def test_the_caches_are_removed_unless_another_process_builds_with_them() -> None:
+    file = golang.caches() / "modules" / "m"
+    file.parent.mkdir(parents=True)
+    file.write_text("12345")
+    with golang.caches_in_use():
+        assert golang.remove_caches() is None
+    assert file.is_file()
+    assert golang.remove_caches() == 5
+    assert not golang.caches().exists()
+    assert golang.remove_caches() == 0
 
 
 def installer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:

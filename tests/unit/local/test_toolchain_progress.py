@@ -18,12 +18,15 @@ def steps(tmp_path: Path) -> list[Step]:
 def test_plain_lines_tell_each_change_once(steps: list[Step], capsys: pytest.CaptureFixture[str]) -> None:
     plain = PlainLines()
     plain.show(steps)
+    steps[0].enter(Phase.DOWNLOADING)
+    plain.show(steps)
     steps[0].enter(Phase.BUILDING)
     for _ in range(3):
         plain.show(steps)
     steps[0].enter(Phase.BUILT)
     plain.show(steps)
     assert capsys.readouterr().err.splitlines() == [
+        "toolchain [0/2] etcd v3.6.8: downloading",
         "toolchain [0/2] etcd v3.6.8: building",
         "toolchain [1/2] etcd v3.6.8: built in 0 s",
     ]
@@ -35,7 +38,7 @@ def test_plain_lines_show_life_during_a_long_build(
     now = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     plain = PlainLines()
-    steps[1].enter(Phase.BUILDING)
+    steps[1].enter(Phase.DOWNLOADING)
     plain.show(steps)
     now[0] += 31
     plain.show(steps)
