@@ -336,7 +336,10 @@ class TestStateOfAnEarlierVersion:
         state = json.loads(running.pulumi("stack", "export"))
         found = state["deployment"]["resources"]
         provider = next(item["provider"] for item in found if item["type"].endswith(":ClusterExternalSecret"))
-        changed = {item["urn"]: urn for item in found if (urn := as_namespace(item, provider)) is not None}
+        urns = [item["urn"] for item in found]
+        for item in found:
+            as_namespace(item, provider)
+        changed = {was: item["urn"] for was, item in zip(urns, found, strict=True) if item["urn"] != was}
         for item in found:
             item["dependencies"] = [changed.get(urn, urn) for urn in item.get("dependencies", [])]
             if item["type"].endswith("ImagePullSecretBinding"):
@@ -373,10 +376,10 @@ class TestStateOfAnEarlierVersion:
         assert earlier.find(namespace(AUTH))
 
 
-def as_namespace(item: dict[str, Any], provider: str) -> str | None:
-    """Turn the state of a created namespace's labels into that of a Namespace resource; None for anything else."""
+def as_namespace(item: dict[str, Any], provider: str) -> None:
+    """Turn the state of a created namespace's labels into that of a Namespace resource; leave anything else alone."""
     if not (item["type"].endswith("NamespaceOptIn") and item["inputs"].get("owner")):
-        return None
+        return
     owner = {STACK_ANNOTATION: item["inputs"]["owner"]}
     metadata = {"name": item["inputs"]["namespace"], "labels": item["inputs"]["labels"], "annotations": owner}
     shape = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
@@ -385,4 +388,3 @@ def as_namespace(item: dict[str, Any], provider: str) -> str | None:
         r"pulumi-python:dynamic/pullsecrets:NamespaceOptIn::(.*)-labels$", rf"{token}::\1-namespace", item["urn"]
     )
     item.update(type=token, urn=urn, provider=provider, inputs=shape, outputs=shape)
-    return urn
