@@ -8,10 +8,7 @@ from pullsecrets.config import Registry
 from pullsecrets.image import image_host
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
 from pullsecrets.ownership import controller_of
-
-PULL_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff"})
-"""Waiting reasons of a container whose image the kubelet could not pull
-(https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff)."""
+from pullsecrets.workloads.pull_failure import PULL_FAILURES
 
 STATIC_POD = "a static Pod of a node reads no ServiceAccount: name the Secret in its manifest"
 """What to do for a Pod that a Node owns."""

@@ -19,6 +19,7 @@ from pullsecrets.image import image_host
 from pullsecrets.kube import KubernetesApiError, KubernetesClient, last_seen
 from pullsecrets.manifests import STANDARD_LABELS, KubernetesObject
 from pullsecrets.redaction import redact
+from pullsecrets.workloads.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
 
 POD_NAME = "pull-secrets-verify"
 DEFAULT_TIMEOUT = 120
@@ -36,23 +37,6 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TOOK = re.compile(r"\bin (?P<took>(?:[0-9.]+(?:h|ms|µs|us|ns|m|s))+)")
 _PART = re.compile(r"(?P<number>[0-9.]+)(?P<unit>h|ms|µs|us|ns|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
-_LASTING = re.compile(
-    r"unauthorized|authorization failed|no basic auth|denied|forbidden|not found|manifest unknown|invalid reference"
-    r"|InvalidImageName",
-    re.IGNORECASE,
-)
-"""What a kubelet says of a pull that fails again however often it is tried."""
-_PULL_REASONS = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "ErrImageNeverPull",
-        "InvalidImageName",
-        "ImageInspectError",
-        "RegistryUnavailable",
-        "SignatureValidationFailed",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -289,9 +273,10 @@ def _judged(cluster: KubernetesClient, pod: Mapping[str, Any], *, last: bool) ->
     state = cast("dict[str, dict[str, str]]", container.get("state") or {})
     waiting = state.get("waiting", {})
     message = waiting.get("message") or waiting.get("reason", "")
-    if waiting.get("reason") in _PULL_REASONS:
+    if waiting.get("reason") in PULL_FAILURES:
         told = _events(cluster, pod, "Failed")
-        lasting = _LASTING.search(message) or any(_LASTING.search(text) for text in told)
+        read = [read_pull_failure(text) for text in (f"{waiting['reason']}: {message}", *told)]
+        lasting = any(failure and failure.cause in LASTING for failure in read)
         message = next((text for text in told if "pull image" in text.lower()), message)
         return Pull(namespace, False, message, node) if lasting or last else None
     created = waiting.get("reason", "").startswith(("Create", "Run")) or "running" in state or "terminated" in state

@@ -1,0 +1,1 @@
+"""Pods and what makes them: how they pull, and why they cannot."""
