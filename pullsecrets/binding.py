@@ -101,7 +101,7 @@ def bind(client: KubernetesClient, namespace: str, accounts: Sequence[str], secr
 
 def _rewriter(client: KubernetesClient, namespace: str, account: str) -> str:
     found = client.find(f"{_accounts(namespace)}/{account}") or {"metadata": {}}
-    return last_writer(found["metadata"], "imagePullSecrets") or "something that removes the whole list"
+    return last_writer(found["metadata"], "imagePullSecrets") or "somebody whom the API server did not record"
 
 
 def unbind(client: KubernetesClient, namespace: str, accounts: Iterable[str], secrets: Iterable[str]) -> None:

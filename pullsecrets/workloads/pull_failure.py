@@ -173,7 +173,7 @@ def read_pull_failure(message: str) -> PullFailure | None:
         return PullFailure(cause) if cause else None
     cause = _cause(split["rest"])
     # A blocked source was to be pulled from its mirrors alone, so what they said is the cause.
-    if cause not in {None, Cause.BLOCKED}:
+    if cause and cause is not Cause.BLOCKED:
         return PullFailure(cause)
     return PullFailure(_cause(split["mirrors"]) or Cause.BLOCKED, mirror=True)
 

@@ -10,7 +10,7 @@ release: their finalizer is named, and what the namespace's own conditions say.
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from pullsecrets.binding import release_finalizers
 from pullsecrets.config import Registry
@@ -80,7 +80,8 @@ def _held_by_others(snapshot: Snapshot, item: Object) -> Iterator[Finding]:
 def _conditions(snapshot: Snapshot, name: str) -> Iterator[str]:
     """Yield what the namespace controller says is left (`Namespace*Remaining`, `Namespace*Failure`)."""
     found = snapshot.once(f"namespace/{name}", partial(snapshot.cluster.find, f"/api/v1/namespaces/{name}")) or {}
-    for condition in cast("list[dict[str, str]]", (found.get("status") or {}).get("conditions") or []):
+    status = cast("dict[str, Any]", found.get("status") or {})
+    for condition in cast("list[dict[str, str]]", status.get("conditions") or []):
         if condition["status"] == "True":
             yield f"namespace {name}: {condition['type']}: {condition.get('message', '')}"
 

@@ -112,7 +112,10 @@ def _entries(snapshot: Snapshot, row: Coverage, names: tuple[str, ...]) -> tuple
 
 
 def _writer(snapshot: Snapshot, namespace: str, account: str) -> str:
-    """Say who wrote the list last, as the API server recorded it, or that the account is younger than its list."""
+    """Say who wrote the list last, as the API server recorded it, or that nobody has written one.
+
+    Of an account that was made empty, as each `default` is, it records nobody until somebody applies server-side.
+    """
 
     def read() -> dict[tuple[str, str], Object]:
         scope = f"/namespaces/{snapshot.only}" if snapshot.only else ""
@@ -123,8 +126,9 @@ def _writer(snapshot: Snapshot, namespace: str, account: str) -> str:
     writer = last_writer(metadata, "imagePullSecrets")
     if writer:
         return f", written last by {writer}"
-    made = metadata.get("creationTimestamp")
-    return f"; nobody wrote a list since it was made at {made}" if made else ""
+    if not metadata.get("managedFields"):
+        return "; who wrote it is not recorded (metadata.managedFields)"
+    return f"; nobody wrote a list since it was made at {metadata.get('creationTimestamp')}"
 
 
 def _remedy(row: Coverage, names: tuple[str, ...]) -> Remedy:
