@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from local import paths
 from local.toolchain import golang, official, store
+from local.toolchain.distribution import ensure_runc, has_seccomp, runc
 from local.toolchain.errors import BuildFailed, ToolchainError, ToolMissing
 from local.toolchain.official import install_official_plugin
 from local.toolchain.recipes import (
@@ -26,7 +27,6 @@ from local.toolchain.recipes import (
     VAULT_PLUGIN_VERSION,
     Recipe,
 )
-from local.toolchain.runc import ensure_runc, has_seccomp, runc
 
 if TYPE_CHECKING:
     from rich.table import Table

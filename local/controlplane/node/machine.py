@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 HIDDEN = ("/run", "/var/lib", "/var/log")
 """Folders of the machine in whose place the node has empty ones of its own, in memory."""
+FILE_SYSTEMS = Path("/proc/filesystems")
+"""Those of the kernel."""
 _CGROUPS = Path("/sys/fs/cgroup")
 _COMMANDS = ("unshare", "nsenter", "mount")
 _EMPTY_SECONDS = 10
@@ -32,7 +34,7 @@ def require_supported(layout: Layout) -> None:
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
     if missing:
         raise NodeUnsupported(f"{', '.join(missing)} not found: install util-linux")
-    if "overlay" not in Path("/proc/filesystems").read_text(encoding="utf-8").split():
+    if "overlay" not in FILE_SYSTEMS.read_text(encoding="utf-8").split():
         raise NodeUnsupported("the kernel offers no overlay file system: `modprobe overlay` may bring it")
     if not controllers():
         raise NodeUnsupported(f"no cgroup controllers that can be written below {_CGROUPS}")
