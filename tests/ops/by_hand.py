@@ -39,8 +39,10 @@ def make_secret(
         "metadata": {"name": name, "namespace": where, "labels": dict(labels or {})},
         "type": kind,
         "data": {".dockercfg" if old else ".dockerconfigjson": base64.b64encode(json.dumps(content).encode()).decode()},
-        "immutable": immutable,
     }
+    if immutable:
+        # Not as false elsewhere: who reads no more than metadata sees that the field is set, and not to what.
+        secret["immutable"] = True
     if applied:
         secret["metadata"]["annotations"] = {LAST_APPLIED: json.dumps(secret)}
     manager = "kubectl-client-side-apply" if applied else "kubectl-create"
