@@ -43,10 +43,11 @@ e2e: .venv/.installed build ## Tests on real control planes: the one of `make up
 fuzz: .venv/.installed ## A minute of broken credentials and images: no traceback, no leak
 	@$(RUN) tests.fuzz 60
 
-bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, rotations and audits; asserts nothing
+bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, rotations, audits and lints; asserts nothing
 	@$(RUN) local bench
 	@$(RUN) local bench --rotation
 	@$(RUN) local bench --audit
+	@$(RUN) local bench --lint
 
 build: .venv/.installed ## Build the control plane's programs into the per-user cache; a no-op once built
 	@$(RUN) local build

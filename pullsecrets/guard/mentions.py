@@ -7,11 +7,11 @@ import base64
 import binascii
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
-from pullsecrets.data import Path, mapping, walk
+from pullsecrets.data import Path, every_text, mapping, walk
 from pullsecrets.guard.guarded import GUARDED_OBJECTS, KUBELET_AUTH_FILE
 
 _DEPTH: Final = 4
@@ -51,22 +51,22 @@ def mentions_of(value: Any, namespace: Any = None, *, folder: bool = False) -> d
         namespace: where it acts, beside what it says itself.
         folder: whether the kubelet's folder counts as the file in it, as it does where something is mounted there.
     """
-    found = [*_texts(value), *([((), namespace)] if isinstance(namespace, str) else ())]
+    texts = [*every_text(value), *([namespace] if isinstance(namespace, str) else ())]
     # All of it at once first: next to nothing mentions anything.
-    everything = list(_layers("\n".join(text for _, text in found)))
-    everything += [layer for _, text in found if _is_wrapped(text) for layer in _layers(text)]
+    everything = list(_layers("\n".join(texts)))
+    everything += [layer for text in texts if _is_wrapped(text) for layer in _layers(text)]
     mentioned = {
-        str(item): _place(found, lambda layer, word=item.name: _says(layer, word))
+        str(item): _place(value, lambda layer, word=item.name: _says(layer, word))
         for item in GUARDED_OBJECTS
         if all(any(_says(layer, word) for layer in everything) for word in item.words)
     }
     if any(_names_file(layer, folder=folder) for layer in everything):
-        mentioned[KUBELET_AUTH_FILE] = _place(found, lambda layer: _names_file(layer, folder=folder))
+        mentioned[KUBELET_AUTH_FILE] = _place(value, lambda layer: _names_file(layer, folder=folder))
     return mentioned
 
 
-def _place(found: Iterable[tuple[Path, str]], says: Callable[[str], bool]) -> Path:
-    return next((path for path, text in found if any(map(says, _layers(text)))), ())
+def _place(value: Any, says: Callable[[str], bool]) -> Path:
+    return next((path for path, text in _texts(value) if any(map(says, _layers(text)))), ())
 
 
 def is_auth_file(path: str) -> bool:

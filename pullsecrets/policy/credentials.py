@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pullsecrets.credential.kubelet import UnreadableError, decode_auth
-from pullsecrets.data import Path, Unknown, Values, is_open, mapping, shown, texts, walk
+from pullsecrets.data import LARGEST_TEXT, Path, Unknown, Values, every_text, is_open, mapping, shown, texts, walk
 from pullsecrets.guard.targets import describe, group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
@@ -47,6 +47,7 @@ _LOGIN = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"(?!
 _HOST = re.compile(r"(?:https?://)?[\w-]+(?:\.[\w-]+)*[.:][\w-]+(?:/.*)?|(?:https?://)?localhost(?:/.*)?")
 _REGISTRY_LOGIN = "a registry login"
 _MOST_LAYERS = 4
+_LOGIN_KEYS = frozenset({"auth", "auths", "password"})
 _LOGIN_FIELDS = ("auth", "password", "identitytoken", "registrytoken")
 _FORMS = {
     "a Vault token": re.compile(r"\bhv[sbr]\.[A-Za-z0-9_-]{20,}"),
@@ -94,15 +95,24 @@ def judge_credentials_resource(resource: Resource, settings: Settings) -> Iterat
 
 def inline_credentials(value: Any) -> Iterator[tuple[Path, str]]:
     """Yield where a credential stands inside a value and what kind of credential it is."""
+    # At a glance first: next to nothing holds one.
+    if not any(text in _LOGIN_KEYS or _could_hold(text) for text in every_text(value)):
+        return
     for path, found in walk(value):
-        if path[-1:] != ("auths",) and isinstance(found, Mapping) and _holds_login(found):
-            yield path, _REGISTRY_LOGIN
-    for path, text in texts(value):
-        if not _could_hold(text):
-            continue
-        kind = next((kind for layer in _layers(text) if (kind := _kind(layer))), None)
-        if kind:
-            yield path, kind
+        if isinstance(found, str):
+            if kind := _inside(found):
+                yield path, kind
+        elif content := mapping(found):
+            if path[-1:] != ("auths",) and _holds_login(content):
+                yield path, _REGISTRY_LOGIN
+            yield from (((*path, key), kind) for key in content if (kind := _inside(key)))
+
+
+def _inside(text: str) -> str | None:
+    """Return what kind of credential a text holds, or is a wrapping of."""
+    if not _could_hold(text):
+        return None
+    return next((kind for layer in _layers(text[:LARGEST_TEXT]) if (kind := _kind(layer))), None)
 
 
 def _could_hold(text: str) -> bool:

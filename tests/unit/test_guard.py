@@ -236,6 +236,13 @@ def test_objects_inside_a_custom_resource_are_judged() -> None:
     assert paths(work) == ["spec.workload.manifests.0.metadata.name"]
 
 
+def test_objects_inside_objects_are_each_judged_once_however_deep_they_stand() -> None:
+    found = secret("openshift-config", "pull-secret")
+    for number in range(60):
+        found = item("example.com/v1", "Wrapper", "a", f"w{number}", spec={"object": found})
+    assert len(guard.find_writes(found)) == 1
+
+
 def test_what_a_policy_only_looks_at_is_no_object_that_it_writes() -> None:
     template = {"objectDefinition": secret("openshift-config", "pull-secret")}
     for action, count in (("enforce", 1), ("inform", 0)):

@@ -57,7 +57,7 @@ class Part:
     def nodes(self) -> list[Any]:
         """Its documents with the position of each value; none where only JSON's own reader takes the text."""
         try:
-            return list(yaml.compose_all(self.text, Loader))
+            return list(cast("Any", yaml).compose_all(self.text, Loader))
         except yaml.YAMLError:
             return []
 
@@ -163,7 +163,7 @@ def _yaml_stream(text: str) -> Iterator[Any]:
     try:
         while not isinstance(event := parser.get_event(), StreamEndEvent):
             line = event
-            if handler := handlers.get(type(event)):
+            if handler := handlers.get(cast("type", type(event))):
                 handler(event)
             if builder.done:
                 yield builder.taken()
@@ -190,6 +190,11 @@ class _Open:
     before: int
     """How many values there were before it."""
     key: Any = _NOTHING
+
+    @property
+    def is_list(self) -> bool:
+        """Whether what follows are its items and no keys."""
+        return isinstance(self.value, list)
 
 
 class _Builder:
@@ -259,8 +264,8 @@ class _Builder:
             self._value, self.done = None if value is _MERGE else value, True
             return
         parent = self._open[-1]
-        if isinstance(parent.value, list):
-            cast("list[Any]", parent.value).append("<<" if value is _MERGE else value)
+        if parent.is_list:
+            parent.value.append("<<" if value is _MERGE else value)
         elif parent.key is _NOTHING:
             parent.key = value if type(value) is str or value is _MERGE else _key(value)
         else:

@@ -52,8 +52,8 @@ RULES: Final = (
 
 POLICIES: Final = (*(rule.policy for rule in RULES), complete_delivery.COMPLETE, UNREAD)
 
-_FEW: Final = 200
-"""Files that one process has judged before others have started."""
+_SMALL: Final = 1 << 20
+"""Bytes of files that one process has judged before others have started."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,17 @@ def lint(
 
 def _in_parallel(files: list[Path], judge: Callable[[Path], _Judged]) -> Iterator[_Judged]:
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(files) < _FEW or workers < 2 or Path(STANDARD_INPUT) in files:
+    # One process reads standard input, and is not parallel.
+    alone = workers == 1 or Path(STANDARD_INPUT) in files
+    if alone or sum(file.stat().st_size for file in files) < _SMALL:
         yield from map(judge, files)
         return
     with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(judge, files, chunksize=_FEW // 4)
+        yield from pool.map(judge, files, chunksize=max(1, min(_CHUNK, len(files) // (workers * 4))))
+
+
+_CHUNK: Final = 50
+"""Files that a process takes at a time at the most."""
 
 
 def _judge_file(settings: Mapping[str, Settings], file: Path) -> _Judged:

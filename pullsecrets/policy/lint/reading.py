@@ -63,7 +63,7 @@ class Manifest:
             return []
         for part in self.path:
             node = (_child(node, part) or (None, node))[1]
-        lines = text.splitlines()
+        lines: list[str] = text.splitlines()
         first, last = node.start_mark.line, max(node.end_mark.line, node.start_mark.line + 1)
         while first > 0 and re.match(r"\s*(#|---|$)", lines[first - 1]):
             first -= 1
