@@ -163,7 +163,7 @@ def _yaml_stream(text: str) -> Iterator[Any]:
     try:
         while not isinstance(event := parser.get_event(), StreamEndEvent):
             line = event
-            if handler := handlers.get(cast("type", type(event))):
+            if handler := handlers.get(event.__class__):
                 handler(event)
             if builder.done:
                 yield builder.taken()
@@ -208,7 +208,7 @@ class _Builder:
         self._value: Any = _NOTHING
         self.done = False
 
-    def handlers(self) -> dict[type, Callable[[Any], None]]:
+    def handlers(self) -> dict[Any, Callable[[Any], None]]:
         """Return what takes each kind of event."""
         return {
             ScalarEvent: self._scalar,

@@ -64,7 +64,8 @@ class Manifest:
         for part in self.path:
             node = (_child(node, part) or (None, node))[1]
         lines: list[str] = text.splitlines()
-        first, last = node.start_mark.line, max(node.end_mark.line, node.start_mark.line + 1)
+        first: int = node.start_mark.line
+        last: int = max(node.end_mark.line, first + 1)
         while first > 0 and re.match(r"\s*(#|---|$)", lines[first - 1]):
             first -= 1
         found = [_ALLOWED.search(line) for line in lines[first:last]]
