@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
+from pullsecrets import image
 from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import KubernetesApiError, KubernetesClient
@@ -217,10 +218,10 @@ def _installation(deployment: Mapping[str, Any]) -> Installation | None:
     )
 
 
-def image_version(image: str) -> tuple[int, int, int] | None:
+def image_version(reference: str) -> tuple[int, int, int] | None:
     """Return the version that an image's tag tells; None for a digest alone or another tag."""
-    _, colon, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
-    return parse_version(tag) if colon else None
+    found = image.parse(reference)
+    return parse_version(found.tag) if found and found.tag else None
 
 
 def parse_version(text: str) -> tuple[int, int, int] | None:

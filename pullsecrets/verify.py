@@ -137,8 +137,10 @@ def registry_of_image(config: StackConfig, image: str, name: str | None = None) 
     if len(found) == 1:
         return found[0]
     known = "; ".join(f"{item.name}: {', '.join(item.hosts)}" for item in config.registries)
-    problem = "is none of the stack's" if not found else f"is that of {', '.join(item.name for item in found)}"
-    raise BadInputError(f"image {image!r}: host {host} {problem}; allowed: an image of one registry ({known})")
+    problem = f"host {host} is none of the stack's" if host else "the kubelet refuses the reference"
+    if found:
+        problem = f"host {host} is that of {', '.join(item.name for item in found)}"
+    raise BadInputError(f"image {image!r}: {problem}; allowed: an image of one registry ({known})")
 
 
 def list_nodes(cluster: KubernetesClient) -> list[Node]:

@@ -34,8 +34,8 @@ def installation(version: tuple[int, int, int] | None = (0, 20, 4), **change: An
     [
         ("ghcr.io/external-secrets/external-secrets:v0.20.4", (0, 20, 4)),
         ("registry.example.com:5000/eso:0.9.13-ubi", (0, 9, 13)),
-        ("registry.example.com:5000/eso:v1.2.3@sha256:abc", (1, 2, 3)),
-        ("registry.example.com:5000/eso@sha256:abc", None),
+        (f"registry.example.com:5000/eso:v1.2.3@sha256:{0:064}", (1, 2, 3)),
+        (f"registry.example.com:5000/eso@sha256:{0:064}", None),
         ("registry.example.com:5000/eso", None),
         ("eso:latest", None),
         ("eso:v0.20", None),
