@@ -72,7 +72,7 @@ class Delivery:
             return Fault.FOREIGN
         if cast("Object", metadata.get("labels") or {}).get(MANAGED_LABEL) != "true":
             return Fault.UNMANAGED
-        return Fault.IMMUTABLE if any("f:immutable" in fields for _, _, fields in _written(metadata)) else None
+        return Fault.IMMUTABLE if self._immutable(metadata) else None
 
     def fix(self, namespace: str) -> str:
         """Return the command that puts the fault right; empty without one."""
@@ -130,6 +130,26 @@ class Delivery:
         """When ESO last compared the Secret with what it reads; empty when it never did."""
         status = cast("dict[str, str]", (self.external_secret or {}).get("status") or {})
         return status.get("refreshTime", "")
+
+    def _immutable(self, metadata: Object) -> bool:
+        """Tell whether the field `immutable` keeps ESO from writing, for all that is known.
+
+        That it is false stands in managedFields as well: so it is where ESO wrote the Secret later, and said that all
+        went well.
+        """
+        since = max((time for _, time, fields in _written(metadata) if "f:immutable" in fields), default=None)
+        if since is None:
+            return False
+        synced = self.external_secret is not None and not_synced(self.external_secret) is None
+        return not (synced and self._settled and self.written >= since)
+
+    @property
+    def _settled(self) -> bool:
+        """Whether ESO told how it went after it last wrote the Secret."""
+        metadata = cast("Object", (self.external_secret or {}).get("metadata", {}))
+        fields = cast("list[Object]", metadata.get("managedFields") or [])
+        told = max((str(field.get("time", "")) for field in fields if field.get("subresource") == "status"), default="")
+        return told >= self.written > ""
 
     def _doubts(self, digest: str | None) -> Iterator[str]:
         if self.external_secret is None:
@@ -193,7 +213,8 @@ def content_fields(field: Object) -> dict[str, Any]:
     kept = {key: fields[key] for key in ("f:data", "f:immutable") if key in fields}
     if _writes_digest(fields):
         kept["f:metadata"] = {"f:annotations": {_DIGEST_FIELD: {}}}
-    return {"manager": field.get("manager", ""), "time": field.get("time", ""), "fieldsV1": kept}
+    told = {key: field[key] for key in ("manager", "time", "subresource") if key in field}
+    return {**told, "fieldsV1": kept}
 
 
 def field_manager(external_secret: str) -> str:

@@ -175,6 +175,30 @@ def test_what_others_wrote_before_eso_last_wrote_or_looked_is_written_over(refre
     assert pair.delivery().unproved(DIGEST) is None
 
 
+@pytest.mark.parametrize(
+    ("set_at", "told_at", "status", "fault"),
+    [
+        # As by a manifest with `immutable: false` that ESO took over.
+        (BEFORE, WRITTEN, "True", None),
+        (BEFORE, LATER, "True", None),
+        # Made so after ESO wrote it; ESO wrote metadata and has not told yet; ESO said that it could not.
+        (LATER, LATER, "True", Fault.IMMUTABLE),
+        (BEFORE, BEFORE, "True", Fault.IMMUTABLE),
+        (BEFORE, LATER, "False", Fault.IMMUTABLE),
+    ],
+)
+def test_a_field_that_says_not_immutable_is_told_from_one_that_says_so(
+    set_at: str, told_at: str, status: str, fault: Fault | None
+) -> None:
+    pair = Pair()
+    pair.external = external_secret("a", status=status)
+    pair.external["metadata"]["managedFields"] = [{"manager": "eso", "time": told_at, "subresource": "status"}]
+    pair.metadata["managedFields"].append(written("kubectl-create", set_at, immutable={}))
+    kept = Delivery("app", {**pair.external, **bare(copy.deepcopy(pair.external))}, pair.secret)
+    assert pair.delivery().fault is kept.fault is fault
+    assert (pair.delivery().unproved(DIGEST) is None) == (fault is None)
+
+
 def test_a_long_name_is_hashed_as_eso_hashes_it() -> None:
     assert field_manager("app") == "externalsecrets.external-secrets.io/app"
     assert field_manager("a" * 60).startswith("externalsecrets.external-secrets.io/sha3/")
