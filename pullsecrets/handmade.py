@@ -233,7 +233,7 @@ def _hand_made(
 ) -> HandMade:
     trouble, entries = None, None
     if isinstance(found, KubernetesApiError):
-        trouble = "you may not read it; run as somebody with the role pull-secrets-migrator (migrator_roles)"
+        trouble = "you may not read it; run as one of the migrators (`pull-secrets roles`)"
         found = {"type": "", "metadata": metadata}
     else:
         data = cast("dict[str, str]", found.get("data") or {})

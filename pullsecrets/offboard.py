@@ -301,7 +301,7 @@ def _delete(cluster: KubernetesClient, planned: OffboardPlan, deadline: float, o
             if error.status == 403:
                 raise PullSecretsError(
                     f"namespace {planned.namespace!r}: you may not delete it ({error.server_message}); nothing was "
-                    "changed; run as somebody with the role pull-secrets-offboarder (offboarder_roles)"
+                    "changed; run as one of the offboarders (`pull-secrets roles`)"
                 ) from None
             if error.status != 404:
                 raise

@@ -120,8 +120,8 @@ def require_verifier(target: Target) -> None:
     """
     if not _may(target.cluster, "create", resource="pods"):
         raise BadInputError(
-            "--verify: you may not create Pods in all namespaces; run as somebody with the role pull-secrets-verifier "
-            "(`pull-secrets roles`), or leave it out"
+            "--verify: you may not create Pods in all namespaces; run as one of the verifiers (`pull-secrets roles`), "
+            "or leave it out"
         )
 
 

@@ -3,7 +3,7 @@
 import atexit
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -47,6 +47,11 @@ class VersionState:
     deleted: str = ""
     """When it was soft-deleted, or will be where the path has `delete_version_after`; empty when never."""
     destroyed: bool = False
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was written."""
+        return _instant(self.created)
 
     @property
     def state(self) -> str:
@@ -196,6 +201,10 @@ class VaultClient:
                 ) from None
             raise PullSecretsError(f"Vault path {mount}/{path}: the write was refused: {_reason(error)}") from None
         return int(cast("dict[str, Any]", answer)["data"]["version"])
+
+    def destroy_versions(self, mount: str, path: str, versions: Sequence[int]) -> None:
+        """Destroy the values of some versions of a path for good; the others and the metadata stay."""
+        self._request("POST", f"{mount}/destroy/{path}", {"versions": list(versions)})
 
     def list_names(self, mount: str, path: str) -> tuple[str, ...]:
         """Return what stands directly below a KV v2 path, folders with a trailing slash; nothing where it is absent."""

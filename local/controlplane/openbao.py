@@ -46,6 +46,7 @@ _PLATFORM: dict[str, list[str]] = {
 _SEEDER: dict[str, list[str]] = {
     f"{KV_MOUNT}/data/*": ["create", "read", "update", "patch"],
     f"{KV_MOUNT}/metadata/*": ["read", "list", "update", "patch"],
+    f"{KV_MOUNT}/destroy/*": ["update"],
     f"{KV_MOUNT}/config": ["read"],
 }
 POLICIES = {"platform": _PLATFORM, "seeder": _SEEDER}

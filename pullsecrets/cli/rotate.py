@@ -4,13 +4,14 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from pullsecrets import prechecks, preflight, recreate, redaction, restart, sealed, seed
+from pullsecrets import prechecks, preflight, recreate, redaction, restart, retirement, sealed, seed
 from pullsecrets import verify as verification
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.cli.seed import confirm_write, show
@@ -18,6 +19,7 @@ from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.config import StackConfig
 from pullsecrets.credential.sources import Source
 from pullsecrets.delivery import OnProgress, selected_namespaces
+from pullsecrets.durations import parse_duration
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube import KubernetesClient
 from pullsecrets.kubeconfig import Reach
@@ -79,6 +81,13 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     by_content: Annotated[
         bool, typer.Option("--by-content", help="Read the Secrets too and compare bytes; needs `get` on them.")
     ] = False,
+    destroy_previous: Annotated[
+        bool,
+        typer.Option("--destroy-previous", help="Then destroy what was replaced before the grace period, for good."),
+    ] = False,
+    grace: Annotated[
+        str, typer.Option("--grace", metavar="DURATION", help="How long a replaced version stays, such as 24h.")
+    ] = retirement.DEFAULT_GRACE,
     password_stdin: credential.PasswordStdin = False,
     as_is: credential.AsIs = False,
     verify_login: credential.VerifyLogin = False,
@@ -111,6 +120,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     restart.wave_length(wave_size, 1)
     if all_or_nothing and not rollback_on_failure:
         raise BadInputError("--all-or-nothing: says how far --rollback-on-failure goes; give that one too")
+    kept_for = _grace(grace, rollback_on_failure, only) if destroy_previous else None
     config = console.load(stack, directory)
     wanted = frozenset(only) if only else None
     choices = Choices(
@@ -125,7 +135,10 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         by_content,
     )
     if any(item.sealed for item in config.registries if item.name == registry):
-        given = (from_file, from_docker_config, username, expires_at, expires_in, verify_login, rollback_on_failure)
+        given = (
+            *(from_file, from_docker_config, username, expires_at, expires_in),
+            *(verify_login, rollback_on_failure, destroy_previous),
+        )
         never_asked = replace(choices, recreate=bool(recreate_pods))
         if any(given):
             raise _sealed(registry)
@@ -168,7 +181,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         verify=_verify(target, verify_image),
     )
     named = {"registry": chosen.name, "path": planned.path, "foreseen": dict(outlook.obstacles)}
-    _carry_out(run, named, json=json)
+    _carry_out(run, named, json=json, kept_for=kept_for)
 
 
 class _Console(Listener):
@@ -246,11 +259,31 @@ def _document(outcome: Outcome) -> dict[str, Any]:
     return parts
 
 
-def _carry_out(run: Rotation, named: dict[str, Any], *, json: bool) -> None:
-    """Run it to its end, tell the outcome, and end as it did."""
+def _grace(text: str, rollback_on_failure: bool, only: Collection[str] | None) -> timedelta:
+    """Return how long replaced versions stay, where they may be destroyed at all."""
+    if rollback_on_failure:
+        raise BadInputError("--destroy-previous: not with --rollback-on-failure, which may need what it destroys")
+    if only:
+        raise BadInputError("--destroy-previous: not with --only: other namespaces are not proved to need it no more")
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise BadInputError(f"--grace: found {text!r}; allowed: {error}") from None
+
+
+def _carry_out(run: Rotation, named: dict[str, Any], *, json: bool, kept_for: timedelta | None = None) -> None:
+    """Run it to its end, destroy what is out of use once all is proved, tell the outcome, and end as it did."""
     outcome = run.run()
+    destroyed: dict[str, Any] = {}
+    if kept_for is not None and outcome.result == "done" and not outcome.error:
+        destroyed["destroyed"] = retirement.destroy(run.target, kept_for, datetime.now(UTC))
     if json:
-        console.print_json({**named, "wrote": run.wrote, **_document(outcome)})
+        console.print_json({**named, "wrote": run.wrote, **_document(outcome), **destroyed})
+    elif destroyed:
+        numbers = ", ".join(map(str, destroyed["destroyed"]))
+        console.output.print(
+            f"destroyed for good: {f'versions {numbers}' if numbers else 'nothing, all is too recent'}"
+        )
     if outcome.error:
         raise outcome.error
     if outcome.result != "done":

@@ -34,6 +34,7 @@ def tenant(deployed: Stack) -> KubernetesClient:
     rules = [
         {"apiGroups": ["external-secrets.io"], "resources": ["externalsecrets"], "verbs": ["*"]},
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
     ]
     deployed.admin.apply({**role, "rules": rules})
     reference = {"apiGroup": RBAC, "kind": "Role", "name": "tenant"}
@@ -63,14 +64,18 @@ def attempt(tenant: KubernetesClient, store: str, key: str, version: str | None 
 
 
 def answer(tenant: KubernetesClient) -> str:
-    ready = condition(tenant.get(f"{GROUP}/namespaces/{MINE}/externalsecrets/attempt"), "Ready")
+    item = tenant.get(f"{GROUP}/namespaces/{MINE}/externalsecrets/attempt")
+    ready = condition(item, "Ready")
     if ready is None:
         raise NotYet("no condition yet")
     if ready["status"] == "True":
         return ""
-    query = {"fieldSelector": "involvedObject.kind=ExternalSecret,involvedObject.name=attempt"}
+    # By uid: there were attempts of this name before.
+    query = {"fieldSelector": f"involvedObject.uid={item['metadata']['uid']},type=Warning"}
     told = [event["message"] for event in tenant.items(f"/api/v1/namespaces/{MINE}/events", query)]
-    return told[-1] if told else ready["message"]
+    if not told:
+        raise NotYet(f"no event yet: {ready['message']}")
+    return told[-1]
 
 
 def two_versions(stack: Stack) -> None:
@@ -141,6 +146,26 @@ def test_a_tenant_is_refused_at_the_other_registrys_key_also_for_older_versions(
     for version in (None, "1", "2"):
         assert "permission denied" in attempt(tenant, OWN_STORE, WEB, version)
         assert "denied by spec.condition" in attempt(tenant, OTHER_STORE, WEB, version)
+
+
+def test_a_replaced_login_is_readable_until_the_rotation_destroys_it(deployed: Stack, tenant: KubernetesClient) -> None:
+    assert deployed.seed("e2e-app", deployed.credential("e2e-app", deployed.new_password()), "--yes").returncode == 0
+    versions = deployed.plane.vault(deployed.seeder_token).secrets.kv.v2
+    before = str(versions.read_secret_metadata(APP, mount_point="secret")["data"]["current_version"])
+    document = deployed.credential("e2e-app", deployed.passwords["e2e-app"])
+    identity = {"VAULT_TOKEN": deployed.seeder_token, "KUBECONFIG": str(deployed.operator)}
+
+    def rotate(*options: str) -> str:
+        arguments = ("rotate", "e2e-app", "--from-file", "-", "--yes", "--json", "--destroy-previous", *options)
+        done = deployed.command(*arguments, stdin=document, environment=identity)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert json.loads(rotate())["destroyed"] == [], "nothing was replaced a day ago"
+    assert attempt(tenant, OWN_STORE, APP, before) == ""
+    assert int(before) in json.loads(rotate("--grace", "0s"))["destroyed"]
+    assert attempt(tenant, OWN_STORE, APP, before) != ""
+    assert attempt(tenant, OWN_STORE, APP) == "", "the current one stays"
 
 
 def test_an_upgrade_from_one_store_keeps_every_secret_and_closes_the_other_registry(

@@ -322,7 +322,7 @@ def test_a_rotation_is_done_when_a_test_pod_has_pulled_and_taken_back_when_it_ca
 def test_a_pull_that_may_not_be_made_is_refused_before_the_write(here: Surroundings) -> None:
     assert "none of the stack's" in str(here.run("--yes", "--verify", "busybox:1").exception)
     here.cluster.may["create"] = False
-    assert "pull-secrets-verifier" in str(here.run("--yes", "--verify", "app.example.com/a:1").exception)
+    assert "one of the verifiers" in str(here.run("--yes", "--verify", "app.example.com/a:1").exception)
     assert len(here.vault.states) == 1
 
 
