@@ -187,7 +187,7 @@ class TestEntries:
         (found,) = adopt.plan(migration(cluster), seeded())
         assert [item.secret.name for item in found.found] == ["app", "old"]
         assert "other login" in found.problems[0]
-        assert "Secret apps-one/old: you may not read it; run as somebody with the role" in found.problems[1]
+        assert "Secret apps-one/old: you may not read it; run as one of the migrators" in found.problems[1]
 
 
 class TestRefusals:

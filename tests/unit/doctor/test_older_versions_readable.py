@@ -24,12 +24,12 @@ def versions(*ages: int, destroyed: bool = False) -> EntryMetadata:
     [
         (versions(100, 50, 1), "not destroyed: versions 1"),
         (versions(100, 75, 50), "not destroyed: versions 1, 2"),
-        (versions(100, 1), None),
-        (versions(100, 75, 50, destroyed=True), None),
-        (None, None),
+        (versions(100, 1), ""),
+        (versions(100, 75, 50, destroyed=True), ""),
+        (None, ""),
     ],
 )
-def test_what_can_still_be_read_is_named(metadata: EntryMetadata | None, told: str | None) -> None:
+def test_what_can_still_be_read_is_named(metadata: EntryMetadata | None, told: str) -> None:
     config = stack_config()
     snapshot = Snapshot(config, "test", FakeCluster({}), now=NOW)
     snapshot.once("metadata", lambda: dict.fromkeys((item.name for item in config.registries), metadata))
