@@ -260,8 +260,10 @@ def install(tmp_path: Path, *, archive: str | None = None, checksums: str | None
     (programs / "curl").write_text(FAKE_CURL)
     (programs / "curl").chmod(0o755)
     environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "SERVED": str(served)}
-    command = [str(REPOSITORY / ".ci" / "install-pulumi"), "1.2.3", str(tmp_path / "installed")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    command = [str(REPOSITORY / ".ci" / "install-pulumi"), "1.2.3", "installed"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
     return done.returncode, tmp_path / "installed"
 
 
