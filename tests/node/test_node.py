@@ -26,13 +26,13 @@ TUNABLES = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/p
 
 
 def namespaces(pids: list[int]) -> set[str]:
-    """The Linux namespaces that processes are in, other than ours."""
+    """The Linux namespaces that live processes are in."""
     links: set[str] = set()
     for pid in pids:
-        for kind in ("mnt", "net", "pid", "cgroup"):
-            with suppress(OSError):
-                links.add(str(Path(f"/proc/{pid}/ns/{kind}").readlink()))
-    return links if pids == [os.getpid()] else links - namespaces([os.getpid()])
+        with suppress(OSError, psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                links |= {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("mnt", "net", "pid", "cgroup")}
+    return links
 
 
 def left(plane: ControlPlane) -> dict[str, object]:
@@ -58,13 +58,13 @@ def shims(plane: ControlPlane) -> list[int]:
 @pytest.mark.parametrize("ended", ["down", "killed from outside", "containerd killed", "kubelet killed"])
 def test_nothing_is_left_however_it_ends(plane: ControlPlane, stack: NodeStack, ended: str) -> None:
     plane.node_down()
-    before = left(plane)
+    before, others = left(plane), namespaces(psutil.pids())
     node = plane.node_up()
     pods = Pods(stack.admin, node)
     assert pods.pull(NAMESPACE, pods.fresh(APP)).pulled
     assert left(plane) != before
     running = processes_of(plane)
-    apart = namespaces(shims(plane))
+    apart = namespaces(shims(plane)) - others
     assert {link.partition(":")[0] for link in apart} == {"mnt", "net", "pid", "cgroup"}
     assert any(Path(process.exe()).name == "containerd-shim-runc-v2" for process in running)
     if ended == "killed from outside":
