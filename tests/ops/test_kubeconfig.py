@@ -201,7 +201,7 @@ CASES: dict[str, Callable[[Place], Config | list[Config]]] = {
     "a server's name": lambda place: place.config(cluster={"tls-server-name": "kubernetes.default.svc"}),
     "another server's name": lambda place: place.config(cluster={"tls-server-name": "other.example.com"}),
     "a certificate that is not looked at": lambda place: place.config(
-        **{"insecure-skip-tls-verify": True, "certificate-authority-data": None}
+        cluster={"insecure-skip-tls-verify": True, "certificate-authority-data": None}
     ),
     "one that is looked at and not": lambda place: place.config(cluster={"insecure-skip-tls-verify": True}),
     "no certificate authority": lambda place: place.config(cluster={"certificate-authority-data": None}),
