@@ -149,7 +149,7 @@ def test_a_tenant_is_refused_at_the_other_registrys_key_also_for_older_versions(
 
 def test_a_replaced_login_is_readable_until_the_rotation_destroys_it(deployed: Stack, tenant: KubernetesClient) -> None:
     assert deployed.seed("e2e-app", deployed.credential("e2e-app", deployed.new_password()), "--yes").returncode == 0
-    versions = deployed.plane.vault(deployed.seeder_token).secrets.kv.v2
+    versions = deployed.plane.vault("root").secrets.kv.v2
     before = str(versions.read_secret_metadata(APP, mount_point="secret")["data"]["current_version"])
     document = deployed.credential("e2e-app", deployed.passwords["e2e-app"])
     identity = {"VAULT_TOKEN": deployed.seeder_token, "KUBECONFIG": str(deployed.operator)}
