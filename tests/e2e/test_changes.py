@@ -295,7 +295,7 @@ class TestForeseen:
         running.configure(change)
         printed = running.pulumi("preview")
         assert re.search(rf"warning: tenants that leave; .*: {USER}\n", printed)
-        assert re.search(r"info: pull Secret e2e-app is delivered to: e2e-more-dev\n", printed)
+        assert re.search(r"pull Secret e2e-app is delivered to: e2e-more-dev\n", printed)
 
     def test_a_change_that_hurts_is_refused_and_nothing_changes(self, running: Stack) -> None:
         before = running.pulumi("stack", "export")
