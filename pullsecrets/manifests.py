@@ -177,7 +177,7 @@ class RelaySpec:
         )
 
 
-def namespace(name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> KubernetesObject:
+def namespace(name: str, labels: Mapping[str, str], annotations: Mapping[str, str] | None = None) -> KubernetesObject:
     """Return a Namespace with these labels and annotations and no others."""
     metadata: dict[str, Any] = {"name": name, "labels": dict(labels)}
     if annotations:

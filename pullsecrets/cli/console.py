@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TextIO, TypeVar, cast
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -39,8 +39,6 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changing something.")]
 
 
-Command = TypeVar("Command", bound=Callable[..., None])
-
 _REACH = {
     "context": (
         str | None,
@@ -61,7 +59,7 @@ _REACH = {
 }
 
 
-def reaches_cluster(command: Command) -> Command:
+def reaches_cluster(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command kubectl's options on the cluster and on who asks; it takes them all as `reach`."""
 
     @functools.wraps(command)
@@ -82,7 +80,7 @@ def reaches_cluster(command: Command) -> Command:
     ]
     with_options.__dict__["__signature__"] = inspect.Signature([*own, *options])
     with_options.__annotations__ = {item.name: item.annotation for item in (*own, *options)}
-    return cast("Command", with_options)
+    return with_options
 
 
 def confirm(question: str, *, yes: bool) -> None:

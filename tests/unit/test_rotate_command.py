@@ -36,7 +36,7 @@ class Cluster(KubernetesClient):
         self.leaving: list[str] = []
         self.events: dict[str, str] = {}
         self.refused: dict[str, str] = {}
-        self.contents: dict[str, str] = {}
+        self.contents: dict[str, Any] = {}
 
     def items(
         self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False

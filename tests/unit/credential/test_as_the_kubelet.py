@@ -3,8 +3,8 @@
 `kubelet.json` holds what the kubelet's own code of Kubernetes 1.36.3 made of references, keys and documents that were
 generated around each rule's edges. It was recorded with a Go program that reads them one by one and prints the answers
 of `parsers.ParseImageName`, of `BasicDockerKeyring.Add` and `Lookup`, and of `encoding/json` into `DockerConfigJSON` or
-`DockerConfig`; some 400,000 more of each sort were compared in the same way. A key stands there beside its neighbours,
-because one that opens an image keeps the login of Docker Hub from being tried.
+`DockerConfig`; some 330,000 lookups, 120,000 images and 160,000 documents more were compared in the same way. A key
+stands there beside its neighbours, because one that opens an image keeps the login of Docker Hub from being tried.
 """
 
 import json
