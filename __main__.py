@@ -9,8 +9,9 @@ from components.compose import declare
 from components.engine_log import drop_debug_messages
 from components.settings import read_config
 from components.state import read_before
-from pullsecrets import changes, preflight
+from pullsecrets import preflight
 from pullsecrets.errors import PullSecretsError
+from pullsecrets.tenancy import changes
 
 
 async def main() -> dict[str, Any]:

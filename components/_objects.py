@@ -1,12 +1,12 @@
-"""Turns the plain objects of `pullsecrets.manifests` into inputs of Kubernetes resources."""
+"""Turns the plain objects of `pullsecrets.manifests.builders` into inputs of Kubernetes resources."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import pulumi
 
-from pullsecrets import manifests
-from pullsecrets.manifests import STACK_ANNOTATION, KubernetesObject
+from pullsecrets.manifests import builders
+from pullsecrets.manifests.builders import STACK_ANNOTATION, KubernetesObject
 
 Spec = TypeVar("Spec")
 Built = TypeVar("Built")
@@ -22,7 +22,7 @@ def build(builder: Callable[[Spec], Built], spec: Callable[..., Spec], args: Map
 
 def owner() -> str:
     """Return how an object says that the running stack owns it."""
-    return manifests.owner(pulumi.get_project(), pulumi.get_stack())
+    return builders.owner(pulumi.get_project(), pulumi.get_stack())
 
 
 def owned(item: KubernetesObject, annotations: Mapping[str, str] | None = None) -> Any:

@@ -6,7 +6,7 @@ import pulumi
 from pulumi_kubernetes.admissionregistration.v1 import ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding
 
 from components import _objects
-from pullsecrets import admission
+from pullsecrets.manifests import guard
 
 
 class ClusterPullSecretGuardArgs(TypedDict):
@@ -51,13 +51,13 @@ class ClusterPullSecretGuard(pulumi.ComponentResource):
         super().__init__("pullsecrets:index:ClusterPullSecretGuard", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         bound: list[pulumi.Output[str]] = []
-        for part, builder in admission.GUARD_POLICIES.items():
-            item = _objects.build(builder, admission.GuardSpec, args)
+        for part, builder in guard.GUARD_POLICIES.items():
+            item = _objects.build(builder, guard.GuardSpec, args)
             policy = ValidatingAdmissionPolicy(
                 f"{name}-{part}-policy", metadata=item.apply(_objects.owned), spec=item["spec"], opts=child
             )
             in_force = _objects.build(
-                lambda spec, builder=builder: admission.guard_binding(builder(spec), spec), admission.GuardSpec, args
+                lambda spec, builder=builder: guard.guard_binding(builder(spec), spec), guard.GuardSpec, args
             )
             binding = ValidatingAdmissionPolicyBinding(
                 f"{name}-{part}-binding",

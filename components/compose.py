@@ -18,11 +18,11 @@ from components.tenant_namespace import TenantNamespace
 from components.vault_access import VaultAccess
 from components.vault_cluster_secret_store import VaultClusterSecretStore, VaultClusterSecretStoreArgs
 from components.vault_registry_entry import VaultRegistryEntry
-from pullsecrets import admission, manifests
-from pullsecrets.audit_job import AuditAccessSpec, AuditJobSpec
 from pullsecrets.config import Registry, StackConfig, Tenant, VaultStore
 from pullsecrets.durations import parse_duration
-from pullsecrets.monitoring import MonitoringSpec
+from pullsecrets.manifests import builders, guard
+from pullsecrets.manifests.alerts import MonitoringSpec
+from pullsecrets.manifests.audit_job import AuditAccessSpec, AuditJobSpec
 from pullsecrets.preflight import Environment
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def _vault(
     """Declare the Vault side and the stores that read it, which labelled namespaces may use."""
     entries = {registry.name: _entry(config, registry, opts) for registry in config.vault_registries}
     access = _access(config, environment, entries, opts)
-    egress = EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(manifests.EgressSpec.of(config))), opts)
+    egress = EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(builders.EgressSpec.of(config))), opts)
     return [
         VaultClusterSecretStore(
             store.name,
-            cast("VaultClusterSecretStoreArgs", asdict(manifests.StoreSpec.of(config, store))),
+            cast("VaultClusterSecretStoreArgs", asdict(builders.StoreSpec.of(config, store))),
             pulumi.ResourceOptions.merge(_after(after_labels, [access, egress]), _kept(config, store)),
         )
         for store in config.vault_stores
@@ -99,10 +99,10 @@ def _kept(config: StackConfig, store: VaultStore) -> pulumi.ResourceOptions:
 
 
 def _fanout(config: StackConfig, environment: Environment, registry: Registry) -> RegistryPullSecretArgs:
-    args = cast("RegistryPullSecretArgs", asdict(manifests.PullSecretSpec.of(config, registry)))
+    args = cast("RegistryPullSecretArgs", asdict(builders.PullSecretSpec.of(config, registry)))
     if not registry.relayed:
         return args
-    relay = cast("RegistryRelayArgs", asdict(manifests.RelaySpec.of(config, registry)))
+    relay = cast("RegistryRelayArgs", asdict(builders.RelaySpec.of(config, registry)))
     if registry.sealed:
         relay["sealed_secret"] = environment.sealed[registry.name]
     return {**args, "relay": relay}
@@ -134,14 +134,14 @@ def _monitoring(config: StackConfig) -> PullSecretMonitoringArgs:
 
 
 def _guard(config: StackConfig, opts: pulumi.ResourceOptions) -> pulumi.Resource:
-    args = cast("ClusterPullSecretGuardArgs", asdict(admission.GuardSpec.of(config)))
+    args = cast("ClusterPullSecretGuardArgs", asdict(guard.GuardSpec.of(config)))
     return ClusterPullSecretGuard("guard", args, opts)
 
 
 def _pod_admissions(config: StackConfig, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
-    if config.binding != admission.ADMISSION:
+    if config.binding != guard.ADMISSION:
         return []
-    specs = {registry.name: admission.PodAdmissionSpec.of(config, registry) for registry in config.registries}
+    specs = {registry.name: guard.PodAdmissionSpec.of(config, registry) for registry in config.registries}
     return [PodAdmission(name, cast("PodAdmissionArgs", asdict(spec)), opts) for name, spec in specs.items()]
 
 
@@ -153,7 +153,7 @@ def _entry(config: StackConfig, registry: Registry, opts: pulumi.ResourceOptions
             "ca_bundle": config.vault.ca_bundle,
             "mount": config.vault.mount,
             "path": registry.path,
-            "policy": manifests.vault_policy_name(config, registry),
+            "policy": builders.vault_policy_name(config, registry),
             "cluster": config.cluster.name,
             "owner": registry.owner,
             "hosts": list(registry.hosts),
@@ -186,7 +186,7 @@ def _access(
             "token_ttl": int(parse_duration(auth.token_ttl).total_seconds()),
             "namespace": config.eso.namespace,
             "service_account": config.eso.service_account,
-            "reviewer": manifests.ReviewerSpec.of(config).name,
+            "reviewer": builders.ReviewerSpec.of(config).name,
         },
         opts,
     )
@@ -210,7 +210,7 @@ def _tenant(
             "delete_on_leave": config.tenants.on_leave == "delete",
             "protect": config.tenants.protect,
             "service_accounts": list(tenant.service_accounts),
-            "bind_service_accounts": config.binding != admission.ADMISSION,
+            "bind_service_accounts": config.binding != guard.ADMISSION,
             "context": config.cluster.context,
             "hand_over": hand_over,
         },

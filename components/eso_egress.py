@@ -7,7 +7,7 @@ from pulumi_kubernetes.apiextensions import CustomResourcePatch
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from components import _objects
-from pullsecrets import manifests
+from pullsecrets.manifests import builders
 
 
 class EsoEgressArgs(TypedDict):
@@ -52,7 +52,7 @@ class EsoEgress(pulumi.ComponentResource):
             opts: resource options; children inherit providers.
         """
         super().__init__("pullsecrets:index:EsoEgress", name, {}, opts)
-        item = _objects.build(manifests.egress, manifests.EgressSpec, args)
+        item = _objects.build(builders.egress, builders.EgressSpec, args)
         if args["distribution"] == "redhat":
             CustomResourcePatch(
                 f"{name}-config",

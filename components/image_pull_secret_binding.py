@@ -5,8 +5,8 @@ from typing import Any, TypedDict, cast
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from pullsecrets import binding, opt_in
-from pullsecrets.kube import KubernetesClient, shared_client
+from pullsecrets.kube.client import KubernetesClient, shared_client
+from pullsecrets.tenancy import binding, opt_in
 
 
 class ImagePullSecretBindingArgs(TypedDict):

@@ -6,9 +6,9 @@ from typing import Any, TypedDict, cast
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from pullsecrets import opt_in
-from pullsecrets.kube import KubernetesClient, shared_client
-from pullsecrets.manifests import STACK_ANNOTATION
+from pullsecrets.kube.client import KubernetesClient, shared_client
+from pullsecrets.manifests.builders import STACK_ANNOTATION
+from pullsecrets.tenancy import opt_in
 
 
 class NamespaceOptInArgs(TypedDict):

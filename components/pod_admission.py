@@ -6,7 +6,7 @@ import pulumi
 from pulumi_kubernetes.admissionregistration.v1 import MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding
 
 from components import _objects
-from pullsecrets import admission
+from pullsecrets.manifests import guard
 
 
 class PodAdmissionArgs(TypedDict):
@@ -39,14 +39,14 @@ class PodAdmission(pulumi.ComponentResource):
             opts: resource options; let tenants depend on it, so that their first Pods get the entry.
         """
         super().__init__("pullsecrets:index:PodAdmission", name, {}, opts)
-        item = _objects.build(admission.pod_policy, admission.PodAdmissionSpec, args)
+        item = _objects.build(guard.pod_policy, guard.PodAdmissionSpec, args)
         policy = MutatingAdmissionPolicy(
             f"{name}-pod-policy",
             metadata=item.apply(_objects.owned),
             spec=item["spec"],
             opts=pulumi.ResourceOptions(parent=self),
         )
-        in_force = _objects.build(admission.pod_policy_binding, admission.PodAdmissionSpec, args)
+        in_force = _objects.build(guard.pod_policy_binding, guard.PodAdmissionSpec, args)
         binding = MutatingAdmissionPolicyBinding(
             f"{name}-pod-binding",
             metadata=in_force.apply(_objects.owned),

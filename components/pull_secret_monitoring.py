@@ -10,12 +10,12 @@ from pulumi_kubernetes.core.v1 import ConfigMap, ServiceAccount
 from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding
 
 from components import _objects
-from pullsecrets import audit_job
-from pullsecrets.audit_job import AuditJobSpec
-from pullsecrets.dashboard import dashboard_config_map
 from pullsecrets.durations import parse_duration
-from pullsecrets.manifests import KubernetesObject
-from pullsecrets.monitoring import MonitoringSpec, RegistryWatch, prometheus_rule
+from pullsecrets.manifests import audit_job
+from pullsecrets.manifests.alerts import MonitoringSpec, RegistryWatch, prometheus_rule
+from pullsecrets.manifests.audit_job import AuditJobSpec
+from pullsecrets.manifests.builders import KubernetesObject
+from pullsecrets.manifests.dashboard import dashboard_config_map
 
 
 class AuditAccessArgs(TypedDict):

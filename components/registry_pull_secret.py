@@ -7,8 +7,8 @@ from pulumi_kubernetes.apiextensions import CustomResource
 
 from components import _objects
 from components.registry_relay import RegistryRelay, RegistryRelayArgs
-from pullsecrets import manifests
 from pullsecrets.durations import canonical_duration
+from pullsecrets.manifests import builders
 
 
 class RegistryPullSecretArgs(TypedDict):
@@ -62,7 +62,7 @@ class RegistryPullSecret(pulumi.ComponentResource):
             before = pulumi.create_urn(relay["name"], "pullsecrets:index:VaultClusterSecretStore")
             opts = pulumi.ResourceOptions(parent=self, aliases=[before])
             needed.append(RegistryRelay(f"{name}-relay", relay, opts))
-        item = _objects.build(manifests.cluster_external_secret, manifests.PullSecretSpec, values)
+        item = _objects.build(builders.cluster_external_secret, builders.PullSecretSpec, values)
         CustomResource(
             f"{name}-fanout",
             api_version="external-secrets.io/v1",

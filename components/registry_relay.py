@@ -9,8 +9,8 @@ from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from components import _objects
 from components.vault_cluster_secret_store import READY_TIMEOUT
-from pullsecrets import manifests
 from pullsecrets.durations import canonical_duration
+from pullsecrets.manifests import builders
 
 
 class RegistryRelayArgs(TypedDict):
@@ -64,7 +64,7 @@ class RegistryRelay(pulumi.ComponentResource):
         values = {**{key: value for key, value in args.items() if key != "sealed_secret"}, "refresh": refresh}
         sealed = args.get("sealed_secret")
         if sealed is None:
-            source = _objects.build(manifests.relay_external_secret, manifests.RelaySpec, values)
+            source = _objects.build(builders.relay_external_secret, builders.RelaySpec, values)
         else:
             source = pulumi.Output.from_input(sealed)
         children = pulumi.ResourceOptions(parent=self)
@@ -81,7 +81,7 @@ class RegistryRelay(pulumi.ComponentResource):
 
     def _declare_store(self, name: str, values: dict[str, Any]) -> pulumi.Output[str]:
         children = pulumi.ResourceOptions(parent=self)
-        reader = _objects.build(manifests.relay_reader, manifests.RelaySpec, values)
+        reader = _objects.build(builders.relay_reader, builders.RelaySpec, values)
         account, role, binding = reader[0], reader[1], reader[2]
         readers = [
             ServiceAccount(
@@ -99,7 +99,7 @@ class RegistryRelay(pulumi.ComponentResource):
             subjects=binding["subjects"],
             opts=pulumi.ResourceOptions.merge(children, pulumi.ResourceOptions(depends_on=readers)),
         )
-        store = _objects.build(manifests.relay_store, manifests.RelaySpec, values)
+        store = _objects.build(builders.relay_store, builders.RelaySpec, values)
         declared = CustomResource(
             f"{name}-store",
             api_version="external-secrets.io/v1",

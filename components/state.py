@@ -3,7 +3,7 @@
 import pulumi
 from pulumi.runtime.invoke import invoke_async
 
-from pullsecrets.changes import Before
+from pullsecrets.tenancy.changes import Before
 
 
 async def read_before() -> Before:

@@ -7,7 +7,7 @@ import pulumi_vault as vault
 from pulumi_kubernetes.rbac.v1 import ClusterRoleBinding
 
 from components import _objects
-from pullsecrets import manifests
+from pullsecrets.manifests import builders
 
 
 class VaultAccessArgs(TypedDict):
@@ -67,8 +67,8 @@ class VaultAccess(pulumi.ComponentResource):
         for role, policies in args.get("further_roles", {}).items():
             roles.append(self._role(f"{name}-role-{role}", role, policies, mount, args))
         binding = _objects.build(
-            manifests.token_reviewer_binding,
-            manifests.ReviewerSpec,
+            builders.token_reviewer_binding,
+            builders.ReviewerSpec,
             {"name": args["reviewer"], "namespace": args["namespace"], "service_account": args["service_account"]},
         )
         ClusterRoleBinding(

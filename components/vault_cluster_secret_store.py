@@ -6,7 +6,7 @@ import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
 from components import _objects
-from pullsecrets import manifests
+from pullsecrets.manifests import builders
 
 READY_TIMEOUT = "3m"
 
@@ -57,7 +57,7 @@ class VaultClusterSecretStore(pulumi.ComponentResource):
             opts: resource options; let it depend on `VaultAccess` and `EsoEgress`, without which it cannot be Ready.
         """
         super().__init__("pullsecrets:index:VaultClusterSecretStore", name, {}, opts)
-        item = _objects.build(manifests.cluster_secret_store, manifests.StoreSpec, args)
+        item = _objects.build(builders.cluster_secret_store, builders.StoreSpec, args)
         store = CustomResource(
             f"{name}-store",
             api_version="external-secrets.io/v1",

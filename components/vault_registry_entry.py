@@ -6,7 +6,7 @@ import pulumi
 import pulumi_vault as vault
 
 from components.kv_metadata import KvMetadata
-from pullsecrets import manifests
+from pullsecrets.manifests import builders
 
 
 class VaultRegistryEntryArgs(TypedDict):
@@ -53,7 +53,7 @@ class VaultRegistryEntry(pulumi.ComponentResource):
         super().__init__("pullsecrets:index:VaultRegistryEntry", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         self._declare_metadata(name, args, child)
-        rules = pulumi.Output.all(args["mount"], args["path"]).apply(lambda known: manifests.vault_read_policy(*known))
+        rules = pulumi.Output.all(args["mount"], args["path"]).apply(lambda known: builders.vault_read_policy(*known))
         policy = vault.Policy(f"{name}-policy", name=args["policy"], policy=rules, opts=child)
         self.policy_name = policy.name
         self.register_outputs({"policy_name": self.policy_name})

@@ -15,7 +15,7 @@ from local.controlplane.rbac import AUDITORS
 from local.controlplane.waiting import NotYet, until
 from local.demo import existing, seed_generated
 from pullsecrets.config import load_stack
-from pullsecrets.manifests import namespace
+from pullsecrets.manifests.builders import namespace
 
 NAMESPACES = 1000
 RUNS = 3

@@ -27,7 +27,7 @@ from local.workspace import PROJECT, Workspace
 from policies.packs import PACKS
 from policies.timing import start_seconds
 from pullsecrets.config import load_stack
-from pullsecrets.manifests import namespace
+from pullsecrets.manifests.builders import namespace
 
 STACK = "bench"
 REGISTRY = "bench-registry"

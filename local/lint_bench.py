@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local import toolchain
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 PLAIN_FILES = 3000
 RUNS = 3

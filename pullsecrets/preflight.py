@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pullsecrets import admission, manifests, seed
-from pullsecrets.audit_job import AuditAccessSpec
 from pullsecrets.config import StackConfig, Tenant
+from pullsecrets.credential import vault_entry
+from pullsecrets.credential.sealed import SEALED_GROUP_VERSION, read_sealed, sealed_secret_path
+from pullsecrets.credential.vault import VaultClient, VaultDeniedError, way_from_here
+from pullsecrets.credential.vault_token import token_of_environment
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.kubeconfig import Reach
-from pullsecrets.sealed import SEALED_GROUP_VERSION, read_sealed, sealed_secret_path
-from pullsecrets.stack_objects import path_of, platform_objects
-from pullsecrets.vault import VaultClient, VaultDeniedError, way_from_here
-from pullsecrets.vault_login import token_of_environment
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
+from pullsecrets.manifests import builders, guard
+from pullsecrets.manifests.audit_job import AuditAccessSpec
+from pullsecrets.manifests.stack import path_of, platform_objects
 
 Value = TypeVar("Value")
 
@@ -35,7 +36,7 @@ class Environment:
     auth_mount_exists: bool
     """Whether this stack's own auth mount is there, be it in state or from a run that was killed."""
     unpopulated: tuple[str, ...] = ()
-    sealed: Mapping[str, manifests.KubernetesObject] = field(default_factory=dict[str, manifests.KubernetesObject])
+    sealed: Mapping[str, builders.KubernetesObject] = field(default_factory=dict[str, builders.KubernetesObject])
     """The SealedSecret of each sealed registry, as its file holds it."""
     vault_address: str | None = None
     """Where this run reaches Vault; None for a stack without one. Only the provider is given it."""
@@ -81,10 +82,10 @@ def inspect(
         served = pool.submit(_require_eso, cluster)
         admitted = pool.submit(require_admission, cluster, config)
         labeler = pool.submit(require_labeler, cluster, config)
-        owned = pool.submit(_require_ownership, cluster, config, stack, manifests.owner(project, stack), known)
+        owned = pool.submit(_require_ownership, cluster, config, stack, builders.owner(project, stack), known)
         unsealing = pool.submit(_require_sealed_secrets, cluster, config)
         monitored = pool.submit(require_monitoring, cluster, config)
-        mounted = pool.submit(lambda: vault is not None and _own_mount(config, vault, manifests.owner(project, stack)))
+        mounted = pool.submit(lambda: vault is not None and _own_mount(config, vault, builders.owner(project, stack)))
         versioned = pool.submit(lambda: vault and _require_kv(config, vault))
         reading = pool.submit(lambda: vault and require_own_access(config, vault))
         empty = pool.submit(lambda: unpopulated(config, vault) if vault else ())
@@ -182,7 +183,7 @@ def require_own_access(config: StackConfig, vault: VaultClient) -> None:
         ConflictError: naming each of them.
     """
     audit = AuditAccessSpec.of(config) if config.monitoring.enabled else None
-    policies = [manifests.vault_policy_name(config, registry) for registry in config.vault_registries]
+    policies = [builders.vault_policy_name(config, registry) for registry in config.vault_registries]
     roles = [store.role for store in config.vault_stores]
     if audit:
         policies.append(audit.policy)
@@ -228,7 +229,7 @@ def _only_reads(policy: str | None) -> bool:
 def _require_kv(config: StackConfig, vault: VaultClient) -> None:
     # Who may not look at the mount may still be right about it: then the store's readiness tells.
     with suppress(VaultDeniedError):
-        seed.require_mount(vault, config)
+        vault_entry.require_mount(vault, config)
 
 
 def _require_eso(cluster: KubernetesClient) -> None:
@@ -298,16 +299,16 @@ def require_admission(cluster: KubernetesClient, config: StackConfig) -> None:
             "set guard.mode: off",
         ),
         "MutatingAdmissionPolicy": (
-            config.binding == admission.ADMISSION,
+            config.binding == guard.ADMISSION,
             f"binding: found {config.binding!r}",
             "Kubernetes 1.36",
             "set binding: serviceAccounts",
         ),
     }
     needed = {kind: text for kind, (chosen, *text) in wanted.items() if chosen}
-    served = _served_kinds(cluster, f"/apis/{admission.GROUP_VERSION}") if needed else set[str]()
+    served = _served_kinds(cluster, f"/apis/{guard.GROUP_VERSION}") if needed else set[str]()
     problems = [
-        f"{found}, and the cluster at {cluster.server} does not serve {kind} in {admission.GROUP_VERSION} "
+        f"{found}, and the cluster at {cluster.server} does not serve {kind} in {guard.GROUP_VERSION} "
         f"({since} and newer); {instead}, or upgrade the cluster"
         for kind, (found, since, instead) in needed.items()
         if kind not in served
@@ -328,7 +329,7 @@ def require_labeler(cluster: KubernetesClient, config: StackConfig) -> None:
     answer = cluster.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
     user = cast("dict[str, Any]", answer["status"]["userInfo"])
     groups = cast("list[str]", user.get("groups") or [])
-    if not admission.GuardSpec.of(config).may_label(user["username"], groups):
+    if not guard.GuardSpec.of(config).may_label(user["username"], groups):
         raise BadInputError(
             f"guard.labelers: found neither user {user['username']!r}, as whom the kubeconfig identifies this run, nor "
             f"one of its groups ({', '.join(groups)}), so the guard would deny the run's own opt-in labels; "
@@ -363,7 +364,7 @@ def _require_ownership(
     return {name: item["metadata"].get("labels") or {} for name, item in namespaces.items()}
 
 
-def _find(cluster: KubernetesClient, path: str, stack: str) -> manifests.KubernetesObject | None:
+def _find(cluster: KubernetesClient, path: str, stack: str) -> builders.KubernetesObject | None:
     try:
         return cluster.find(path)
     except KubernetesApiError as error:
@@ -374,7 +375,7 @@ def _find(cluster: KubernetesClient, path: str, stack: str) -> manifests.Kuberne
         ) from None
 
 
-def _namespace_problem(tenant: Tenant, found: manifests.KubernetesObject | None, stack_owner: str) -> str | None:
+def _namespace_problem(tenant: Tenant, found: builders.KubernetesObject | None, stack_owner: str) -> str | None:
     if tenant.adopt:
         if found is None:
             return f"namespace {tenant.name!r} is to be adopted and does not exist; create it, or drop adopt: true"
@@ -397,9 +398,9 @@ def object_paths(config: StackConfig, stack: str) -> list[str]:
     return [*map(path_of, made), *sealed]
 
 
-def _owner_of(found: manifests.KubernetesObject) -> str | None:
+def _owner_of(found: builders.KubernetesObject) -> str | None:
     annotations = cast("dict[str, str]", found["metadata"].get("annotations") or {})
-    return annotations.get(manifests.STACK_ANNOTATION)
+    return annotations.get(builders.STACK_ANNOTATION)
 
 
 def _described(found_owner: str | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pullsecrets.access import (
+from pullsecrets.manifests.rbac import (
     Platform,
     administrator_roles,
     auditor_roles,

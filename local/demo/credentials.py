@@ -8,8 +8,8 @@ from local.controlplane import ControlPlane
 from local.demo.steps import run_command
 from local.workspace import Workspace
 from pullsecrets.config import Registry, load_stack
-from pullsecrets.seed import seeded_digest
-from pullsecrets.vault import VaultClient
+from pullsecrets.credential.vault import VaultClient
+from pullsecrets.credential.vault_entry import seeded_digest
 
 
 def seed_generated(plane: ControlPlane, workspace: Workspace, stack: str, registry: Registry) -> bool:

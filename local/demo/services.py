@@ -13,7 +13,7 @@ from local.demo.placing import place
 from local.demo.pulling import push_images
 from local.demo.steps import STACK, Steps, UnexpectedError
 from local.demo.workloads import Applied, Pods
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 REGISTRY = sample_gitops.SECRET
 ENVIRONMENT = "dev"

@@ -13,8 +13,8 @@ from local.demo.credentials import generated_credential, seeder_token
 from local.demo.services import RolledOut, Services
 from local.demo.set_up import SetUp, set_up
 from local.demo.steps import Steps, UnexpectedError
-from pullsecrets.kube import METADATA_ONLY
-from pullsecrets.vault import VaultClient
+from pullsecrets.credential.vault import VaultClient
+from pullsecrets.kube.client import METADATA_ONLY
 
 _SECRETS = "/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Fdockerconfigjson"
 

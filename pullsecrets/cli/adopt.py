@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pullsecrets import adopt, preflight
-from pullsecrets.adopt import Adoption, Migration, Terms
+from pullsecrets import preflight
+from pullsecrets.adoption import adopt
+from pullsecrets.adoption.adopt import Adoption, Migration, Terms
 from pullsecrets.cli import console
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
-from pullsecrets.words import counted
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
+from pullsecrets.text import counted
 
 TIMEOUT_SECONDS = 120.0
 

@@ -14,18 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from pullsecrets import preflight
-from pullsecrets.admission import ADMISSION
-from pullsecrets.audit import Audit, Coverage, audit
 from pullsecrets.cli import console
 from pullsecrets.config.model import check_pushgateway
+from pullsecrets.coverage.audit import Audit, Coverage, audit
+from pullsecrets.coverage.report import Format, render
+from pullsecrets.coverage.report.summary import actions, headline, removal
+from pullsecrets.coverage.strays import OtherSecret
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.files import write_whole
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
-from pullsecrets.report import Format, render
-from pullsecrets.report.summary import actions, headline, removal
-from pullsecrets.strays import OtherSecret
-from pullsecrets.words import listed
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
+from pullsecrets.manifests.guard import ADMISSION
+from pullsecrets.text import listed
 
 POLL_SECONDS = 1.0
 
@@ -83,7 +83,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         _deliver(content, output)
     if gateway:
         # Brings a library that would slow down the start of every other command.
-        from pullsecrets.report.push import push as send  # noqa: PLC0415
+        from pullsecrets.coverage.report.push import push as send  # noqa: PLC0415
 
         send(found, stack, config.cluster.name, gateway)
     if not found.green or (strict and found.warnings):

@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pullsecrets import cleanup, preflight
-from pullsecrets.cleanup import Legacy
+from pullsecrets import preflight
+from pullsecrets.adoption import cleanup
+from pullsecrets.adoption.cleanup import Legacy
 from pullsecrets.cli import console
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
 
 
 @console.reaches_cluster

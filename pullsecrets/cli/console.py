@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from pullsecrets.config import Registry, StackConfig, load_stack
+from pullsecrets.credential.vault import way_from_here
 from pullsecrets.errors import BadInputError
-from pullsecrets.kubeconfig import Reach
-from pullsecrets.vault import way_from_here
+from pullsecrets.kube.kubeconfig import Reach
 
 PIPED_WIDTH = 200
 

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pullsecrets import delivery
 from pullsecrets.cli import console
-from pullsecrets.delivery import OnProgress
-from pullsecrets.rotation import Delivered
-from pullsecrets.words import counted
+from pullsecrets.delivery import proof
+from pullsecrets.delivery.proof import OnProgress
+from pullsecrets.delivery.rotation import Delivered
+from pullsecrets.text import counted
 
 NAMED = 5
 """How many namespaces a line of progress names."""
@@ -88,7 +88,7 @@ class _Lines:
     def __init__(self) -> None:
         self._next = 0.0
 
-    def show(self, state: delivery.Progress) -> None:
+    def show(self, state: proof.Progress) -> None:
         """Print a line if it is time for one."""
         if state.missing and time.monotonic() < self._next:
             return

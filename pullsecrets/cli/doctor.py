@@ -18,9 +18,9 @@ from pullsecrets.doctor.diagnosis import Diagnosis, Report, Unchecked, diagnose
 from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
-from pullsecrets.words import counted
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
+from pullsecrets.text import counted
 
 SETTLE_SECONDS = 20.0
 """How long after a fix the controllers may take to show that it helped."""

@@ -10,15 +10,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pullsecrets import render as rendering
 from pullsecrets.cli import console
 from pullsecrets.config import Registry, StackConfig, load_stack
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.gitops import applications, discover, migrate
 from pullsecrets.gitops import check as checking
 from pullsecrets.gitops.repository import Repository, load
+from pullsecrets.manifests import render as rendering
 from pullsecrets.policy import lint
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 
 class Format(StrEnum):

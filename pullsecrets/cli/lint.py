@@ -10,7 +10,7 @@ import typer
 from pullsecrets.cli import console
 from pullsecrets.errors import ExitCode
 from pullsecrets.policy import lint
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 
 class Format(StrEnum):

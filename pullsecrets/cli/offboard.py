@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets import offboard
 from pullsecrets.cli import console
 from pullsecrets.errors import ExitCode
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
+from pullsecrets.tenancy import offboard
 
 TIMEOUT_SECONDS = 120.0
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets import preview_comment
 from pullsecrets.cli import console
 from pullsecrets.errors import BadInputError
+from pullsecrets.gitops import preview_comment
 
 
 def command(

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets import render
 from pullsecrets.cli import console
 from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.manifests import render
 
 
 def command(

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from pullsecrets.cli import console
-from pullsecrets.render import as_yaml
-from pullsecrets.roles import Groups, stack_roles
+from pullsecrets.manifests.render import as_yaml
+from pullsecrets.manifests.roles import Groups, stack_roles
 
 
 def command(  # noqa: PLR0913 - each option of the command line is a parameter

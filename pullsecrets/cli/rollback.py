@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pullsecrets import prechecks, preflight, rollback, rotation
+from pullsecrets import preflight
 from pullsecrets.cli import console, credential, delivering
+from pullsecrets.credential import history
+from pullsecrets.credential.history import RollbackPlan
+from pullsecrets.delivery import prechecks, rotation
 from pullsecrets.errors import ExitCode
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
-from pullsecrets.rollback import RollbackPlan
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
 
 
 @console.reaches_cluster
@@ -49,7 +51,7 @@ def command(  # noqa: PLR0913 - each is an option
     prechecks.require_in_vault(chosen)
     vault = preflight.open_vault(config)
     target = prechecks.Target(config, chosen, cluster, vault)
-    planned = rollback.plan(vault, config, chosen, to)
+    planned = history.plan(vault, config, chosen, to)
     if not json:
         _show(planned)
     elif dry_run:
@@ -62,7 +64,7 @@ def command(  # noqa: PLR0913 - each is an option
         return
     if not planned.unchanged:
         console.confirm(f"Write version {planned.source} of {planned.path} over version {planned.version}?", yes=yes)
-    version = rollback.restore(vault, config, chosen, planned)
+    version = history.restore(vault, config, chosen, planned)
     with delivering.progress(quiet=json) as on_progress:
         delivered = rotation.deliver(target, installation, version, planned.digest, timeout, on_progress=on_progress)
     if json:

@@ -12,16 +12,16 @@ from rich.table import Table
 from pullsecrets import preflight
 from pullsecrets.cli import console
 from pullsecrets.cli.verify import ending_on_terminate
+from pullsecrets.credential.recorded import expected_digest
+from pullsecrets.delivery.verify import Trial, registry_of_image
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.rollout.argocd import ArgoCd
 from pullsecrets.rollout.gates import SmokeCheck
 from pullsecrets.rollout.plan import Wave, plan
 from pullsecrets.rollout.run import Rollout, Settings, WaveReport, require_unfinished
-from pullsecrets.rollout.seeded import expected_digest
-from pullsecrets.verify import Trial, registry_of_image
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 GOOD = frozenset({"done", "done before", "rolled back"})
 

@@ -11,24 +11,36 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from pullsecrets import prechecks, preflight, recreate, redaction, restart, retirement, sealed, seed
-from pullsecrets import verify as verification
+from pullsecrets import preflight, redaction
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.config import StackConfig
+from pullsecrets.credential import retirement, sealed, vault_entry
 from pullsecrets.credential.sources import Source
-from pullsecrets.delivery import OnProgress, selected_namespaces
+from pullsecrets.delivery import prechecks
+from pullsecrets.delivery import verify as verification
+from pullsecrets.delivery.prechecks import Outlook, Target
+from pullsecrets.delivery.proof import OnProgress, selected_namespaces
+from pullsecrets.delivery.rotation import (
+    DEFAULT_TIMEOUT,
+    Choices,
+    Delivered,
+    Listener,
+    Outcome,
+    PodsLeft,
+    Rotation,
+    Verify,
+)
+from pullsecrets.delivery.verify import Trial
 from pullsecrets.durations import parse_duration
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
-from pullsecrets.prechecks import Outlook, Target
-from pullsecrets.recreate import Evictions, LackingPods
-from pullsecrets.restart import RestartResult, Workload
-from pullsecrets.rotation import DEFAULT_TIMEOUT, Choices, Delivered, Listener, Outcome, PodsLeft, Rotation, Verify
-from pullsecrets.verify import Trial
-from pullsecrets.words import counted
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
+from pullsecrets.text import counted
+from pullsecrets.workloads import evict, restart
+from pullsecrets.workloads.evict import Evictions, LackingPods
+from pullsecrets.workloads.restart import RestartResult, Workload
 
 
 @console.reaches_cluster
@@ -157,7 +169,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     if rollback_on_failure:
         prechecks.require_way_back(target)
     _require_rights(target, choices, verify_image)
-    planned = seed.plan(vault, config, chosen, content, expires)
+    planned = vault_entry.plan(vault, config, chosen, content, expires)
     outlook = prechecks.foresee(target, wanted, timeout)
     if not json:
         show(planned)
@@ -168,7 +180,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     version = planned.version
     if not planned.unchanged:
         confirm_write(planned, yes=yes, piped=source.takes_standard_input)
-        version = seed.write(vault, config, chosen, content, planned)
+        version = vault_entry.write(vault, config, chosen, content, planned)
     asked = None if recreate_pods is None and not (yes or json or source.takes_standard_input) else bool(recreate_pods)
     run = Rotation(
         target,
@@ -356,9 +368,11 @@ def _verify(target: Target, image: str | None) -> Verify | None:
     return pull
 
 
-def _show_plan(target: Target, planned: seed.SeedPlan, outlook: Outlook, choices: Choices, *, json: bool) -> None:
+def _show_plan(
+    target: Target, planned: vault_entry.SeedPlan, outlook: Outlook, choices: Choices, *, json: bool
+) -> None:
     namespaces = sorted(selected_namespaces(target.cluster, target.registry, choices.only))
-    lacking = recreate.find_lacking(target.cluster, target.config, target.registry, namespaces)
+    lacking = evict.find_lacking(target.cluster, target.config, target.registry, namespaces)
     found = restart.list_workloads(target.cluster, target.registry, namespaces) if choices.restart else []
     if json:
         pods = [f"{pod.namespace}/{pod.name}" for pod in lacking.evictable]

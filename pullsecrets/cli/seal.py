@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets import sealed
 from pullsecrets.cli import console, credential
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.credential import sealed
 from pullsecrets.credential.expiry import format_expiry, read_expiry
 from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
-from pullsecrets.manifests import KubernetesObject
+from pullsecrets.manifests.builders import KubernetesObject
 
 
 def command(  # noqa: PLR0913 - each option of the command line is a parameter

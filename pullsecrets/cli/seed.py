@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets import preflight, seed
+from pullsecrets import preflight
 from pullsecrets.cli import console, credential
+from pullsecrets.credential import vault_entry
 from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
 
@@ -56,21 +57,21 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     if verify_login:
         credential.verify_login(content, registry_ca)
     vault = preflight.open_vault(config)
-    planned = seed.plan(vault, config, chosen, content, expires)
+    planned = vault_entry.plan(vault, config, chosen, content, expires)
     outcome = _outcome(planned, dry_run=dry_run)
     if not json:
         show(planned)
     version = planned.version
     if outcome in {"written", "recorded"}:
         confirm_write(planned, yes=yes, piped=source.takes_standard_input)
-        version = seed.write(vault, config, chosen, content, planned)
+        version = vault_entry.write(vault, config, chosen, content, planned)
     if json:
         console.print_json({**asdict(planned), "outcome": outcome, "version": version})
     else:
         console.output.print(_sentence(outcome, version))
 
 
-def _outcome(planned: seed.SeedPlan, *, dry_run: bool) -> str:
+def _outcome(planned: vault_entry.SeedPlan, *, dry_run: bool) -> str:
     if planned.unchanged:
         return "unchanged"
     if dry_run:
@@ -78,7 +79,7 @@ def _outcome(planned: seed.SeedPlan, *, dry_run: bool) -> str:
     return "recorded" if planned.stored else "written"
 
 
-def show(planned: seed.SeedPlan) -> None:
+def show(planned: vault_entry.SeedPlan) -> None:
     """Print what would be written where, without the credential."""
     stored = planned.stored_digest or ("not recorded" if planned.version else "nothing")
     lines = [
@@ -95,7 +96,7 @@ def show(planned: seed.SeedPlan) -> None:
         console.output.print(line, markup=False)
 
 
-def confirm_write(planned: seed.SeedPlan, *, yes: bool, piped: bool) -> None:
+def confirm_write(planned: vault_entry.SeedPlan, *, yes: bool, piped: bool) -> None:
     """Ask before a version is written over another.
 
     Raises:

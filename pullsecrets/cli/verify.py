@@ -11,15 +11,15 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from pullsecrets import verify
 from pullsecrets.cli import console
-from pullsecrets.delivery import label_selector, selected_namespaces
+from pullsecrets.delivery import verify
+from pullsecrets.delivery.proof import label_selector, selected_namespaces
+from pullsecrets.delivery.verify import Node, Pull, Trial
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
-from pullsecrets.render import as_yaml
-from pullsecrets.verify import Node, Pull, Trial
-from pullsecrets.words import counted
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
+from pullsecrets.manifests.render import as_yaml
+from pullsecrets.text import counted
 
 
 @console.reaches_cluster

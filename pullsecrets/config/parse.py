@@ -15,7 +15,7 @@ from pullsecrets.config.rules import Problem, check
 from pullsecrets.data import json_type
 from pullsecrets.errors import BadInputError
 from pullsecrets.redaction import PLACEHOLDER
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 PROJECT_FILE = "Pulumi.yaml"
 SEALED = "sealedSecret"

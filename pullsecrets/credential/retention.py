@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.vault import NEVER, EntryMetadata, MountSettings, VaultClient
+from pullsecrets.credential.vault import NEVER, EntryMetadata, MountSettings, VaultClient
 
 _DEFAULT_VERSIONS = 10
 _DISABLED = "-1s"

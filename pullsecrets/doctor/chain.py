@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pullsecrets.admission import ADMISSION
-from pullsecrets.audit import Coverage
 from pullsecrets.config import Registry
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.pods import PodPull
-from pullsecrets.words import listed
+from pullsecrets.manifests.guard import ADMISSION
+from pullsecrets.text import listed
+from pullsecrets.workloads.pods import PodPull
 
 
 class State(StrEnum):

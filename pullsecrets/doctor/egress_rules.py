@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, cast
 
-from pullsecrets.doctor.labels import selects
+from pullsecrets.kube.selectors import selects
 
 Object = Mapping[str, Any]
 

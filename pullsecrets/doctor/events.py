@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.kube import KubernetesApiError, last_seen
+from pullsecrets.kube.client import KubernetesApiError, last_seen
 from pullsecrets.redaction import redact
 
 LONGEST = 400

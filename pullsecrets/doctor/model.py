@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube.client import KubernetesClient
 
 if TYPE_CHECKING:
     from pullsecrets.doctor.snapshot import Snapshot

@@ -8,7 +8,7 @@ from pullsecrets.config import Registry, VaultStore
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Login, Refusal, StoreAccess
 from pullsecrets.doctor.vault_server import Condition, VaultServer, provider_of
-from pullsecrets.kube import condition
+from pullsecrets.kube.client import condition
 
 NOT_SYNCED = (
     "external-secret-failing",

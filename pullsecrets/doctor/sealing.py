@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 from pullsecrets.config import Registry
+from pullsecrets.credential.sealed import sealed_secret_path
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.kube import condition
-from pullsecrets.sealed import sealed_secret_path
+from pullsecrets.kube.client import condition
 
 
 def sealed_secret(snapshot: Snapshot, registry: Registry) -> Mapping[str, Any] | None:

@@ -7,16 +7,23 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from pullsecrets import preflight
-from pullsecrets.audit import Coverage, Credential, concerned_namespaces, coverage, credential, sealed_credential
 from pullsecrets.config import Registry, StackConfig, VaultStore
+from pullsecrets.coverage.audit import (
+    Coverage,
+    Credential,
+    concerned_namespaces,
+    coverage,
+    credential,
+    sealed_credential,
+)
+from pullsecrets.coverage.inventory import Inventory, read_inventory
+from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.doctor.store_access import StoreAccess, open_as_eso
 from pullsecrets.doctor.vault_server import VaultServer, probe
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.eso import GROUP, Installation, find_installations
-from pullsecrets.inventory import Inventory, read_inventory
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.pods import PodPull
-from pullsecrets.vault import EntryMetadata, VaultClient
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.eso import GROUP, Installation, find_installations
+from pullsecrets.workloads.pods import PodPull
 
 Value = TypeVar("Value")
 Object = dict[str, Any]

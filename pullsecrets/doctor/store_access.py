@@ -10,12 +10,12 @@ import requests
 
 from pullsecrets import redaction
 from pullsecrets.config import StackConfig, VaultStore
+from pullsecrets.credential.vault import EntryMetadata, VaultClient
+from pullsecrets.credential.vault_token import Answer, Endpoint, log_in, revoke
 from pullsecrets.doctor.vault_server import VaultServer, provider_of
 from pullsecrets.errors import PullSecretsError, UnreachableError
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.manifests import StoreSpec
-from pullsecrets.vault import EntryMetadata, VaultClient
-from pullsecrets.vault_login import Answer, Endpoint, log_in, revoke
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.manifests.builders import StoreSpec
 
 TOKEN_SECONDS = 600
 """The shortest life that the API server gives a token."""

@@ -6,17 +6,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from pullsecrets import admission, eso
-from pullsecrets.audit import Coverage
+from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.config import Registry
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.handmade import OLD_PULL_SECRET_TYPE
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.ownership import Fault, controller_of
-from pullsecrets.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_templates
+from pullsecrets.kube import eso
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.ownership import Fault, controller_of
+from pullsecrets.manifests import guard
 from pullsecrets.policy.registries import KnownRegistry
-from pullsecrets.words import listed
+from pullsecrets.text import listed
+from pullsecrets.workloads.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_templates
 
 Object = Mapping[str, Any]
 
@@ -102,7 +103,7 @@ def severity_of(failed: Sequence[PodPull]) -> Severity:
 
 def entry_is_appended(snapshot: Snapshot, registry: Registry) -> bool:
     """Tell whether each new Pod gets the entry at admission, whatever ServiceAccount it runs as."""
-    return admission.PodAdmissionSpec.of(snapshot.config, registry).name in snapshot.admitted
+    return guard.PodAdmissionSpec.of(snapshot.config, registry).name in snapshot.admitted
 
 
 def owner_of(item: Object) -> tuple[str, str] | None:

@@ -1,6 +1,6 @@
 """What the metadata of a KV path says of its versions."""
 
-from pullsecrets.vault import EntryMetadata, VersionState
+from pullsecrets.credential.vault import EntryMetadata, VersionState
 
 
 def current(metadata: EntryMetadata | None) -> VersionState | None:

@@ -11,9 +11,9 @@ from typing import Any, cast
 import requests
 
 from pullsecrets.config import StackConfig
+from pullsecrets.credential.vault import way_from_here
+from pullsecrets.credential.vault_token import READ_SECONDS, Answer, Endpoint
 from pullsecrets.errors import UnreachableError
-from pullsecrets.vault import way_from_here
-from pullsecrets.vault_login import READ_SECONDS, Answer, Endpoint
 
 _NO_CERTIFICATES = "no caBundle: the system's certificates"
 

@@ -9,7 +9,7 @@ from pullsecrets.config import StackConfig
 from pullsecrets.config.model import TenantMatrix, expand
 from pullsecrets.errors import BadInputError
 from pullsecrets.gitops.repository import APPS, OVERLAYS
-from pullsecrets.render import as_yaml
+from pullsecrets.manifests.render import as_yaml
 
 HEADER = "# Rendered by `pull-secrets gitops render --stack {stack}`: change Pulumi.{stack}.yaml and render again.\n"
 HEADER_START = HEADER.partition(" --stack")[0]

@@ -14,7 +14,7 @@ from pullsecrets.gitops import component
 from pullsecrets.gitops.repository import APPS, LIST, OVERLAYS, Repository, Workload, service_of
 from pullsecrets.guard.targets import Answer, targets_of
 from pullsecrets.policy.lint.reading import KUSTOMIZATIONS
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 DEFAULT_PATTERN = "{service}-{environment}"
 

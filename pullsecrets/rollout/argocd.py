@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets.errors import BadInputError
-from pullsecrets.kube import FIELD_MANAGER, KubernetesClient
+from pullsecrets.kube.client import FIELD_MANAGER, KubernetesClient
 
 GROUP = "/apis/argoproj.io/v1alpha1"
 REFRESH_ANNOTATION = "argocd.argoproj.io/refresh"

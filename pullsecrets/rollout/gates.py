@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from pullsecrets.audit import concerned_namespaces, coverage
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.inventory import read_inventory
-from pullsecrets.kube import KubernetesClient, last_seen
-from pullsecrets.pods import list_pods
+from pullsecrets.coverage.audit import concerned_namespaces, coverage
+from pullsecrets.coverage.inventory import read_inventory
+from pullsecrets.kube.client import KubernetesClient, last_seen
 from pullsecrets.redaction import redact
 from pullsecrets.rollout.plan import Target
+from pullsecrets.workloads.pods import list_pods
 
 PULL_REASONS = frozenset({"Failed", "BackOff", "InspectFailed"})
 """Reasons of the kubelet's events about images; `Failed` and `BackOff` have other meanings too, so that the message is

@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from pullsecrets import verify
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.delivery import verify
+from pullsecrets.delivery.verify import Trial
 from pullsecrets.errors import BadInputError
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.restart import RestartResult, Workload, list_workloads, restart, take_back
+from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.rollout import gates
 from pullsecrets.rollout.argocd import ArgoCd
 from pullsecrets.rollout.gates import SmokeCheck
 from pullsecrets.rollout.plan import Wave
-from pullsecrets.verify import Trial
+from pullsecrets.workloads.restart import RestartResult, Workload, list_workloads, restart, take_back
 
 MARK_PREFIX = "rollout.apps.platform/"
 """Annotation on a namespace, followed by the registry: the content with which its wave was proved good."""

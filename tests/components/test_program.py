@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import pulumi
 import pytest
 
-from pullsecrets import admission, manifests, preflight
+from pullsecrets import preflight
 from pullsecrets.config import StackConfig, parse
-from pullsecrets.manifests import STACK_ANNOTATION
+from pullsecrets.manifests import builders, guard
+from pullsecrets.manifests.builders import STACK_ANNOTATION
+from pullsecrets.manifests.stack import path_of
 from pullsecrets.preflight import Environment
-from pullsecrets.stack_objects import path_of
 from tests.components.program import VAULT, Declared, run_program, stack_file
 
 ENVIRONMENT = Environment(
@@ -62,21 +63,21 @@ def test_every_tenant_of_the_stack_file_is_declared_once(declared: Declared, con
 
 def test_the_program_declares_the_objects_that_render_writes(declared: Declared, config: StackConfig) -> None:
     fanouts = {name: kubernetes_object(item.inputs) for name, item in declared.of_type(CES).items()}
-    specs = [manifests.PullSecretSpec.of(config, registry) for registry in config.registries]
+    specs = [builders.PullSecretSpec.of(config, registry) for registry in config.registries]
     # Durations alone are spelt as ESO writes them back.
     assert fanouts == {
-        f"{spec.name}-fanout": manifests.cluster_external_secret(replace(spec, refresh="1h0m0s")) for spec in specs
+        f"{spec.name}-fanout": builders.cluster_external_secret(replace(spec, refresh="1h0m0s")) for spec in specs
     }
     stores = {name: kubernetes_object(item.inputs) for name, item in declared.of_type(STORE).items()}
     assert stores == {
-        f"{store.name}-store": manifests.cluster_secret_store(manifests.StoreSpec.of(config, store))
+        f"{store.name}-store": builders.cluster_secret_store(builders.StoreSpec.of(config, store))
         for store in config.vault_stores
     }
     policy = declared.of_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")["eso-egress-policy"]
-    assert kubernetes_object(policy.inputs) == manifests.egress(manifests.EgressSpec.of(config))
+    assert kubernetes_object(policy.inputs) == builders.egress(builders.EgressSpec.of(config))
     opted_in = [item.inputs for item in declared.of_type(OPT_IN).values()]
-    namespaces = [manifests.namespace(item["namespace"], item["labels"], item["annotations"]) for item in opted_in]
-    written = [manifests.tenant_namespace(tenant) for tenant in config.resolve_tenants()]
+    namespaces = [builders.namespace(item["namespace"], item["labels"], item["annotations"]) for item in opted_in]
+    written = [builders.tenant_namespace(tenant) for tenant in config.resolve_tenants()]
     assert sorted(namespaces, key=str) == sorted(written, key=str)
 
 
@@ -195,7 +196,7 @@ def test_the_metadata_names_owner_hosts_and_cluster(declared: Declared, config: 
 
 def test_the_guard_is_what_render_writes(declared: Declared, config: StackConfig) -> None:
     found = [*declared.of_type(POLICY).values(), *declared.of_type(f"{POLICY}Binding").values()]
-    written = {(item["kind"], item["metadata"]["name"]): item for item in admission.stack_objects(config)}
+    written = {(item["kind"], item["metadata"]["name"]): item for item in guard.stack_objects(config)}
     assert {
         (item.inputs["kind"], item.inputs["metadata"]["name"]): kubernetes_object(item.inputs) for item in found
     } == (written)

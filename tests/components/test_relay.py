@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import manifests
 from pullsecrets.config import parse
 from pullsecrets.config.parse import ConfigError
+from pullsecrets.manifests import builders
 from tests.components.program import Declared, run_program, stack_file
 from tests.components.test_program import CES, ENVIRONMENT, STORE, kubernetes_object
 
 EXTERNAL_SECRET = "kubernetes:external-secrets.io/v1:ExternalSecret"
 SEALED_SECRET = "kubernetes:bitnami.com/v1alpha1:SealedSecret"
 ROLE = "kubernetes:rbac.authorization.k8s.io/v1:Role"
-SEALED = manifests.sealed_secret("app-registry-pull", "external-secrets", "AQ==", {})
+SEALED = builders.sealed_secret("app-registry-pull", "external-secrets", "AQ==", {})
 
 
 def relayed(**change: Any) -> dict[str, Any]:
@@ -43,13 +43,13 @@ def without_vault(monkeypatch: pytest.MonkeyPatch) -> Declared:
 
 def test_the_relay_is_what_render_writes(from_vault: Declared) -> None:
     config = parse(relayed(), "dev")
-    spec = replace(manifests.RelaySpec.of(config, config.registry("app-registry-pull")), refresh="1h0m0s")
+    spec = replace(builders.RelaySpec.of(config, config.registry("app-registry-pull")), refresh="1h0m0s")
     (source,) = from_vault.of_type(EXTERNAL_SECRET).values()
-    assert kubernetes_object(source.inputs) == manifests.relay_external_secret(spec)
+    assert kubernetes_object(source.inputs) == builders.relay_external_secret(spec)
     store = from_vault.of_type(STORE)["app-registry-pull-relay-store"]
-    assert kubernetes_object(store.inputs) == manifests.relay_store(spec)
+    assert kubernetes_object(store.inputs) == builders.relay_store(spec)
     (role,) = from_vault.of_type(ROLE).values()
-    assert kubernetes_object(role.inputs) == manifests.relay_reader(spec)[1]
+    assert kubernetes_object(role.inputs) == builders.relay_reader(spec)[1]
 
 
 def test_the_relays_reader_reads_one_secret(from_vault: Declared) -> None:

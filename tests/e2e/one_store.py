@@ -4,14 +4,14 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from pullsecrets import manifests
 from pullsecrets.config import Registry, StackConfig, rules
+from pullsecrets.manifests import builders
 from tests.e2e.stack import BASELINE
 
-built = manifests.cluster_secret_store
+built = builders.cluster_secret_store
 
 
-def shared(spec: manifests.StoreSpec) -> dict[str, Any]:
+def shared(spec: builders.StoreSpec) -> dict[str, Any]:
     labels = [{"namespaceSelector": {"matchLabels": item["selector"]}} for item in BASELINE["registries"]]
     item = built(spec)
     return {**item, "spec": {**item["spec"], "conditions": labels}}
@@ -24,6 +24,6 @@ def one_store(config: StackConfig, registry: Registry) -> str:
 
 setattr(StackConfig, "store_of", one_store)  # noqa: B010 - a replacement for one run
 setattr(rules, "_stores", lambda _: ())  # noqa: B010 - a replacement for one run
-manifests.cluster_secret_store = shared
+builders.cluster_secret_store = shared
 
 runpy.run_path(str(Path(__file__).resolve().parents[2] / "__main__.py"), run_name="__main__")

@@ -21,8 +21,8 @@ from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS
 from local.controlplane.waiting import NotYet, until
 from local.workspace import PROJECT, Workspace
 from pullsecrets.config import StackConfig, load_stack
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import Reach
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
 
 STACK = "e2e"
 ADOPTED = "e2e-adopted"

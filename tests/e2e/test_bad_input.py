@@ -12,11 +12,12 @@ from ruamel.yaml import YAML
 
 from local.controlplane import ControlPlane
 from local.workspace import Workspace
-from pullsecrets import preflight, seed
+from pullsecrets import preflight
 from pullsecrets.config import load_stack
+from pullsecrets.credential import vault_entry
 from pullsecrets.credential.document import parse
+from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.errors import ConflictError, ExitCode
-from pullsecrets.vault import EntryMetadata, VaultClient
 from tests.e2e.stack import BASELINE, STACK, Stack
 
 pytestmark = pytest.mark.controlplane
@@ -213,11 +214,11 @@ def test_of_two_writers_one_wins_and_the_other_changes_nothing(stack: Stack) -> 
     registry = config.registry("e2e-app")
     ours = parse(stack.credential("e2e-app", "ours"))
     vault = preflight.open_vault(config, stack.seeder_token)
-    planned = seed.plan(vault, config, registry, ours)
+    planned = vault_entry.plan(vault, config, registry, ours)
     assert stack.seed("e2e-app", stack.credential("e2e-app", "theirs"), "--yes").returncode == ExitCode.DONE
     with pytest.raises(ConflictError, match=f"another write came in after version {planned.version}"):
-        seed.write(vault, config, registry, ours, planned)
-    assert seed.seeded_digest(metadata(stack)) == parse(stack.credential("e2e-app", "theirs")).digest
+        vault_entry.write(vault, config, registry, ours, planned)
+    assert vault_entry.seeded_digest(metadata(stack)) == parse(stack.credential("e2e-app", "theirs")).digest
 
 
 def metadata(stack: Stack) -> EntryMetadata:

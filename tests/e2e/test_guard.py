@@ -11,7 +11,7 @@ import pytest
 from local.controlplane import ControlPlane
 from local.controlplane.api import RequestRefused
 from local.controlplane.waiting import NotYet, until
-from pullsecrets.kubeconfig import Access, Reach, read_access
+from pullsecrets.kube.kubeconfig import Access, Reach, read_access
 from tests.e2e.stack import ADOPTED, DEADLINE, OTHERS_ENTRY, Stack, namespace
 
 pytestmark = pytest.mark.controlplane

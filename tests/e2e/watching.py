@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pullsecrets.binding import entries_of
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.tenancy.binding import entries_of
 from tests.e2e.stack import Stack
 
 SECRETS = "/api/v1/secrets"

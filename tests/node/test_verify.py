@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from local.controlplane.identities import NODE_NAME
 from local.controlplane.rbac import OPERATORS, VERIFIERS
 from pullsecrets.cli.app import app
-from pullsecrets.verify import POD_NAME
+from pullsecrets.delivery.verify import POD_NAME
 from tests.e2e.stack import namespace
 from tests.node.conftest import NodeStack
 from tests.node.pulling import APP, Pods

@@ -10,9 +10,9 @@ import pytest
 
 from local.controlplane.api import RequestRefused
 from local.controlplane.waiting import NotYet, until
-from pullsecrets import binding
-from pullsecrets.kube import KubernetesApiError
-from pullsecrets.refusal import Refuser
+from pullsecrets.kube.client import KubernetesApiError
+from pullsecrets.kube.refusal import Refuser
+from pullsecrets.tenancy import binding
 from tests.e2e.stack import Stack, account, namespace, secret
 from tests.ops.test_doctor_platform import OWN_POLICY, egress_closed, environment, look, until_healthy
 

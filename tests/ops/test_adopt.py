@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import adopt
-from pullsecrets.adopt import Migration
-from pullsecrets.handmade import OLD_PULL_SECRET_TYPE
-from pullsecrets.inventory import LAST_APPLIED, PULL_SECRET_TYPE
-from pullsecrets.manifests import FINALIZER_PREFIX
-from pullsecrets.vault import VaultClient
+from pullsecrets.adoption import adopt
+from pullsecrets.adoption.adopt import Migration
+from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
+from pullsecrets.coverage.inventory import LAST_APPLIED, PULL_SECRET_TYPE
+from pullsecrets.credential.vault import VaultClient
+from pullsecrets.manifests.builders import FINALIZER_PREFIX
 from tests.e2e.stack import OTHERS_ENTRY, Stack, namespace, secret
 from tests.ops.by_hand import (
     deletions,

@@ -15,13 +15,13 @@ import pytest
 
 from local.controlplane.rbac import AUDITORS
 from local.controlplane.waiting import NotYet, until
-from pullsecrets import manifests
 from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.coverage.inventory import LAST_APPLIED
 from pullsecrets.doctor.diagnosis import Diagnosis, Report, diagnose
 from pullsecrets.doctor.model import Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.inventory import LAST_APPLIED
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.manifests import builders
 from tests.e2e.stack import Stack
 
 pytestmark = pytest.mark.controlplane
@@ -213,7 +213,7 @@ def policy_removed(stack: Stack) -> Iterator[None]:
     try:
         yield
     finally:
-        root.sys.create_or_update_acl_policy(POLICY, manifests.vault_read_policy("secret", PATH))
+        root.sys.create_or_update_acl_policy(POLICY, builders.vault_read_policy("secret", PATH))
 
 
 @contextmanager
@@ -459,8 +459,8 @@ def test_fix_applies_what_is_safe_and_says_what_is_left(stack: Stack) -> None:
         report = json.loads(done.stdout)
         assert [item["applied"] for item in report["fixes"]] == [True]
         assert report["diagnoses"] == []
-        made_by = stack.get(OWN_POLICY)["metadata"]["annotations"][manifests.STACK_ANNOTATION]
-        assert made_by == manifests.owner("pull-secrets", stack.name)
+        made_by = stack.get(OWN_POLICY)["metadata"]["annotations"][builders.STACK_ANNOTATION]
+        assert made_by == builders.owner("pull-secrets", stack.name)
 
 
 def test_who_may_not_look_is_told_so(stack: Stack) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from local.controlplane import ControlPlane
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube.client import KubernetesClient
 
 pytestmark = pytest.mark.controlplane
 

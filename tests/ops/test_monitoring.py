@@ -18,13 +18,13 @@ from local.controlplane import rbac
 from local.controlplane.layout import EXTERNAL_SECRETS
 from local.controlplane.waiting import NotYet, until
 from pullsecrets import preflight
-from pullsecrets.access import monitoring_deployer_roles
-from pullsecrets.audit_job import AuditAccessSpec
-from pullsecrets.dashboard import dashboard
+from pullsecrets.credential.vault_token import TOKEN_FILE_VARIABLE, Endpoint
 from pullsecrets.errors import BadInputError
-from pullsecrets.monitoring import MonitoringSpec, rule_file
-from pullsecrets.stack_objects import monitoring_objects, path_of
-from pullsecrets.vault_login import TOKEN_FILE_VARIABLE, Endpoint
+from pullsecrets.manifests.alerts import MonitoringSpec, rule_file
+from pullsecrets.manifests.audit_job import AuditAccessSpec
+from pullsecrets.manifests.dashboard import dashboard
+from pullsecrets.manifests.rbac import monitoring_deployer_roles
+from pullsecrets.manifests.stack import monitoring_objects, path_of
 from tests.e2e.stack import DEADLINE, Stack, namespace
 from tests.ops.test_documents import platform_engineer, try_as
 from tests.pages import Scenario

@@ -12,9 +12,10 @@ from local.controlplane import ControlPlane
 from local.controlplane.api import RequestRefused
 from local.controlplane.rbac import OFFBOARDERS, OPERATORS
 from local.controlplane.waiting import NotYet, until
-from pullsecrets import admission, offboard
-from pullsecrets.manifests import FINALIZER_PREFIX
-from pullsecrets.stack_objects import path_of
+from pullsecrets.manifests import guard
+from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.manifests.stack import path_of
+from pullsecrets.tenancy import offboard
 from tests.e2e.stack import OTHERS_ENTRY, Stack, account, namespace, secret
 from tests.ops.conftest import OPS
 from tests.ops.workloads import create, delete, deployment
@@ -152,9 +153,9 @@ def test_a_declared_tenant_is_reported_with_what_to_remove_from_the_file(stack: 
 
 
 def test_a_guard_that_denies_is_named_and_nothing_was_changed(stack: Stack, by_hand: str) -> None:
-    spec = replace(admission.GuardSpec.of(stack.config()), mode="deny", break_glass_groups=["nobody"])
-    policy = admission.opt_in_labels(spec)
-    binding = admission.guard_binding(policy, spec)
+    spec = replace(guard.GuardSpec.of(stack.config()), mode="deny", break_glass_groups=["nobody"])
+    policy = guard.opt_in_labels(spec)
+    binding = guard.guard_binding(policy, spec)
     paths = [path_of(item).rpartition("/")[0] for item in (policy, binding)]
     for path, item in zip(paths, (policy, binding), strict=True):
         stack.admin.call("POST", path, item)

@@ -16,10 +16,10 @@ import pytest
 from local.controlplane.api import RequestRefused
 from local.controlplane.rbac import MIGRATORS, OPERATORS, VERIFIERS
 from local.controlplane.waiting import NotYet, until
+from pullsecrets.delivery.verify import POD_NAME
 from pullsecrets.errors import ExitCode
-from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
-from pullsecrets.ownership import MANAGED_LABEL
-from pullsecrets.verify import POD_NAME
+from pullsecrets.kube.ownership import MANAGED_LABEL
+from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION
 from tests.e2e.stack import Stack, namespace, secret
 from tests.ops.test_rotate import (
     NAMESPACES,

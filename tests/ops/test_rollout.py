@@ -10,8 +10,8 @@ import pytest
 
 from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.waiting import NotYet, until
-from pullsecrets.restart import RESTARTED_AT_ANNOTATION
 from pullsecrets.rollout.argocd import GROUP
+from pullsecrets.workloads.restart import RESTARTED_AT_ANNOTATION
 from tests.e2e.stack import Stack, namespace
 from tests.ops import workloads
 

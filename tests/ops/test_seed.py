@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from local.controlplane import ControlPlane
-from pullsecrets import preflight, seed
+from pullsecrets import preflight
 from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.credential import vault_entry
 from pullsecrets.credential.sources import from_login
+from pullsecrets.credential.vault import EntryMetadata
 from pullsecrets.errors import ConflictError, ExitCode
-from pullsecrets.vault import EntryMetadata
 from tests.e2e.stack import Stack
 from tests.registry import Behaviour, TestRegistry, registry
 
@@ -196,12 +197,12 @@ def test_of_two_seeds_one_wins_and_the_other_ends_with_a_conflict(own: Stack, ru
     config = config_of(own)
     vault = preflight.open_vault(config, own.seeder_token)
     ours = from_login("bot", "ours-of-the-race", [server.host])
-    planned = seed.plan(vault, config, config.registries[0], ours)
+    planned = vault_entry.plan(vault, config, config.registries[0], ours)
     theirs = outcome(run("--from-file", "-", "--yes", stdin=document(server.host, "theirs-of-the-race")))
     with pytest.raises(ConflictError, match=f"another write came in after version {planned.version}") as raised:
-        seed.write(vault, config, config.registries[0], ours, planned)
+        vault_entry.write(vault, config, config.registries[0], ours, planned)
     assert raised.value.exit_code == ExitCode.CONFLICT
-    assert seed.seeded_digest(metadata(own)) == theirs["new_digest"]
+    assert vault_entry.seeded_digest(metadata(own)) == theirs["new_digest"]
 
 
 class TestTheWrapper:

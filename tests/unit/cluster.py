@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 
 
 class FakeCluster(KubernetesClient):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube.client import KubernetesClient
 
 
 class FakeLists(KubernetesClient):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pullsecrets.access import (
+from pullsecrets.manifests.rbac import (
     Platform,
     ServiceAccount,
     administrator_roles,

@@ -5,12 +5,13 @@ from typing import Any, cast
 
 import pytest
 
-from pullsecrets import admission, preflight
-from pullsecrets.admission import GUARD_POLICIES, GuardSpec, PodAdmissionSpec
+from pullsecrets import preflight
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
 from pullsecrets.guard import GUARD_PARTS, GUARDED_FIELDS, GUARDED_KINDS, GUARDED_OBJECTS
-from pullsecrets.stack_objects import path_of
+from pullsecrets.manifests import guard
+from pullsecrets.manifests.guard import GUARD_POLICIES, GuardSpec, PodAdmissionSpec
+from pullsecrets.manifests.stack import path_of
 from tests.unit.test_config import GOOD
 
 GUARD = {"mode": "deny", "labelers": {"users": ["pulumi"], "groups": ["engineers"]}, "writers": {"users": ["rotator"]}}
@@ -41,7 +42,7 @@ def matched(policy: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def test_everything_that_is_guarded_is_in_a_policy(spec: GuardSpec) -> None:
-    objects = admission.guarded_objects(spec)
+    objects = guard.guarded_objects(spec)
     others = {("", "namespaces"), ("apiextensions.k8s.io", "customresourcedefinitions")}
     assert matched(objects) == others | {(item.group, item.resource) for item in GUARDED_OBJECTS}
     assert tuple(GUARD_POLICIES) == GUARD_PARTS
@@ -49,13 +50,13 @@ def test_everything_that_is_guarded_is_in_a_policy(spec: GuardSpec) -> None:
         assert not group or f'"apiextensions.k8s.io/customresourcedefinitions//{kind.lower()}s.{group}"' in str(objects)
     for item in GUARDED_OBJECTS:
         assert f'"{item.group}/{item.resource}/{item.namespace or ""}/{item.name}"' in expressions(objects)
-    assert matched(admission.hosted_clusters(spec)) == {(item.group, item.resource) for item in GUARDED_FIELDS}
+    assert matched(guard.hosted_clusters(spec)) == {(item.group, item.resource) for item in GUARDED_FIELDS}
     groups = {group for build in GUARD_POLICIES.values() for group, _ in matched(build(spec))}
     assert groups == {group for group, _ in GUARDED_KINDS} | {"apiextensions.k8s.io"}
 
 
 def test_objects_are_not_matched_by_resource_names_which_deleting_a_collection_lacks(spec: GuardSpec) -> None:
-    for rule in admission.guarded_objects(spec)["spec"]["matchConstraints"]["resourceRules"]:
+    for rule in guard.guarded_objects(spec)["spec"]["matchConstraints"]["resourceRules"]:
         assert "resourceNames" not in rule
         assert rule["operations"] == (
             ["DELETE"]
@@ -65,7 +66,7 @@ def test_objects_are_not_matched_by_resource_names_which_deleting_a_collection_l
 
 
 def test_secrets_of_tenants_are_not_even_looked_at(spec: GuardSpec) -> None:
-    (where,) = admission.guarded_objects(spec)["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    (where,) = guard.guarded_objects(spec)["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
     assert where == {
         "key": "kubernetes.io/metadata.name",
         "operator": "In",
@@ -78,17 +79,17 @@ def test_a_policy_fails_closed_and_its_binding_denies(spec: GuardSpec, name: str
     policy = GUARD_POLICIES[name](spec)
     assert policy["metadata"]["name"] == f"pull-secrets-dev-{name}"
     assert policy["spec"]["failurePolicy"] == "Fail"
-    binding = admission.guard_binding(policy, spec)
+    binding = guard.guard_binding(policy, spec)
     assert binding["spec"] == {"policyName": f"pull-secrets-dev-{name}", "validationActions": ["Deny"]}
 
 
 def test_warn_tells_the_client_and_the_audit_log() -> None:
     warning = GuardSpec.of(config(guard={**GUARD, "mode": "warn"}))
-    binding = admission.guard_binding(admission.opt_in_labels(warning), warning)
+    binding = guard.guard_binding(guard.opt_in_labels(warning), warning)
     assert binding["spec"]["validationActions"] == ["Warn", "Audit"]
 
 
-@pytest.mark.parametrize("build", [admission.guarded_objects, admission.hosted_clusters, admission.machine_configs])
+@pytest.mark.parametrize("build", [guard.guarded_objects, guard.hosted_clusters, guard.machine_configs])
 def test_the_cluster_itself_break_glass_and_writers_pass_and_labelers_do_not(spec: GuardSpec, build: Any) -> None:
     text = expressions(build(spec))
     for principal in (
@@ -120,21 +121,21 @@ def test_messages_name_object_rule_and_fix_but_hold_no_value(spec: GuardSpec) ->
 
 
 def test_opt_in_labels_are_those_of_the_stack_and_no_others(spec: GuardSpec) -> None:
-    policy = admission.opt_in_labels(spec)
+    policy = guard.opt_in_labels(spec)
     assert '["apps.example/app", "apps.example/web"].exists(' in expressions(policy)
     other = config(registries=[{**GOOD["registries"][0], "selector": {"other.example/a": "b"}}])
-    assert "apps.example" not in str(admission.opt_in_labels(GuardSpec.of(other)))
+    assert "apps.example" not in str(guard.opt_in_labels(GuardSpec.of(other)))
 
 
 def test_without_labelers_only_the_patterns_are_judged() -> None:
     found = GuardSpec.of(config(guard={}))
     assert found.mode == "warn"
-    validations = admission.opt_in_labels(found)["spec"]["validations"]
+    validations = guard.opt_in_labels(found)["spec"]["validations"]
     assert ["registry " in item["message"] for item in validations] == [True, True]
 
 
 def test_each_registry_judges_its_own_patterns(spec: GuardSpec) -> None:
-    _, app, web = admission.opt_in_labels(spec)["spec"]["validations"]
+    _, app, web = guard.opt_in_labels(spec)["spec"]["validations"]
     assert '"^apps-.*$"' in app["expression"]
     assert '"^web-.*$"' not in app["expression"]
     assert '"^web-.*$"' in web["expression"]
@@ -142,7 +143,7 @@ def test_each_registry_judges_its_own_patterns(spec: GuardSpec) -> None:
 
 
 def test_labels_are_guarded_in_every_request_that_can_change_them(spec: GuardSpec) -> None:
-    assert matched(admission.opt_in_labels(spec)) == {
+    assert matched(guard.opt_in_labels(spec)) == {
         ("", "namespaces"),
         ("", "namespaces/status"),
         ("", "namespaces/finalize"),
@@ -167,14 +168,14 @@ def test_text_is_quoted_so_that_it_cannot_become_an_expression() -> None:
     hostile = 'a"] || true || ["'
     found = GuardSpec.of(config(guard={**GUARD, "labelers": {"users": [hostile]}}))
     (allowed,) = [
-        item["expression"] for item in admission.opt_in_labels(found)["spec"]["variables"] if item["name"] == "allowed"
+        item["expression"] for item in guard.opt_in_labels(found)["spec"]["variables"] if item["name"] == "allowed"
     ]
     assert r'request.userInfo.username in ["a\"] || true || [\""]' in allowed
 
 
 def test_messages_quote_what_the_configuration_says() -> None:
     found = GuardSpec.of(config(guard={**GUARD, "breakGlassGroup": 'on"call'}))
-    for build in (admission.guarded_objects, admission.hosted_clusters, admission.machine_configs):
+    for build in (guard.guarded_objects, guard.hosted_clusters, guard.machine_configs):
         for validation in build(found)["spec"]["validations"]:
             assert r"group on\"call;" in validation["messageExpression"]
 
@@ -183,7 +184,7 @@ class TestPods:
     @pytest.fixture
     def policy(self) -> dict[str, Any]:
         found = config()
-        return admission.pod_policy(PodAdmissionSpec.of(found, found.registry("app")))
+        return guard.pod_policy(PodAdmissionSpec.of(found, found.registry("app")))
 
     def test_only_new_pods_of_opted_in_namespaces_are_changed(self, policy: dict[str, Any]) -> None:
         constraints = policy["spec"]["matchConstraints"]
@@ -203,7 +204,7 @@ class TestPods:
 
 def test_a_stack_has_the_objects_that_it_asks_for() -> None:
     def kinds(found: StackConfig) -> list[str]:
-        return sorted({item["kind"] for item in admission.stack_objects(found)})
+        return sorted({item["kind"] for item in guard.stack_objects(found)})
 
     validating = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]
     mutating = ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]
@@ -211,11 +212,11 @@ def test_a_stack_has_the_objects_that_it_asks_for() -> None:
     assert kinds(config(binding="admission")) == [*mutating, *validating]
     assert kinds(config(guard={})) == validating
     assert kinds(config(guard={"mode": "off"})) == []
-    assert len(admission.stack_objects(config(binding="admission"))) == 2 * (4 + 2)
+    assert len(guard.stack_objects(config(binding="admission"))) == 2 * (4 + 2)
 
 
 def test_plural_names_are_those_that_the_api_serves() -> None:
-    found = {path_of(item).split("/")[-2] for item in admission.stack_objects(config(binding="admission"))}
+    found = {path_of(item).split("/")[-2] for item in guard.stack_objects(config(binding="admission"))}
     assert found == {
         "mutatingadmissionpolicies",
         "mutatingadmissionpolicybindings",

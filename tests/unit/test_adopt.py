@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import adopt, backups, cleanup
-from pullsecrets.adopt import Migration, Seeded, Terms
-from pullsecrets.binding import entries_of
+from pullsecrets.adoption import adopt, backups, cleanup
+from pullsecrets.adoption.adopt import Migration, Seeded, Terms
+from pullsecrets.adoption.handmade import Verdict, read_entries, read_hand_made
 from pullsecrets.credential.document import DockerConfig, RegistryLogin
+from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.errors import BadInputError, ConflictError
-from pullsecrets.handmade import Verdict, read_entries, read_hand_made
-from pullsecrets.kube import KubernetesApiError
-from pullsecrets.references import list_users
-from pullsecrets.vault import EntryMetadata, VaultClient
+from pullsecrets.kube.client import KubernetesApiError
+from pullsecrets.tenancy.binding import entries_of
+from pullsecrets.workloads.references import list_users
 from tests.unit.cluster import FakeCluster
 from tests.unit.test_offboard import (
     FINALIZER,

@@ -8,14 +8,14 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from pullsecrets import audit as auditing
-from pullsecrets.audit import PODS_UNREADABLE, Audit, concerned_namespaces
 from pullsecrets.config import StackConfig, parse
-from pullsecrets.inventory import LAST_APPLIED, PULL_SECRET_TYPE, read_inventory
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
-from pullsecrets.strays import guess_origin
-from pullsecrets.vault import EntryMetadata, VaultClient
+from pullsecrets.coverage import audit as auditing
+from pullsecrets.coverage.audit import PODS_UNREADABLE, Audit, concerned_namespaces
+from pullsecrets.coverage.inventory import LAST_APPLIED, PULL_SECRET_TYPE, read_inventory
+from pullsecrets.coverage.strays import guess_origin
+from pullsecrets.credential.vault import EntryMetadata, VaultClient
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
 from tests.unit import delivered
 
 DIGEST = "0123456789abcdef"

@@ -17,14 +17,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from local import toolchain
-from pullsecrets.audit import PODS_UNREADABLE, Audit, Coverage, Credential
 from pullsecrets.cli.app import app
+from pullsecrets.coverage.audit import PODS_UNREADABLE, Audit, Coverage, Credential
+from pullsecrets.coverage.report import Format, page, render
+from pullsecrets.coverage.report.metrics import collect
+from pullsecrets.coverage.report.summary import actions, headline
+from pullsecrets.coverage.report.table import COLUMNS, cell
+from pullsecrets.coverage.strays import Orphan, OtherSecret, UnlistedUse
 from pullsecrets.errors import BadInputError
-from pullsecrets.report import Format, page, render
-from pullsecrets.report.metrics import collect
-from pullsecrets.report.summary import actions, headline
-from pullsecrets.report.table import COLUMNS, cell
-from pullsecrets.strays import Orphan, OtherSecret, UnlistedUse
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 GREEN = Coverage(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets.binding import append_operations, bind, entries_of, removal_operations, unbind
 from pullsecrets.errors import ConflictError
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.tenancy.binding import append_operations, bind, entries_of, removal_operations, unbind
 
 NAMES = st.lists(st.sampled_from(["default-dockercfg-abc", "builder-token", "app", "web", "other"]), unique=True)
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import changes, manifests
-from pullsecrets.changes import Before, Change
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
+from pullsecrets.manifests import builders
+from pullsecrets.tenancy import changes
+from pullsecrets.tenancy.changes import Before, Change
 from tests.unit.test_config import GOOD
 
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
@@ -24,11 +25,11 @@ def configured(**change: Any) -> StackConfig:
 
 def state_of(config: StackConfig) -> list[dict[str, Any]]:
     """The resources that state holds once a configuration is deployed, as far as they are read."""
-    egress = manifests.egress(manifests.EgressSpec.of(config))
+    egress = builders.egress(builders.EgressSpec.of(config))
     found = [{"type": POLICY, "outputs": egress}]
     for registry in config.registries:
-        spec = manifests.PullSecretSpec.of(config, registry)
-        found.append({"type": FANOUT, "outputs": manifests.cluster_external_secret(spec)})
+        spec = builders.PullSecretSpec.of(config, registry)
+        found.append({"type": FANOUT, "outputs": builders.cluster_external_secret(spec)})
     for tenant in config.resolve_tenants():
         selectors = {name: config.registry(name).selector for name in tenant.registries}
         outputs = {"namespace": tenant.name, "registries": selectors, "owner": None if tenant.adopt else "p/test"}

@@ -11,7 +11,7 @@ from pullsecrets.doctor.checks import all_checks
 from pullsecrets.doctor.diagnosis import Report, Unchecked, rank
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.errors import ConflictError
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube.client import KubernetesClient
 from tests.unit.doctor.tenants import FakeCluster, healthy
 
 SEALED = Finding(

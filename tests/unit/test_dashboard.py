@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from local import toolchain
-from pullsecrets.dashboard import COLUMNS, DATASOURCE, FOLDER_ANNOTATION, dashboard, dashboard_config_map
-from pullsecrets.monitoring import MonitoringSpec, RegistryWatch
+from pullsecrets.manifests.alerts import MonitoringSpec, RegistryWatch
+from pullsecrets.manifests.dashboard import COLUMNS, DATASOURCE, FOLDER_ANNOTATION, dashboard, dashboard_config_map
 
 PUSHED = MonitoringSpec(
     name="pull-secrets-test",

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import delivery, patience
-from pullsecrets.delivery import Progress, prove_digest, wait_for_digest
+from pullsecrets.delivery import proof
+from pullsecrets.delivery.proof import Progress, prove_digest, wait_for_digest
 from pullsecrets.errors import UnreachableError
-from pullsecrets.eso import GROUP
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kube import waiting
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.eso import GROUP
 from tests.unit import delivered
 from tests.unit.test_eso import REGISTRY
 
@@ -86,7 +87,7 @@ def test_it_ends_as_soon_as_every_namespace_holds_the_content() -> None:
 def test_a_secret_that_claims_the_content_is_proved_once_its_external_secret_is_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(proof, "FIRST_PAUSE_SECONDS", 0.01)
     cluster = Watched(["a"], {"a": OLD}, [[changed("a")]])
     cluster.statuses = ["False", "False", "False", "True"]
     missing, seen = wait(cluster)
@@ -149,7 +150,7 @@ def test_a_watch_that_expired_begins_anew_with_a_list(end: list[Event] | Excepti
 
 
 def test_an_api_server_that_is_away_for_a_moment_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "RETRY_SECONDS", 0.01)
     cluster = Watched(["a"], {"a": OLD}, [UnreachableError("away"), [changed("a")]])
     cluster.failures = [KubernetesApiError("GET", "/", 503, "ServiceUnavailable", "starting"), UnreachableError("away")]
     assert wait(cluster)[0] == set()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import manifests, redaction
+from pullsecrets import redaction
 from pullsecrets.credential import keys, kubelet
 from pullsecrets.credential.document import (
     DockerConfigError,
@@ -18,6 +18,7 @@ from pullsecrets.credential.document import (
     require_hosts,
     require_meant,
 )
+from pullsecrets.manifests import builders
 
 HOST = "registry.example.com"
 CANARY = "canary-that-must-not-be-shown"
@@ -270,7 +271,7 @@ def test_a_representation_shows_no_password() -> None:
 def test_the_digest_is_the_one_that_eso_computes() -> None:
     # `printf registry | sha256sum | cut -c 1-16`, which the template of `manifests` spells `sha256sum | trunc 16`.
     assert content_digest("registry") == "872491a30d60d598"
-    assert manifests.CONTENT_DIGEST_TEMPLATE == "{{ .dockerconfigjson | sha256sum | trunc 16 }}"
+    assert builders.CONTENT_DIGEST_TEMPLATE == "{{ .dockerconfigjson | sha256sum | trunc 16 }}"
 
 
 printable = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]), min_size=1)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import eso
 from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
-from pullsecrets.eso import FORCE_SYNC_ANNOTATION, Installation
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kube import eso
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.eso import FORCE_SYNC_ANNOTATION, Installation
 
 REGISTRY = Registry.model_validate(
     {

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import kubeconfig as kubeconfig_module
 from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
-from pullsecrets.kube import EDIT_ATTEMPTS, KubernetesApiError, KubernetesClient, edit
-from pullsecrets.kubeconfig import Reach
+from pullsecrets.kube import kubeconfig as kubeconfig_module
+from pullsecrets.kube.client import EDIT_ATTEMPTS, KubernetesApiError, KubernetesClient, edit
+from pullsecrets.kube.kubeconfig import Reach
 from tests.unit.answering import Server, answering
 
 PAGE = "<html>\n<body>log in</body>\n</html>\n"

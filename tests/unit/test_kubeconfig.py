@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pullsecrets.errors import BadInputError, UnreachableError
-from pullsecrets.exec_plugin import ExecPlugin
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.kubeconfig import CURRENT, Access, Cluster, Reach, User, read_access
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.exec_plugin import ExecPlugin
+from pullsecrets.kube.kubeconfig import CURRENT, Access, Cluster, Reach, User, read_access
 from tests.unit.answering import answering
 
 VERSION = "client.authentication.k8s.io/v1"

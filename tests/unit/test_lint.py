@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from pullsecrets import render
 from pullsecrets.cli.app import app
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
+from pullsecrets.manifests import render
 from pullsecrets.policy import lint
 from pullsecrets.policy.lint import reading
 from pullsecrets.policy.lint.judging import POLICIES

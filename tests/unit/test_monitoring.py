@@ -10,7 +10,7 @@ import pytest
 
 from local import toolchain
 from pullsecrets.config import parse
-from pullsecrets.monitoring import MonitoringSpec, RegistryWatch, prometheus_rule, rule_file
+from pullsecrets.manifests.alerts import MonitoringSpec, RegistryWatch, prometheus_rule, rule_file
 
 SPEC = MonitoringSpec(
     name="pull-secrets-test",

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import binding, offboard
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
-from pullsecrets.manifests import FINALIZER_PREFIX
+from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.tenancy import binding, offboard
 from tests.unit import delivered
 from tests.unit.cluster import FakeCluster
 from tests.unit.test_config import GOOD

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import opt_in
 from pullsecrets.errors import BadInputError, PullSecretsError
-from pullsecrets.manifests import STACK_ANNOTATION
+from pullsecrets.manifests.builders import STACK_ANNOTATION
+from pullsecrets.tenancy import opt_in
 from tests.unit.cluster import FakeCluster
 
 PATH = "/api/v1/namespaces/apps-one"

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from pullsecrets import patience
 from pullsecrets.errors import ConflictError, PullSecretsError, UnreachableError
-from pullsecrets.kube import KubernetesApiError
+from pullsecrets.kube import waiting
+from pullsecrets.kube.client import KubernetesApiError
 
 
 def answer(status: int) -> KubernetesApiError:
@@ -27,7 +27,7 @@ def answer(status: int) -> KubernetesApiError:
 def test_it_is_patient_with_servers_that_are_away_or_busy_and_not_with_refusals(
     monkeypatch: pytest.MonkeyPatch, error: PullSecretsError, *, passes: bool
 ) -> None:
-    monkeypatch.setattr(patience, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(waiting, "RETRY_SECONDS", 0)
     errors = [error]
 
     def act(result: str) -> str:
@@ -36,10 +36,10 @@ def test_it_is_patient_with_servers_that_are_away_or_busy_and_not_with_refusals(
         return result
 
     if passes:
-        assert patience.patiently(time.monotonic() + 99, act, "done") == "done"
+        assert waiting.patiently(time.monotonic() + 99, act, "done") == "done"
     else:
         with pytest.raises(type(error)):
-            patience.patiently(time.monotonic() + 99, act, "done")
+            waiting.patiently(time.monotonic() + 99, act, "done")
 
 
 def test_it_tries_at_least_once_and_ends_with_the_time() -> None:
@@ -47,4 +47,4 @@ def test_it_tries_at_least_once_and_ends_with_the_time() -> None:
         raise UnreachableError("away")
 
     with pytest.raises(UnreachableError):
-        patience.patiently(time.monotonic() - 1, act)
+        waiting.patiently(time.monotonic() - 1, act)

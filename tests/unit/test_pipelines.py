@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from policies.packs import PACKS
-from pullsecrets import preview_comment
+from pullsecrets.gitops import preview_comment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EVENTS = Path(__file__).parent / "previews" / "events.jsonl"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from pullsecrets.config import Registry
-from pullsecrets.kube import KubernetesApiError
-from pullsecrets.pods import list_pods, list_templates
+from pullsecrets.kube.client import KubernetesApiError
+from pullsecrets.workloads.pods import list_pods, list_templates
 from tests.unit.fakes import FakeLists
 
 HOST = "registry.example.com"

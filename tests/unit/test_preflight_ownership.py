@@ -6,9 +6,9 @@ from typing import Any, cast
 import pytest
 
 from pullsecrets import preflight
+from pullsecrets.credential.vault import VaultDeniedError
 from pullsecrets.errors import ConflictError
-from pullsecrets.manifests import vault_read_policy
-from pullsecrets.vault import VaultDeniedError
+from pullsecrets.manifests.builders import vault_read_policy
 from tests.unit.test_audit_job import monitored
 
 ROLE = "external-secrets-registries"

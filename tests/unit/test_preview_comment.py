@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pullsecrets import preview_comment
 from pullsecrets.cli.app import app
 from pullsecrets.errors import BadInputError
+from pullsecrets.gitops import preview_comment
 
 PREVIEWS = Path(__file__).parent / "previews"
 DIGEST = (PREVIEWS / "digest.json").read_text(encoding="utf-8")

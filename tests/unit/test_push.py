@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pullsecrets.cli.app import app
+from pullsecrets.coverage.report.push import push
 from pullsecrets.errors import BadInputError, ExitCode, UnreachableError
-from pullsecrets.report.push import push
 from tests.unit.pushgateway import Pushgateway, pushgateway
 from tests.unit.test_audit_report import CLEAN, GREEN, NOW, TROUBLED
 

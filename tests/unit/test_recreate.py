@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import recreate
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.workloads import evict
 from tests.unit.test_eso import REGISTRY
 from tests.unit.test_rollback import CONFIG
 
@@ -84,7 +84,7 @@ class Pods(KubernetesClient):
         return {}
 
 
-def names(lacking: recreate.LackingPods) -> list[str]:
+def names(lacking: evict.LackingPods) -> list[str]:
     return [item.name for item in lacking.evictable]
 
 
@@ -101,7 +101,7 @@ def test_pods_that_would_come_back_with_the_reference_are_evictable() -> None:
         ]
     )
     cluster.own_lists = {"own-list": ("something-else",)}
-    lacking = recreate.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])
+    lacking = evict.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])
     assert names(lacking) == ["early", "early-on-openshift"]
     causes = {name: lacking.others[f"apps/{name}"] for name in ("bare", "static", "own-list", "unbound")}
     assert [word in causes[name] for name, word in [("bare", "nothing would make it"), ("static", "static Pod")]]
@@ -113,56 +113,56 @@ def test_pods_that_would_come_back_with_the_reference_are_evictable() -> None:
 def test_a_pod_is_evictable_whatever_its_service_account_listed_when_it_was_admitted() -> None:
     cluster = Pods([pod("before-adoption", references=("dockercfg", "regcred"))])
     cluster.own_lists = {"before-adoption": ()}
-    assert names(recreate.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])) == ["before-adoption"]
+    assert names(evict.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])) == ["before-adoption"]
 
 
 def test_a_list_of_its_own_keeps_a_pod_though_its_service_account_has_all_its_names() -> None:
     cluster = Pods([pod("own", references=("dockercfg",)), pod("mended", references=("dockercfg",))])
     cluster.own_lists = {"own": ("dockercfg",), "mended": ("dockercfg", "app")}
-    assert names(recreate.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])) == ["mended"]
+    assert names(evict.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])) == ["mended"]
 
 
 @pytest.mark.parametrize("owner", ["ReplicaSet", "StatefulSet", "TaskRun"])
 def test_a_pod_whose_template_cannot_be_read_is_left_to_its_owner(owner: str) -> None:
     cluster = Pods([pod("untold", owner, references=("regcred",))])
-    lacking = recreate.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])
+    lacking = evict.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])
     assert names(lacking) == []
     assert "cannot be read" in lacking.others["apps/untold"]
 
 
 def test_templates_are_listed_once_for_a_kind_and_not_for_pods_that_name_nothing() -> None:
     cluster = Pods([pod("early"), pod("good", references=("app",))])
-    recreate.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])
+    evict.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])
     assert cluster.template_lists == []
     cluster.pods += [pod("a", references=("regcred",)), pod("b", references=("regcred",))]
-    recreate.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])
+    evict.find_lacking(cluster, CONFIG, REGISTRY, ["apps"])
     assert cluster.template_lists == ["/apis/apps/v1/replicasets"]
 
 
 def test_admission_adds_the_reference_to_any_pod_that_is_made_anew() -> None:
     cluster = Pods([pod("own-list", references=("other",)), pod("unbound", serviceAccountName="unbound")], ())
-    assert names(recreate.find_lacking(cluster, BY_ADMISSION, REGISTRY, ["apps"])) == ["own-list", "unbound"]
+    assert names(evict.find_lacking(cluster, BY_ADMISSION, REGISTRY, ["apps"])) == ["own-list", "unbound"]
 
 
 def test_pods_of_other_namespaces_are_left_alone() -> None:
-    assert recreate.find_lacking(Pods([pod("early")]), CONFIG, REGISTRY, ["elsewhere"]).evictable == ()
+    assert evict.find_lacking(Pods([pod("early")]), CONFIG, REGISTRY, ["elsewhere"]).evictable == ()
 
 
 def test_a_budget_is_waited_for_and_a_pod_that_went_by_itself_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recreate, "POLL_SECONDS", 0)
+    monkeypatch.setattr(evict, "POLL_SECONDS", 0)
     cluster = Pods([pod("a"), pod("b"), pod("c")])
     cluster.blocked = {"b": 2}
     cluster.gone = {"c"}
-    pods = recreate.find_lacking(cluster, CONFIG, REGISTRY, ["apps"]).evictable
-    assert recreate.evict(cluster, pods, 5) == recreate.Evictions({}, {})
+    pods = evict.find_lacking(cluster, CONFIG, REGISTRY, ["apps"]).evictable
+    assert evict.evict(cluster, pods, 5) == evict.Evictions({}, {})
     assert cluster.evicted == ["a", "b"]
 
 
 def test_what_a_budget_keeps_to_the_end_is_named() -> None:
     cluster = Pods([pod("a"), pod("b")])
     cluster.blocked = {"b": 99}
-    pods = recreate.find_lacking(cluster, CONFIG, REGISTRY, ["apps"]).evictable
-    assert recreate.evict(cluster, pods, 0) == recreate.Evictions({"apps/b": "would violate the budget"}, {})
+    pods = evict.find_lacking(cluster, CONFIG, REGISTRY, ["apps"]).evictable
+    assert evict.evict(cluster, pods, 0) == evict.Evictions({"apps/b": "would violate the budget"}, {})
     assert cluster.evicted == ["a"]
 
 
@@ -171,6 +171,6 @@ def test_a_pod_that_the_server_refuses_to_evict_is_named_and_the_others_are_evic
     two_budgets = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
     denied = 'admission webhook "guard.example.com" denied the request'
     cluster.refused = {"a": (500, two_budgets), "c": (403, denied)}
-    pods = recreate.find_lacking(cluster, CONFIG, REGISTRY, ["apps"]).evictable
-    assert recreate.evict(cluster, pods, 5) == recreate.Evictions({}, {"apps/a": two_budgets, "apps/c": denied})
+    pods = evict.find_lacking(cluster, CONFIG, REGISTRY, ["apps"]).evictable
+    assert evict.evict(cluster, pods, 5) == evict.Evictions({}, {"apps/a": two_budgets, "apps/c": denied})
     assert cluster.evicted == ["b", "d"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pullsecrets.references import list_users
+from pullsecrets.workloads.references import list_users
 from tests.unit.cluster import FakeCluster
 
 ROOT = "/apis/apps/v1/namespaces/apps-one"

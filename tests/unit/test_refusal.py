@@ -2,7 +2,7 @@
 
 import pytest
 
-from pullsecrets.refusal import Refuser, read_refusal
+from pullsecrets.kube.refusal import Refuser, read_refusal
 
 V = "v.example.com"
 QUOTA = "exceeded quota: small, requested: secrets=1, used: secrets=4, limited: secrets=4"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pullsecrets.cli.app import app
 from pullsecrets.config import StackConfig, load_stack
 from pullsecrets.errors import BadInputError
-from pullsecrets.render import apply, compare, render
+from pullsecrets.manifests.render import apply, compare, render
 from tests.components.program import REPOSITORY
 
 SEED_MANIFEST = """

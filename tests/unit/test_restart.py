@@ -7,10 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import patience, restart
 from pullsecrets.errors import BadInputError, UnreachableError
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.restart import RESTARTED_AT_ANNOTATION, RESTARTED_FOR_ANNOTATION, RolloutFailedError, rollout_state
+from pullsecrets.kube import waiting
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.workloads import restart
+from pullsecrets.workloads.restart import (
+    RESTARTED_AT_ANNOTATION,
+    RESTARTED_FOR_ANNOTATION,
+    RolloutFailedError,
+    rollout_state,
+)
 from tests.unit.test_eso import REGISTRY
 
 LATE = {"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": "timed out"}
@@ -263,7 +269,7 @@ DENIED = KubernetesApiError("PATCH", "/", 400, "BadRequest", "admission webhook 
 
 def test_an_api_server_that_is_away_for_a_moment_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restart, "POLL_SECONDS", 0)
-    monkeypatch.setattr(patience, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(waiting, "RETRY_SECONDS", 0)
     cluster = Workloads([workload(name) for name in "ab"])
     cluster.failures = {"find": [AWAY, BUSY], "patch a": [BUSY, AWAY], "budgets": [AWAY]}
     assert cluster.run(timeout=5).restarted == named("a", "b")

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from pullsecrets.cli.app import app
 from pullsecrets.config import parse
+from pullsecrets.credential.retirement import destroy, retired
+from pullsecrets.credential.vault import EntryMetadata, VersionState
+from pullsecrets.delivery.prechecks import Target
 from pullsecrets.errors import BadInputError
-from pullsecrets.prechecks import Target
-from pullsecrets.retirement import destroy, retired
-from pullsecrets.vault import EntryMetadata, VersionState
 from tests.components.program import REPOSITORY
 from tests.unit.test_config import GOOD
 

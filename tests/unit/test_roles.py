@@ -7,10 +7,10 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from pullsecrets import manifests
 from pullsecrets.cli.app import app
 from pullsecrets.config import parse
-from pullsecrets.roles import Groups, stack_roles
+from pullsecrets.manifests import builders
+from pullsecrets.manifests.roles import Groups, stack_roles
 from tests.components.program import REPOSITORY
 from tests.unit.test_config import GOOD
 
@@ -68,7 +68,7 @@ def test_administrators_change_this_stacks_reviewer_and_no_other_binding() -> No
 @pytest.mark.parametrize("distribution", ["helm", "redhat"])
 def test_administrators_may_patch_what_the_egress_of_the_stacks_distribution_is(distribution: str) -> None:
     config = parse({**GOOD, "eso": {"distribution": distribution}}, "test")
-    egress = manifests.egress(manifests.EgressSpec.of(config))
+    egress = builders.egress(builders.EgressSpec.of(config))
     resource, name = f"{egress['kind'].lower().removesuffix('y')}", egress["metadata"]["name"]
     patching = [
         rule

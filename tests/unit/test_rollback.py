@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import rollback
 from pullsecrets.config import StackConfig
+from pullsecrets.credential import history
 from pullsecrets.credential.document import content_digest
+from pullsecrets.credential.vault import NEVER, EntryMetadata, MountSettings, VaultClient, VersionState
+from pullsecrets.credential.vault_entry import DIGEST_KEY, EXPIRES_AT_KEY, VERSION_KEY
 from pullsecrets.errors import BadInputError, ConflictError
-from pullsecrets.seed import DIGEST_KEY, EXPIRES_AT_KEY, VERSION_KEY
-from pullsecrets.vault import NEVER, EntryMetadata, MountSettings, VaultClient, VersionState
 from tests.unit.test_eso import REGISTRY
 
 CONFIG = StackConfig.model_validate(
@@ -96,9 +96,9 @@ class Versions(VaultClient):
         merged = {**self.custom, **custom}
         self.custom = {key: value for key, value in merged.items() if value is not None}
 
-    def run(self, to: int | None = None) -> tuple[rollback.RollbackPlan, int]:
-        planned = rollback.plan(self, CONFIG, REGISTRY, to)
-        return planned, rollback.restore(self, CONFIG, REGISTRY, planned)
+    def run(self, to: int | None = None) -> tuple[history.RollbackPlan, int]:
+        planned = history.plan(self, CONFIG, REGISTRY, to)
+        return planned, history.restore(self, CONFIG, REGISTRY, planned)
 
 
 def test_the_newest_earlier_version_that_differs_is_written_byte_for_byte() -> None:
@@ -121,7 +121,7 @@ def test_however_often_it_runs_it_restores_once(users: list[str], killed: bool, 
         with pytest.raises(BadInputError, match="no earlier version is live and differs"):
             vault.run()
         return
-    first = rollback.plan(vault, CONFIG, REGISTRY)
+    first = history.plan(vault, CONFIG, REGISTRY)
     if killed:
         # After the write and before the record.
         vault.write_with_cas("kv", REGISTRY.path, first.data, first.version)
@@ -146,7 +146,7 @@ def test_what_a_restored_version_restores_may_be_dropped() -> None:
     vault = Versions("old", "bad")
     vault.run()
     del vault.states[1], vault.data[1]
-    planned = rollback.plan(vault, CONFIG, REGISTRY)
+    planned = history.plan(vault, CONFIG, REGISTRY)
     assert (planned.unchanged, planned.recorded, planned.users) == (True, True, ("old",))
 
 
@@ -164,13 +164,13 @@ def test_a_version_that_cannot_be_had_is_refused_with_what_became_of_it() -> Non
     vault.states[2] = replace(vault.states[2], deleted="2026-02-02T00:00:00.123456789Z")
     vault.states[3] = replace(vault.states[3], deleted="2999-01-01T00:00:00Z")
     with pytest.raises(BadInputError, match="version is destroyed, its value is gone for good; live versions: 3, 4"):
-        rollback.plan(vault, CONFIG, REGISTRY, 1)
+        history.plan(vault, CONFIG, REGISTRY, 1)
     with pytest.raises(BadInputError, match=r"deleted at 2026-02-02.*vault kv undelete -mount=kv -versions=2"):
-        rollback.plan(vault, CONFIG, REGISTRY, 2)
+        history.plan(vault, CONFIG, REGISTRY, 2)
     with pytest.raises(BadInputError, match=r"found 9; .* keeps versions 1, 2, 3, 4"):
-        rollback.plan(vault, CONFIG, REGISTRY, 9)
+        history.plan(vault, CONFIG, REGISTRY, 9)
     # It is to be deleted, in some centuries.
-    assert rollback.plan(vault, CONFIG, REGISTRY, 3).source == 3
+    assert history.plan(vault, CONFIG, REGISTRY, 3).source == 3
 
 
 def test_a_deleted_current_version_is_replaced() -> None:
@@ -200,10 +200,10 @@ def test_what_is_no_credential_of_the_registry_is_not_restored(document: Any, ca
 
 def test_somebody_elses_write_is_a_conflict() -> None:
     vault = Versions("old", "bad")
-    planned = rollback.plan(vault, CONFIG, REGISTRY)
+    planned = history.plan(vault, CONFIG, REGISTRY)
     vault.write(credential("theirs"))
     with pytest.raises(ConflictError):
-        rollback.restore(vault, CONFIG, REGISTRY, planned)
+        history.restore(vault, CONFIG, REGISTRY, planned)
     assert "restored-from" not in vault.custom
 
 
@@ -221,5 +221,5 @@ def test_a_path_that_was_never_written_is_refused() -> None:
 
 
 def test_the_plan_does_not_show_the_credential() -> None:
-    planned = rollback.plan(Versions("old", "bad"), CONFIG, REGISTRY)
+    planned = history.plan(Versions("old", "bad"), CONFIG, REGISTRY)
     assert "password-of" not in repr(planned)

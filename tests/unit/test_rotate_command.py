@@ -8,19 +8,22 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from pullsecrets import eso, prechecks, preflight, recreate, restart, rotation, verify
+from pullsecrets import preflight
 from pullsecrets.cli import console
 from pullsecrets.cli import rotate as rotate_module
 from pullsecrets.cli.app import app
+from pullsecrets.credential.vault import MountSettings
+from pullsecrets.delivery import prechecks, rotation, verify
+from pullsecrets.delivery.rotation import Delivered
+from pullsecrets.delivery.verify import Pull, Trial
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.ownership import Delivery
-from pullsecrets.pods import list_pods
-from pullsecrets.recreate import Evictions, LackingPods
-from pullsecrets.restart import RestartResult, Workload
-from pullsecrets.rotation import Delivered
-from pullsecrets.vault import MountSettings
-from pullsecrets.verify import Pull, Trial
+from pullsecrets.kube import eso
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.ownership import Delivery
+from pullsecrets.workloads import evict, restart
+from pullsecrets.workloads.evict import Evictions, LackingPods
+from pullsecrets.workloads.pods import list_pods
+from pullsecrets.workloads.restart import RestartResult, Workload
 from tests.unit import delivered
 from tests.unit.test_eso import installation
 from tests.unit.test_recreate import Pods, pod
@@ -95,8 +98,8 @@ class Surroundings:
         monkeypatch.setattr(prechecks, "selected_namespaces", self.selected)
         monkeypatch.setattr(prechecks, "read_deliveries", lambda *_: self.deliveries)
         monkeypatch.setattr(rotate_module, "selected_namespaces", self.selected)
-        monkeypatch.setattr(recreate, "find_lacking", lambda *_: self.lacking)
-        monkeypatch.setattr(recreate, "evict", lambda *_: self.left)
+        monkeypatch.setattr(evict, "find_lacking", lambda *_: self.lacking)
+        monkeypatch.setattr(evict, "evict", lambda *_: self.left)
         monkeypatch.setattr(restart, "list_workloads", lambda *_: self.workloads)
         monkeypatch.setattr(restart, "restart", lambda *_: self.restarted)
 
@@ -437,7 +440,7 @@ def test_an_outage_while_pods_are_evicted_is_told_with_what_was_delivered(
     def away(*_: object) -> Evictions:
         raise ERRORS[2]
 
-    monkeypatch.setattr(recreate, "evict", away)
+    monkeypatch.setattr(evict, "evict", away)
     done = here.run("--yes", "--json", "--recreate-pods", "--rollback-on-failure")
     assert (json.loads(done.stdout)["outcome"], done.exception) == ("failed", ERRORS[2])
     assert len(here.vault.states) == 2

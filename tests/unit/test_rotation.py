@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pullsecrets import eso, patience, prechecks, rotation
-from pullsecrets.delivery import Progress
+from pullsecrets.credential.vault import EntryMetadata
+from pullsecrets.delivery import prechecks, rotation
+from pullsecrets.delivery.proof import Progress
 from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
-from pullsecrets.kube import KubernetesApiError
-from pullsecrets.vault import EntryMetadata
+from pullsecrets.kube import eso, waiting
+from pullsecrets.kube.client import KubernetesApiError
 from tests.unit import delivered
 from tests.unit.test_delivery import NEW, OLD, Watched
 from tests.unit.test_eso import REGISTRY, installation
 from tests.unit.test_rollback import CONFIG, Versions, credential
 
 if TYPE_CHECKING:
-    from pullsecrets.kube import KubernetesClient
+    from pullsecrets.kube.client import KubernetesClient
 
 
 OLD_ESO = installation((0, 19, 0))
@@ -65,7 +66,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[prechecks.Targe
         cluster = Cluster(list(missing))
         monkeypatch.setattr(rotation, "prove_digest", cluster.wait)
         monkeypatch.setattr(eso, "force_sync", cluster.force_sync)
-        monkeypatch.setattr(patience, "RETRY_SECONDS", 0)
+        monkeypatch.setattr(waiting, "RETRY_SECONDS", 0)
         monkeypatch.setattr(rotation, "LOOK_AT_VAULT_SECONDS", 0.01)
         return prechecks.Target(CONFIG, REGISTRY, cast("KubernetesClient", cluster), vault or Versions("x")), cluster
 
@@ -146,7 +147,7 @@ def test_a_refusal_ends_the_delivery_and_so_does_an_outage_that_outlasts_it(
     refusal = KubernetesApiError("GET", "/", 403, "Forbidden", "no")
     for failure, retry_seconds in ((refusal, 0), (AWAY, 99)):
         target, cluster = make({"a"})
-        monkeypatch.setattr(patience, "RETRY_SECONDS", retry_seconds)
+        monkeypatch.setattr(waiting, "RETRY_SECONDS", retry_seconds)
         cluster.failures = {what: [failure]}
         with pytest.raises(type(failure)):
             rotation.deliver(target, installation(), 1, "digest", 5)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pullsecrets import manifests
 from pullsecrets.config import parse
 from pullsecrets.data import UNKNOWN
 from pullsecrets.data import Path as ValuePath
+from pullsecrets.manifests import builders
 from pullsecrets.policy import complete_delivery, delivery, hygiene
 from pullsecrets.policy.model import Finding, Options, Resource, every_object
 from pullsecrets.policy.registries import REGISTRIES, known_registries
@@ -29,9 +29,9 @@ def stack_config(stack: str) -> Any:
 
 
 CONFIG = stack_config("dev")
-FANOUT = manifests.cluster_external_secret(manifests.PullSecretSpec.of(CONFIG, CONFIG.registries[0]))
-STORE = manifests.cluster_secret_store(manifests.StoreSpec.of(CONFIG, CONFIG.vault_stores[0]))
-EGRESS = manifests.egress(manifests.EgressSpec.of(CONFIG))
+FANOUT = builders.cluster_external_secret(builders.PullSecretSpec.of(CONFIG, CONFIG.registries[0]))
+STORE = builders.cluster_secret_store(builders.StoreSpec.of(CONFIG, CONFIG.vault_stores[0]))
+EGRESS = builders.egress(builders.EgressSpec.of(CONFIG))
 
 
 def changed(item: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def test_the_default_registries_are_those_of_the_stacks() -> None:
 
 
 def test_the_standard_label_is_the_one_that_manifests_carry() -> None:
-    assert hygiene.LABELS.settings["labels"]["default"] == list(manifests.STANDARD_LABELS)
+    assert hygiene.LABELS.settings["labels"]["default"] == list(builders.STANDARD_LABELS)
 
 
 # Opt-in labels.
@@ -123,9 +123,9 @@ def test_the_label_is_judged_however_it_is_put_on() -> None:
 def test_what_this_project_renders_is_safe() -> None:
     for stack in ("dev", "prod"):
         config = stack_config(stack)
-        items = [manifests.cluster_secret_store(manifests.StoreSpec.of(config, store)) for store in config.vault_stores]
+        items = [builders.cluster_secret_store(builders.StoreSpec.of(config, store)) for store in config.vault_stores]
         items += [
-            manifests.cluster_external_secret(manifests.PullSecretSpec.of(config, registry))
+            builders.cluster_external_secret(builders.PullSecretSpec.of(config, registry))
             for registry in config.registries
         ]
         assert [str(finding) for item in items for finding in delivery.judge_delivery(item, {})] == []

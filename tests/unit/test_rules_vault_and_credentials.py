@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import manifests
 from pullsecrets.data import UNKNOWN
+from pullsecrets.manifests import builders
 from pullsecrets.policy import credentials, vault_access
 from pullsecrets.policy.model import Finding, Resource
 
@@ -35,7 +35,7 @@ def rules(**paths: list[str]) -> str:
     "path", ["ocp/dev/registries/app-registry-pull", "registry/api-tanhdev", "ocp/spoke-dc-v6/registries/a/b"]
 )
 def test_the_policy_that_this_project_writes_is_fine(path: str) -> None:
-    assert policy(manifests.vault_read_policy("secret", path)) == []
+    assert policy(builders.vault_read_policy("secret", path)) == []
 
 
 @pytest.mark.parametrize("capability", ["create", "update", "patch", "delete", "sudo"])

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import preflight, seed
+from pullsecrets import preflight
 from pullsecrets.config import parse
+from pullsecrets.credential import vault_entry
 from pullsecrets.credential.document import DockerConfig, DockerConfigError
 from pullsecrets.credential.sources import from_login
+from pullsecrets.credential.vault import EntryMetadata, VaultClient, VaultDeniedError
 from pullsecrets.errors import BadInputError
-from pullsecrets.vault import EntryMetadata, VaultClient, VaultDeniedError
 from tests.unit.test_config import GOOD
 
 EXPIRY = datetime(2030, 1, 1, tzinfo=UTC)
@@ -62,7 +63,7 @@ def credential() -> DockerConfig:
 )
 def test_a_mount_without_versions_is_refused(found: str | None, expected: str) -> None:
     with pytest.raises(BadInputError, match=expected):
-        seed.plan(Kv(found), CONFIG, CONFIG.registries[0], credential())
+        vault_entry.plan(Kv(found), CONFIG, CONFIG.registries[0], credential())
 
 
 def test_the_program_refuses_a_mount_without_versions_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +80,7 @@ def test_the_program_refuses_a_mount_without_versions_too(monkeypatch: pytest.Mo
 
 def test_a_host_of_another_registry_is_refused_before_vault_is_asked() -> None:
     with pytest.raises(DockerConfigError, match=r"found 'old\.example\.com', a name that images do not use"):
-        seed.plan(Kv(None), CONFIG, CONFIG.registries[0], from_login("bot", "p", ["old.example.com"]))
+        vault_entry.plan(Kv(None), CONFIG, CONFIG.registries[0], from_login("bot", "p", ["old.example.com"]))
 
 
 @pytest.mark.parametrize(
@@ -98,8 +99,8 @@ def test_an_expiry_is_part_of_what_is_recorded(
     vault = Kv("2")
     custom = {"digest": credential().digest, "digest-version": "3", **({"expires-at": stored} if stored else {})}
     monkeypatch.setattr(vault, "read_metadata", lambda *_: EntryMetadata(3, True, True, 10, custom))
-    planned = seed.plan(vault, CONFIG, CONFIG.registries[0], credential(), new)
+    planned = vault_entry.plan(vault, CONFIG, CONFIG.registries[0], credential(), new)
     assert planned.stored
     assert (planned.unchanged, planned.drops_expiry) == (unchanged, drops)
-    assert seed.write(vault, CONFIG, CONFIG.registries[0], credential(), planned) == 3
+    assert vault_entry.write(vault, CONFIG, CONFIG.registries[0], credential(), planned) == 3
     assert vault.written == ["secret/metadata/registries/app"], "no version is written for an expiry"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from pullsecrets.credential.vault import VaultClient, VaultDeniedError
 from pullsecrets.errors import ExitCode, PullSecretsError, UnreachableError
-from pullsecrets.vault import VaultClient, VaultDeniedError
 from tests.unit.answering import answering
 
 

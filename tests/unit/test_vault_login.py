@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import preflight, redaction, vault_login
+from pullsecrets import preflight, redaction
 from pullsecrets.config import parse
+from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, UnreachableError
 from tests.unit.test_config import GOOD
 
@@ -68,7 +69,7 @@ def vault() -> Iterator[FakeVault]:
 def at_exit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """What is to be done when the process ends; and a Pod's environment."""
     kept: list[Any] = []
-    monkeypatch.setattr(vault_login, "atexit", SimpleNamespace(register=lambda *call: kept.append(call)))
+    monkeypatch.setattr(vault_token, "atexit", SimpleNamespace(register=lambda *call: kept.append(call)))
     file = tmp_path / "token"
     file.write_text(f"{JWT}\n", encoding="utf-8")
     for name in ("VAULT_TOKEN", "VAULT_CACERT", "REQUESTS_CA_BUNDLE"):
@@ -81,7 +82,7 @@ def at_exit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 def test_a_role_in_the_environment_logs_in_and_gives_the_token_back_at_the_end(
     vault: FakeVault, at_exit: list[Any]
 ) -> None:
-    assert vault_login.token_of_environment(vault.url, None, "kubernetes-dev") == TOKEN
+    assert vault_token.token_of_environment(vault.url, None, "kubernetes-dev") == TOKEN
     ((function, *arguments),) = at_exit
     function(*arguments)
     assert vault.asked == [
@@ -93,10 +94,10 @@ def test_a_role_in_the_environment_logs_in_and_gives_the_token_back_at_the_end(
 
 def test_a_token_of_the_environment_comes_first(vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_TOKEN", "given")
-    assert vault_login.token_of_environment(vault.url, None, "kubernetes") is None
+    assert vault_token.token_of_environment(vault.url, None, "kubernetes") is None
     monkeypatch.delenv("VAULT_TOKEN")
     monkeypatch.delenv("VAULT_KUBERNETES_ROLE")
-    assert vault_login.token_of_environment(vault.url, None, "kubernetes") is None
+    assert vault_token.token_of_environment(vault.url, None, "kubernetes") is None
     assert vault.asked == []
 
 
@@ -110,24 +111,24 @@ def test_the_commands_log_in_at_the_stacks_own_mount(vault: FakeVault) -> None:
 def test_a_refusal_says_which_role_of_which_mount(vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_KUBERNETES_ROLE", "nobody")
     with pytest.raises(UnreachableError, match=r"login to role 'nobody' .* of mount 'kubernetes': invalid role name"):
-        vault_login.token_of_environment(vault.url, None, "kubernetes")
+        vault_token.token_of_environment(vault.url, None, "kubernetes")
 
 
 @pytest.mark.parametrize("answer", [b"<html>Sign in</html>", b"{}", b'{"auth": null}', b'{"auth": {}}'])
 def test_an_address_where_something_else_answers_is_named(vault: FakeVault, answer: bytes) -> None:
     vault.stranger = answer
     with pytest.raises(UnreachableError, match=rf"^{vault.url}: .*no Vault, .*; check vault\.address"):
-        vault_login.token_of_environment(vault.url, None, "kubernetes")
+        vault_token.token_of_environment(vault.url, None, "kubernetes")
 
 
 def test_a_missing_token_file_is_named_with_what_to_set(vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_KUBERNETES_TOKEN_FILE", "/nowhere/token")
     with pytest.raises(BadInputError, match=r"/nowhere/token: .*VAULT_KUBERNETES_TOKEN_FILE"):
-        vault_login.token_of_environment(vault.url, None, "kubernetes")
+        vault_token.token_of_environment(vault.url, None, "kubernetes")
 
 
 def test_a_vault_that_does_not_answer_is_named(vault: FakeVault) -> None:
     url = vault.url
     vault.server_close()
     with pytest.raises(UnreachableError, match="does not answer the Kubernetes login"):
-        vault_login.token_of_environment(url, None, "kubernetes")
+        vault_token.token_of_environment(url, None, "kubernetes")

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pullsecrets import verify
-from pullsecrets.access import verifier_roles
 from pullsecrets.cli import console
 from pullsecrets.cli import verify as command
 from pullsecrets.cli.app import app
+from pullsecrets.delivery import verify
+from pullsecrets.delivery.verify import POD_NAME, Node, Pull, Trial, failures, list_nodes, registry_of_image, run
 from pullsecrets.errors import BadInputError
-from pullsecrets.kube import KubernetesApiError, KubernetesClient
-from pullsecrets.verify import POD_NAME, Node, Pull, Trial, failures, list_nodes, registry_of_image, run
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.manifests.rbac import verifier_roles
 from tests.unit.test_eso import REGISTRY
 from tests.unit.test_rollback import CONFIG
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import cast
 
-from pullsecrets.audit import Coverage
 from pullsecrets.config import Registry
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.model import Check, Finding
 from pullsecrets.doctor.platform import up_command
 from pullsecrets.doctor.snapshot import Snapshot

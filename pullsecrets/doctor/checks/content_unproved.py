@@ -8,13 +8,13 @@ ClusterExternalSecret in the cluster is not the stack's.
 from collections.abc import Iterator
 
 from pullsecrets.config import Registry
+from pullsecrets.credential.vault import EntryMetadata
+from pullsecrets.credential.vault_entry import DIGEST_KEY, VERSION_KEY, seeded_digest
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import seed_command, up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import rows
-from pullsecrets.manifests import CONTENT_DIGEST_ANNOTATION
-from pullsecrets.seed import DIGEST_KEY, VERSION_KEY, seeded_digest
-from pullsecrets.vault import EntryMetadata
+from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION
 
 NAME = "content-unproved"
 

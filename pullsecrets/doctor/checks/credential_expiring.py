@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from pullsecrets.config import Registry
+from pullsecrets.credential.sealed import EXPIRES_AT_ANNOTATION
+from pullsecrets.credential.vault_entry import EXPIRES_AT_KEY
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import again_command, entry_path
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import ago
-from pullsecrets.sealed import EXPIRES_AT_ANNOTATION
-from pullsecrets.seed import EXPIRES_AT_KEY
 
 NAME = "credential-expiring"
 NOTICE = timedelta(days=14)

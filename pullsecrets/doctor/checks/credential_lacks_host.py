@@ -5,9 +5,9 @@
 
 from collections.abc import Iterator
 
+from pullsecrets.credential.vault_entry import SEEDED_HOSTS_KEY
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.seed import SEEDED_HOSTS_KEY
 
 NAME = "credential-lacks-host"
 

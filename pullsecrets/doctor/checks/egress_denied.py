@@ -12,15 +12,15 @@ none while a live store names another Vault than the stack file: what is declare
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from pullsecrets import manifests
 from pullsecrets.config import StackConfig
 from pullsecrets.doctor.egress_rules import Destination, denied, described, isolating
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command, elsewhere, store_evidence, up_command
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.eso import CONTROLLER
-from pullsecrets.kube import FIELD_MANAGER, KubernetesClient
-from pullsecrets.words import listed
+from pullsecrets.kube.client import FIELD_MANAGER, KubernetesClient
+from pullsecrets.kube.eso import CONTROLLER
+from pullsecrets.manifests import builders
+from pullsecrets.text import listed
 
 NAME = "egress-denied"
 PROJECT = "pull-secrets"
@@ -51,7 +51,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
         evidence=(
             f"policies that select ESO's Pods: {judging}",
             *((f"NetworkPolicy {own} permits {_permitted(live)}",) if live else ()),
-            f"the stack file declares {_permitted(manifests.egress(manifests.EgressSpec.of(config)))}",
+            f"the stack file declares {_permitted(builders.egress(builders.EgressSpec.of(config)))}",
             store_evidence(snapshot),
         ),
         fix=(*_fix(snapshot, restores=restores), again_command(snapshot)),
@@ -62,7 +62,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
 
 def destinations(config: StackConfig) -> Iterator[Destination]:
     """Yield what ESO's Pods must reach, by the same values that the stack's policy is made of."""
-    spec = manifests.EgressSpec.of(config)
+    spec = builders.EgressSpec.of(config)
     if config.has_vault:
         inside = spec.vault_namespace_labels or None
         yield Destination("Vault", "TCP", spec.vault_port, tuple(spec.vault_cidrs), inside)
@@ -108,9 +108,9 @@ def _fix(snapshot: Snapshot, *, restores: bool) -> tuple[str, ...]:
 
 
 def _remedy(snapshot: Snapshot, live: Mapping[str, Any] | None) -> Remedy:
-    policy: dict[str, Any] = manifests.egress(manifests.EgressSpec.of(snapshot.config))
+    policy: dict[str, Any] = builders.egress(builders.EgressSpec.of(snapshot.config))
     # As the stack's own object, so that the next `pulumi up` takes it for what it declared.
-    policy["metadata"]["annotations"][manifests.STACK_ANNOTATION] = manifests.owner(PROJECT, snapshot.stack)
+    policy["metadata"]["annotations"][builders.STACK_ANNOTATION] = builders.owner(PROJECT, snapshot.stack)
     metadata = policy["metadata"]
 
     def apply(client: KubernetesClient) -> None:

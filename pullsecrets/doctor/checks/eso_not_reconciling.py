@@ -14,9 +14,9 @@ from pullsecrets.doctor.platform import NOT_SYNCED, again_command, readiness, st
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import ago, parse_time
 from pullsecrets.durations import parse_duration
-from pullsecrets.eso import stalled_refresh
-from pullsecrets.kube import KubernetesApiError
-from pullsecrets.words import listed
+from pullsecrets.kube.client import KubernetesApiError
+from pullsecrets.kube.eso import stalled_refresh
+from pullsecrets.text import listed
 
 NAME = "eso-not-reconciling"
 LATE = timedelta(minutes=10)

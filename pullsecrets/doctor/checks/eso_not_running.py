@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.eso import Installation
+from pullsecrets.kube.eso import Installation
 
 NAME = "eso-not-running"
 

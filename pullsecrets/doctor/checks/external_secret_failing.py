@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
-from pullsecrets.audit import Coverage
 from pullsecrets.config import Registry
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.events import warnings
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import readiness
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import Object, ago, failing_on, force_sync, owner_of, parse_time, rows
-from pullsecrets.manifests import PullSecretSpec
-from pullsecrets.refusal import Refuser, read_refusal
+from pullsecrets.kube.refusal import Refuser, read_refusal
+from pullsecrets.manifests.builders import PullSecretSpec
 
 NAME = "external-secret-failing"
 PREVENTION = "Alert on ExternalSecrets that are not Ready, never on the ClusterExternalSecret alone."

@@ -8,7 +8,7 @@ name, which somebody made by hand, counts as missing: ESO leaves it alone.
 from collections.abc import Iterator
 from typing import Any, cast
 
-from pullsecrets.audit import Coverage
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import up_command
 from pullsecrets.doctor.snapshot import Snapshot

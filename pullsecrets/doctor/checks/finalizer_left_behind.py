@@ -7,11 +7,11 @@ off selected namespaces only (https://github.com/external-secrets/external-secre
 from collections.abc import Iterator
 from functools import partial
 
-from pullsecrets.binding import release_finalizers
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import carries, finalizers_of, fix_command, release_command, staying
-from pullsecrets.manifests import FINALIZER_PREFIX
+from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.tenancy.binding import release_finalizers
 
 NAME = "finalizer-left-behind"
 

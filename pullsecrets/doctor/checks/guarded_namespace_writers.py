@@ -8,12 +8,12 @@ lets the others through; with `deny` the API server refuses them, and nothing is
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pullsecrets.access import RBAC_GROUP
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import again_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.guard import GUARDED_OBJECTS
-from pullsecrets.kube import KubernetesClient
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.manifests.rbac import RBAC_GROUP
 
 NAME = "guarded-namespace-writers"
 NAMESPACE = "kube-system"

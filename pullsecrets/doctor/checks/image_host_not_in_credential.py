@@ -12,9 +12,9 @@ from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import carries, client, known, pod_evidence, pods_in, rows, staying, workload
 from pullsecrets.image import written_host
-from pullsecrets.pods import PodPull
 from pullsecrets.policy.registries import KnownRegistry, other_name
-from pullsecrets.words import listed
+from pullsecrets.text import listed
+from pullsecrets.workloads.pods import PodPull
 
 NAME = "image-host-not-in-credential"
 

@@ -11,8 +11,8 @@ and `pull-secrets adopt` keeps that Secret in Vault before it labels.
 from collections.abc import Iterator
 from functools import partial
 
-from pullsecrets.audit import Coverage
 from pullsecrets.config import Registry
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.platform import up_command
 from pullsecrets.doctor.snapshot import Snapshot
@@ -34,7 +34,7 @@ from pullsecrets.doctor.tenancy import (
     severity_of,
     staying,
 )
-from pullsecrets.opt_in import opt_in
+from pullsecrets.tenancy.opt_in import opt_in
 
 NAME = "namespace-not-labelled"
 PREVENTION = "Make namespaces through the stack, which sets the label; with guard.mode: deny only labelers take it off."

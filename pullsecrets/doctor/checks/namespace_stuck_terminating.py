@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
-from pullsecrets.binding import release_finalizers
 from pullsecrets.config import Registry
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
@@ -26,8 +25,9 @@ from pullsecrets.doctor.tenancy import (
     parse_time,
     release_command,
 )
-from pullsecrets.manifests import FINALIZER_PREFIX
-from pullsecrets.words import listed
+from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.tenancy.binding import release_finalizers
+from pullsecrets.text import listed
 
 NAME = "namespace-stuck-terminating"
 

@@ -6,12 +6,12 @@ Revoke replaced logins at the registry, or have `rotate --destroy-previous` dest
 
 from collections.abc import Iterator
 
+from pullsecrets.credential.retirement import DEFAULT_GRACE, retired
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import again_command, entry_path
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.durations import parse_duration
-from pullsecrets.retirement import DEFAULT_GRACE, retired
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 NAME = "older-versions-readable"
 

@@ -11,7 +11,7 @@ from pullsecrets import names
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import carries, known, label_arguments, seen_pods_in, staying
-from pullsecrets.words import listed
+from pullsecrets.text import listed
 
 NAME = "platform-namespace-labelled"
 

@@ -5,29 +5,29 @@ With `binding: admission` no ServiceAccount lists the Secret, so each Pod that i
 
 from collections.abc import Iterator
 
-from pullsecrets import admission
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import entry_is_appended
+from pullsecrets.manifests import guard
 
 NAME = "pod-admission-missing"
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding]:
     """Yield the registries whose policy is not bound, where the stack binds by admission."""
-    if snapshot.config.binding != admission.ADMISSION:
+    if snapshot.config.binding != guard.ADMISSION:
         return
     for registry in snapshot.config.registries:
         if entry_is_appended(snapshot, registry):
             continue
-        policy = admission.PodAdmissionSpec.of(snapshot.config, registry).name
+        policy = guard.PodAdmissionSpec.of(snapshot.config, registry).name
         yield Finding(
             check=NAME,
             severity=Severity.CLUSTER,
             symptom=f"New Pods cannot pull from {', '.join(registry.hosts)} in any namespace.",
             cause=f"With binding: admission a policy appends {registry.name} to Pods, and it is not bound.",
-            evidence=(f"{admission.MUTATING_BINDINGS}: no {policy}",),
+            evidence=(f"{guard.MUTATING_BINDINGS}: no {policy}",),
             fix=(
                 f"kubectl get mutatingadmissionpolicies,mutatingadmissionpolicybindings {policy}",
                 up_command(snapshot),

@@ -9,8 +9,8 @@ ReplicaSet, StatefulSet or DaemonSet makes again: nothing is interrupted and not
 
 from collections.abc import Iterator, Sequence
 
-from pullsecrets.audit import Coverage
 from pullsecrets.config import Registry
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.model import Check, Finding, Remedy
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import (
@@ -24,10 +24,10 @@ from pullsecrets.doctor.tenancy import (
     severity_of,
 )
 from pullsecrets.errors import ConflictError
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.pods import PodPull, list_pods
-from pullsecrets.recreate import BLOCKED, evict_pod
-from pullsecrets.words import listed
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.text import listed
+from pullsecrets.workloads.evict import BLOCKED, evict_pod
+from pullsecrets.workloads.pods import PodPull, list_pods
 
 NAME = "pod-admitted-too-early"
 

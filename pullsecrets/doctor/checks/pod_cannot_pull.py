@@ -7,12 +7,12 @@ that repository, the image does not exist, or the node does not reach the regist
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pullsecrets.audit import Coverage
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.events import warnings
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import pod_evidence, pods_in, rows
-from pullsecrets.pods import PodPull
+from pullsecrets.workloads.pods import PodPull
 from pullsecrets.workloads.pull_failure import Cause, read_pull_failure
 
 NAME = "pod-cannot-pull"

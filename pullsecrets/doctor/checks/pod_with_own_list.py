@@ -19,8 +19,8 @@ from pullsecrets.doctor.tenancy import (
     severity_of,
     workload,
 )
-from pullsecrets.pods import STATIC_POD, PodPull
-from pullsecrets.words import listed
+from pullsecrets.text import listed
+from pullsecrets.workloads.pods import STATIC_POD, PodPull
 
 NAME = "pod-with-own-list"
 

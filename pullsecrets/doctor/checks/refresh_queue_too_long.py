@@ -14,7 +14,7 @@ from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import again_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.durations import parse_duration
-from pullsecrets.eso import GROUP, Installation
+from pullsecrets.kube.eso import GROUP, Installation
 
 NAME = "refresh-queue-too-long"
 

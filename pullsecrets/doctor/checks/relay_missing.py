@@ -6,12 +6,12 @@ ESO owns the Secret that it made, so it went with its ExternalSecret; the namesp
 from collections.abc import Iterator
 
 from pullsecrets.config import Registry
+from pullsecrets.credential.sealed import sealed_secret_path
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import NOT_SYNCED, again_command, up_command
 from pullsecrets.doctor.sealing import sealed_secret
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.eso import external_secret_path
-from pullsecrets.sealed import sealed_secret_path
+from pullsecrets.kube.eso import external_secret_path
 
 NAME = "relay-missing"
 

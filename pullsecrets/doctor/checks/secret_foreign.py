@@ -7,7 +7,7 @@ no owner is ours all the same: restores leave ownerReferences out. The safe fix 
 
 from collections.abc import Iterator
 
-from pullsecrets.audit import Coverage
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import Object, adoption, fix_command, force_sync, is_foreign, origin_of, owner_of, rows

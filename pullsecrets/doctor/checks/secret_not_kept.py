@@ -7,11 +7,11 @@ in the Secret's managedFields. The safe fix has ESO sync, which writes over what
 
 from collections.abc import Iterator
 
-from pullsecrets.audit import Coverage
+from pullsecrets.coverage.audit import Coverage
 from pullsecrets.doctor.model import Check, Finding
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import failing_on, fix_command, force_sync, pod_evidence, rows, severity_of
-from pullsecrets.ownership import Delivery, Fault
+from pullsecrets.kube.ownership import Delivery, Fault
 
 NAME = "secret-not-kept"
 

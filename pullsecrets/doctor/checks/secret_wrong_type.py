@@ -7,7 +7,9 @@ deleted unattended: `pull-secrets adopt` keeps it in Vault and then replaces it.
 
 from collections.abc import Iterator
 
-from pullsecrets.audit import Coverage
+from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
+from pullsecrets.coverage.audit import Coverage
+from pullsecrets.coverage.inventory import PULL_SECRET_TYPE
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import (
@@ -22,8 +24,6 @@ from pullsecrets.doctor.tenancy import (
     rows,
     severity_of,
 )
-from pullsecrets.handmade import OLD_PULL_SECRET_TYPE
-from pullsecrets.inventory import PULL_SECRET_TYPE
 
 NAME = "secret-wrong-type"
 

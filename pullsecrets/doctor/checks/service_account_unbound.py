@@ -7,8 +7,8 @@ nobody declared. The safe fix appends the entry and keeps every other one.
 
 from collections.abc import Iterator
 
-from pullsecrets.audit import Coverage
-from pullsecrets.binding import bind
+from pullsecrets.coverage.audit import Coverage
+from pullsecrets.coverage.inventory import SMALL_OBJECTS
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.platform import up_command
 from pullsecrets.doctor.snapshot import Snapshot
@@ -22,11 +22,11 @@ from pullsecrets.doctor.tenancy import (
     seen_pods_in,
     severity_of,
 )
-from pullsecrets.inventory import SMALL_OBJECTS
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.ownership import last_writer
-from pullsecrets.pods import PodPull
-from pullsecrets.words import listed
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.ownership import last_writer
+from pullsecrets.tenancy.binding import bind
+from pullsecrets.text import listed
+from pullsecrets.workloads.pods import PodPull
 
 NAME = "service-account-unbound"
 BY_ACCOUNT = "serviceAccounts"

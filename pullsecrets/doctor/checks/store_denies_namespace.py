@@ -10,12 +10,12 @@ from typing import Any, cast
 
 from pullsecrets.config import Registry
 from pullsecrets.doctor.events import warnings
-from pullsecrets.doctor.labels import selects
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import NOT_SYNCED, again_command, up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import carries, labels_of, staying
-from pullsecrets.manifests import PullSecretSpec
+from pullsecrets.kube.selectors import selects
+from pullsecrets.manifests.builders import PullSecretSpec
 
 NAME = "store-denies-namespace"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import NOT_SYNCED, again_command, sole, stores, up_command
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.eso import GROUP
+from pullsecrets.kube.eso import GROUP
 
 NAME = "store-missing"
 

@@ -8,12 +8,12 @@ declares both on the path; the mount's are its owner's. Reads metadata, and the 
 from collections.abc import Iterator
 
 from pullsecrets.credential.retention import Retention, retention
+from pullsecrets.credential.vault import EntryMetadata, MountSettings
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import entry_path, up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.vault_entry import current
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.vault import EntryMetadata, MountSettings
 
 NAME = "vault-drops-versions"
 

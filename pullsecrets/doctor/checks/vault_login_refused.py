@@ -18,7 +18,7 @@ from pullsecrets.doctor.platform import (
 )
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Refusal
-from pullsecrets.manifests import ReviewerSpec
+from pullsecrets.manifests.builders import ReviewerSpec
 
 NAME = "vault-login-refused"
 

@@ -12,7 +12,7 @@ from pullsecrets.doctor.platform import NOT_SYNCED, again_command, login_evidenc
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import StoreAccess
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.manifests import vault_policy_name
+from pullsecrets.manifests.builders import vault_policy_name
 
 NAME = "vault-policy-denies"
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pullsecrets.config import Registry
+from pullsecrets.credential.vault_entry import seeded_digest
 from pullsecrets.doctor.events import warnings
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import NOT_SYNCED, again_command, entry_path, readiness, seed_command
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.seed import seeded_digest
 
 NAME = "vault-property-missing"
 _NO_SUCH_KEY = re.compile(r"cannot find secret data for key: \"?([^\s\"]+)")

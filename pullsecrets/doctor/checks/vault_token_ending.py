@@ -5,10 +5,10 @@ Judged by the time that `rotate` waits by default. Who has no Vault token, or ma
 
 from collections.abc import Iterator
 
+from pullsecrets.delivery.rotation import DEFAULT_TIMEOUT
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.rotation import DEFAULT_TIMEOUT
 
 NAME = "vault-token-ending"
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 from pullsecrets.policy.lint.judging import POLICIES, Report, Violation
 from pullsecrets.policy.model import Level, PolicyInfo, Severity
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SCORES = {Severity.LOW: "2.0", Severity.MEDIUM: "5.0", Severity.HIGH: "8.0", Severity.CRITICAL: "9.5"}

@@ -17,7 +17,7 @@ from pullsecrets.data import Values
 from pullsecrets.errors import BadInputError
 from pullsecrets.guard.targets import group_of, unlisted
 from pullsecrets.policy.lint.documents import LARGEST, Document, UnreadableError, decoded, documents
-from pullsecrets.words import counted
+from pullsecrets.text import counted
 
 STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pullsecrets.config import StackConfig, parse
+from pullsecrets.credential.vault import EntryMetadata, MountSettings, VaultClient
+from pullsecrets.credential.vault_entry import DIGEST_KEY, SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.kube import KubernetesClient
-from pullsecrets.manifests import FINALIZER_PREFIX
-from pullsecrets.seed import DIGEST_KEY, SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
-from pullsecrets.vault import EntryMetadata, MountSettings, VaultClient
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.manifests.builders import FINALIZER_PREFIX
 from tests.unit import delivered
 
 Object = dict[str, Any]

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from pullsecrets.credential.vault import EntryMetadata, VersionState
 from pullsecrets.doctor.checks.older_versions_readable import CHECK
 from pullsecrets.doctor.model import Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.vault import EntryMetadata, VersionState
 from tests.unit.doctor.tenants import NOW, FakeCluster, stack_config
 
 

@@ -11,6 +11,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pullsecrets.coverage.inventory import LAST_APPLIED
+from pullsecrets.credential.vault import EntryMetadata, MountSettings, VersionState
 from pullsecrets.doctor import egress_rules, vault_server
 from pullsecrets.doctor.checks import (
     clock_skew,
@@ -29,7 +31,6 @@ from pullsecrets.doctor.checks import (
     vault_token_ending,
 )
 from pullsecrets.doctor.egress_rules import Destination
-from pullsecrets.doctor.labels import selects
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Refusal, login_of, refusal_of
@@ -44,10 +45,9 @@ from pullsecrets.doctor.vault_server import (
     tls_reason,
 )
 from pullsecrets.errors import UnreachableError
-from pullsecrets.eso import Installation
-from pullsecrets.inventory import LAST_APPLIED
-from pullsecrets.manifests import EgressSpec, StoreSpec, cluster_secret_store, egress
-from pullsecrets.vault import EntryMetadata, MountSettings, VersionState
+from pullsecrets.kube.eso import Installation
+from pullsecrets.kube.selectors import selects
+from pullsecrets.manifests.builders import EgressSpec, StoreSpec, cluster_secret_store, egress
 from tests.unit.doctor.tenants import NOW, FakeCluster, FakeVault, stack_config
 
 CONFIG = stack_config()

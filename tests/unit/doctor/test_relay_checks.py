@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from pullsecrets.config import StackConfig, parse
+from pullsecrets.credential.sealed import SEALED_GROUP_VERSION
 from pullsecrets.doctor.checks import relay_missing, sealed_secret_unopened
 from pullsecrets.doctor.model import Check, Finding
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.sealed import SEALED_GROUP_VERSION
 from tests.components.test_relay import relayed
 from tests.unit.doctor.tenants import NOW
 

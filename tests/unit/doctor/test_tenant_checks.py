@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets import admission
+from pullsecrets.credential.vault import EntryMetadata, VaultClient
+from pullsecrets.credential.vault_entry import SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.doctor.checks import all_checks
 from pullsecrets.doctor.diagnosis import diagnose
 from pullsecrets.doctor.model import Check, Finding, Severity
@@ -16,11 +17,10 @@ from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import ago as told
 from pullsecrets.doctor.tenancy import parse_time, workload
 from pullsecrets.errors import ConflictError, UnreachableError
-from pullsecrets.kube import KubernetesApiError
-from pullsecrets.ownership import MANAGED_LABEL
-from pullsecrets.pods import list_pods
-from pullsecrets.seed import SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
-from pullsecrets.vault import EntryMetadata, VaultClient
+from pullsecrets.kube.client import KubernetesApiError
+from pullsecrets.kube.ownership import MANAGED_LABEL
+from pullsecrets.manifests import guard
+from pullsecrets.workloads.pods import list_pods
 from tests.node.messages import seen
 from tests.unit import delivered
 from tests.unit.doctor.tenants import (
@@ -354,7 +354,7 @@ def bound(binding: str) -> World:
     world = healthy(binding)
     if binding == "admission":
         config = stack_config(binding)
-        policy = admission.PodAdmissionSpec.of(config, config.registries[0]).name
+        policy = guard.PodAdmissionSpec.of(config, config.registries[0]).name
         world.policies.append({"metadata": {"name": policy}})
     return world
 

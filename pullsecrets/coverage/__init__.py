@@ -1,0 +1,1 @@
+"""Coverage: one reading of the cluster, a row for each namespace, what else is there, and five formats."""

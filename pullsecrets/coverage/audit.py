@@ -1,0 +1,330 @@
+"""Coverage: which namespaces should have a pull Secret, which have it, with which content, and who is bound to it.
+
+Secrets are listed as metadata only: the API server is never asked for their content.
+"""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from pullsecrets.config import Registry, StackConfig, Tenant
+from pullsecrets.coverage.inventory import Inventory, read_inventory
+from pullsecrets.coverage.strays import (
+    Concerned,
+    Orphan,
+    OtherSecret,
+    UnlistedUse,
+    orphans,
+    other_secrets,
+    unlisted_uses,
+)
+from pullsecrets.credential.expiry import read_expiry
+from pullsecrets.credential.sealed import EXPIRES_AT_ANNOTATION, SEALED_AT_ANNOTATION
+from pullsecrets.credential.vault import EntryMetadata, VaultClient
+from pullsecrets.credential.vault_entry import EXPIRES_AT_KEY, SEEDED_AT_KEY, seeded_digest
+from pullsecrets.kube.client import KubernetesClient, condition
+from pullsecrets.manifests import guard
+from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION
+
+PODS_UNREADABLE = (
+    "Pods could not be read, so namespaces that use a registry without opting in are not shown and this report is not "
+    "complete; let the auditor's role list pods (auditor_roles in pullsecrets/manifests/rbac.py)"
+)
+SECRETS_UNREADABLE = (
+    "Secrets of other names could not be listed, so pull Secrets of other origin are shown only where they have a "
+    "registry's name; that takes `pull-secrets roles --surveyors` beside the auditor's role"
+)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """One registry in one namespace."""
+
+    namespace: str
+    registry: str
+    declared: bool
+    labelled: bool
+    ready: bool
+    reason: str
+    secret: bool
+    typed: bool
+    digest: str | None
+    seeded_digest: str | None
+    binding: str
+    """How Pods get the entry: by their `serviceAccounts`, or by `admission` whatever ServiceAccount they run as."""
+    bound: tuple[str, ...]
+    unbound: tuple[str, ...]
+    awaited: tuple[str, ...]
+    """Wanted ServiceAccounts that do not exist yet, so that no Pod can run under them."""
+    doubt: str | None = None
+    """Why the digest beside the Secret does not prove its content; None where it does."""
+    pulled: bool = False
+    """Whether a kubelet has pulled from the registry since the delivery, for a Pod made since that names the Secret."""
+
+    @property
+    def proved(self) -> bool:
+        """Whether the delivered content is the seeded content."""
+        return self.digest is not None and self.digest == self.seeded_digest and self.doubt is None
+
+    @property
+    def green(self) -> bool:
+        """Whether the Secret is delivered, bound and current."""
+        return not self.faults
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What keeps Pods of this namespace from pulling: the first gap in the delivery, and the missing entries."""
+        delivery = (
+            (self.labelled, "the namespace is missing or not labelled"),
+            (self.ready, f"the ExternalSecret is not ready: {self.reason}"),
+            (self.secret, "there is no Secret"),
+            (self.typed, "the Secret is of the wrong type"),
+            (self.proved, self._unproved),
+        )
+        gaps = [text for good, text in delivery if not good][:1]
+        return (*gaps, *([f"ServiceAccounts without the entry: {', '.join(self.unbound)}"] if self.unbound else []))
+
+    @property
+    def _unproved(self) -> str:
+        if self.seeded_digest is None:
+            return "it is not recorded which content was seeded"
+        if self.digest is None:
+            return "the Secret's content is not known"
+        return self.doubt or "the Secret holds another credential"
+
+
+@dataclass(frozen=True)
+class RegistryTotals:
+    """The counts that must match for one registry: selected namespaces and namespaces that hold the Secret."""
+
+    registry: str
+    selected: int
+    delivered: int
+    proved: int
+    bound: int
+    green: int
+    expected: int
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What Vault tells of a registry's credential without showing it."""
+
+    registry: str
+    hosts: tuple[str, ...]
+    owner: str
+    source: str
+    """`vault`, or `sealedSecret` for one that is kept encrypted in the repository."""
+    version: int | None
+    """Of the path in Vault; 0 when it was never written, None for a sealed credential."""
+    digest: str | None
+    seeded_at: datetime | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Coverage of a whole stack, and what stands beside it."""
+
+    rows: tuple[Coverage, ...]
+    credentials: tuple[Credential, ...] = ()
+    other_secrets: tuple[OtherSecret, ...] = ()
+    orphans: tuple[Orphan, ...] = ()
+    unlisted_uses: tuple[UnlistedUse, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What could not be read: the report is not complete."""
+    limits: tuple[str, ...] = ()
+    """What the caller's role leaves out on purpose; what it covers is complete."""
+    requests: int = 0
+    """Requests to the Kubernetes API."""
+    seconds: float = 0.0
+    finished_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def green(self) -> bool:
+        """Whether every namespace that should have a Secret has the seeded one, bound."""
+        return all(row.green for row in self.rows)
+
+    @property
+    def warnings(self) -> int:
+        """How many things should be looked at although every namespace can pull."""
+        return len(self.other_secrets) + len(self.orphans) + len(self.unlisted_uses) + len(self.notes)
+
+    def totals(self) -> tuple[RegistryTotals, ...]:
+        """Return the counts of each registry, in the order of the stack."""
+        names = dict.fromkeys([*(item.registry for item in self.credentials), *(row.registry for row in self.rows)])
+        return tuple(_totals(name, [row for row in self.rows if row.registry == name]) for name in names)
+
+
+def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient | None) -> Audit:
+    """Compare what the stack declares with what the cluster holds and what was seeded.
+
+    Args:
+        config: the stack's configuration.
+        cluster: the cluster, as an auditor.
+        vault: Vault, for its metadata; None for a stack that has none.
+    """
+    started, sent = time.monotonic(), cluster.requests
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        reading = {
+            registry.name: pool.submit(vault.read_metadata, config.vault.mount, registry.path)
+            for registry in config.registries
+            if vault and not registry.sealed
+        }
+        found = read_inventory(config, cluster)
+        metadata = {name: future.result() for name, future in reading.items()}
+    credentials = tuple(
+        sealed_credential(config, registry, found) if registry.sealed else credential(registry, metadata[registry.name])
+        for registry in config.registries
+    )
+    concerned = concerned_namespaces(config, found)
+    seeded = {item.registry: item.digest for item in credentials}
+    return Audit(
+        rows=coverage(config, found, _lasting(config, found, concerned), seeded),
+        credentials=credentials,
+        other_secrets=other_secrets(config, found, concerned),
+        orphans=orphans(config, found, concerned),
+        unlisted_uses=unlisted_uses(config, found, concerned),
+        notes=() if found.pods is not None else (PODS_UNREADABLE,),
+        limits=() if found.every_pull_secret else (SECRETS_UNREADABLE,),
+        requests=cluster.requests - sent,
+        seconds=time.monotonic() - started,
+        finished_at=datetime.now(UTC),
+    )
+
+
+def concerned_namespaces(config: StackConfig, found: Inventory) -> dict[str, frozenset[str]]:
+    """Return by registry the namespaces that should have its Secret: those declared and those labelled."""
+    tenants = config.resolve_tenants()
+
+    def of(registry: Registry) -> frozenset[str]:
+        declared = {tenant.name for tenant in tenants if registry.name in tenant.registries}
+        return frozenset(declared | {name for name, item in found.namespaces.items() if _selected(registry, item)})
+
+    return {registry.name: of(registry) for registry in config.registries}
+
+
+def coverage(
+    config: StackConfig, found: Inventory, concerned: Concerned, seeded: Mapping[str, str | None]
+) -> tuple[Coverage, ...]:
+    """Return a row for each registry and concerned namespace.
+
+    Args:
+        config: the stack's configuration.
+        found: the cluster as it was read.
+        concerned: by registry, the namespaces that should have its Secret.
+        seeded: by registry, the digest recorded in Vault.
+    """
+    tenants = {tenant.name: tenant for tenant in config.resolve_tenants()}
+    return tuple(
+        _row(config, registry, tenants.get(namespace), namespace, found, seeded[registry.name])
+        for registry in config.registries
+        for namespace in sorted(concerned[registry.name])
+    )
+
+
+def credential(registry: Registry, metadata: EntryMetadata | None) -> Credential:
+    """Return what is recorded of a registry's credential; a path that was never written has version 0."""
+    custom: Mapping[str, str] = metadata.custom if metadata else {}
+    return Credential(
+        registry=registry.name,
+        hosts=registry.hosts,
+        owner=registry.owner,
+        source=registry.source,
+        version=metadata.current_version if metadata else 0,
+        digest=seeded_digest(metadata),
+        seeded_at=read_expiry(custom.get(SEEDED_AT_KEY)),
+        expires_at=read_expiry(custom.get(EXPIRES_AT_KEY)),
+    )
+
+
+def sealed_credential(config: StackConfig, registry: Registry, found: Inventory) -> Credential:
+    """Return what the Secret that was unsealed into ESO's namespace records of itself."""
+    unsealed = found.secrets[registry.name].get(config.eso.namespace) or {"metadata": {}}
+    noted = cast("dict[str, str]", unsealed["metadata"].get("annotations") or {})
+    return Credential(
+        registry=registry.name,
+        hosts=registry.hosts,
+        owner=registry.owner,
+        source=registry.source,
+        version=None,
+        digest=noted.get(CONTENT_DIGEST_ANNOTATION),
+        seeded_at=read_expiry(noted.get(SEALED_AT_ANNOTATION)),
+        expires_at=read_expiry(noted.get(EXPIRES_AT_ANNOTATION)),
+    )
+
+
+def _lasting(config: StackConfig, found: Inventory, concerned: Concerned) -> Concerned:
+    """Leave out what is being deleted and not declared: it loses its Secret now, and no Pod can be made there."""
+    declared = {(tenant.name, registry) for tenant in config.resolve_tenants() for registry in tenant.registries}
+    leaving = {name for name, item in found.namespaces.items() if item["metadata"].get("deletionTimestamp")}
+    return {
+        registry: frozenset(name for name in names if name not in leaving or (name, registry) in declared)
+        for registry, names in concerned.items()
+    }
+
+
+def _selected(registry: Registry, namespace: Mapping[str, Any] | None) -> bool:
+    labels = cast("dict[str, str]", (namespace or {}).get("metadata", {}).get("labels") or {})
+    return registry.selector.items() <= labels.items()
+
+
+def _row(
+    config: StackConfig,
+    registry: Registry,
+    tenant: Tenant | None,
+    namespace: str,
+    found: Inventory,
+    seeded: str | None,
+) -> Coverage:
+    declared = tenant is not None and registry.name in tenant.registries
+    ready, reason = _readiness(found.external_secrets[registry.name].get(namespace))
+    delivery = found.delivery(registry.name, namespace)
+    accounts = found.accounts.get(namespace, {})
+    wanted = tenant.service_accounts if tenant and declared else ("default",)
+    existing = tuple(name for name in wanted if name in accounts or name == "default")
+    by_admission = config.binding == guard.ADMISSION
+    admitted = by_admission and guard.PodAdmissionSpec.of(config, registry).name in found.admitted
+    bound = tuple(name for name in existing if admitted or registry.name in accounts.get(name, ()))
+    return Coverage(
+        namespace=namespace,
+        registry=registry.name,
+        declared=declared,
+        labelled=_selected(registry, found.namespaces.get(namespace)),
+        ready=ready,
+        reason=reason,
+        secret=delivery.secret is not None,
+        typed=namespace in found.typed[registry.name],
+        digest=delivery.digest,
+        seeded_digest=seeded,
+        binding=config.binding,
+        bound=bound,
+        unbound=tuple(name for name in existing if name not in bound),
+        awaited=tuple(name for name in wanted if name not in existing),
+        doubt=delivery.unproved(),
+        pulled=any(pod.has_pulled(registry, delivery.written) for pod in found.pods_in(namespace)),
+    )
+
+
+def _readiness(external_secret: Mapping[str, Any] | None) -> tuple[bool, str]:
+    if external_secret is None:
+        return False, "no ExternalSecret"
+    ready = condition(external_secret, "Ready")
+    if ready is None:
+        return False, "not reconciled yet"
+    return ready["status"] == "True", ready.get("message", "")
+
+
+def _totals(registry: str, rows: list[Coverage]) -> RegistryTotals:
+    return RegistryTotals(
+        registry=registry,
+        selected=sum(row.labelled for row in rows),
+        delivered=sum(row.labelled and row.secret and row.typed for row in rows),
+        proved=sum(row.labelled and row.proved for row in rows),
+        bound=sum(row.labelled and not row.unbound for row in rows),
+        green=sum(row.green for row in rows),
+        expected=len(rows),
+    )

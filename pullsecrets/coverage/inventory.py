@@ -1,0 +1,170 @@
+"""One reading of the cluster for coverage: few large lists, of Secrets the metadata alone, kept small in memory."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+from pullsecrets.config import StackConfig
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.ownership import Delivery, content_fields
+from pullsecrets.manifests import guard
+from pullsecrets.tenancy.binding import entries_of
+from pullsecrets.workloads.pods import PodPull, list_pods
+
+Object = dict[str, Any]
+Value = TypeVar("Value")
+
+PULL_SECRET_TYPE = "kubernetes.io/dockerconfigjson"  # noqa: S105 - the type's name
+EXTERNAL_SECRETS = "/apis/external-secrets.io/v1/externalsecrets"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""Annotation in which `kubectl apply` keeps the whole manifest: of a Secret, its content."""
+
+# A page of metadata, or of ServiceAccounts, is about 1 KB an object; an ExternalSecret is about 4 KB.
+SMALL_OBJECTS = {"limit": "2000"}
+LARGE_OBJECTS = {"limit": "1000"}
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Objects by namespace, for each registry where they differ by registry."""
+
+    namespaces: Mapping[str, Object]
+    """Metadata by name."""
+    accounts: Mapping[str, Mapping[str, list[str]]]
+    """What each ServiceAccount's `imagePullSecrets` lists, by namespace and name."""
+    external_secrets: Mapping[str, Mapping[str, Object]]
+    """By registry, then namespace."""
+    secrets: Mapping[str, Mapping[str, Object]]
+    """Metadata of the Secrets with a registry's name, by registry, then namespace."""
+    typed: Mapping[str, frozenset[str]]
+    """By registry: namespaces in which the Secret of its name is a pull Secret by its type."""
+    pull_secrets: tuple[Object, ...]
+    """Metadata of the cluster's pull Secrets: of every one, or of those with a registry's name alone."""
+    every_pull_secret: bool
+    """False where the caller may list Secrets of the registries' names only."""
+    pods: tuple[PodPull, ...] | None
+    """What Pods pull; None where the caller may not list them."""
+    admitted: frozenset[str]
+    """Names of the bound policies that append entries to Pods; empty where ServiceAccounts are bound."""
+
+    def pods_in(self, namespace: str) -> Sequence[PodPull]:
+        """Return a namespace's Pods; none where Pods may not be listed."""
+        return self._pods_by_namespace.get(namespace, ())
+
+    @cached_property
+    def _pods_by_namespace(self) -> Mapping[str, Sequence[PodPull]]:
+        found: dict[str, list[PodPull]] = {}
+        for pod in self.pods or ():
+            found.setdefault(pod.namespace, []).append(pod)
+        return found
+
+    def delivery(self, registry: str, namespace: str) -> Delivery:
+        """Return what a namespace has of a registry."""
+        external, secrets = self.external_secrets[registry], self.secrets[registry]
+        return Delivery(registry, external.get(namespace), secrets.get(namespace))
+
+
+def read_inventory(config: StackConfig, cluster: KubernetesClient) -> Inventory:
+    """Read what coverage is judged by, side by side.
+
+    A cluster of 1,000 namespaces costs one request for namespaces, two for each registry, and one for each 2,000 pull
+    Secrets, 2,000 ServiceAccounts and 1,000 Pods. Who may list no more than the Secrets of the registries' names, for
+    which RBAC wants the name in the field selector, pays one more for each registry.
+    """
+    names = [registry.name for registry in config.registries]
+    with ThreadPoolExecutor(max_workers=6) as pool:
+
+        def listing(path: str, query: Mapping[str, str], read: Callable[[Object], Value]) -> Future[list[Value]]:
+            metadata_only = read is bare
+            return pool.submit(lambda: [read(item) for item in cluster.items(path, query, metadata_only=metadata_only)])
+
+        # The slowest first: they are what the others run beside.
+        pods = pool.submit(_permitted, _pods, cluster)
+        accounts = listing("/api/v1/serviceaccounts", SMALL_OBJECTS, _account)
+        external = {name: listing(EXTERNAL_SECRETS, {**LARGE_OBJECTS, **_named(name)}, _status) for name in names}
+        pull_secrets = pool.submit(_permitted, _of_type, cluster)
+        others = {name: listing("/api/v1/secrets", {**SMALL_OBJECTS, **_mistyped(name)}, bare) for name in names}
+        namespaces = listing("/api/v1/namespaces", SMALL_OBJECTS, bare)
+        by_admission = config.binding == guard.ADMISSION
+        policies = listing(guard.MUTATING_BINDINGS, SMALL_OBJECTS, bare) if by_admission else None
+        every = pull_secrets.result()
+        of_type = (
+            every
+            if every is not None
+            else tuple(item for name in names for item in _of_type(cluster, f"metadata.name={name},"))
+        )
+        typed = {name: _by_namespace(item for item in of_type if _name(item) == name) for name in names}
+        return Inventory(
+            namespaces={_name(item): item for item in namespaces.result()},
+            accounts=_accounts_by_namespace(accounts.result()),
+            external_secrets={name: _by_namespace(future.result()) for name, future in external.items()},
+            secrets={name: {**_by_namespace(others[name].result()), **typed[name]} for name in names},
+            typed={name: frozenset(typed[name]) for name in names},
+            pull_secrets=of_type,
+            every_pull_secret=every is not None,
+            pods=pods.result(),
+            admitted=frozenset(_name(item) for item in policies.result()) if policies else frozenset(),
+        )
+
+
+def bare(item: Object) -> Object:
+    """Return an object's metadata without what is large, and without what `kubectl apply` copied of its content."""
+    metadata = dict(cast("Object", item["metadata"]))
+    fields = cast("list[Object]", metadata.get("managedFields") or [])
+    metadata["managedFields"] = [content_fields(field) for field in fields]
+    annotations = cast("dict[str, str]", metadata.get("annotations") or {})
+    metadata["annotations"] = {key: "" if key == LAST_APPLIED else value for key, value in annotations.items()}
+    return {"metadata": metadata}
+
+
+def _status(item: Object) -> Object:
+    return {**bare(item), "spec": item.get("spec") or {}, "status": item.get("status") or {}}
+
+
+def _account(item: Object) -> tuple[str, str, list[str]]:
+    return item["metadata"]["namespace"], _name(item), entries_of(item)
+
+
+def _of_type(cluster: KubernetesClient, selector: str = "") -> tuple[Object, ...]:
+    query = {**SMALL_OBJECTS, "fieldSelector": f"{selector}type={PULL_SECRET_TYPE}"}
+    return tuple(bare(item) for item in cluster.items("/api/v1/secrets", query, metadata_only=True))
+
+
+def _permitted(
+    read: Callable[[KubernetesClient], tuple[Value, ...]], cluster: KubernetesClient
+) -> tuple[Value, ...] | None:
+    try:
+        return read(cluster)
+    except KubernetesApiError as error:
+        if error.status == 403:
+            return None
+        raise
+
+
+def _pods(cluster: KubernetesClient) -> tuple[PodPull, ...]:
+    return tuple(list_pods(cluster))
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"fieldSelector": f"metadata.name={name}"}
+
+
+def _mistyped(name: str) -> dict[str, str]:
+    return {"fieldSelector": f"metadata.name={name},type!={PULL_SECRET_TYPE}"}
+
+
+def _name(item: Object) -> str:
+    return str(item["metadata"]["name"])
+
+
+def _by_namespace(items: Iterable[Object]) -> dict[str, Object]:
+    return {item["metadata"]["namespace"]: item for item in items}
+
+
+def _accounts_by_namespace(accounts: Iterable[tuple[str, str, list[str]]]) -> dict[str, dict[str, list[str]]]:
+    found: dict[str, dict[str, list[str]]] = {}
+    for namespace, name, entries in accounts:
+        found.setdefault(namespace, {})[name] = entries
+    return found

@@ -1,0 +1,1 @@
+"""Having a credential delivered now, and proved in every namespace."""

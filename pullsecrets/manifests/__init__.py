@@ -1,0 +1,1 @@
+"""The one definition of each Kubernetes object: pure builders that return plain objects."""

@@ -1,0 +1,118 @@
+"""Writes the program's objects as YAML for a GitOps repository: one folder per object, each with a kustomization."""
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from ruamel.yaml import YAML
+
+from pullsecrets.config import StackConfig
+from pullsecrets.files import write_whole
+from pullsecrets.manifests import builders
+from pullsecrets.manifests.builders import KubernetesObject
+from pullsecrets.manifests.stack import platform_objects
+
+KUSTOMIZATION = "kustomization.yaml"
+HEADER = "# Rendered by `pull-secrets render --stack {stack}`: change Pulumi.{stack}.yaml and render again.\n"
+HEADER_START = HEADER.partition(" --stack")[0]
+SYNC_OPTIONS_ANNOTATION = "argocd.argoproj.io/sync-options"
+
+
+@dataclass(frozen=True)
+class RenderChanges:
+    """What rendering changes in a folder, as paths relative to it."""
+
+    written: tuple[PurePosixPath, ...]
+    removed: tuple[PurePosixPath, ...]
+    unchanged: tuple[PurePosixPath, ...]
+
+
+FIELDS = ("written", "removed", "unchanged")
+
+
+def render(config: StackConfig, stack: str) -> dict[PurePosixPath, str]:
+    """Return every file of the stack's tree by its path, such as `clusters/<cluster>/secrets/<registry>/...`."""
+    root = PurePosixPath("clusters", config.cluster.name)
+    objects = {root / folder: item for folder, item in _objects(config, stack)}
+    files: dict[PurePosixPath, str] = {}
+    for folder, item in objects.items():
+        name = f"{item['kind'].lower()}.yaml"
+        files[folder / name] = _yaml(item, stack)
+        files[folder / KUSTOMIZATION] = _yaml(_kustomization([name]), stack)
+    folders = [str(folder.relative_to(root)) for folder in objects]
+    files[root / KUSTOMIZATION] = _yaml(_kustomization(folders), stack)
+    return files
+
+
+def compare(files: Mapping[PurePosixPath, str], target: Path, header_start: str = HEADER_START) -> RenderChanges:
+    """Compare rendered files with a folder.
+
+    Files there that an earlier rendering wrote, known by how they begin, and this one does not are counted as removed;
+    what people wrote by hand is never touched.
+    """
+    unchanged = {path for path, text in files.items() if _read(target / path) == text}
+    earlier = {PurePosixPath(file.relative_to(target)) for file in _rendered_files(target, files, header_start)}
+    return RenderChanges(
+        written=tuple(sorted(files.keys() - unchanged)),
+        removed=tuple(sorted(earlier - files.keys())),
+        unchanged=tuple(sorted(unchanged)),
+    )
+
+
+def apply(files: Mapping[PurePosixPath, str], changes: RenderChanges, target: Path) -> None:
+    """Bring a folder to the rendered state, each file at once or not at all."""
+    for path in changes.written:
+        write_whole(target / path, files[path])
+    for path in changes.removed:
+        (target / path).unlink()
+        _remove_empty(target / path.parent, target)
+
+
+def _objects(config: StackConfig, stack: str) -> Iterator[tuple[str, KubernetesObject]]:
+    yield from platform_objects(config, stack)
+    for tenant in config.resolve_tenants():
+        item = builders.tenant_namespace(tenant)
+        # As `protect` does for the program: leaving the repository must not delete a tenant.
+        item["metadata"]["annotations"] = {SYNC_OPTIONS_ANNOTATION: "Prune=false,Delete=false"}
+        yield f"namespaces/{tenant.name}", item
+
+
+def _kustomization(resources: list[str]) -> KubernetesObject:
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources}
+
+
+def _yaml(item: KubernetesObject, stack: str) -> str:
+    return as_yaml(item, HEADER.format(stack=stack))
+
+
+def as_yaml(item: KubernetesObject, header: str) -> str:
+    """Return an object as YAML below a header."""
+    writer = YAML()
+    writer.default_flow_style = False
+    writer.width = 4096
+    writer.indent(mapping=2, sequence=4, offset=2)
+    stream = io.StringIO()
+    cast("Any", writer).dump(item, stream)
+    return header + stream.getvalue()
+
+
+def _rendered_files(target: Path, files: Mapping[PurePosixPath, str], header_start: str) -> Iterator[Path]:
+    for root in {PurePosixPath(*path.parts[:2]) for path in files}:
+        for file in (target / root).rglob("*.yaml"):
+            if (_read(file) or "").startswith(header_start):
+                yield file
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
+        return None
+
+
+def _remove_empty(folder: Path, top: Path) -> None:
+    while folder != top and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

@@ -1,0 +1,67 @@
+"""Everything that a stack declares in its cluster: the one list that `render` writes and the preflight looks for."""
+
+from collections.abc import Iterator
+
+from pullsecrets.config import StackConfig
+from pullsecrets.manifests import audit_job, builders, guard
+from pullsecrets.manifests.alerts import MonitoringSpec, prometheus_rule
+from pullsecrets.manifests.audit_job import AuditJobSpec
+from pullsecrets.manifests.builders import (
+    EgressSpec,
+    KubernetesObject,
+    PullSecretSpec,
+    RelaySpec,
+    ReviewerSpec,
+    StoreSpec,
+)
+from pullsecrets.manifests.dashboard import dashboard_config_map
+
+
+def platform_objects(config: StackConfig, stack: str) -> Iterator[tuple[str, KubernetesObject]]:
+    """Yield every object but the tenants' namespaces, each with the folder that `render` keeps it in.
+
+    SealedSecrets are not among them: `seal` has written them already, where the repository keeps them.
+    """
+    if config.has_vault:
+        reviewer = ReviewerSpec.of(config)
+        yield f"platform/{config.eso.network_policy}", builders.egress(EgressSpec.of(config))
+        yield f"platform/{reviewer.name}", builders.token_reviewer_binding(reviewer)
+    for store in config.vault_stores:
+        yield f"secrets/{store.name}", builders.cluster_secret_store(StoreSpec.of(config, store))
+    for registry in config.registries:
+        yield f"secrets/{registry.name}", builders.cluster_external_secret(PullSecretSpec.of(config, registry))
+        if registry.relayed:
+            yield from _relay(RelaySpec.of(config, registry), sealed=registry.sealed)
+    for item in guard.stack_objects(config):
+        # A policy and its binding share a name, and each object has a folder of its own.
+        name = f"{item['metadata']['name']}{'-binding' if item['kind'].endswith('Binding') else ''}"
+        yield f"platform/{name}", item
+    for item in monitoring_objects(config, stack):
+        yield f"monitoring/{item['metadata']['name']}-{item['kind'].lower()}", item
+
+
+def monitoring_objects(config: StackConfig, stack: str) -> list[KubernetesObject]:
+    """Return the objects that monitoring adds; none where it is off."""
+    if not config.monitoring.enabled:
+        return []
+    spec = MonitoringSpec.of(config)
+    return [prometheus_rule(spec), dashboard_config_map(spec), *audit_job.objects(AuditJobSpec.of(config, stack))]
+
+
+def path_of(item: KubernetesObject) -> str:
+    """Return where the API server keeps an object."""
+    version, metadata = item["apiVersion"], item["metadata"]
+    root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
+    within = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+    return f"{root}{within}/{_resource(item['kind'])}/{metadata['name']}"
+
+
+def _resource(kind: str) -> str:
+    return f"{kind[:-1]}ies".lower() if kind.endswith("y") else f"{kind}s".lower()
+
+
+def _relay(spec: RelaySpec, *, sealed: bool) -> Iterator[tuple[str, KubernetesObject]]:
+    for item in (*builders.relay_reader(spec), builders.relay_store(spec)):
+        yield f"secrets/{spec.name}-{item['kind'].lower()}", item
+    if not sealed:
+        yield f"secrets/{spec.name}-source", builders.relay_external_secret(spec)

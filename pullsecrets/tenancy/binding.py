@@ -1,0 +1,245 @@
+"""Append-safe binding of pull Secrets to ServiceAccounts, and release of the finalizer that ESO leaves behind.
+
+`ServiceAccount.imagePullSecrets` is an atomic list: any merge or apply replaces it whole, and with it the entries of
+OpenShift's own `default-dockercfg-...`. So each change here is a JSON Patch on the list as it was just read, guarded by
+a `test` on the object's resourceVersion; whoever wrote in between makes the patch fail, and the list is read again.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from pullsecrets.errors import ConflictError, PullSecretsError
+from pullsecrets.kube.client import KubernetesClient, condition, edit
+from pullsecrets.kube.eso import external_secret_path
+from pullsecrets.kube.ownership import fanned_out, last_writer
+from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.text import listed
+
+Found = dict[str, Any] | None
+Operations = Callable[[dict[str, Any]], list[dict[str, Any]]]
+
+ACCOUNT_SECONDS = 30
+EXTERNAL_SECRET_SECONDS = 60
+DELIVERY_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class BindingState:
+    """Which of the wanted ServiceAccounts list every wanted Secret, and which do not exist yet."""
+
+    bound: tuple[str, ...]
+    unbound: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def append_operations(account: dict[str, Any], secrets: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the JSON Patch that appends the entries which a ServiceAccount lacks; empty when it lacks none."""
+    entries = entries_of(account)
+    lacking = [name for name in secrets if name not in entries]
+    if not lacking:
+        return []
+    creation = [] if account.get("imagePullSecrets") else [_operation("add", "/imagePullSecrets", [])]
+    return [_unchanged(account), *creation, *(_operation("add", "/imagePullSecrets/-", {"name": n}) for n in lacking)]
+
+
+def removal_operations(account: dict[str, Any], secrets: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the JSON Patch that removes our entries and no other; empty when there are none."""
+    unwanted = set(secrets)
+    positions = [index for index, name in enumerate(entries_of(account)) if name in unwanted]
+    # From the end, so that each removal leaves the positions before it as they are.
+    removals = [{"op": "remove", "path": f"/imagePullSecrets/{index}"} for index in reversed(positions)]
+    return [_unchanged(account), *removals] if removals else []
+
+
+def entries_of(account: dict[str, Any]) -> list[str]:
+    """Return the names that a ServiceAccount's `imagePullSecrets` lists, in order."""
+    return [str(entry.get("name", "")) for entry in cast("list[dict[str, Any]]", account.get("imagePullSecrets") or [])]
+
+
+def read_state(
+    client: KubernetesClient, namespace: str, accounts: Sequence[str], secrets: Sequence[str]
+) -> BindingState:
+    """Look at a namespace's ServiceAccounts without changing them."""
+    found = _list_accounts(client, namespace)
+    existing = [name for name in accounts if name in found]
+    bound = tuple(name for name in existing if set(secrets) <= set(entries_of(found[name])))
+    return BindingState(
+        bound=bound,
+        unbound=tuple(name for name in existing if name not in bound),
+        missing=tuple(name for name in accounts if name not in found),
+    )
+
+
+def bind(client: KubernetesClient, namespace: str, accounts: Sequence[str], secrets: Sequence[str]) -> BindingState:
+    """Append the Secrets to each ServiceAccount that exists, keep every other entry, and read back.
+
+    The `default` ServiceAccount is waited for: the controller makes it in each new namespace. Others may appear
+    later; they are reported as missing and bound by the next `pulumi up`.
+
+    Raises:
+        ConflictError: when others keep changing a ServiceAccount.
+        PullSecretsError: when the `default` ServiceAccount does not appear.
+    """
+    found = _list_accounts(client, namespace)
+    if "default" in accounts and "default" not in found:
+        found["default"] = _await_account(client, namespace, "default")
+    for account in (name for name in accounts if name in found):
+        path = f"{_accounts(namespace)}/{account}"
+        patch(client, path, lambda live: append_operations(live, secrets), found[account])
+    state = read_state(client, namespace, accounts, secrets)
+    if state.unbound:
+        rewriter = _rewriter(client, namespace, state.unbound[0])
+        raise ConflictError(
+            f"ServiceAccounts {listed(state.unbound)} in namespace {namespace!r} lost the entry again right after it "
+            f"was appended: {rewriter} rewrites imagePullSecrets; stop that, then run `pulumi up` again"
+        )
+    return state
+
+
+def _rewriter(client: KubernetesClient, namespace: str, account: str) -> str:
+    found = client.find(f"{_accounts(namespace)}/{account}") or {"metadata": {}}
+    return last_writer(found["metadata"], "imagePullSecrets") or "somebody whom the API server did not record"
+
+
+def unbind(client: KubernetesClient, namespace: str, accounts: Iterable[str], secrets: Iterable[str]) -> None:
+    """Remove our entries from each ServiceAccount that still exists; every other entry stays."""
+    wanted = tuple(secrets)
+    for account in accounts:
+        patch(client, f"{_accounts(namespace)}/{account}", lambda found: removal_operations(found, wanted))
+
+
+def await_delivery(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
+    """Wait until the registries' Secrets are in a namespace, as their ExternalSecrets say.
+
+    Raises:
+        PullSecretsError: when one does not arrive.
+    """
+    for registry in registries:
+        collection, _, name = external_secret_path(namespace, registry).rpartition("/")
+        deadline = time.monotonic() + DELIVERY_SECONDS
+        selector = {"fieldSelector": f"metadata.name={name}"}
+        while not _delivers(client, f"{collection}/{name}", selector, int(deadline - time.monotonic())):
+            if time.monotonic() >= deadline:
+                raise PullSecretsError(
+                    f"ExternalSecret {name!r} in namespace {namespace!r} is not Ready after {DELIVERY_SECONDS} s, so "
+                    "the Secret that it replaces stays bound; find the cause with `pull-secrets doctor`, then run "
+                    "`pulumi up` again"
+                )
+
+
+def _delivers(client: KubernetesClient, path: str, selector: dict[str, str], seconds: int) -> bool:
+    # A watch without a resourceVersion begins with what exists.
+    events = client.watch(path.rpartition("/")[0], selector, max(seconds, 1))
+    return any((condition(event["object"], "Ready") or {}).get("status") == "True" for event in events)
+
+
+def release_finalizers(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
+    """Take ESO's finalizers of registries that a namespace no longer has off it, once their ExternalSecrets are gone.
+
+    ESO 0.20 puts the finalizer on when a namespace is selected and never takes it off when the label goes, so that
+    the namespace's next deletion would hang (https://github.com/external-secrets/external-secrets/issues/6677).
+
+    Raises:
+        PullSecretsError: when an ExternalSecret stays although the label is gone.
+    """
+    for registry in registries:
+        _await_absence(client, namespace, registry)
+        finalizer = f"{FINALIZER_PREFIX}{registry}"
+        patch(client, f"/api/v1/namespaces/{namespace}", partial(_release, finalizer))
+
+
+def release_abandoned(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
+    """Take ESO's finalizers off a namespace that ESO does not select, such as one whose label was taken off by hand.
+
+    Where ESO still selects the namespace it takes its finalizer off itself when the namespace is deleted; without the
+    label it never would, and a deletion that comes next would hang.
+
+    Raises:
+        PullSecretsError: when an ExternalSecret stays although the label is gone.
+    """
+    found = client.find(f"/api/v1/namespaces/{namespace}")
+    if found is None:
+        return
+    finalizers = cast("list[str]", found["metadata"].get("finalizers") or [])
+    held = [registry for registry in registries if f"{FINALIZER_PREFIX}{registry}" in finalizers]
+    release_finalizers(client, namespace, [registry for registry in held if not _selects(client, registry, found)])
+
+
+def _selects(client: KubernetesClient, registry: str, namespace: dict[str, Any]) -> bool:
+    fanout = client.find(f"/apis/external-secrets.io/v1/clusterexternalsecrets/{registry}")
+    selectors = cast("list[dict[str, Any]]", (fanout or {}).get("spec", {}).get("namespaceSelectors") or [])
+    labels = cast("dict[str, str]", namespace["metadata"].get("labels") or {})
+    return any((selector.get("matchLabels") or {}).items() <= labels.items() for selector in selectors)
+
+
+def _release(finalizer: str, namespace: dict[str, Any]) -> list[dict[str, Any]]:
+    finalizers = cast("list[str]", namespace["metadata"].get("finalizers") or [])
+    if finalizer not in finalizers:
+        return []
+    path = f"/metadata/finalizers/{finalizers.index(finalizer)}"
+    return [_operation("test", path, finalizer), {"op": "remove", "path": path}]
+
+
+def patch(client: KubernetesClient, path: str, operations_for: Operations, first: Found = None) -> None:
+    """Compute and send a JSON Patch until nobody writes in between; an object that does not exist is left alone."""
+
+    def write(found: dict[str, Any]) -> None:
+        if operations := operations_for(found):
+            client.json_patch(path, operations)
+
+    edit(client, path, write, first)
+
+
+def _list_accounts(client: KubernetesClient, namespace: str) -> dict[str, dict[str, Any]]:
+    return {item["metadata"]["name"]: item for item in client.items(_accounts(namespace))}
+
+
+def _await_account(client: KubernetesClient, namespace: str, account: str) -> dict[str, Any]:
+    # A watch without a resourceVersion begins with what exists, so nothing is missed before it.
+    deadline = time.monotonic() + ACCOUNT_SECONDS
+    selector = {"fieldSelector": f"metadata.name={account}"}
+    while (left := int(deadline - time.monotonic())) > 0:
+        for event in client.watch(_accounts(namespace), selector, left):
+            if event["type"] in {"ADDED", "MODIFIED"}:
+                return event["object"]
+    raise PullSecretsError(
+        f"ServiceAccount {account!r} did not appear in namespace {namespace!r} within {ACCOUNT_SECONDS} s; "
+        "does kube-controller-manager run, and is the namespace being deleted?"
+    )
+
+
+def _await_absence(client: KubernetesClient, namespace: str, registry: str) -> None:
+    path = external_secret_path(namespace, registry)
+    collection, _, name = path.rpartition("/")
+    found = client.find(path)
+    if found and not fanned_out(found["metadata"], registry):
+        return
+    deadline = time.monotonic() + EXTERNAL_SECRET_SECONDS
+    while found and (left := int(deadline - time.monotonic())) > 0:
+        selector = {
+            "fieldSelector": f"metadata.name={name}",
+            "resourceVersion": found["metadata"]["resourceVersion"],
+        }
+        if any(event["type"] == "DELETED" for event in client.watch(collection, selector, left)):
+            return
+        found = client.find(path)
+    if found:
+        raise PullSecretsError(
+            f"ExternalSecret {path}: still there {EXTERNAL_SECRET_SECONDS} s after its namespace lost the label; "
+            "does ESO run (`kubectl get pods -A -l app.kubernetes.io/name=external-secrets`)?"
+        )
+
+
+def _accounts(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/serviceaccounts"
+
+
+def _unchanged(account: dict[str, Any]) -> dict[str, Any]:
+    return _operation("test", "/metadata/resourceVersion", account["metadata"]["resourceVersion"])
+
+
+def _operation(op: str, path: str, value: Any) -> dict[str, Any]:
+    return {"op": op, "path": path, "value": value}
