@@ -11,7 +11,7 @@ from local.controlplane.api import KubernetesApi, RequestRefused, path_of
 from local.controlplane.waiting import NotYet, until
 from local.demo.steps import UnexpectedError
 from pullsecrets.gitops.kustomize import build_all
-from pullsecrets.workloads.pull_failure import PULL_FAILURES
+from pullsecrets.kube.pull_failure import PULL_FAILURES
 
 APPLIED = ("ServiceAccount", "Deployment", "Job")
 """In this order: a Pod whose ServiceAccount does not exist is refused. Nothing here would use a Service or wait for a

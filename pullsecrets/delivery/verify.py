@@ -19,7 +19,7 @@ from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
 from pullsecrets.manifests.builders import STANDARD_LABELS, KubernetesObject
 from pullsecrets.redaction import redact
-from pullsecrets.workloads.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
+from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
 
 POD_NAME = "pull-secrets-verify"
 DEFAULT_TIMEOUT = 120

@@ -16,7 +16,7 @@ from pullsecrets.config.model import Registry, StackConfig
 from pullsecrets.durations import parse_duration
 from pullsecrets.manifests.builders import STANDARD_LABELS, KubernetesObject
 from pullsecrets.names import pattern_to_regex
-from pullsecrets.workloads.pull_failure import PULL_FAILURES
+from pullsecrets.kube.pull_failure import PULL_FAILURES
 
 Rule = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pullsecrets.config import Registry
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.ownership import controller_of
-from pullsecrets.workloads.pull_failure import PULL_FAILURES
+from pullsecrets.kube.pull_failure import PULL_FAILURES
 
 STATIC_POD = "a static Pod of a node reads no ServiceAccount: name the Secret in its manifest"
 """What to do for a Pod that a Node owns."""

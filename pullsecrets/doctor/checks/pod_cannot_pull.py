@@ -13,7 +13,7 @@ from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import pod_evidence, pods_in, rows
 from pullsecrets.workloads.pods import PodPull
-from pullsecrets.workloads.pull_failure import Cause, read_pull_failure
+from pullsecrets.kube.pull_failure import Cause, read_pull_failure
 
 NAME = "pod-cannot-pull"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets.doctor.checks.pod_cannot_pull import ADVICE
-from pullsecrets.workloads.pull_failure import Cause, PullFailure, read_pull_failure
+from pullsecrets.kube.pull_failure import Cause, PullFailure, read_pull_failure
 from tests.node.messages import seen
 
 IMAGE = "registry.example.com/team/auth:1"
