@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 import pulumi
 
+from pullsecrets.kube.marks import STACK_ANNOTATION
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import builders
-from pullsecrets.manifests.builders import STACK_ANNOTATION, KubernetesObject
 
 Spec = TypeVar("Spec")
 Built = TypeVar("Built")

@@ -7,7 +7,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from pullsecrets.kube.client import KubernetesClient, shared_client
-from pullsecrets.manifests.builders import STACK_ANNOTATION
+from pullsecrets.kube.marks import STACK_ANNOTATION
 from pullsecrets.tenancy import opt_in
 
 

@@ -11,10 +11,10 @@ from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding
 
 from components import _objects
 from pullsecrets.durations import parse_duration
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import audit_job
 from pullsecrets.manifests.alerts import MonitoringSpec, RegistryWatch, prometheus_rule
 from pullsecrets.manifests.audit_job import AuditJobSpec
-from pullsecrets.manifests.builders import KubernetesObject
 from pullsecrets.manifests.dashboard import dashboard_config_map
 
 

@@ -9,7 +9,7 @@ from pulumi_kubernetes.core.v1 import Namespace
 from components import _objects
 from components.image_pull_secret_binding import ImagePullSecretBinding
 from components.namespace_opt_in import NamespaceOptIn
-from pullsecrets.manifests.builders import STANDARD_LABELS
+from pullsecrets.kube.marks import STANDARD_LABELS
 
 
 class TenantNamespaceArgs(TypedDict):

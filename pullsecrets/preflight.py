@@ -11,14 +11,16 @@ from typing import Any, TypeVar, cast
 from pullsecrets.config import StackConfig, Tenant
 from pullsecrets.credential import vault_entry
 from pullsecrets.credential.sealed import SEALED_GROUP_VERSION, read_sealed, sealed_secret_path
-from pullsecrets.credential.vault import VaultClient, VaultDeniedError, way_from_here
-from pullsecrets.credential.vault_token import token_of_environment
+from pullsecrets.credential.vault import VaultClient, VaultDeniedError
+from pullsecrets.credential.vault_token import open_vault
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
+from pullsecrets.kube import marks, objects
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.kubeconfig import Reach
+from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import builders, guard
 from pullsecrets.manifests.audit_job import AuditAccessSpec
-from pullsecrets.manifests.stack import path_of, platform_objects
+from pullsecrets.manifests.stack import platform_objects
 
 Value = TypeVar("Value")
 
@@ -36,7 +38,7 @@ class Environment:
     auth_mount_exists: bool
     """Whether this stack's own auth mount is there, be it in state or from a run that was killed."""
     unpopulated: tuple[str, ...] = ()
-    sealed: Mapping[str, builders.KubernetesObject] = field(default_factory=dict[str, builders.KubernetesObject])
+    sealed: Mapping[str, objects.KubernetesObject] = field(default_factory=dict[str, objects.KubernetesObject])
     """The SealedSecret of each sealed registry, as its file holds it."""
     vault_address: str | None = None
     """Where this run reaches Vault; None for a stack without one. Only the provider is given it."""
@@ -103,24 +105,6 @@ def inspect(
         vault_address=vault.address if vault else None,
         labels=owned.result(),
     )
-
-
-def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
-    """Return a client for the stack's Vault, by the way that leads there from this machine.
-
-    Args:
-        config: the stack's configuration.
-        token: for callers that hold one. By default VAULT_TOKEN, then a login by the stack's Kubernetes auth mount
-            where VAULT_KUBERNETES_ROLE names a role, then the token of `vault login`.
-
-    Raises:
-        BadInputError: when there is no token and nothing to log in with.
-        UnreachableError: when Vault refuses the login.
-    """
-    vault = config.vault
-    address, certificates = way_from_here(vault.address, vault.ca_bundle)
-    found = token or token_of_environment(address, certificates, vault.auth.mount)
-    return VaultClient(address, certificates, found)
 
 
 def unpopulated(config: StackConfig, vault: VaultClient) -> tuple[str, ...]:
@@ -364,7 +348,7 @@ def _require_ownership(
     return {name: item["metadata"].get("labels") or {} for name, item in namespaces.items()}
 
 
-def _find(cluster: KubernetesClient, path: str, stack: str) -> builders.KubernetesObject | None:
+def _find(cluster: KubernetesClient, path: str, stack: str) -> objects.KubernetesObject | None:
     try:
         return cluster.find(path)
     except KubernetesApiError as error:
@@ -375,7 +359,7 @@ def _find(cluster: KubernetesClient, path: str, stack: str) -> builders.Kubernet
         ) from None
 
 
-def _namespace_problem(tenant: Tenant, found: builders.KubernetesObject | None, stack_owner: str) -> str | None:
+def _namespace_problem(tenant: Tenant, found: objects.KubernetesObject | None, stack_owner: str) -> str | None:
     if tenant.adopt:
         if found is None:
             return f"namespace {tenant.name!r} is to be adopted and does not exist; create it, or drop adopt: true"
@@ -398,9 +382,9 @@ def object_paths(config: StackConfig, stack: str) -> list[str]:
     return [*map(path_of, made), *sealed]
 
 
-def _owner_of(found: builders.KubernetesObject) -> str | None:
+def _owner_of(found: objects.KubernetesObject) -> str | None:
     annotations = cast("dict[str, str]", found["metadata"].get("annotations") or {})
-    return annotations.get(builders.STACK_ANNOTATION)
+    return annotations.get(marks.STACK_ANNOTATION)
 
 
 def _described(found_owner: str | None) -> str:

@@ -15,17 +15,18 @@ from typing import Any, cast
 from pullsecrets.adoption import backups
 from pullsecrets.adoption.handmade import Entry, HandMade, Verdict, read_entries, read_hand_made
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.coverage.inventory import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.credential.vault import VaultClient
 from pullsecrets.credential.vault_entry import seeded_digest
 from pullsecrets.delivery.proof import wait_for_digest
 from pullsecrets.errors import BadInputError, PullSecretsError
+from pullsecrets.kube import objects
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesApiError, KubernetesClient, edit
-from pullsecrets.kube.eso import FORCE_SYNC_ANNOTATION, GROUP, external_secret_path
+from pullsecrets.kube.eso import GROUP, external_secret_path
+from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION, LAST_APPLIED, PULL_SECRET_TYPE
+from pullsecrets.kube.objects import entries_of
 from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.names import is_platform_namespace, matches
 from pullsecrets.tenancy import binding, offboard, opt_in
-from pullsecrets.tenancy.binding import entries_of
 from pullsecrets.text import counted
 from pullsecrets.workloads.references import list_users
 
@@ -189,7 +190,7 @@ def _take_over(where: Migration, seeded: Seeded, item: Adoption, on_step: OnStep
     of_same_name = next((found.secret for found in item.found if found.secret.name == name), None)
     if of_same_name and of_same_name.in_place:
         # What `kubectl apply` copied of the content would stay in the annotation, for everyone who lists metadata.
-        _update(where.cluster, backups.secret_path(item.namespace, name), _forget_applied)
+        _update(where.cluster, objects.secret_path(item.namespace, name), _forget_applied)
     if of_same_name:
         # The name is there already; of another one, a Pod must not name a Secret that does not exist yet.
         binding.bind(where.cluster, item.namespace, item.service_accounts, [name])
@@ -423,7 +424,7 @@ def _delete(cluster: KubernetesClient, old: HandMade) -> None:
             raise backups.changed(live)
         backups.delete_as_read(cluster, live)
 
-    edit(cluster, backups.secret_path(old.namespace, old.name), delete)
+    edit(cluster, objects.secret_path(old.namespace, old.name), delete)
 
 
 def _append(cluster: KubernetesClient, namespace: str, kept: backups.Kept) -> None:
@@ -444,12 +445,12 @@ def _hold(cluster: KubernetesClient, namespace: str, name: str) -> None:
         owners.append(anchor)
         return True
 
-    _update(cluster, backups.secret_path(namespace, name), add)
+    _update(cluster, objects.secret_path(namespace, name), add)
 
 
 def _put_back(cluster: KubernetesClient, kept: backups.Kept, *, in_place: bool) -> None:
     metadata = kept.manifest["metadata"]
-    path = backups.secret_path(metadata["namespace"], metadata["name"])
+    path = objects.secret_path(metadata["namespace"], metadata["name"])
     live = cluster.find(path)
     if live is None or not in_place:
         backups.restore(cluster, kept)

@@ -16,6 +16,7 @@ from pullsecrets.credential.document import content_digest
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.errors import ConflictError
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesApiError, KubernetesClient
+from pullsecrets.kube.objects import secret_path
 
 MANIFEST_KEY = "manifest"
 ACCOUNTS_KEY = "serviceAccounts"
@@ -190,11 +191,6 @@ def changed(secret: dict[str, Any]) -> ConflictError:
         f"Secret {metadata['namespace']}/{metadata['name']}: somebody changed it meanwhile; it was left; run the "
         "command again"
     )
-
-
-def secret_path(namespace: str, name: str) -> str:
-    """Return the path of a Secret."""
-    return f"/api/v1/namespaces/{namespace}/secrets/{name}"
 
 
 def _keeps(known: EntryMetadata | None, digest: str) -> bool:

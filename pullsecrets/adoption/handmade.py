@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any, cast
 
 from pullsecrets import redaction
-from pullsecrets.adoption.backups import secret_path
 from pullsecrets.config import Registry
-from pullsecrets.coverage.inventory import PULL_SECRET_TYPE
 from pullsecrets.coverage.strays import guess_origin
 from pullsecrets.credential import keys, kubelet
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesApiError, KubernetesClient
+from pullsecrets.kube.marks import PULL_SECRET_TYPE
+from pullsecrets.kube.objects import secret_path
 from pullsecrets.kube.ownership import read_deliveries
 
 OLD_PULL_SECRET_TYPE = "kubernetes.io/dockercfg"  # noqa: S105 - the type's name

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pullsecrets import preflight
 from pullsecrets.adoption import adopt
 from pullsecrets.adoption.adopt import Adoption, Migration, Terms
 from pullsecrets.cli import console
+from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.kubeconfig import Reach
@@ -69,7 +69,7 @@ def command(  # noqa: PLR0913 - each is an option
     config = console.load(stack, directory)
     chosen = console.registry_of(config, registry, stack, "--registry")
     cluster = KubernetesClient(reach.or_context(config.cluster.context))
-    where = Migration(config, cluster, preflight.open_vault(config), chosen)
+    where = Migration(config, cluster, vault_token.open_vault(config), chosen)
     steps: list[str] = []
     on_step = steps.append if json else console.print_step
     if undo:

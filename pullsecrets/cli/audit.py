@@ -13,13 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pullsecrets import preflight
 from pullsecrets.cli import console
 from pullsecrets.config.model import check_pushgateway
 from pullsecrets.coverage.audit import Audit, Coverage, audit
 from pullsecrets.coverage.report import Format, render
 from pullsecrets.coverage.report.summary import actions, headline, removal
 from pullsecrets.coverage.strays import OtherSecret
+from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.files import write_whole
 from pullsecrets.kube.client import KubernetesClient
@@ -70,7 +70,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     gateway = _gateway(push)
     config = console.load(stack, directory)
     cluster = KubernetesClient(reach.or_context(config.cluster.context))
-    vault = preflight.open_vault(config) if config.has_vault else None
+    vault = vault_token.open_vault(config) if config.has_vault else None
     deadline = time.monotonic() + wait
     found = audit(config, cluster, vault)
     while not found.green and time.monotonic() < deadline:

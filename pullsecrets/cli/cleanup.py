@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pullsecrets import preflight
 from pullsecrets.adoption import cleanup
 from pullsecrets.adoption.cleanup import Legacy
 from pullsecrets.cli import console
+from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.kubeconfig import Reach
@@ -63,7 +63,7 @@ def command(  # noqa: PLR0913 - each is an option
         if namespace or dry_run:
             raise BadInputError("--restore: takes no namespaces beside its own, and no --dry-run")
         console.confirm(f"Bring back what was kept of {restore}?", yes=yes)
-        cleanup.restore(config, cluster, preflight.open_vault(config), restore, secret or (), on_step)
+        cleanup.restore(config, cluster, vault_token.open_vault(config), restore, secret or (), on_step)
         if json:
             console.print_json({"outcome": "restored", "steps": steps})
         return
@@ -73,7 +73,7 @@ def command(  # noqa: PLR0913 - each is an option
         _show(planned)
     if going and not dry_run:
         console.confirm(f"Remove {len(going)} Secrets?", yes=yes)
-        cleanup.carry_out(config, cluster, preflight.open_vault(config), planned, on_step)
+        cleanup.carry_out(config, cluster, vault_token.open_vault(config), planned, on_step)
     outcome = "nothing to do" if not going else "planned" if dry_run else "done"
     if json:
         console.print_json({"outcome": outcome, "steps": steps, "secrets": [_document(item) for item in planned]})

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pullsecrets import preflight
 from pullsecrets.cli import console, credential, delivering
-from pullsecrets.credential import history
+from pullsecrets.credential import history, vault_token
 from pullsecrets.credential.history import RollbackPlan
 from pullsecrets.delivery import prechecks, rotation
 from pullsecrets.errors import ExitCode
@@ -49,7 +48,7 @@ def command(  # noqa: PLR0913 - each is an option
     chosen = credential.registry_of(config, registry, stack)
     cluster = KubernetesClient(reach.or_context(config.cluster.context))
     prechecks.require_in_vault(chosen)
-    vault = preflight.open_vault(config)
+    vault = vault_token.open_vault(config)
     target = prechecks.Target(config, chosen, cluster, vault)
     planned = history.plan(vault, config, chosen, to)
     if not json:

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from pullsecrets import preflight
 from pullsecrets.cli import console
 from pullsecrets.cli.verify import ending_on_terminate
+from pullsecrets.credential import vault_token
 from pullsecrets.credential.recorded import expected_digest
 from pullsecrets.delivery.verify import Trial, registry_of_image
 from pullsecrets.errors import BadInputError, ExitCode
@@ -94,7 +94,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     trial = None
     if verify_image is not None:
         trial = Trial(config, registry_of_image(config, verify_image, chosen.name), verify_image)
-    vault = preflight.open_vault(config) if config.has_vault else None
+    vault = vault_token.open_vault(config) if config.has_vault else None
     digest = expected_digest(config, cluster, vault, chosen)
     rollout = Rollout(config, cluster, chosen, digest, Settings(timeout, smoke, argocd, trial))
     if abort:

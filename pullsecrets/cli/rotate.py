@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from pullsecrets import preflight, redaction
+from pullsecrets import redaction
 from pullsecrets.cli import console, credential, delivering
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.config import StackConfig
-from pullsecrets.credential import retirement, sealed, vault_entry
+from pullsecrets.credential import retirement, sealed, vault_entry, vault_token
 from pullsecrets.credential.sources import Source
 from pullsecrets.delivery import prechecks
 from pullsecrets.delivery import verify as verification
@@ -163,7 +163,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     if verify_login:
         credential.verify_login(content, registry_ca)
     cluster = KubernetesClient(reach.or_context(config.cluster.context))
-    vault = preflight.open_vault(config)
+    vault = vault_token.open_vault(config)
     target = Target(config, chosen, cluster, vault)
     installation = prechecks.prepare(target, wanted)
     if rollback_on_failure:

@@ -11,7 +11,7 @@ from pullsecrets.credential import sealed
 from pullsecrets.credential.expiry import format_expiry, read_expiry
 from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
-from pullsecrets.manifests.builders import KubernetesObject
+from pullsecrets.kube.objects import KubernetesObject
 
 
 def command(  # noqa: PLR0913 - each option of the command line is a parameter

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets import preflight
 from pullsecrets.cli import console, credential
-from pullsecrets.credential import vault_entry
+from pullsecrets.credential import vault_entry, vault_token
 from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
 
@@ -56,7 +55,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     content = credential.read(source, chosen)
     if verify_login:
         credential.verify_login(content, registry_ca)
-    vault = preflight.open_vault(config)
+    vault = vault_token.open_vault(config)
     planned = vault_entry.plan(vault, config, chosen, content, expires)
     outcome = _outcome(planned, dry_run=dry_run)
     if not json:

@@ -26,8 +26,8 @@ from pullsecrets.credential.sealed import EXPIRES_AT_ANNOTATION, SEALED_AT_ANNOT
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.credential.vault_entry import EXPIRES_AT_KEY, SEEDED_AT_KEY, seeded_digest
 from pullsecrets.kube.client import KubernetesClient, condition
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION
 from pullsecrets.manifests import guard
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION
 
 PODS_UNREADABLE = (
     "Pods could not be read, so namespaces that use a registry without opting in are not shown and this report is not "

@@ -8,18 +8,16 @@ from typing import Any, TypeVar, cast
 
 from pullsecrets.config import StackConfig
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
+from pullsecrets.kube.objects import entries_of
 from pullsecrets.kube.ownership import Delivery, content_fields
 from pullsecrets.manifests import guard
-from pullsecrets.tenancy.binding import entries_of
 from pullsecrets.workloads.pods import PodPull, list_pods
 
 Object = dict[str, Any]
 Value = TypeVar("Value")
 
-PULL_SECRET_TYPE = "kubernetes.io/dockerconfigjson"  # noqa: S105 - the type's name
 EXTERNAL_SECRETS = "/apis/external-secrets.io/v1/externalsecrets"
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-"""Annotation in which `kubectl apply` keeps the whole manifest: of a Secret, its content."""
 
 # A page of metadata, or of ServiceAccounts, is about 1 KB an object; an ExternalSecret is about 4 KB.
 SMALL_OBJECTS = {"limit": "2000"}

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.coverage.inventory import LAST_APPLIED, Inventory
+from pullsecrets.coverage.inventory import Inventory
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX, LAST_APPLIED
 from pullsecrets.kube.ownership import controller_of
 from pullsecrets.manifests import audit_job
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
 from pullsecrets.manifests.rbac import ServiceAccount
 from pullsecrets.names import is_platform_namespace
 from pullsecrets.workloads.pods import PodPull

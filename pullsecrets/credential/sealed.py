@@ -25,8 +25,8 @@ from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 from pullsecrets.files import write_whole
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.manifests import builders
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY, KubernetesObject
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY, STANDARD_LABELS
+from pullsecrets.kube.objects import KubernetesObject
 
 SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
 HOSTS_ANNOTATION = "apps.platform/registry-hosts"
@@ -38,6 +38,27 @@ _SESSION_KEY_BYTES = 32
 _NONCE = bytes(12)
 """AES-GCM's nonce: zero, because each session key encrypts one message
 (https://github.com/bitnami-labs/sealed-secrets, docs/developer/crypto.md)."""
+
+
+def sealed_secret(name: str, namespace: str, encrypted: str, annotations: Mapping[str, str]) -> KubernetesObject:
+    """Return a SealedSecret that only its name and namespace can be unsealed under (scope `strict`).
+
+    Args:
+        name: of it and of the Secret.
+        namespace: of both.
+        encrypted: base64 of the sealed dockerconfigjson document.
+        annotations: facts about the document that are no secret, on it and on the Secret.
+    """
+    metadata = {"name": name, "namespace": namespace, "labels": dict(STANDARD_LABELS), "annotations": dict(annotations)}
+    return {
+        "apiVersion": "bitnami.com/v1alpha1",
+        "kind": "SealedSecret",
+        "metadata": metadata,
+        "spec": {
+            "encryptedData": {PULL_SECRET_KEY: encrypted},
+            "template": {"metadata": metadata, "type": "kubernetes.io/dockerconfigjson"},
+        },
+    }
 
 
 def seal(
@@ -78,7 +99,7 @@ def seal(
         encrypted = _by_kubeseal(kubeseal, certificate, document, name, namespace)
     else:
         encrypted = base64.b64encode(encrypt(public_key, document, f"{namespace}/{name}".encode())).decode()
-    return builders.sealed_secret(name, namespace, encrypted, annotations)
+    return sealed_secret(name, namespace, encrypted, annotations)
 
 
 def encrypt(public_key: rsa.RSAPublicKey, document: bytes, label: bytes) -> bytes:

@@ -13,7 +13,8 @@ from typing import Any, cast
 import requests
 
 from pullsecrets import redaction
-from pullsecrets.credential.vault import certificate_file
+from pullsecrets.config import StackConfig
+from pullsecrets.credential.vault import VaultClient, certificate_file, way_from_here
 from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError, UnreachableError
 
@@ -104,6 +105,24 @@ def revoke(endpoint: Endpoint, token: str) -> None:
         requests.RequestException: when there is no answer.
     """
     endpoint.request("POST", "auth/token/revoke-self", token=token)
+
+
+def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
+    """Return a client for the stack's Vault, by the way that leads there from this machine.
+
+    Args:
+        config: the stack's configuration.
+        token: for callers that hold one. By default VAULT_TOKEN, then a login by the stack's Kubernetes auth mount
+            where VAULT_KUBERNETES_ROLE names a role, then the token of `vault login`.
+
+    Raises:
+        BadInputError: when there is no token and nothing to log in with.
+        UnreachableError: when Vault refuses the login.
+    """
+    vault = config.vault
+    address, certificates = way_from_here(vault.address, vault.ca_bundle)
+    found = token or token_of_environment(address, certificates, vault.auth.mount)
+    return VaultClient(address, certificates, found)
 
 
 def token_of_environment(address: str, ca_bundle: str | None, mount: str) -> str | None:

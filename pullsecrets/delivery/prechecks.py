@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from pullsecrets import redaction
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.coverage.inventory import PULL_SECRET_TYPE
 from pullsecrets.credential.retention import problems, read_retention
 from pullsecrets.credential.vault import VaultClient
 from pullsecrets.delivery.proof import label_selector, selected_namespaces
@@ -24,6 +23,7 @@ from pullsecrets.kube.client import (
     last_seen,
 )
 from pullsecrets.kube.eso import Installation
+from pullsecrets.kube.marks import PULL_SECRET_TYPE
 from pullsecrets.kube.ownership import Delivery, read_deliveries
 from pullsecrets.text import counted
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 from pullsecrets import redaction
-from pullsecrets.adoption.backups import secret_path
 from pullsecrets.credential import history
 from pullsecrets.credential.document import content_digest
 from pullsecrets.delivery.prechecks import Target
 from pullsecrets.delivery.proof import OnProgress, Progress, prove_digest
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import eso
-from pullsecrets.kube.eso import FORCE_SYNC_ANNOTATION, Installation, external_secret_path
+from pullsecrets.kube.eso import Installation, external_secret_path
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FORCE_SYNC_ANNOTATION, PULL_SECRET_KEY
+from pullsecrets.kube.objects import secret_path
 from pullsecrets.kube.ownership import Delivery, not_synced, read_deliveries
 from pullsecrets.kube.waiting import patiently
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
 from pullsecrets.workloads import evict, restart
 from pullsecrets.workloads.evict import Evictions, LackingPods
 from pullsecrets.workloads.pods import PodPull

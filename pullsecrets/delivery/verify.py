@@ -17,9 +17,10 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
-from pullsecrets.manifests.builders import STANDARD_LABELS, KubernetesObject
-from pullsecrets.redaction import redact
+from pullsecrets.kube.marks import STANDARD_LABELS
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
+from pullsecrets.redaction import redact
 
 POD_NAME = "pull-secrets-verify"
 DEFAULT_TIMEOUT = 120

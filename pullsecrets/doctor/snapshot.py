@@ -6,7 +6,6 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
-from pullsecrets import preflight
 from pullsecrets.config import Registry, StackConfig, VaultStore
 from pullsecrets.coverage.audit import (
     Coverage,
@@ -17,6 +16,7 @@ from pullsecrets.coverage.audit import (
     sealed_credential,
 )
 from pullsecrets.coverage.inventory import Inventory, read_inventory
+from pullsecrets.credential import vault_token
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.doctor.store_access import StoreAccess, open_as_eso
 from pullsecrets.doctor.vault_server import VaultServer, probe
@@ -68,7 +68,7 @@ class Snapshot:
         Raises:
             BadInputError: when there is no token, or the stack has no Vault.
         """
-        return self.once("vault", lambda: self._vault or preflight.open_vault(self.config))
+        return self.once("vault", lambda: self._vault or vault_token.open_vault(self.config))
 
     @property
     def inventory(self) -> Inventory:

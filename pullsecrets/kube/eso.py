@@ -12,9 +12,9 @@ from pullsecrets import image
 from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION
 
 GROUP = "/apis/external-secrets.io/v1"
-FORCE_SYNC_ANNOTATION = "external-secrets.io/force-sync"
 HANDS_ON_SINCE = (0, 20, 0)
 """First version whose ClusterExternalSecret hands the annotation on to its ExternalSecrets."""
 

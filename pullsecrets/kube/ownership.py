@@ -16,12 +16,9 @@ from typing import Any, cast
 
 from pullsecrets.kube.client import KubernetesClient, condition
 from pullsecrets.kube.eso import GROUP
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, MANAGED_LABEL, PULL_SECRET_KEY
 
 Object = Mapping[str, Any]
-
-MANAGED_LABEL = "reconcile.external-secrets.io/managed"
-"""ESO looks after a Secret that carries it with the value `true`, and after no other."""
 
 _KEPT = "secret retained due to DeletionPolicy=Retain"
 """What a Ready ExternalSecret says when the store held nothing and the Secret was left as it was."""

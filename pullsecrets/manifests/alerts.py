@@ -14,9 +14,10 @@ from typing import Any, Self
 
 from pullsecrets.config.model import Registry, StackConfig
 from pullsecrets.durations import parse_duration
-from pullsecrets.manifests.builders import STANDARD_LABELS, KubernetesObject
-from pullsecrets.names import pattern_to_regex
+from pullsecrets.kube.marks import STANDARD_LABELS
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.kube.pull_failure import PULL_FAILURES
+from pullsecrets.names import pattern_to_regex
 
 Rule = dict[str, Any]
 

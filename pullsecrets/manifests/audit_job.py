@@ -7,9 +7,10 @@ from typing import Any, Final, Self
 
 from pullsecrets.config.model import StackConfig
 from pullsecrets.credential.vault_token import ROLE_VARIABLE, TOKEN_FILE_VARIABLE
+from pullsecrets.kube.marks import STANDARD_LABELS
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import builders
 from pullsecrets.manifests.alerts import object_name
-from pullsecrets.manifests.builders import STANDARD_LABELS, KubernetesObject
 from pullsecrets.manifests.rbac import ServiceAccount, auditor_roles
 
 STACK_FOLDER = "/stack"

@@ -11,27 +11,16 @@ from typing import Any, Self
 
 from pullsecrets.config.model import Registry, StackConfig, Tenant, VaultStore
 from pullsecrets.credential.document import DIGEST_LENGTH
-
-KubernetesObject = dict[str, Any]
-
-CONTENT_DIGEST_ANNOTATION = "apps.platform/content-digest"
-"""On each delivered Secret: digest of its content, so that delivery is proved by reading metadata only."""
+from pullsecrets.kube.marks import (
+    CONTENT_DIGEST_ANNOTATION,
+    PULL_SECRET_KEY,
+    STANDARD_LABELS,
+    SYNC_WAVE_ANNOTATION,
+)
+from pullsecrets.kube.objects import KubernetesObject
 
 CONTENT_DIGEST_TEMPLATE = f"{{{{ .dockerconfigjson | sha256sum | trunc {DIGEST_LENGTH} }}}}"
 """ESO template of the digest; `document.content_digest` computes the same."""
-
-PULL_SECRET_KEY = ".dockerconfigjson"  # noqa: S105 - the key's name
-"""The key under which the kubelet finds logins in a Secret of type kubernetes.io/dockerconfigjson."""
-
-SYNC_WAVE_ANNOTATION = "argocd.argoproj.io/sync-wave"
-
-STACK_ANNOTATION = "apps.platform/pulumi-stack"
-"""On each object that the program creates: which stack owns it, so that no other object is ever taken over."""
-
-FINALIZER_PREFIX = "externalsecrets.external-secrets.io/ces-"
-"""Finalizer that ESO puts on a Namespace for a ClusterExternalSecret, and forgets there (ESO issue 6677)."""
-
-STANDARD_LABELS = {"app.kubernetes.io/part-of": "pull-secrets"}
 
 NETWORK_POLICY_SYNC_WAVE = 40
 STORE_SYNC_WAVE = 44
@@ -377,27 +366,6 @@ def relay_store(spec: RelaySpec) -> KubernetesObject:
         "spec": {
             "conditions": [{"namespaceSelector": {"matchLabels": dict(spec.selector)}}],
             "provider": {"kubernetes": provider},
-        },
-    }
-
-
-def sealed_secret(name: str, namespace: str, encrypted: str, annotations: Mapping[str, str]) -> KubernetesObject:
-    """Return a SealedSecret that only its name and namespace can be unsealed under (scope `strict`).
-
-    Args:
-        name: of it and of the Secret.
-        namespace: of both.
-        encrypted: base64 of the sealed dockerconfigjson document.
-        annotations: facts about the document that are no secret, on it and on the Secret.
-    """
-    metadata = {"name": name, "namespace": namespace, "labels": dict(STANDARD_LABELS), "annotations": dict(annotations)}
-    return {
-        "apiVersion": "bitnami.com/v1alpha1",
-        "kind": "SealedSecret",
-        "metadata": metadata,
-        "spec": {
-            "encryptedData": {PULL_SECRET_KEY: encrypted},
-            "template": {"metadata": metadata, "type": "kubernetes.io/dockerconfigjson"},
         },
     }
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pullsecrets.durations import parse_duration
+from pullsecrets.kube.marks import STANDARD_LABELS
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests.alerts import MISSED_REFRESHES, MonitoringSpec
-from pullsecrets.manifests.builders import STANDARD_LABELS, KubernetesObject
 
 SCHEMA_VERSION = 39
 """Of Grafana 10.4 and 11; newer ones migrate it when they load it."""

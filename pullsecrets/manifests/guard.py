@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 
 from pullsecrets.config.model import Registry, StackConfig
 from pullsecrets.guard import GUARDED_FIELDS, GUARDED_OBJECTS, KUBELET_AUTH_FILE, MACHINE_CONFIG
-from pullsecrets.manifests.builders import STANDARD_LABELS, KubernetesObject
+from pullsecrets.kube.marks import STANDARD_LABELS
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.names import pattern_to_regex
 
 GROUP: Final = "admissionregistration.k8s.io"

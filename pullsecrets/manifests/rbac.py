@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pullsecrets.delivery.verify import POD_NAME
-from pullsecrets.manifests.builders import KubernetesObject
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests.guard import GROUP as ADMISSION_GROUP
 
 PREFIX = "pull-secrets"

@@ -10,8 +10,8 @@ from ruamel.yaml import YAML
 
 from pullsecrets.config import StackConfig
 from pullsecrets.files import write_whole
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import builders
-from pullsecrets.manifests.builders import KubernetesObject
 from pullsecrets.manifests.stack import platform_objects
 
 KUSTOMIZATION = "kustomization.yaml"

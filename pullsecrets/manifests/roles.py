@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from pullsecrets.config import StackConfig
-from pullsecrets.manifests.builders import KubernetesObject, ReviewerSpec
+from pullsecrets.kube.objects import KubernetesObject
+from pullsecrets.manifests.builders import ReviewerSpec
 from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.manifests.rbac import (
     PREFIX,

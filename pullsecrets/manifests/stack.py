@@ -3,17 +3,11 @@
 from collections.abc import Iterator
 
 from pullsecrets.config import StackConfig
+from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import audit_job, builders, guard
 from pullsecrets.manifests.alerts import MonitoringSpec, prometheus_rule
 from pullsecrets.manifests.audit_job import AuditJobSpec
-from pullsecrets.manifests.builders import (
-    EgressSpec,
-    KubernetesObject,
-    PullSecretSpec,
-    RelaySpec,
-    ReviewerSpec,
-    StoreSpec,
-)
+from pullsecrets.manifests.builders import EgressSpec, PullSecretSpec, RelaySpec, ReviewerSpec, StoreSpec
 from pullsecrets.manifests.dashboard import dashboard_config_map
 
 
@@ -46,18 +40,6 @@ def monitoring_objects(config: StackConfig, stack: str) -> list[KubernetesObject
         return []
     spec = MonitoringSpec.of(config)
     return [prometheus_rule(spec), dashboard_config_map(spec), *audit_job.objects(AuditJobSpec.of(config, stack))]
-
-
-def path_of(item: KubernetesObject) -> str:
-    """Return where the API server keeps an object."""
-    version, metadata = item["apiVersion"], item["metadata"]
-    root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
-    within = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    return f"{root}{within}/{_resource(item['kind'])}/{metadata['name']}"
-
-
-def _resource(kind: str) -> str:
-    return f"{kind[:-1]}ies".lower() if kind.endswith("y") else f"{kind}s".lower()
 
 
 def _relay(spec: RelaySpec, *, sealed: bool) -> Iterator[tuple[str, KubernetesObject]]:

@@ -14,8 +14,9 @@ from typing import Any, cast
 from pullsecrets.errors import ConflictError, PullSecretsError
 from pullsecrets.kube.client import KubernetesClient, condition, edit
 from pullsecrets.kube.eso import external_secret_path
+from pullsecrets.kube.marks import FINALIZER_PREFIX
+from pullsecrets.kube.objects import entries_of
 from pullsecrets.kube.ownership import fanned_out, last_writer
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
 from pullsecrets.text import listed
 
 Found = dict[str, Any] | None
@@ -52,11 +53,6 @@ def removal_operations(account: dict[str, Any], secrets: Iterable[str]) -> list[
     # From the end, so that each removal leaves the positions before it as they are.
     removals = [{"op": "remove", "path": f"/imagePullSecrets/{index}"} for index in reversed(positions)]
     return [_unchanged(account), *removals] if removals else []
-
-
-def entries_of(account: dict[str, Any]) -> list[str]:
-    """Return the names that a ServiceAccount's `imagePullSecrets` lists, in order."""
-    return [str(entry.get("name", "")) for entry in cast("list[dict[str, Any]]", account.get("imagePullSecrets") or [])]
 
 
 def read_state(

@@ -16,9 +16,9 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.model import expand
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.client import FIELD_MANAGER, MERGE_PATCH, KubernetesApiError, KubernetesClient
+from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.kube.ownership import read_deliveries
 from pullsecrets.kube.refusal import Refuser
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
 from pullsecrets.manifests.guard import OPT_IN_SUFFIX
 from pullsecrets.names import is_platform_namespace, matches
 from pullsecrets.tenancy import binding

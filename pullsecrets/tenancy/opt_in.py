@@ -8,8 +8,8 @@ from typing import Any, cast
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.eso import GROUP
+from pullsecrets.kube.marks import STACK_ANNOTATION
 from pullsecrets.manifests import builders
-from pullsecrets.manifests.builders import STACK_ANNOTATION
 from pullsecrets.tenancy import binding
 
 Marks = Mapping[str, str]

@@ -9,8 +9,8 @@ from typing import Any
 from pullsecrets import redaction
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.objects import entries_of
 from pullsecrets.manifests.guard import ADMISSION
-from pullsecrets.tenancy.binding import entries_of
 from pullsecrets.workloads.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_pods, list_templates
 
 POLL_SECONDS = 1.0

@@ -9,7 +9,7 @@ from typing import Any, cast
 from pullsecrets.config import Registry
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.tenancy.binding import entries_of
+from pullsecrets.kube.objects import entries_of
 
 Object = dict[str, Any]
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pullsecrets.config import parse
-from pullsecrets.manifests import builders
+from pullsecrets.credential import sealed
+from pullsecrets.kube import marks
 from pullsecrets.manifests.stack import monitoring_objects
 from tests.components.program import Declared, run_program, stack_file
 from tests.components.test_program import ENVIRONMENT, kubernetes_object
@@ -58,7 +59,7 @@ def test_every_object_says_which_stack_owns_it(declared: Declared) -> None:
         items = declared.of_type(token).values()
         assert items, kind
         for item in items:
-            assert item.inputs["metadata"]["annotations"][builders.STACK_ANNOTATION] == "pull-secrets/dev"
+            assert item.inputs["metadata"]["annotations"][marks.STACK_ANNOTATION] == "pull-secrets/dev"
 
 
 def test_vault_opens_metadata_to_the_validation_alone(declared: Declared) -> None:
@@ -82,8 +83,8 @@ def test_without_vault_no_role_and_no_policy_is_declared(monkeypatch: pytest.Mon
     raw["tenants"].pop("matrices")
     raw.pop("rollout")
     raw["vault"] = {}
-    sealed = builders.sealed_secret("app-registry-pull", "external-secrets", "AQ==", {})
-    environment = replace(ENVIRONMENT, sealed={"app-registry-pull": sealed})
+    manifest = sealed.sealed_secret("app-registry-pull", "external-secrets", "AQ==", {})
+    environment = replace(ENVIRONMENT, sealed={"app-registry-pull": manifest})
     declared = run_program(raw, environment, monkeypatch, "dev")
     assert [token for token in declared.types() if token.startswith("vault:")] == []
     config = parse(raw, "dev")

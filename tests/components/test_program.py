@@ -10,9 +10,9 @@ import pytest
 
 from pullsecrets import preflight
 from pullsecrets.config import StackConfig, parse
+from pullsecrets.kube.marks import STACK_ANNOTATION
+from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import builders, guard
-from pullsecrets.manifests.builders import STACK_ANNOTATION
-from pullsecrets.manifests.stack import path_of
 from pullsecrets.preflight import Environment
 from tests.components.program import VAULT, Declared, run_program, stack_file
 

@@ -8,6 +8,7 @@ import pytest
 
 from pullsecrets.config import parse
 from pullsecrets.config.parse import ConfigError
+from pullsecrets.credential import sealed
 from pullsecrets.manifests import builders
 from tests.components.program import Declared, run_program, stack_file
 from tests.components.test_program import CES, ENVIRONMENT, STORE, kubernetes_object
@@ -15,7 +16,7 @@ from tests.components.test_program import CES, ENVIRONMENT, STORE, kubernetes_ob
 EXTERNAL_SECRET = "kubernetes:external-secrets.io/v1:ExternalSecret"
 SEALED_SECRET = "kubernetes:bitnami.com/v1alpha1:SealedSecret"
 ROLE = "kubernetes:rbac.authorization.k8s.io/v1:Role"
-SEALED = builders.sealed_secret("app-registry-pull", "external-secrets", "AQ==", {})
+SEALED = sealed.sealed_secret("app-registry-pull", "external-secrets", "AQ==", {})
 
 
 def relayed(**change: Any) -> dict[str, Any]:

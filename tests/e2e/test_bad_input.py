@@ -12,9 +12,8 @@ from ruamel.yaml import YAML
 
 from local.controlplane import ControlPlane
 from local.workspace import Workspace
-from pullsecrets import preflight
 from pullsecrets.config import load_stack
-from pullsecrets.credential import vault_entry
+from pullsecrets.credential import vault_entry, vault_token
 from pullsecrets.credential.document import parse
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.errors import ConflictError, ExitCode
@@ -213,7 +212,7 @@ def test_of_two_writers_one_wins_and_the_other_changes_nothing(stack: Stack) -> 
     config = load_stack(STACK, stack.workspace.root)
     registry = config.registry("e2e-app")
     ours = parse(stack.credential("e2e-app", "ours"))
-    vault = preflight.open_vault(config, stack.seeder_token)
+    vault = vault_token.open_vault(config, stack.seeder_token)
     planned = vault_entry.plan(vault, config, registry, ours)
     assert stack.seed("e2e-app", stack.credential("e2e-app", "theirs"), "--yes").returncode == ExitCode.DONE
     with pytest.raises(ConflictError, match=f"another write came in after version {planned.version}"):

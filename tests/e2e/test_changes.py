@@ -16,7 +16,7 @@ import pytest
 
 from local.bench import kill_after
 from local.controlplane.waiting import NotYet, until
-from pullsecrets.manifests.builders import FINALIZER_PREFIX, STACK_ANNOTATION
+from pullsecrets.kube.marks import FINALIZER_PREFIX, STACK_ANNOTATION
 from tests.components.program import REPOSITORY
 from tests.e2e.stack import ADOPTED, BASELINE, DEADLINE, STACK, Stack, namespace, secret
 from tests.e2e.watching import Seen, watching

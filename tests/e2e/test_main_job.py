@@ -11,7 +11,7 @@ from local.packs import pack_options
 from policies.packs import PACKS
 from pullsecrets.config import load_stack
 from pullsecrets.credential.document import content_digest
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
 from tests.e2e.stack import ADOPTED, BASELINE, OTHERS_ENTRY, STACK, Stack, account, changes, namespace, secret
 
 pytestmark = pytest.mark.controlplane

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.tenancy.binding import entries_of
+from pullsecrets.kube.objects import entries_of
 from tests.e2e.stack import Stack
 
 SECRETS = "/api/v1/secrets"

@@ -10,9 +10,8 @@ import pytest
 from pullsecrets.adoption import adopt
 from pullsecrets.adoption.adopt import Migration
 from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
-from pullsecrets.coverage.inventory import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.credential.vault import VaultClient
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.kube.marks import FINALIZER_PREFIX, LAST_APPLIED, PULL_SECRET_TYPE
 from tests.e2e.stack import OTHERS_ENTRY, Stack, namespace, secret
 from tests.ops.by_hand import (
     deletions,

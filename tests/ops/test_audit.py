@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from local.controlplane.waiting import NotYet, until
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
 from pullsecrets.manifests.rbac import auditor_roles
 from tests.e2e.stack import DEADLINE, Stack, account, namespace, secret
 

@@ -16,11 +16,12 @@ import pytest
 from local.controlplane.rbac import AUDITORS
 from local.controlplane.waiting import NotYet, until
 from pullsecrets.config import StackConfig, load_stack
-from pullsecrets.coverage.inventory import LAST_APPLIED
 from pullsecrets.doctor.diagnosis import Diagnosis, Report, diagnose
 from pullsecrets.doctor.model import Severity
 from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.kube import marks
 from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.marks import LAST_APPLIED
 from pullsecrets.manifests import builders
 from tests.e2e.stack import Stack
 
@@ -459,7 +460,7 @@ def test_fix_applies_what_is_safe_and_says_what_is_left(stack: Stack) -> None:
         report = json.loads(done.stdout)
         assert [item["applied"] for item in report["fixes"]] == [True]
         assert report["diagnoses"] == []
-        made_by = stack.get(OWN_POLICY)["metadata"]["annotations"][builders.STACK_ANNOTATION]
+        made_by = stack.get(OWN_POLICY)["metadata"]["annotations"][marks.STACK_ANNOTATION]
         assert made_by == builders.owner("pull-secrets", stack.name)
 
 

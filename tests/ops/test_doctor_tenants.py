@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local.controlplane.waiting import NotYet, until
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.kube.marks import FINALIZER_PREFIX
 from tests.e2e.stack import OTHERS_ENTRY, Stack, account, namespace, secret
 from tests.ops import workloads
 

@@ -16,7 +16,7 @@ from local.controlplane import rbac
 from local.controlplane.api import path_of
 from local.controlplane.waiting import NotYet, until
 from pullsecrets.credential.document import content_digest
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.workloads.restart import RESTARTED_AT_ANNOTATION
 from tests.e2e.stack import OTHERS_ENTRY, Stack, account, namespace, secret
 from tests.ops import by_hand, workloads

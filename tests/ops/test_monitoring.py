@@ -20,11 +20,12 @@ from local.controlplane.waiting import NotYet, until
 from pullsecrets import preflight
 from pullsecrets.credential.vault_token import TOKEN_FILE_VARIABLE, Endpoint
 from pullsecrets.errors import BadInputError
+from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests.alerts import MonitoringSpec, rule_file
 from pullsecrets.manifests.audit_job import AuditAccessSpec
 from pullsecrets.manifests.dashboard import dashboard
 from pullsecrets.manifests.rbac import monitoring_deployer_roles
-from pullsecrets.manifests.stack import monitoring_objects, path_of
+from pullsecrets.manifests.stack import monitoring_objects
 from tests.e2e.stack import DEADLINE, Stack, namespace
 from tests.ops.test_documents import platform_engineer, try_as
 from tests.pages import Scenario

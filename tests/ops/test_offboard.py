@@ -12,9 +12,9 @@ from local.controlplane import ControlPlane
 from local.controlplane.api import RequestRefused
 from local.controlplane.rbac import OFFBOARDERS, OPERATORS
 from local.controlplane.waiting import NotYet, until
+from pullsecrets.kube.marks import FINALIZER_PREFIX
+from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import guard
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
-from pullsecrets.manifests.stack import path_of
 from pullsecrets.tenancy import offboard
 from tests.e2e.stack import OTHERS_ENTRY, Stack, account, namespace, secret
 from tests.ops.conftest import OPS

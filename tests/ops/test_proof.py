@@ -18,8 +18,7 @@ from local.controlplane.rbac import MIGRATORS, OPERATORS, VERIFIERS
 from local.controlplane.waiting import NotYet, until
 from pullsecrets.delivery.verify import POD_NAME
 from pullsecrets.errors import ExitCode
-from pullsecrets.kube.ownership import MANAGED_LABEL
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, MANAGED_LABEL
 from tests.e2e.stack import Stack, namespace, secret
 from tests.ops.test_rotate import (
     NAMESPACES,

@@ -16,8 +16,7 @@ from local.controlplane.waiting import NotYet, until
 from pullsecrets.cli import rotate as rotate_command
 from pullsecrets.cli.app import app
 from pullsecrets.errors import ExitCode, PullSecretsError
-from pullsecrets.kube.eso import FORCE_SYNC_ANNOTATION
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FORCE_SYNC_ANNOTATION
 from tests.e2e.stack import Stack, account, secret
 from tests.ops import workloads
 

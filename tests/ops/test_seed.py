@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from local.controlplane import ControlPlane
-from pullsecrets import preflight
 from pullsecrets.config import StackConfig, load_stack
-from pullsecrets.credential import vault_entry
+from pullsecrets.credential import vault_entry, vault_token
 from pullsecrets.credential.sources import from_login
 from pullsecrets.credential.vault import EntryMetadata
 from pullsecrets.errors import ConflictError, ExitCode
@@ -92,7 +91,7 @@ def config_of(own: Stack) -> StackConfig:
 
 def metadata(own: Stack) -> EntryMetadata | None:
     config = config_of(own)
-    vault = preflight.open_vault(config, own.workspace.environment["VAULT_TOKEN"])
+    vault = vault_token.open_vault(config, own.workspace.environment["VAULT_TOKEN"])
     return vault.read_metadata(config.vault.mount, PATH)
 
 
@@ -195,7 +194,7 @@ def test_an_expiry_that_is_not_given_again_is_taken_away(own: Stack, run: Seed, 
 
 def test_of_two_seeds_one_wins_and_the_other_ends_with_a_conflict(own: Stack, run: Seed, server: TestRegistry) -> None:
     config = config_of(own)
-    vault = preflight.open_vault(config, own.seeder_token)
+    vault = vault_token.open_vault(config, own.seeder_token)
     ours = from_login("bot", "ours-of-the-race", [server.host])
     planned = vault_entry.plan(vault, config, config.registries[0], ours)
     theirs = outcome(run("--from-file", "-", "--yes", stdin=document(server.host, "theirs-of-the-race")))

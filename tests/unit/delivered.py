@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pullsecrets.kube.ownership import MANAGED_LABEL, field_manager
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, MANAGED_LABEL
+from pullsecrets.kube.ownership import field_manager
 
 Object = dict[str, Any]
 UID = "3f2b8c1e-0000-4000-8000-000000000001"

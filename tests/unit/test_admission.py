@@ -9,9 +9,9 @@ from pullsecrets import preflight
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
 from pullsecrets.guard import GUARD_PARTS, GUARDED_FIELDS, GUARDED_KINDS, GUARDED_OBJECTS
+from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import guard
 from pullsecrets.manifests.guard import GUARD_POLICIES, GuardSpec, PodAdmissionSpec
-from pullsecrets.manifests.stack import path_of
 from tests.unit.test_config import GOOD
 
 GUARD = {"mode": "deny", "labelers": {"users": ["pulumi"], "groups": ["engineers"]}, "writers": {"users": ["rotator"]}}

@@ -17,7 +17,7 @@ from pullsecrets.credential.document import DockerConfig, RegistryLogin
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.kube.client import KubernetesApiError
-from pullsecrets.tenancy.binding import entries_of
+from pullsecrets.kube.objects import entries_of
 from pullsecrets.workloads.references import list_users
 from tests.unit.cluster import FakeCluster
 from tests.unit.test_offboard import (

@@ -11,11 +11,11 @@ import pytest
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.coverage import audit as auditing
 from pullsecrets.coverage.audit import PODS_UNREADABLE, Audit, concerned_namespaces
-from pullsecrets.coverage.inventory import LAST_APPLIED, PULL_SECRET_TYPE, read_inventory
+from pullsecrets.coverage.inventory import read_inventory
 from pullsecrets.coverage.strays import guess_origin
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX, LAST_APPLIED, PULL_SECRET_TYPE
 from tests.unit import delivered
 
 DIGEST = "0123456789abcdef"

@@ -9,11 +9,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from pullsecrets.config import StackConfig, load_stack, parse
+from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import audit_job
 from pullsecrets.manifests.audit_job import AuditAccessSpec, AuditJobSpec, metadata_policy, stack_files
 from pullsecrets.manifests.rbac import auditor_roles
 from pullsecrets.manifests.render import render
-from pullsecrets.manifests.stack import monitoring_objects, path_of
+from pullsecrets.manifests.stack import monitoring_objects
 from tests.components.program import stack_file
 
 IMAGE = "registry.example.com/platform/pull-secrets:1.0.0"

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pullsecrets.errors import ConflictError
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.tenancy.binding import append_operations, bind, entries_of, removal_operations, unbind
+from pullsecrets.kube.objects import entries_of
+from pullsecrets.tenancy.binding import append_operations, bind, removal_operations, unbind
 
 NAMES = st.lists(st.sampled_from(["default-dockercfg-abc", "builder-token", "app", "web", "other"]), unique=True)
 

@@ -11,7 +11,8 @@ from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import eso
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.kube.eso import FORCE_SYNC_ANNOTATION, Installation
+from pullsecrets.kube.eso import Installation
+from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION
 
 REGISTRY = Registry.model_validate(
     {

@@ -7,7 +7,8 @@ import pytest
 
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.kube import objects
+from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.tenancy import binding, offboard
 from tests.unit import delivered
 from tests.unit.cluster import FakeCluster
@@ -208,7 +209,7 @@ class TestCarryOut:
             offboard.carry_out(config, cluster, planned, 1, nothing)
         assert told.value.exit_code is ExitCode.PROBLEM
         assert cluster.sent == [("PATCH", NAMESPACE)], "a dry run alone"
-        assert binding.entries_of(cluster.objects[ACCOUNT]) == ["theirs", "app"]
+        assert objects.entries_of(cluster.objects[ACCOUNT]) == ["theirs", "app"]
 
     def test_what_does_not_go_is_named_with_its_cause(self) -> None:
         cluster = FakeCluster(namespace(LABEL), account("app"), secret(OURS), external_secret("app"))
@@ -220,7 +221,7 @@ class TestCarryOut:
         cluster = FakeCluster(namespace(LABEL, FINALIZER), account("app"), secret(OURS), external_secret(None))
         config = configured()
         offboard.carry_out(config, cluster, offboard.plan(config, cluster, "apps-one"), 0, nothing)
-        assert binding.entries_of(cluster.objects[ACCOUNT]) == ["app"], "their Secret stays, and so does the entry"
+        assert objects.entries_of(cluster.objects[ACCOUNT]) == ["app"], "their Secret stays, and so does the entry"
         assert cluster.objects[NAMESPACE]["metadata"]["finalizers"] == []
         assert SECRET in cluster.objects
 
@@ -229,7 +230,7 @@ class TestCarryOut:
         config = configured()
         offboard.carry_out(config, cluster, offboard.plan(config, cluster, "apps-one"), 1, nothing)
         assert [path for _, path in cluster.sent] == [NAMESPACE, ACCOUNT, NAMESPACE, NAMESPACE]
-        assert binding.entries_of(cluster.objects[ACCOUNT]) == ["theirs"]
+        assert objects.entries_of(cluster.objects[ACCOUNT]) == ["theirs"]
         assert cluster.objects[NAMESPACE]["metadata"]["labels"] == {}
         assert cluster.objects[NAMESPACE]["metadata"]["finalizers"] == []
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets.errors import BadInputError, PullSecretsError
-from pullsecrets.manifests.builders import STACK_ANNOTATION
+from pullsecrets.kube.marks import STACK_ANNOTATION
 from pullsecrets.tenancy import opt_in
 from tests.unit.cluster import FakeCluster
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets.coverage.inventory import bare
-from pullsecrets.kube.ownership import MANAGED_LABEL, Delivery, Fault, field_manager
+from pullsecrets.kube.marks import MANAGED_LABEL
+from pullsecrets.kube.ownership import Delivery, Fault, field_manager
 from tests.unit.delivered import DATA, LATER, WRITTEN, Object, external_secret, owner, secret, written
 
 DIGEST = "0123456789abcdef"

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from pullsecrets.config import parse
 from pullsecrets.data import UNKNOWN
 from pullsecrets.data import Path as ValuePath
+from pullsecrets.kube import marks
 from pullsecrets.manifests import builders
 from pullsecrets.policy import complete_delivery, delivery, hygiene
 from pullsecrets.policy.model import Finding, Options, Resource, every_object
@@ -74,7 +75,7 @@ def test_the_default_registries_are_those_of_the_stacks() -> None:
 
 
 def test_the_standard_label_is_the_one_that_manifests_carry() -> None:
-    assert hygiene.LABELS.settings["labels"]["default"] == list(builders.STANDARD_LABELS)
+    assert hygiene.LABELS.settings["labels"]["default"] == list(marks.STANDARD_LABELS)
 
 
 # Opt-in labels.

@@ -24,7 +24,7 @@ from pullsecrets.cli.app import app
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.credential import document, sealed
 from pullsecrets.errors import BadInputError, UnreachableError
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 HOST = "registry.example.com"

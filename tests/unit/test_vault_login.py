@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import preflight, redaction
+from pullsecrets import redaction
 from pullsecrets.config import parse
 from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, UnreachableError
@@ -104,7 +104,7 @@ def test_a_token_of_the_environment_comes_first(vault: FakeVault, monkeypatch: p
 def test_the_commands_log_in_at_the_stacks_own_mount(vault: FakeVault) -> None:
     config = parse(GOOD, "test")
     here = config.vault.model_copy(update={"address": vault.url})
-    preflight.open_vault(config.model_copy(update={"vault_section": here}))
+    vault_token.open_vault(config.model_copy(update={"vault_section": here}))
     assert [path for path, *_ in vault.asked] == ["/v1/auth/kubernetes/login"]
 
 

@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from pullsecrets.coverage.audit import Audit, Coverage, RegistryTotals
-from pullsecrets.coverage.inventory import PULL_SECRET_TYPE
 from pullsecrets.coverage.report.summary import actions, expires_soon, headline, removal
+from pullsecrets.kube.marks import PULL_SECRET_TYPE
 
 MOST_CAUSES = 5
 _COMMAND = re.compile(r"`([^`]*)`")

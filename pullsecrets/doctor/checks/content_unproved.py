@@ -14,7 +14,7 @@ from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import seed_command, up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import rows
-from pullsecrets.manifests.builders import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION
 
 NAME = "content-unproved"
 

@@ -17,6 +17,7 @@ from pullsecrets.doctor.egress_rules import Destination, denied, described, isol
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command, elsewhere, store_evidence, up_command
 from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.kube import marks
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesClient
 from pullsecrets.kube.eso import CONTROLLER
 from pullsecrets.manifests import builders
@@ -110,7 +111,7 @@ def _fix(snapshot: Snapshot, *, restores: bool) -> tuple[str, ...]:
 def _remedy(snapshot: Snapshot, live: Mapping[str, Any] | None) -> Remedy:
     policy: dict[str, Any] = builders.egress(builders.EgressSpec.of(snapshot.config))
     # As the stack's own object, so that the next `pulumi up` takes it for what it declared.
-    policy["metadata"]["annotations"][builders.STACK_ANNOTATION] = builders.owner(PROJECT, snapshot.stack)
+    policy["metadata"]["annotations"][marks.STACK_ANNOTATION] = builders.owner(PROJECT, snapshot.stack)
     metadata = policy["metadata"]
 
     def apply(client: KubernetesClient) -> None:

@@ -7,13 +7,13 @@ in the objects' `last-applied-configuration`, in their managed fields, and in th
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from pullsecrets.coverage.inventory import LAST_APPLIED
 from pullsecrets.doctor.discovery import ESO_GROUP, served_versions
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import again_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube.client import KubernetesApiError
 from pullsecrets.kube.eso import GROUP
+from pullsecrets.kube.marks import LAST_APPLIED
 from pullsecrets.text import listed
 
 NAME = "eso-v1beta1-manifests"

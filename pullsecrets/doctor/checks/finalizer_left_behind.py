@@ -10,7 +10,7 @@ from functools import partial
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import carries, finalizers_of, fix_command, release_command, staying
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.tenancy.binding import release_finalizers
 
 NAME = "finalizer-left-behind"

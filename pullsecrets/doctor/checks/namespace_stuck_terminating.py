@@ -25,7 +25,7 @@ from pullsecrets.doctor.tenancy import (
     parse_time,
     release_command,
 )
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.tenancy.binding import release_finalizers
 from pullsecrets.text import listed
 

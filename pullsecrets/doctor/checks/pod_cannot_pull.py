@@ -12,8 +12,8 @@ from pullsecrets.doctor.events import warnings
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import pod_evidence, pods_in, rows
-from pullsecrets.workloads.pods import PodPull
 from pullsecrets.kube.pull_failure import Cause, read_pull_failure
+from pullsecrets.workloads.pods import PodPull
 
 NAME = "pod-cannot-pull"
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.coverage.audit import Coverage
-from pullsecrets.coverage.inventory import PULL_SECRET_TYPE
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import (
@@ -24,6 +23,7 @@ from pullsecrets.doctor.tenancy import (
     rows,
     severity_of,
 )
+from pullsecrets.kube.marks import PULL_SECRET_TYPE
 
 NAME = "secret-wrong-type"
 

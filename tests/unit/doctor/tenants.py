@@ -11,7 +11,7 @@ from pullsecrets.credential.vault import EntryMetadata, MountSettings, VaultClie
 from pullsecrets.credential.vault_entry import DIGEST_KEY, SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.manifests.builders import FINALIZER_PREFIX
+from pullsecrets.kube.marks import FINALIZER_PREFIX
 from tests.unit import delivered
 
 Object = dict[str, Any]

@@ -11,7 +11,6 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets.coverage.inventory import LAST_APPLIED
 from pullsecrets.credential.vault import EntryMetadata, MountSettings, VersionState
 from pullsecrets.doctor import egress_rules, vault_server
 from pullsecrets.doctor.checks import (
@@ -46,6 +45,7 @@ from pullsecrets.doctor.vault_server import (
 )
 from pullsecrets.errors import UnreachableError
 from pullsecrets.kube.eso import Installation
+from pullsecrets.kube.marks import LAST_APPLIED
 from pullsecrets.kube.selectors import selects
 from pullsecrets.manifests.builders import EgressSpec, StoreSpec, cluster_secret_store, egress
 from tests.unit.doctor.tenants import NOW, FakeCluster, FakeVault, stack_config

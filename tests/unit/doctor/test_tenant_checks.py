@@ -18,7 +18,7 @@ from pullsecrets.doctor.tenancy import ago as told
 from pullsecrets.doctor.tenancy import parse_time, workload
 from pullsecrets.errors import ConflictError, UnreachableError
 from pullsecrets.kube.client import KubernetesApiError
-from pullsecrets.kube.ownership import MANAGED_LABEL
+from pullsecrets.kube.marks import MANAGED_LABEL
 from pullsecrets.manifests import guard
 from pullsecrets.workloads.pods import list_pods
 from tests.node.messages import seen
