@@ -25,6 +25,7 @@ test: lint unit e2e ## Every check: lint, types, unit and component tests, end t
 lint: .venv/.installed ## Style, types, pipelines and the image
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	.venv/bin/lint-imports --no-logo
 	.venv/bin/pyright
 	@$(RUN) local build actionlint
 	$$($(RUN) local.toolchain actionlint)

@@ -16,9 +16,9 @@ from pullsecrets.cli import console, credential, delivering
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.config import StackConfig
-from pullsecrets.credential import retirement, sealed, vault_entry, vault_token
+from pullsecrets.credential import sealed, vault_entry, vault_token
 from pullsecrets.credential.sources import Source
-from pullsecrets.delivery import prechecks
+from pullsecrets.delivery import prechecks, retirement
 from pullsecrets.delivery import verify as verification
 from pullsecrets.delivery.prechecks import Outlook, Target
 from pullsecrets.delivery.proof import OnProgress, selected_namespaces

@@ -25,7 +25,7 @@ from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 from pullsecrets.files import write_whole
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY, STANDARD_LABELS
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY, PULL_SECRET_TYPE, STANDARD_LABELS
 from pullsecrets.kube.objects import KubernetesObject
 
 SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
@@ -56,7 +56,7 @@ def sealed_secret(name: str, namespace: str, encrypted: str, annotations: Mappin
         "metadata": metadata,
         "spec": {
             "encryptedData": {PULL_SECRET_KEY: encrypted},
-            "template": {"metadata": metadata, "type": "kubernetes.io/dockerconfigjson"},
+            "template": {"metadata": metadata, "type": PULL_SECRET_TYPE},
         },
     }
 

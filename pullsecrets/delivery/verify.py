@@ -17,12 +17,11 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
-from pullsecrets.kube.marks import STANDARD_LABELS
+from pullsecrets.kube.marks import STANDARD_LABELS, VERIFY_POD_NAME
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
 from pullsecrets.redaction import redact
 
-POD_NAME = "pull-secrets-verify"
 DEFAULT_TIMEOUT = 120
 """Seconds for one pull."""
 
@@ -114,7 +113,7 @@ class Trial:
         return {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": POD_NAME, "namespace": namespace, "labels": labels},
+            "metadata": {"name": VERIFY_POD_NAME, "namespace": namespace, "labels": labels},
             "spec": spec,
         }
 
@@ -236,7 +235,7 @@ def _create(cluster: KubernetesClient, pod: KubernetesObject) -> dict[str, Any]:
     try:
         return cluster.request("POST", path, body=pod)
     except KubernetesApiError as error:
-        left = cluster.find(f"{path}/{POD_NAME}") if error.status == 409 else None
+        left = cluster.find(f"{path}/{VERIFY_POD_NAME}") if error.status == 409 else None
         if left is None or left.get("status", {}).get("phase") not in {"Failed", "Succeeded"}:
             raise
         _delete(cluster, namespace, left["metadata"]["uid"])
@@ -244,7 +243,7 @@ def _create(cluster: KubernetesClient, pod: KubernetesObject) -> dict[str, Any]:
 
 
 def _delete(cluster: KubernetesClient, namespace: str, uid: str) -> None:
-    path = f"/api/v1/namespaces/{namespace}/pods/{POD_NAME}"
+    path = f"/api/v1/namespaces/{namespace}/pods/{VERIFY_POD_NAME}"
     body = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
     try:
         cluster.request("DELETE", path, body=body)
@@ -257,7 +256,7 @@ def _delete(cluster: KubernetesClient, namespace: str, uid: str) -> None:
 def _follow(cluster: KubernetesClient, made: Mapping[str, Any], deadline: float, stop: threading.Event) -> Pull:
     """Look at the Pod until the kubelet has pulled or will not be able to."""
     namespace = str(made["metadata"]["namespace"])
-    path = f"/api/v1/namespaces/{namespace}/pods/{POD_NAME}"
+    path = f"/api/v1/namespaces/{namespace}/pods/{VERIFY_POD_NAME}"
     while True:
         pod = cluster.find(path)
         if pod is None or pod["metadata"]["uid"] != made["metadata"]["uid"]:

@@ -25,3 +25,6 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """Annotation in which `kubectl apply` keeps the whole manifest: of a Secret, its content."""
 
 SYNC_WAVE_ANNOTATION = "argocd.argoproj.io/sync-wave"
+
+VERIFY_POD_NAME = "pull-secrets-verify"
+"""The one name of every Pod that `verify` starts, so that the right to delete it names it alone."""

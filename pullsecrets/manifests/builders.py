@@ -14,6 +14,7 @@ from pullsecrets.credential.document import DIGEST_LENGTH
 from pullsecrets.kube.marks import (
     CONTENT_DIGEST_ANNOTATION,
     PULL_SECRET_KEY,
+    PULL_SECRET_TYPE,
     STANDARD_LABELS,
     SYNC_WAVE_ANNOTATION,
 )
@@ -383,7 +384,7 @@ def _target(name: str) -> dict[str, Any]:
         # Losing Vault must never take the pull Secrets of running tenants away.
         "deletionPolicy": "Retain",
         "template": {
-            "type": "kubernetes.io/dockerconfigjson",
+            "type": PULL_SECRET_TYPE,
             "metadata": {"annotations": {CONTENT_DIGEST_ANNOTATION: CONTENT_DIGEST_TEMPLATE}},
             "data": {PULL_SECRET_KEY: "{{ .dockerconfigjson }}"},
         },

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pullsecrets.delivery.verify import POD_NAME
+from pullsecrets.kube.marks import VERIFY_POD_NAME
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests.guard import GROUP as ADMISSION_GROUP
 
@@ -334,7 +334,7 @@ def verifier_roles(group: str, prefix: str = PREFIX) -> list[KubernetesObject]:
     """
     rules = [
         _rule("", ["pods"], ["create"]),
-        _rule("", ["pods"], ["get", "delete"], [POD_NAME]),
+        _rule("", ["pods"], ["get", "delete"], [VERIFY_POD_NAME]),
         _rule("", ["namespaces", "nodes", "events"], ["list"]),
     ]
     return _granted(f"{prefix}-verifier", group, rules)

@@ -9,6 +9,7 @@ from pullsecrets import names
 from pullsecrets.data import UNKNOWN, Path, Values, could_be, dig, mapping, sequence, shown, texts
 from pullsecrets.durations import parse_duration
 from pullsecrets.guard.targets import describe, group_of, kind_of
+from pullsecrets.kube.marks import PULL_SECRET_KEY, PULL_SECRET_TYPE
 from pullsecrets.policy.model import (
     Finding,
     Level,
@@ -79,7 +80,6 @@ BINDING: Final = PolicyInfo(
     settings=REGISTRIES,
 )
 
-PULL_SECRET_TYPE: Final = "kubernetes.io/dockerconfigjson"  # noqa: S105 - the type's name
 _ESO = "external-secrets.io"
 _JUDGED = ("ClusterExternalSecret", "ClusterSecretStore", "ExternalSecret")
 _KEY = re.compile(r'"([^"{}\s]+)"\s*:\s*\{')
@@ -143,7 +143,7 @@ def _makes_a_login(item: Values, spec: Path) -> bool:
     template: Path = (*spec, "target", "template")
     listed = [dig(entry, ("secretKey",)) for entry in sequence(dig(item, (*spec, "data")))]
     keys = [*mapping(dig(item, (*template, "data"))), *listed]
-    return could_be(dig(item, (*template, "type")), PULL_SECRET_TYPE) or ".dockerconfigjson" in keys
+    return could_be(dig(item, (*template, "type")), PULL_SECRET_TYPE) or PULL_SECRET_KEY in keys
 
 
 def _conditions(item: Values) -> Iterator[Finding]:

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import pulumi
 import pytest
 
-from pullsecrets import preflight
+from components import preflight
+from components.preflight import Environment
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.kube.marks import STACK_ANNOTATION
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import builders, guard
-from pullsecrets.preflight import Environment
 from tests.components.program import VAULT, Declared, run_program, stack_file
 
 ENVIRONMENT = Environment(

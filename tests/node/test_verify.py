@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from local.controlplane.identities import NODE_NAME
 from local.controlplane.rbac import OPERATORS, VERIFIERS
 from pullsecrets.cli.app import app
-from pullsecrets.delivery.verify import POD_NAME
+from pullsecrets.kube.marks import VERIFY_POD_NAME
 from tests.e2e.stack import namespace
 from tests.node.conftest import NodeStack
 from tests.node.pulling import APP, Pods
@@ -48,7 +48,7 @@ def rotate(stack: NodeStack, password: str, *options: str) -> tuple[int, dict[st
 
 
 def left_over(stack: NodeStack) -> list[str]:
-    return [name for name in NAMESPACES if stack.find(f"{namespace(name)}/pods/{POD_NAME}")]
+    return [name for name in NAMESPACES if stack.find(f"{namespace(name)}/pods/{VERIFY_POD_NAME}")]
 
 
 def test_each_namespace_pulls_with_the_delivered_login_and_the_registry_has_seen_it(

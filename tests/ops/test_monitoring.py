@@ -14,10 +14,10 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from components import preflight
 from local.controlplane import rbac
 from local.controlplane.layout import EXTERNAL_SECRETS
 from local.controlplane.waiting import NotYet, until
-from pullsecrets import preflight
 from pullsecrets.credential.vault_token import TOKEN_FILE_VARIABLE, Endpoint
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.objects import path_of

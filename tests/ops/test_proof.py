@@ -16,9 +16,8 @@ import pytest
 from local.controlplane.api import RequestRefused
 from local.controlplane.rbac import MIGRATORS, OPERATORS, VERIFIERS
 from local.controlplane.waiting import NotYet, until
-from pullsecrets.delivery.verify import POD_NAME
 from pullsecrets.errors import ExitCode
-from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, MANAGED_LABEL
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, MANAGED_LABEL, VERIFY_POD_NAME
 from tests.e2e.stack import Stack, namespace, secret
 from tests.ops.test_rotate import (
     NAMESPACES,
@@ -202,12 +201,12 @@ def test_a_simulated_node_proves_no_pull_and_no_pod_stays(good: Stack) -> None:
         assert "is it simulated" in pull["message"]
         done = run(good, *options, HERE, "--each-node", "--json")
         assert {item["node"] for item in json.loads(done.stdout)["pulls"]} == {f"kwok-node-{n}" for n in (1, 2, 3)}
-        assert good.find(f"{namespace(HERE)}/pods/{POD_NAME}") is None
+        assert good.find(f"{namespace(HERE)}/pods/{VERIFY_POD_NAME}") is None
 
 
 def test_a_verification_that_is_terminated_removes_its_pod(good: Stack) -> None:
     # No node takes it, so that it lasts.
-    pods = f"{namespace(HERE)}/pods/{POD_NAME}"
+    pods = f"{namespace(HERE)}/pods/{VERIFY_POD_NAME}"
     cordon(good, unschedulable=True)
     try:
         kubeconfig = good.plane.kubeconfig_for("verifier", [OPERATORS, VERIFIERS])

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from pullsecrets import preflight
+from components import preflight
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
 from pullsecrets.guard import GUARD_PARTS, GUARDED_FIELDS, GUARDED_KINDS, GUARDED_OBJECTS

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from pullsecrets import preflight
+from components import preflight
 from pullsecrets.credential.vault import VaultDeniedError
 from pullsecrets.errors import ConflictError
 from pullsecrets.manifests.builders import vault_read_policy

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from pullsecrets.cli.app import app
 from pullsecrets.config import parse
-from pullsecrets.credential.retirement import destroy, retired
 from pullsecrets.credential.vault import EntryMetadata, VersionState
 from pullsecrets.delivery.prechecks import Target
+from pullsecrets.delivery.retirement import destroy, retired
 from pullsecrets.errors import BadInputError
 from tests.components.program import REPOSITORY
 from tests.unit.test_config import GOOD

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from pullsecrets import preflight
+from components import preflight
 from pullsecrets.cli import console
 from pullsecrets.cli import rotate as rotate_module
 from pullsecrets.cli.app import app

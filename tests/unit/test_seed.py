@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pullsecrets import preflight
+from components import preflight
 from pullsecrets.config import parse
 from pullsecrets.credential import vault_entry
 from pullsecrets.credential.document import DockerConfig, DockerConfigError

@@ -13,9 +13,10 @@ from pullsecrets.cli import console
 from pullsecrets.cli import verify as command
 from pullsecrets.cli.app import app
 from pullsecrets.delivery import verify
-from pullsecrets.delivery.verify import POD_NAME, Node, Pull, Trial, failures, list_nodes, registry_of_image, run
+from pullsecrets.delivery.verify import Node, Pull, Trial, failures, list_nodes, registry_of_image, run
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.marks import VERIFY_POD_NAME
 from pullsecrets.manifests.rbac import verifier_roles
 from tests.unit.test_eso import REGISTRY
 from tests.unit.test_rollback import CONFIG
@@ -237,7 +238,7 @@ def test_failures_are_named_by_namespace_and_node() -> None:
 def test_a_verifier_deletes_pods_of_that_name_alone_and_reads_no_secret() -> None:
     rules = verifier_roles("verifiers")[0]["rules"]
     assert all("secrets" not in rule["resources"] for rule in rules)
-    assert [rule["resourceNames"] for rule in rules if "delete" in rule["verbs"]] == [[POD_NAME]]
+    assert [rule["resourceNames"] for rule in rules if "delete" in rule["verbs"]] == [[VERIFY_POD_NAME]]
 
 
 class TestCommand:

@@ -6,7 +6,7 @@ Revoke replaced logins at the registry, or have `rotate --destroy-previous` dest
 
 from collections.abc import Iterator
 
-from pullsecrets.credential.retirement import DEFAULT_GRACE, retired
+from pullsecrets.delivery.retirement import DEFAULT_GRACE, retired
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.platform import again_command, entry_path
 from pullsecrets.doctor.snapshot import Snapshot
