@@ -59,9 +59,12 @@ def test_no_token_can_destroy_a_credential():
         assert all("delete" not in policy[path] for path in policy if path.startswith("secret/"))
 
 
-def test_the_seeder_writes_credentials_and_removes_nothing():
-    assert set(POLICIES["seeder"]) == {"secret/data/*", "secret/metadata/*"}
-    assert all("delete" not in capabilities for capabilities in POLICIES["seeder"].values())
+def test_the_seeder_writes_credentials_and_removes_versions_alone():
+    seeder = POLICIES["seeder"]
+    assert set(seeder) == {"secret/config", "secret/data/*", "secret/destroy/*", "secret/metadata/*"}
+    assert seeder["secret/config"] == ["read"], "what the mount drops later is told, never set"
+    assert seeder["secret/destroy/*"] == ["update"], "what rotate --destroy-previous asks for"
+    assert all("delete" not in capabilities for capabilities in seeder.values())
 
 
 def test_a_policy_lists_its_paths_with_their_capabilities():
