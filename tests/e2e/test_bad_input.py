@@ -69,9 +69,9 @@ def refused(stack: Stack, environment: dict[str, str | None]) -> str:
 
 
 def resources(stack: Stack) -> set[str]:
-    """What state knows, without the stack itself, which every run registers."""
+    """What state knows, without the stack itself and the engine's own provider, which every run registers."""
     deployment = json.loads(stack.pulumi("stack", "export"))["deployment"]
-    return {item["urn"] for item in deployment.get("resources", []) if item["type"] != "pulumi:pulumi:Stack"}
+    return {item["urn"] for item in deployment.get("resources", []) if not item["type"].startswith("pulumi:")}
 
 
 def kubeconfig_for(source: Path, target: Path, server: str) -> str:

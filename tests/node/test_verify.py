@@ -4,7 +4,6 @@ import json
 import secrets
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
@@ -36,8 +35,7 @@ def verifier(stack: NodeStack) -> Iterator[NodeStack]:
 def run(stack: NodeStack, *arguments: str, stdin: str | None = None) -> tuple[int, dict[str, Any]]:
     environment = {**stack.workspace.environment, "VAULT_TOKEN": stack.seeder_token, "KUBECONFIG": str(stack.operator)}
     where = ("--stack", stack.name, "--directory", str(stack.workspace.root), "--json")
-    with mock.patch("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(stack.operator)):
-        done = CliRunner().invoke(app, [*arguments, *where], input=stdin, env=environment)
+    done = CliRunner().invoke(app, [*arguments, *where], input=stdin, env=environment)
     assert done.stdout, done.exception
     return done.exit_code, json.loads(done.stdout)
 

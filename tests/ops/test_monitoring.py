@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -229,22 +229,27 @@ def test_the_token_of_its_login_reads_no_credential_and_is_given_back(monitored:
 def test_its_service_account_lists_and_does_nothing_else(monitored: Stack) -> None:
     client = monitored.client(kubeconfig(monitored))
 
-    def may(verb: str, resource: str, group: str = "", subresource: str = "") -> bool:
-        attributes = {"verb": verb, "resource": resource, "group": group, "subresource": subresource}
+    def may(verb: str, resource: str, group: str = "", subresource: str = "", name: str = "") -> bool:
+        attributes = {"verb": verb, "resource": resource, "group": group, "subresource": subresource, "name": name}
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
         review = {**body, "spec": {"resourceAttributes": {**attributes, "namespace": "ops-auth-dev"}}}
         answer = client.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
         return bool(answer["status"]["allowed"])
 
-    assert may("list", "secrets")
+    assert may("list", "secrets", name="ops-app"), "by the field selector metadata.name"
     assert may("list", "externalsecrets", "external-secrets.io")
-    for verb in ("get", "watch", "create", "update", "patch", "delete"):
+    for verb in ("get", "list", "watch", "create", "update", "patch", "delete"):
         assert not may(verb, "secrets")
+    assert not may("get", "secrets", name="ops-app")
     for verb in ("create", "update", "patch", "delete"):
         assert not any(may(verb, resource) for resource in ("namespaces", "serviceaccounts", "pods", "configmaps"))
     assert not may("create", "serviceaccounts", subresource="token")
     assert not may("create", "pods", subresource="exec")
     assert not may("get", "configmaps")
+
+
+def _matches(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    return all(re.fullmatch(value, labels.get(key, "")) for key, value in wanted.items())
 
 
 def test_rules_and_dashboard_ask_for_series_that_the_operator_exports(monitored: Stack) -> None:
@@ -263,7 +268,9 @@ def test_rules_and_dashboard_ask_for_series_that_the_operator_exports(monitored:
         samples = [sample for family in families for sample in family.samples]
         for name, wanted in asked:
             carried = [sample.labels for sample in samples if sample.name == name]
-            if not any(wanted.items() <= labels.items() for labels in carried):
+            if not any(
+                all(re.fullmatch(value, labels.get(key, "")) for key, value in wanted.items()) for labels in carried
+            ):
                 raise NotYet(f"{name} with {wanted} is not exported, but with {carried[:2]}")
 
     until(exported, DEADLINE, "the operator's series")
