@@ -47,6 +47,8 @@ class Before:
     """Registries of each tenant namespace."""
     created: frozenset[str] = frozenset()
     """The tenant namespaces that the stack created."""
+    deletable: frozenset[str] = frozenset()
+    """Those of them that go with their tenant: `onLeave` was `delete` when they were last deployed."""
     handing_over: frozenset[str] = frozenset()
     """Namespaces that state holds as resources of the Kubernetes provider, which deletes what is not declared."""
     selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
@@ -69,6 +71,7 @@ class Before:
         return cls(
             tenants=tenants,
             created=frozenset(native | {name for name, item in opted_in.items() if item.get("owner")}),
+            deletable=frozenset(name for name, item in opted_in.items() if item.get("owner") and item.get("delete")),
             handing_over=frozenset(native - opted_in.keys()),
             selectors={item["metadata"]["name"]: _first_selector(item["spec"]) for item in found[_FANOUT]},
             egress=next((item["spec"].get("egress") for item in found[_NETWORK_POLICY]), None),
@@ -100,7 +103,7 @@ def foresee(before: Before, config: StackConfig, labels: Mapping[str, Mapping[st
     """
     tenants = {tenant.name: tenant for tenant in config.resolve_tenants()}
     found = [
-        *_leaving(before, config, tenants),
+        *_leaving(before, tenants),
         *_losing(before, config, tenants),
         *_unselected(before, config, tenants, labels),
         *_joining(before, tenants),
@@ -123,16 +126,15 @@ def require_harmless(config: StackConfig, changes: Iterable[Change]) -> None:
         )
 
 
-def _leaving(before: Before, config: StackConfig, tenants: Mapping[str, Tenant]) -> Iterator[Change]:
+def _leaving(before: Before, tenants: Mapping[str, Tenant]) -> Iterator[Change]:
     gone = sorted(before.tenants.keys() - tenants.keys())
-    deleted = before.created if config.tenants.on_leave == "delete" else frozenset[str]()
-    if kept := tuple(name for name in gone if name not in deleted):
+    if kept := tuple(name for name in gone if name not in before.deletable):
         yield Change(
             "tenants that leave; they lose their pull Secrets, the namespaces and everything else in them stay",
             True,
             kept,
         )
-    if lost := tuple(name for name in gone if name in deleted):
+    if lost := tuple(name for name in gone if name in before.deletable):
         yield Change("namespaces that are DELETED with everything in them (tenants.onLeave: delete)", True, lost)
 
 

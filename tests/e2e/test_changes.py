@@ -74,6 +74,8 @@ class Row:
     """Whether a Pod that runs may not be able to pull again."""
     gone: tuple[str, ...] = ()
     """What is waited for to be gone."""
+    before: Mapping[str, Any] | None = None
+    """What an earlier run has declared, where that counts."""
 
 
 CHANGES: dict[str, Row] = {
@@ -106,7 +108,11 @@ CHANGES: dict[str, Row] = {
     "a tenant's `registries`: one less": Row(tenants(matrix={"registries": []}), starting=True, running=True),
     "a tenant leaves, `tenants.onLeave: keep`": Row(tenants(matrices=[]), starting=True, running=True),
     "a tenant leaves, `tenants.onLeave: delete`": Row(
-        tenants(matrices=[], onLeave="delete"), starting=True, running=True, gone=(namespace(AUTH), namespace(USER))
+        tenants(matrices=[], onLeave="delete"),
+        before=tenants(onLeave="delete"),
+        starting=True,
+        running=True,
+        gone=(namespace(AUTH), namespace(USER)),
     ),
 }
 
@@ -160,6 +166,8 @@ def begin(stack: Stack) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 def test_pods_notice_what_the_page_says_and_nothing_else(running: Stack, change: str) -> None:
     row = CHANGES[change]
+    if row.before:
+        running.up(row.before)
     uids = {name: running.get(namespace(name))["metadata"]["uid"] for name in (AUTH, USER, ADOPTED)}
     with watching(running, AUTH, USER, ADOPTED) as seen:
         running.up({**tenants(), **row.change})
@@ -298,6 +306,7 @@ class TestForeseen:
         assert re.search(r"pull Secret e2e-app is delivered to: e2e-more-dev\n", printed)
 
     def test_a_change_that_hurts_is_refused_and_nothing_changes(self, running: Stack) -> None:
+        running.up(tenants(onLeave="delete"))
         before = running.pulumi("stack", "export")
         change = {**tenants(matrices=[], onLeave="delete"), "guard": {"changes": "refuse"}}
         for command in (("preview",), ("up", "--yes", "--skip-preview")):

@@ -153,23 +153,26 @@ def test_a_declared_tenant_is_reported_with_what_to_remove_from_the_file(stack: 
 
 
 def test_a_guard_that_denies_is_named_and_nothing_was_changed(stack: Stack, by_hand: str) -> None:
-    spec = replace(guard.GuardSpec.of(stack.config()), mode="deny", break_glass_groups=["nobody"])
-    policy = guard.opt_in_labels(spec)
-    binding = guard.guard_binding(policy, spec)
-    paths = [path_of(item).rpartition("/")[0] for item in (policy, binding)]
-    for path, item in zip(paths, (policy, binding), strict=True):
-        stack.admin.call("POST", path, item)
+    declared = guard.GuardSpec.of(stack.config())
+    name = put_guard(stack, replace(declared, mode="deny", break_glass_groups=["nobody"]))
     try:
         until(lambda: require_denied(stack, by_hand), 30, "the guard in force")
         code, printed = run(stack, by_hand, "--yes")
         assert code == 1
-        assert f"the guard, ValidatingAdmissionPolicy '{policy['metadata']['name']}'" in printed
+        assert f"the guard, ValidatingAdmissionPolicy '{name}'" in printed
         assert "guard.labelers" in printed
         assert stack.entries(by_hand) == [OTHERS_ENTRY, "ops-app"]
     finally:
-        for path, item in zip(paths, (policy, binding), strict=True):
-            stack.admin.call("DELETE", f"{path}/{item['metadata']['name']}")
-        until(lambda: require_allowed(stack, by_hand), 30, "the guard gone")
+        put_guard(stack, declared)
+        until(lambda: require_allowed(stack, by_hand), 30, "the guard as it is declared")
+
+
+def put_guard(stack: Stack, spec: guard.GuardSpec) -> str:
+    """Give the policy on opt-in labels another form; return its name."""
+    policy = guard.opt_in_labels(spec)
+    for item in (policy, guard.guard_binding(policy, spec)):
+        stack.admin.apply_raw(path_of(item), json.dumps(item).encode())
+    return policy["metadata"]["name"]
 
 
 def probe(stack: Stack, name: str) -> str:

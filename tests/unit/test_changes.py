@@ -32,7 +32,8 @@ def state_of(config: StackConfig) -> list[dict[str, Any]]:
         found.append({"type": FANOUT, "outputs": builders.cluster_external_secret(spec)})
     for tenant in config.resolve_tenants():
         selectors = {name: config.registry(name).selector for name in tenant.registries}
-        outputs = {"namespace": tenant.name, "registries": selectors, "owner": None if tenant.adopt else "p/test"}
+        owner, delete = None if tenant.adopt else "p/test", config.tenants.on_leave == "delete"
+        outputs = {"namespace": tenant.name, "registries": selectors, "owner": owner, "delete": delete}
         found.append({"type": OPT_IN, "outputs": outputs})
         found.append({"type": BINDING, "outputs": {"namespace": tenant.name, "secrets": list(tenant.registries)}})
     return found
@@ -57,17 +58,24 @@ def test_a_new_stack_hurts_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("on_leave", "told"), [("keep", "tenants that leave"), ("delete", "namespaces that are DELETED")]
+    ("before", "now", "told"),
+    [
+        ("keep", "keep", "tenants that leave"),
+        ("keep", "delete", "tenants that leave"),
+        ("delete", "delete", "namespaces that are DELETED"),
+        ("delete", "keep", "namespaces that are DELETED"),
+    ],
 )
-def test_who_leaves_is_named(on_leave: str, told: str) -> None:
-    found = foreseen(configured(tenants={**tenants("apps-two"), "onLeave": on_leave}))
+def test_who_leaves_is_named_with_what_the_last_run_declared_of_it(before: str, now: str, told: str) -> None:
+    was = configured(tenants={**tenants("apps-one"), "onLeave": before})
+    found = foreseen(configured(tenants={**tenants("apps-two"), "onLeave": now}), was)
     assert found[0].hurts
     assert str(found[0]).startswith(told)
     assert found[0].namespaces == ("apps-one",)
 
 
 def test_a_namespace_that_others_created_is_never_among_the_deleted() -> None:
-    was = configured(tenants=tenants("apps-one", adopt=True))
+    was = configured(tenants={**tenants("apps-one", adopt=True), "onLeave": "delete"})
     found = foreseen(configured(tenants={"onLeave": "delete"}), was)
     assert "DELETED" not in "".join(map(str, found))
 
