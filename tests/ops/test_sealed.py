@@ -14,7 +14,7 @@ from local.controlplane.layout import SEALED_SECRETS
 from local.controlplane.waiting import NotYet, until
 from tests.e2e.stack import Stack, secret
 from tests.ops.conftest import OPS
-from tests.unit.test_sealed import certificate
+from tests.unit.credential.test_sealed import certificate
 
 pytestmark = pytest.mark.controlplane
 

@@ -16,7 +16,7 @@ from policies.packs import PACKS
 from pullsecrets.gitops import preview_comment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-EVENTS = Path(__file__).parent / "previews" / "events.jsonl"
+EVENTS = Path(__file__).parent / "gitops" / "previews" / "events.jsonl"
 FAKE_PULUMI = """#!/usr/bin/env bash
 echo "$PULUMI_BACKEND_URL $*" >> "$CALLS"
 if [[ "$*" == "stack export"* ]]; then echo '{"deployment": {}}' > "${@: -1}"; fi

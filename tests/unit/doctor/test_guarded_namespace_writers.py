@@ -9,7 +9,7 @@ from pullsecrets.doctor.checks.guarded_namespace_writers import CHECK, RBAC, may
 from pullsecrets.doctor.model import Finding
 from pullsecrets.doctor.snapshot import Snapshot
 from tests.unit.cluster import FakeCluster
-from tests.unit.test_config import GOOD
+from tests.unit.config.test_config import GOOD
 
 IN_NAMESPACE = f"{RBAC}/namespaces/kube-system"
 WRITES = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "update"]}

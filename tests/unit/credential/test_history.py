@@ -15,7 +15,7 @@ from pullsecrets.credential.document import content_digest
 from pullsecrets.credential.vault import NEVER, EntryMetadata, MountSettings, VaultClient, VersionState
 from pullsecrets.credential.vault_entry import DIGEST_KEY, EXPIRES_AT_KEY, VERSION_KEY
 from pullsecrets.errors import BadInputError, ConflictError
-from tests.unit.test_eso import REGISTRY
+from tests.unit.kube.test_eso import REGISTRY
 
 CONFIG = StackConfig.model_validate(
     {

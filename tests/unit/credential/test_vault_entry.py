@@ -13,7 +13,7 @@ from pullsecrets.credential.document import DockerConfig, DockerConfigError
 from pullsecrets.credential.sources import from_login
 from pullsecrets.credential.vault import EntryMetadata, VaultClient, VaultDeniedError
 from pullsecrets.errors import BadInputError
-from tests.unit.test_config import GOOD
+from tests.unit.config.test_config import GOOD
 
 EXPIRY = datetime(2030, 1, 1, tzinfo=UTC)
 HOST = "registry.example.com"

@@ -12,7 +12,7 @@ from pullsecrets.config import parse
 from pullsecrets.manifests import builders
 from pullsecrets.manifests.roles import Groups, stack_roles
 from tests.components.program import REPOSITORY
-from tests.unit.test_config import GOOD
+from tests.unit.config.test_config import GOOD
 
 SEALED = {
     **GOOD,

@@ -13,9 +13,9 @@ from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
 from pullsecrets.kube import eso, waiting
 from pullsecrets.kube.client import KubernetesApiError
 from tests.unit import delivered
-from tests.unit.test_delivery import NEW, OLD, Watched
-from tests.unit.test_eso import REGISTRY, installation
-from tests.unit.test_rollback import CONFIG, Versions, credential
+from tests.unit.credential.test_history import CONFIG, Versions, credential
+from tests.unit.delivery.test_proof import NEW, OLD, Watched
+from tests.unit.kube.test_eso import REGISTRY, installation
 
 if TYPE_CHECKING:
     from pullsecrets.kube.client import KubernetesClient

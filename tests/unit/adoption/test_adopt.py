@@ -20,7 +20,7 @@ from pullsecrets.kube.client import KubernetesApiError
 from pullsecrets.kube.objects import entries_of
 from pullsecrets.workloads.references import list_users
 from tests.unit.cluster import FakeCluster
-from tests.unit.test_offboard import (
+from tests.unit.tenancy.test_offboard import (
     FINALIZER,
     LABEL,
     OURS,

@@ -20,7 +20,7 @@ from pullsecrets.policy.lint import reading
 from pullsecrets.policy.lint.judging import POLICIES
 from pullsecrets.policy.model import Level
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 CANARY = "canary-1c2d"
 
 BAD = f"""\

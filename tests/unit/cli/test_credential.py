@@ -16,7 +16,7 @@ from pullsecrets.config import parse
 from pullsecrets.credential.registry_login import LoginProof
 from pullsecrets.credential.sources import from_login
 from pullsecrets.errors import BadInputError
-from tests.unit.test_config import GOOD, changed
+from tests.unit.config.test_config import GOOD, changed
 
 CANARY = "canary-of-the-prompt-93ab"
 ASKING = "from pullsecrets.cli import credential; print(len(credential.ask_password()))"

@@ -8,7 +8,7 @@ from components import preflight
 from components.preflight import MONITORING_GROUP_VERSION, require_monitoring
 from pullsecrets.errors import BadInputError, PullSecretsError
 from tests.unit.cluster import FakeCluster
-from tests.unit.test_audit_job import monitored, sealed
+from tests.unit.manifests.test_audit_job import monitored, sealed
 
 KINDS: tuple[str, dict[str, Any]] = (MONITORING_GROUP_VERSION, {"resources": [{"kind": "PrometheusRule"}]})
 NAMESPACE: tuple[str, dict[str, Any]] = ("/api/v1/namespaces/monitoring", {"metadata": {"name": "monitoring"}})

@@ -9,7 +9,7 @@ from components import preflight
 from pullsecrets.credential.vault import VaultDeniedError
 from pullsecrets.errors import ConflictError
 from pullsecrets.manifests.builders import vault_read_policy
-from tests.unit.test_audit_job import monitored
+from tests.unit.manifests.test_audit_job import monitored
 
 ROLE = "external-secrets-registries"
 AUDIT = "pull-secrets-audit"

@@ -14,7 +14,7 @@ from pullsecrets import redaction
 from pullsecrets.config import parse
 from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, UnreachableError
-from tests.unit.test_config import GOOD
+from tests.unit.config.test_config import GOOD
 
 JWT, TOKEN = "canary-jwt-of-a-pod", "canary-token-of-vault"
 

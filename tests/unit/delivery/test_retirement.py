@@ -15,7 +15,7 @@ from pullsecrets.delivery.prechecks import Target
 from pullsecrets.delivery.retirement import destroy, retired
 from pullsecrets.errors import BadInputError
 from tests.components.program import REPOSITORY
-from tests.unit.test_config import GOOD
+from tests.unit.config.test_config import GOOD
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 CONFIG = parse(GOOD, "test")

@@ -17,7 +17,7 @@ from pullsecrets.policy import complete_delivery, delivery, hygiene
 from pullsecrets.policy.model import Finding, Options, Resource, every_object
 from pullsecrets.policy.registries import REGISTRIES, known_registries
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 TENANT = {"apps.platform/tenant": "true"}

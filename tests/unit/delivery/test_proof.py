@@ -12,7 +12,7 @@ from pullsecrets.kube import waiting
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.eso import GROUP
 from tests.unit import delivered
-from tests.unit.test_eso import REGISTRY
+from tests.unit.kube.test_eso import REGISTRY
 
 NEW, OLD = "new-digest", "old-digest"
 Event = dict[str, Any]

@@ -7,8 +7,8 @@ import pytest
 
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.workloads import evict
-from tests.unit.test_eso import REGISTRY
-from tests.unit.test_rollback import CONFIG
+from tests.unit.credential.test_history import CONFIG
+from tests.unit.kube.test_eso import REGISTRY
 
 BY_ADMISSION = CONFIG.model_copy(update={"binding": "admission"})
 

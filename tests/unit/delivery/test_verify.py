@@ -18,8 +18,8 @@ from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.marks import VERIFY_POD_NAME
 from pullsecrets.manifests.rbac import verifier_roles
-from tests.unit.test_eso import REGISTRY
-from tests.unit.test_rollback import CONFIG
+from tests.unit.credential.test_history import CONFIG
+from tests.unit.kube.test_eso import REGISTRY
 
 Object = dict[str, Any]
 IMAGE = "app.example.com/team/auth:1"

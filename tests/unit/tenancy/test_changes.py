@@ -10,7 +10,7 @@ from pullsecrets.errors import BadInputError
 from pullsecrets.manifests import builders
 from pullsecrets.tenancy import changes
 from pullsecrets.tenancy.changes import Before, Change
-from tests.unit.test_config import GOOD
+from tests.unit.config.test_config import GOOD
 
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"

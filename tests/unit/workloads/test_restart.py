@@ -17,7 +17,7 @@ from pullsecrets.workloads.restart import (
     RolloutFailedError,
     rollout_state,
 )
-from tests.unit.test_eso import REGISTRY
+from tests.unit.kube.test_eso import REGISTRY
 
 LATE = {"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": "timed out"}
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from pullsecrets.cli.app import app
 from pullsecrets.coverage.report.push import push
 from pullsecrets.errors import BadInputError, ExitCode, UnreachableError
+from tests.unit.coverage.test_report import CLEAN, GREEN, NOW, TROUBLED
 from tests.unit.pushgateway import Pushgateway, pushgateway
-from tests.unit.test_audit_report import CLEAN, GREEN, NOW, TROUBLED
 
 GROUP = "/metrics/job/pull-secrets/cluster/dev"
 

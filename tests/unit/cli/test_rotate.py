@@ -25,9 +25,9 @@ from pullsecrets.workloads.evict import Evictions, LackingPods
 from pullsecrets.workloads.pods import list_pods
 from pullsecrets.workloads.restart import RestartResult, Workload
 from tests.unit import delivered
-from tests.unit.test_eso import installation
-from tests.unit.test_recreate import Pods, pod
-from tests.unit.test_rollback import CONFIG, Versions, credential
+from tests.unit.credential.test_history import CONFIG, Versions, credential
+from tests.unit.kube.test_eso import installation
+from tests.unit.workloads.test_evict import Pods, pod
 
 
 class Cluster(KubernetesClient):

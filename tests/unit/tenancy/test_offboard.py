@@ -12,7 +12,7 @@ from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.tenancy import binding, offboard
 from tests.unit import delivered
 from tests.unit.cluster import FakeCluster
-from tests.unit.test_config import GOOD
+from tests.unit.config.test_config import GOOD
 
 NAMESPACE = "/api/v1/namespaces/apps-one"
 ACCOUNT = f"{NAMESPACE}/serviceaccounts/default"

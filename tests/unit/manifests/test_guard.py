@@ -12,7 +12,7 @@ from pullsecrets.guard import GUARD_PARTS, GUARDED_FIELDS, GUARDED_KINDS, GUARDE
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import guard
 from pullsecrets.manifests.guard import GUARD_POLICIES, GuardSpec, PodAdmissionSpec
-from tests.unit.test_config import GOOD
+from tests.unit.config.test_config import GOOD
 
 GUARD = {"mode": "deny", "labelers": {"users": ["pulumi"], "groups": ["engineers"]}, "writers": {"users": ["rotator"]}}
 ARGO_NAMESPACE = "system:serviceaccounts:openshift-gitops"
