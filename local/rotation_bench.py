@@ -22,7 +22,7 @@ from local.controlplane.waiting import NotYet, until
 from local.demo import generated_credential, seed_generated
 from local.demo.credentials import seeder_token
 from pullsecrets.config import load_stack
-from pullsecrets.doctor.checks.refresh_queue_too_long import RECOMMENDED
+from pullsecrets.doctor.checks.eso import RECOMMENDED
 from pullsecrets.manifests.builders import namespace
 
 TUNED = tuple(f"--{name}={value}" for name, value in RECOMMENDED.items())

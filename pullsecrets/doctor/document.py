@@ -4,11 +4,9 @@ Run as `python -m pullsecrets.doctor.document` to write it, with `--check` to fa
 """
 
 import sys
-from inspect import cleandoc
 from pathlib import Path
-from types import ModuleType
 
-from pullsecrets.doctor.checks import modules
+from pullsecrets.doctor.checks import all_checks
 from pullsecrets.doctor.model import Check
 from pullsecrets.files import keep_page
 
@@ -26,17 +24,16 @@ their own.
 
 def document() -> str:
     """Return the whole page."""
-    pairs = [(module.CHECK, module) for module in modules()]
-    rows = [f"| [{check.name}](#{check.name}) | {check.title} |" for check, _ in pairs]
+    rows = [f"| [{check.name}](#{check.name}) | {check.title} |" for check in all_checks()]
     table = "\n".join(["| fault | healthy when |", "|---|---|", *rows])
-    return "\n".join([_INTRODUCTION, table, "", *(_section(check, module) for check, module in pairs)])
+    return "\n".join([_INTRODUCTION, table, "", *map(_section, all_checks())])
 
 
-def _section(check: Check, module: ModuleType) -> str:
+def _section(check: Check) -> str:
     explains = (
         [f"Explains: {', '.join(f'[{name}](#{name})' for name in check.explains)}.", ""] if check.explains else []
     )
-    return "\n".join([f"## {check.name}", "", cleandoc(module.__doc__ or ""), "", *explains])
+    return "\n".join([f"## {check.name}", "", check.page, "", *explains])
 
 
 def main(arguments: list[str]) -> int:

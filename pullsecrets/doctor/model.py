@@ -1,8 +1,9 @@
 """What a check is and what it finds: symptom, cause, evidence, fix and prevention."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from inspect import cleandoc
 from typing import TYPE_CHECKING
 
 from pullsecrets.kube.client import KubernetesClient
@@ -35,8 +36,6 @@ class Remedy:
 class Finding:
     """One diagnosis. No text in it ever holds a credential."""
 
-    check: str
-    """Name of the check."""
     severity: Severity
     symptom: str
     """What somebody sees who does not know the cause yet."""
@@ -50,15 +49,42 @@ class Finding:
     """The namespace that it concerns; None when it is the cluster."""
     registry: str | None = None
     remedy: Remedy | None = field(default=None, compare=False)
+    check: str = ""
+    """Name of the check, which `check` fills in."""
+
+
+Find = Callable[["Snapshot"], Iterable[Finding]]
+"""Looks at a snapshot and yields what is wrong."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check; its module exports it as `CHECK`."""
+    """One check, as the decorator `check` makes it."""
 
     name: str
     """Verb-free name of the fault, such as `vault-sealed`."""
     title: str
-    find: Callable[["Snapshot"], Iterable[Finding]]
+    find: Find
     explains: tuple[str, ...] = ()
     """Checks whose findings follow from this one's: they are shown below it and not as causes of their own."""
+    page: str = ""
+    """What it judges, for docs/diagnoses.md."""
+
+
+def check(title: str, *, explains: tuple[str, ...] = ()) -> Callable[[Find], Check]:
+    """Make a check of a function that finds a fault: it is named after the function, and its docstring is its page.
+
+    Args:
+        title: what is so when the fault is not there.
+        explains: names of the checks whose findings follow from this one's.
+    """
+
+    def made(find: Find) -> Check:
+        name = find.__name__.replace("_", "-")
+
+        def named(snapshot: "Snapshot") -> Iterator[Finding]:
+            return (replace(found, check=name) for found in find(snapshot))
+
+        return Check(name, title, named, explains, cleandoc(find.__doc__ or ""))
+
+    return made

@@ -8,7 +8,8 @@ from pullsecrets.config import Registry, VaultStore
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Login, Refusal, StoreAccess
 from pullsecrets.doctor.vault_server import Condition, VaultServer, provider_of
-from pullsecrets.kube.client import condition
+from pullsecrets.kube.client import KubernetesApiError, condition, last_seen
+from pullsecrets.redaction import redact
 
 NOT_SYNCED = (
     "external-secret-failing",
@@ -22,7 +23,16 @@ NOT_SYNCED = (
 STORE_UNUSABLE = ("store-not-ready", *NOT_SYNCED)
 """What everybody sees while nobody can read Vault through the store."""
 
+STORE_STOPS = "The store stops being Ready, and no namespace receives a new or rotated credential."
+ESO_STOPS = "No namespace receives a new or rotated credential, and no status of ESO's objects changes."
+"""Symptoms that several causes share."""
+
 CONTROLLER = "kubectl get deployments -A -l app.kubernetes.io/name=external-secrets"
+
+LONGEST_MESSAGE = 400
+"""Characters of a message that are shown."""
+
+Messages = Mapping[tuple[str, str], tuple[str, ...]]
 
 
 def server_in(snapshot: Snapshot, condition: Condition) -> VaultServer | None:
@@ -97,6 +107,11 @@ def login_evidence(snapshot: Snapshot, found: Login) -> str:
     )
 
 
+def refusal_evidence(snapshot: Snapshot, store: VaultStore, access: StoreAccess) -> tuple[str, ...]:
+    """Return what Vault said to the login through a store, and what the store says itself."""
+    return (f"{login_evidence(snapshot, access.login)}: {access.message}", store_evidence(snapshot, store))
+
+
 def entry_path(snapshot: Snapshot, registry: Registry) -> str:
     """Return a registry's KV path as `vault kv` takes it."""
     return f"{snapshot.config.vault.mount}/{registry.path}"
@@ -121,3 +136,37 @@ def revalidate_command(*names: str) -> str:
     """Return the command that has ESO look at stores now and not in a few minutes."""
     change = 'apps.platform/revalidated-at="$(date +%s)" --overwrite'
     return f"kubectl annotate clustersecretstore {' '.join(names)} {change}   # or wait: ESO looks every few minutes"
+
+
+def permitted_items(snapshot: Snapshot, path: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Return the objects that a path lists; none for whoever may not list them."""
+    try:
+        return list(snapshot.cluster.items(path, query))
+    except KubernetesApiError as error:
+        if error.status == 403:
+            return []
+        raise
+
+
+def warnings(snapshot: Snapshot, kind: str, reason: str) -> Messages:
+    """Return the warnings about objects of a kind by namespace and name, newest first.
+
+    Whoever may not read events gets none: they are evidence, and no check depends on them.
+    """
+
+    def read() -> Messages:
+        scope = f"/namespaces/{snapshot.only}" if snapshot.only else ""
+        query = {"fieldSelector": f"involvedObject.kind={kind},reason={reason},type=Warning"}
+        found = permitted_items(snapshot, f"/api/v1{scope}/events", query)
+        messages: dict[tuple[str, str], list[str]] = {}
+        for event in sorted(found, key=last_seen, reverse=True):
+            about = event["involvedObject"]
+            messages.setdefault((about.get("namespace", ""), about["name"]), []).append(_line(event))
+        return {place: tuple(dict.fromkeys(lines)) for place, lines in messages.items()}
+
+    return snapshot.once(f"events/{kind}/{reason}", read)
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    text = " ".join(redact(str(event.get("message", ""))).split())
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"

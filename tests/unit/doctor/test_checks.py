@@ -1,25 +1,36 @@
-"""Every file of doctor/checks is one check, named after its file and documented; docs/diagnoses.md says the same."""
+"""Every check is named after its function and documented; docs/diagnoses.md says the same."""
 
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
-from types import ModuleType
 
 import pytest
 
-from pullsecrets.doctor import document
-from pullsecrets.doctor.checks import all_checks, modules
-from pullsecrets.doctor.model import Check
+from pullsecrets.doctor import document, model
+from pullsecrets.doctor.checks import all_checks
+from pullsecrets.doctor.model import Check, Finding, Severity
+from pullsecrets.doctor.snapshot import Snapshot
+from tests.unit.doctor.tenants import FakeCluster, stack_config
 
-MODULES = modules()
 
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
-def test_each_file_exports_one_check_of_its_name_with_a_page(module: ModuleType) -> None:
-    own = [value for value in vars(module).values() if isinstance(value, Check)]
-    assert own == [module.CHECK]
-    assert module.CHECK.name == module.__name__.rpartition(".")[2].replace("_", "-")
-    assert module.CHECK.title
-    first, *_ = (module.__doc__ or "").splitlines()
+@pytest.mark.parametrize("check", all_checks(), ids=lambda check: check.name)
+def test_each_check_has_a_title_and_a_page(check: Check) -> None:
+    assert check.title
+    first, *_ = check.page.splitlines()
     assert len(first) > 30
+
+
+def test_a_check_is_named_after_its_function_and_names_its_findings() -> None:
+    @model.check("All is well", explains=("vault-sealed",))
+    def something_broken(_: Snapshot) -> Iterator[Finding]:
+        """Something is broken."""
+        yield Finding(Severity.WARNING, "It fails.", "It broke.", (), (), "Look.")
+
+    assert something_broken.name == "something-broken"
+    assert something_broken.title == "All is well"
+    assert something_broken.explains == ("vault-sealed",)
+    assert something_broken.page == "Something is broken."
+    (found,) = something_broken.find(Snapshot(stack_config(), "test", FakeCluster({})))
+    assert found.check == "something-broken"
 
 
 def test_checks_are_sorted_and_each_is_there_once() -> None:

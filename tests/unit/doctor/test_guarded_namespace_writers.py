@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pullsecrets.config import parse
-from pullsecrets.doctor.checks.guarded_namespace_writers import CHECK, RBAC, may_write
+from pullsecrets.doctor.checks.namespace import RBAC, guarded_namespace_writers, may_write
 from pullsecrets.doctor.model import Finding
 from pullsecrets.doctor.snapshot import Snapshot
 from tests.unit.cluster import FakeCluster
@@ -51,7 +51,7 @@ CLUSTER = FakeCluster(
 
 
 def found(guard: dict[str, Any]) -> list[Finding]:
-    return list(CHECK.find(Snapshot(parse({**GOOD, "guard": guard}, "test"), "test", CLUSTER)))
+    return list(guarded_namespace_writers.find(Snapshot(parse({**GOOD, "guard": guard}, "test"), "test", CLUSTER)))
 
 
 def test_accounts_that_may_write_a_guarded_secret_are_named_with_their_binding() -> None:

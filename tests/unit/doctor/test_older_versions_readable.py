@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from pullsecrets.credential.vault import EntryMetadata, VersionState
-from pullsecrets.doctor.checks.older_versions_readable import CHECK
+from pullsecrets.doctor.checks.vault_entry import older_versions_readable
 from pullsecrets.doctor.model import Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from tests.unit.doctor.tenants import NOW, FakeCluster, stack_config
@@ -33,7 +33,7 @@ def test_what_can_still_be_read_is_named(metadata: EntryMetadata | None, told: s
     config = stack_config()
     snapshot = Snapshot(config, "test", FakeCluster({}), now=NOW)
     snapshot.once("metadata", lambda: dict.fromkeys((item.name for item in config.registries), metadata))
-    found = list(CHECK.find(snapshot))
+    found = list(older_versions_readable.find(snapshot))
     assert [told in finding.evidence[0] for finding in found] == ([True] * len(config.registries) if told else [])
     assert all(finding.severity == Severity.WARNING for finding in found)
     assert all("--destroy-previous" in finding.fix[1] for finding in found)

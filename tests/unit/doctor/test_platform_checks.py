@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 
 from pullsecrets.credential.vault import EntryMetadata, MountSettings, VersionState
 from pullsecrets.doctor import egress_rules, vault_server
-from pullsecrets.doctor.checks import (
-    clock_skew,
-    credential_expiring,
-    egress_denied,
+from pullsecrets.doctor.checks.egress import destinations, egress_denied
+from pullsecrets.doctor.checks.eso import (
+    RECOMMENDED,
+    V1BETA1,
+    Capacity,
     eso_absent,
     eso_duplicated,
-    eso_not_reconciling,
     eso_not_running,
     eso_outdated,
-    eso_v1beta1_manifests,
-    refresh_queue_too_long,
-    store_denies_namespace,
-    store_names_other_vault,
-    vault_drops_versions,
-    vault_token_ending,
+    judge_queue,
+    old_writer,
+    overdue_by,
 )
+from pullsecrets.doctor.checks.store import admits, store_names_other_vault
+from pullsecrets.doctor.checks.vault import judge_clocks, vault_token_ending
+from pullsecrets.doctor.checks.vault_entry import judge_expiry, vault_drops_versions
 from pullsecrets.doctor.egress_rules import Destination
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
@@ -131,14 +131,14 @@ def test_a_way_of_this_machines_own_leads_to_vault_and_says_nothing_of_the_clust
 
 def test_a_store_that_names_another_vault_is_the_cause_of_what_follows() -> None:
     store = cluster_secret_store(StoreSpec.of(CONFIG, STORE))
-    assert not found(store_names_other_vault.CHECK, **{STORE_READ: store})
-    assert not found(store_names_other_vault.CHECK, **{STORE_READ: None})
+    assert not found(store_names_other_vault, **{STORE_READ: store})
+    assert not found(store_names_other_vault, **{STORE_READ: None})
     store["spec"]["provider"]["vault"]["server"] = TUNNEL
-    (other,) = found(store_names_other_vault.CHECK, **{STORE_READ: store})
+    (other,) = found(store_names_other_vault, **{STORE_READ: store})
     assert f"names {TUNNEL}, and the stack file {CONFIG.vault.address}" in other.cause
     assert other.severity is Severity.CLUSTER
     store["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
-    assert found(store_names_other_vault.CHECK, **{STORE_READ: store})[0].severity is Severity.WARNING
+    assert found(store_names_other_vault, **{STORE_READ: store})[0].severity is Severity.WARNING
 
 
 def test_reasons_are_told_in_words_of_our_own() -> None:
@@ -184,19 +184,19 @@ def test_the_login_is_the_live_stores_and_else_the_stacks() -> None:
 
 
 def test_eso_is_absent_or_scaled_down_or_not_ready() -> None:
-    assert [item.check for item in found(eso_absent.CHECK, installations=())] == ["eso-absent"]
-    assert not found(eso_absent.CHECK, installations=(installation(),))
-    (zero,) = found(eso_not_running.CHECK, installations=(installation(replicas=0, ready=0),))
+    assert [item.check for item in found(eso_absent, installations=())] == ["eso-absent"]
+    assert not found(eso_absent, installations=(installation(),))
+    (zero,) = found(eso_not_running, installations=(installation(replicas=0, ready=0),))
     assert ("scaled to zero" in zero.cause, "--replicas=1" in zero.fix[0]) == (True, True)
-    (down,) = found(eso_not_running.CHECK, installations=(installation(replicas=2, ready=0),))
+    (down,) = found(eso_not_running, installations=(installation(replicas=2, ready=0),))
     assert "no ready Pod of 2" in down.cause
-    assert not found(eso_not_running.CHECK, installations=(installation(),))
+    assert not found(eso_not_running, installations=(installation(),))
 
 
 def test_two_controllers_are_two_only_where_both_fan_out() -> None:
     scoped = installation(enable_cluster_external_secret_reconciler="false")
-    assert found(eso_duplicated.CHECK, installations=(installation(), installation()))
-    assert not found(eso_duplicated.CHECK, installations=(installation(), scoped))
+    assert found(eso_duplicated, installations=(installation(), installation()))
+    assert not found(eso_duplicated, installations=(installation(), scoped))
 
 
 @pytest.mark.parametrize(
@@ -213,16 +213,16 @@ def test_eso_is_outdated_by_its_version_or_by_what_is_served(
     version: tuple[int, int, int] | None, served: tuple[str, ...], outdated: bool
 ) -> None:
     readings = {"installations": (installation(version),), "eso/served": served}
-    assert bool(found(eso_outdated.CHECK, **readings)) is outdated
+    assert bool(found(eso_outdated, **readings)) is outdated
 
 
 def test_old_manifests_are_seen_by_field_manager_and_by_what_was_applied() -> None:
-    managed = {"metadata": {"managedFields": [{"manager": "argocd", "apiVersion": eso_v1beta1_manifests.OLD}]}}
+    managed = {"metadata": {"managedFields": [{"manager": "argocd", "apiVersion": V1BETA1}]}}
     applied = {"metadata": {"annotations": {LAST_APPLIED: '{"apiVersion":"external-secrets.io/v1beta1"}'}}}
     current = {"metadata": {"managedFields": [{"manager": "argocd", "apiVersion": "external-secrets.io/v1"}]}}
-    assert eso_v1beta1_manifests.old_writer(managed) == "manager argocd"
-    assert eso_v1beta1_manifests.old_writer(applied) == "last-applied-configuration"
-    assert eso_v1beta1_manifests.old_writer(current) is None
+    assert old_writer(managed) == "manager argocd"
+    assert old_writer(applied) == "last-applied-configuration"
+    assert old_writer(current) is None
 
 
 def external_secret(refreshed: timedelta, ready: str = "True", interval: str = "1h0m0s") -> dict[str, Any]:
@@ -243,26 +243,25 @@ def external_secret(refreshed: timedelta, ready: str = "True", interval: str = "
     ],
 )
 def test_a_refresh_is_overdue_only_where_eso_should_have_made_it(item: dict[str, Any], late: bool) -> None:
-    assert bool(eso_not_reconciling.overdue_by(item, NOW)) is late
+    assert bool(overdue_by(item, NOW)) is late
 
 
 # The queue
 
 
 def test_the_recommended_flags_are_what_was_measured() -> None:
-    capacity = refresh_queue_too_long.Capacity
     # Measured: 1,503 namespaces in 86 s with 5 workers at the default rate.
-    assert 75 <= capacity({"concurrent": "5"}).round(1503).total_seconds() <= 100
+    assert 75 <= Capacity({"concurrent": "5"}).round(1503).total_seconds() <= 100
     # Measured: 1,000 namespaces in 105 s by default, on one machine; a network adds to it.
-    assert 105 <= capacity({}).round(1000).total_seconds() <= 160
-    recommended = capacity(refresh_queue_too_long.RECOMMENDED)
+    assert 105 <= Capacity({}).round(1000).total_seconds() <= 160
+    recommended = Capacity(RECOMMENDED)
     assert recommended.round(1503) < timedelta(seconds=25)
 
 
 @given(st.integers(0, 100_000), st.integers(1, 100), st.integers(1, 1000))
 def test_more_workers_and_a_higher_rate_never_make_a_round_longer(count: int, concurrent: int, qps: int) -> None:
     def taken(workers: int, rate: int) -> timedelta:
-        return refresh_queue_too_long.Capacity({"concurrent": str(workers), "client-qps": str(rate)}).round(count)
+        return Capacity({"concurrent": str(workers), "client-qps": str(rate)}).round(count)
 
     assert taken(concurrent + 1, qps) <= taken(concurrent, qps)
     assert taken(concurrent, qps + 1) <= taken(concurrent, qps)
@@ -280,7 +279,7 @@ def test_more_workers_and_a_higher_rate_never_make_a_round_longer(count: int, co
 def test_a_queue_is_too_long_by_the_wait_and_by_the_interval(
     count: int, refresh: timedelta, severity: Severity | None
 ) -> None:
-    assert refresh_queue_too_long.judge({}, count, refresh) == severity
+    assert judge_queue({}, count, refresh) == severity
 
 
 # Clocks and expiry
@@ -294,7 +293,7 @@ def test_clocks_that_differ_stop_logins_only_between_the_servers(
     api: int, vault: int, severity: Severity | None
 ) -> None:
     offsets = {"the API server": timedelta(seconds=api), "Vault": timedelta(seconds=vault)}
-    assert [item.severity for item in clock_skew.judge(snapshot(), offsets)] == ([severity] if severity else [])
+    assert [item.severity for item in judge_clocks(snapshot(), offsets)] == ([severity] if severity else [])
 
 
 @pytest.mark.parametrize(
@@ -310,7 +309,7 @@ def test_clocks_that_differ_stop_logins_only_between_the_servers(
 )
 def test_an_expiry_is_told_two_weeks_ahead(left: int | None, severity: Severity | None) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert credential_expiring.judge(None if left is None else now + timedelta(days=left), now) == severity
+    assert judge_expiry(None if left is None else now + timedelta(days=left), now) == severity
 
 
 # The store's conditions
@@ -329,7 +328,7 @@ def test_an_expiry_is_told_two_weeks_ahead(left: int | None, severity: Severity 
 )
 def test_a_store_admits_by_any_of_its_conditions(conditions: list[dict[str, Any]], admitted: bool) -> None:
     store = {"spec": {"conditions": conditions}}
-    assert store_denies_namespace.admits(store, "team-a", {"example.com/app": "true"}) is admitted
+    assert admits(store, "team-a", {"example.com/app": "true"}) is admitted
 
 
 @pytest.mark.parametrize(
@@ -356,7 +355,7 @@ def policy(egress: list[dict[str, Any]] | None, selector: dict[str, Any] | None 
 
 
 DENY_ALL = policy(None)
-NEEDED = tuple(egress_denied.destinations(CONFIG))
+NEEDED = tuple(destinations(CONFIG))
 
 
 class TestRestoredPolicy:
@@ -366,7 +365,7 @@ class TestRestoredPolicy:
         seen = Snapshot(CONFIG, "test", FakeCluster({POLICIES: [live]}), now=NOW)
         for name, value in {STORE_READ: store, "eso/pod-labels": LABELS}.items():
             seen.once(name, lambda value=value: value)
-        (closed,) = egress_denied.CHECK.find(seen)
+        (closed,) = egress_denied.find(seen)
         return closed
 
     def edited(self) -> dict[str, Any]:
@@ -430,7 +429,7 @@ def test_each_rule_of_it_is_needed(rule: int) -> None:
 
 def test_openshift_needs_dns_behind_the_service_too() -> None:
     on_openshift = CONFIG.model_copy(update={"cluster": CONFIG.cluster.model_copy(update={"platform": "openshift"})})
-    assert {item.port for item in egress_denied.destinations(on_openshift) if item.name == "DNS"} == {53, 5353}
+    assert {item.port for item in destinations(on_openshift) if item.name == "DNS"} == {53, 5353}
 
 
 VAULT = Destination("Vault", "TCP", 8200, ("10.1.0.0/16",))
@@ -487,7 +486,7 @@ def test_what_vault_drops_later_is_known_before(
 ) -> None:
     vault = FakeVault(metadata)
     vault.mount = mount
-    findings = found(vault_drops_versions.CHECK, vault=vault)
+    findings = found(vault_drops_versions, vault=vault)
     assert [cause in item.cause for item in findings if cause] == ([True] if cause else [])
     assert len(findings) == (cause is not None)
     if findings and "deletes" in findings[0].cause:
@@ -498,4 +497,4 @@ def test_what_vault_drops_later_is_known_before(
 def test_a_token_that_a_rotation_would_outlive_is_told(seconds: int | None, short: bool) -> None:
     vault = FakeVault(WRITTEN)
     vault.seconds_left = seconds
-    assert bool(found(vault_token_ending.CHECK, vault=vault)) == short
+    assert bool(found(vault_token_ending, vault=vault)) == short

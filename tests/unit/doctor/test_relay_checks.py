@@ -7,7 +7,7 @@ import pytest
 
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.credential.sealed import SEALED_GROUP_VERSION
-from pullsecrets.doctor.checks import relay_missing, sealed_secret_unopened
+from pullsecrets.doctor.checks.store import relay_missing, sealed_secret_unopened
 from pullsecrets.doctor.model import Check, Finding
 from pullsecrets.doctor.snapshot import Snapshot
 from tests.components.test_relay import relayed
@@ -39,11 +39,11 @@ def found(check: Check, stack: StackConfig, objects: dict[str, Any], external: d
 
 
 def test_a_relay_that_is_there_is_no_finding() -> None:
-    assert found(relay_missing.CHECK, config(), {}, {"external-secrets": {}, "apps-one": {}}) == []
+    assert found(relay_missing, config(), {}, {"external-secrets": {}, "apps-one": {}}) == []
 
 
 def test_a_relay_that_is_gone_is_named_although_the_namespaces_have_theirs() -> None:
-    (finding,) = found(relay_missing.CHECK, config(), {}, {"apps-one": {}})
+    (finding,) = found(relay_missing, config(), {}, {"apps-one": {}})
     assert finding.cause == f"ExternalSecret {NAME!r} in namespace 'external-secrets' does not exist."
     assert finding.registry == NAME
 
@@ -55,9 +55,9 @@ def sealed(status: str | None, message: str = "") -> dict[str, Any]:
 
 def test_a_sealed_registry_is_filled_by_its_sealed_secret() -> None:
     stack = config(source="sealedSecret")
-    (finding,) = found(relay_missing.CHECK, stack, {}, {})
+    (finding,) = found(relay_missing, stack, {}, {})
     assert finding.cause.startswith("SealedSecret")
-    assert found(relay_missing.CHECK, stack, sealed("True"), {}) == []
+    assert found(relay_missing, stack, sealed("True"), {}) == []
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_a_sealed_registry_is_filled_by_its_sealed_secret() -> None:
 )
 def test_a_sealed_secret_that_was_not_opened_says_why(status: str | None, cause: str, fix: str) -> None:
     objects = sealed(status, "no key could decrypt secret")
-    (finding,) = found(sealed_secret_unopened.CHECK, config(source="sealedSecret"), objects, {})
+    (finding,) = found(sealed_secret_unopened, config(source="sealedSecret"), objects, {})
     assert finding.cause.startswith(cause)
     assert finding.fix[0].startswith(fix)
 
 
 def test_an_opened_one_and_a_registry_in_vault_are_no_finding() -> None:
-    assert found(sealed_secret_unopened.CHECK, config(source="sealedSecret"), sealed("True"), {}) == []
-    assert found(sealed_secret_unopened.CHECK, config(), sealed("False"), {}) == []
+    assert found(sealed_secret_unopened, config(source="sealedSecret"), sealed("True"), {}) == []
+    assert found(sealed_secret_unopened, config(), sealed("False"), {}) == []

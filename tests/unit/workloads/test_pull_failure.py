@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets.doctor.checks.pod_cannot_pull import ADVICE
+from pullsecrets.doctor.checks.pod import ADVICE
 from pullsecrets.kube.pull_failure import Cause, PullFailure, read_pull_failure
 from tests.node.messages import seen
 

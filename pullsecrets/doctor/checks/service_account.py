@@ -1,19 +1,15 @@
-"""A ServiceAccount that Pods run as does not list the registry's pull Secret.
-
-Admission copies the ServiceAccount's list into each new Pod, so Pods fail although the Secret is there. Found for the
-`default` and the declared ServiceAccounts of a tenant, and for those that Pods using the registry run as and that
-nobody declared. The safe fix appends the entry and keeps every other one.
-"""
+"""How Pods get their reference to the pull Secret: by their ServiceAccount or by Pod admission."""
 
 from collections.abc import Iterator
 
 from pullsecrets.coverage.audit import Coverage
 from pullsecrets.coverage.inventory import SMALL_OBJECTS
-from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
+from pullsecrets.doctor.model import Finding, Remedy, Severity, check
 from pullsecrets.doctor.platform import up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import (
     Object,
+    entry_is_appended,
     failing_on,
     fix_command,
     has_own_list,
@@ -24,16 +20,22 @@ from pullsecrets.doctor.tenancy import (
 )
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.ownership import last_writer
+from pullsecrets.manifests import guard
 from pullsecrets.tenancy.binding import bind
 from pullsecrets.text import listed
 from pullsecrets.workloads.pods import PodPull
 
-NAME = "service-account-unbound"
 BY_ACCOUNT = "serviceAccounts"
 
 
-def find(snapshot: Snapshot) -> Iterator[Finding]:
-    """Yield the ServiceAccounts without the entry, those of one namespace and registry in one finding."""
+@check("ServiceAccounts that Pods run as list the pull Secret")
+def service_account_unbound(snapshot: Snapshot) -> Iterator[Finding]:
+    """A ServiceAccount that Pods run as does not list the registry's pull Secret.
+
+    Admission copies the ServiceAccount's list into each new Pod, so Pods fail although the Secret is there. Found for the
+    `default` and the declared ServiceAccounts of a tenant, and for those that Pods using the registry run as and that
+    nobody declared. The safe fix appends the entry and keeps every other one.
+    """
     if snapshot.config.binding != BY_ACCOUNT:
         return
     for row in rows(snapshot):
@@ -52,7 +54,6 @@ def _wanted(snapshot: Snapshot, row: Coverage) -> Finding:
     ]
     accounts = listed(row.unbound)
     return Finding(
-        check=NAME,
         severity=Severity.TENANT,
         symptom=f"New Pods in {row.namespace} cannot pull: they get no reference to Secret {row.registry}.",
         cause=f"ServiceAccount {accounts} does not list {row.registry}: its list was replaced, or it was made anew.",
@@ -89,7 +90,6 @@ def _used(snapshot: Snapshot, row: Coverage, pods: list[PodPull]) -> Finding:
     accounts = listed(names)
     declare = f"# add serviceAccounts: [{accounts}] to tenant {row.namespace} in Pulumi.{snapshot.stack}.yaml"
     return Finding(
-        check=NAME,
         severity=severity_of(failed),
         symptom=f"Pods in {row.namespace} cannot pull, although Secret {row.registry} is there and `default` lists it.",
         cause=f"They run as ServiceAccount {accounts}, which nobody declared, and name no Secret themselves.",
@@ -141,4 +141,27 @@ def _remedy(row: Coverage, names: tuple[str, ...]) -> Remedy:
     )
 
 
-CHECK = Check(NAME, "ServiceAccounts that Pods run as list the pull Secret", find)
+@check("The policy that appends pull Secrets to Pods is bound", explains=("pod-admitted-too-early",))
+def pod_admission_missing(snapshot: Snapshot) -> Iterator[Finding]:
+    """The stack lets an admission policy append the pull Secret to Pods, and the policy is not bound in the cluster.
+
+    With `binding: admission` no ServiceAccount lists the Secret, so each Pod that is made without the policy cannot pull.
+    """
+    if snapshot.config.binding != guard.ADMISSION:
+        return
+    for registry in snapshot.config.registries:
+        if entry_is_appended(snapshot, registry):
+            continue
+        policy = guard.PodAdmissionSpec.of(snapshot.config, registry).name
+        yield Finding(
+            severity=Severity.CLUSTER,
+            symptom=f"New Pods cannot pull from {', '.join(registry.hosts)} in any namespace.",
+            cause=f"With binding: admission a policy appends {registry.name} to Pods, and it is not bound.",
+            evidence=(f"{guard.MUTATING_BINDINGS}: no {policy}",),
+            fix=(
+                f"kubectl get mutatingadmissionpolicies,mutatingadmissionpolicybindings {policy}",
+                up_command(snapshot),
+            ),
+            prevention="Let only the stack's deployers change admission policies.",
+            registry=registry.name,
+        )

@@ -1,9 +1,4 @@
-"""ExternalSecrets are not Ready, most often while their ClusterExternalSecret says that it is.
-
-`Ready` of a ClusterExternalSecret says that ExternalSecrets were made, not that they sync. Their own condition tells
-little more; the cause is in the event that ESO writes. Known messages are told apart, and the rest is shown as it is.
-Pods go on pulling with what was delivered before, until that is revoked.
-"""
+"""The ExternalSecrets of namespaces and relays: are they there, and do they sync?"""
 
 import shlex
 from collections.abc import Iterator
@@ -12,15 +7,85 @@ from typing import Any, NamedTuple, cast
 
 from pullsecrets.config import Registry
 from pullsecrets.coverage.audit import Coverage
-from pullsecrets.doctor.events import warnings
-from pullsecrets.doctor.model import Check, Finding, Severity
-from pullsecrets.doctor.platform import readiness
+from pullsecrets.doctor.model import Finding, Severity, check
+from pullsecrets.doctor.platform import again_command, readiness, up_command, warnings
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import Object, ago, failing_on, force_sync, owner_of, parse_time, rows
 from pullsecrets.kube.refusal import Refuser, read_refusal
 from pullsecrets.manifests.builders import PullSecretSpec
 
-NAME = "external-secret-failing"
+
+@check("Labelled namespaces have the fan-out's ExternalSecret", explains=("secret-foreign",))
+def external_secret_missing(snapshot: Snapshot) -> Iterator[Finding]:
+    """A namespace carries the opt-in label and has no ExternalSecret from the stack's ClusterExternalSecret.
+
+    ESO watches namespaces, so a new label acts within seconds unless ESO does not run, its queue is long, or it cannot
+    write there: then the ClusterExternalSecret says why in `.status.failedNamespaces`. Another ExternalSecret of the same
+    name, which somebody made by hand, counts as missing: ESO leaves it alone.
+    """
+    for row in rows(snapshot):
+        if not row.labelled:
+            continue
+        found = snapshot.external_secrets[row.registry].get(row.namespace)
+        if found is None:
+            yield _absent(snapshot, row)
+        elif owner_of(found) != ("ClusterExternalSecret", row.registry):
+            yield _foreign(snapshot, row)
+
+
+def _absent(snapshot: Snapshot, row: Coverage) -> Finding:
+    fanout = snapshot.fanouts[row.registry]
+    failure = _failure(snapshot, row)
+    waiting = [other for other in snapshot.coverage if other.registry == row.registry and other.labelled]
+    without = [other for other in waiting if other.namespace not in snapshot.external_secrets[row.registry]]
+    if fanout is None:
+        cause, fix = "The stack's ClusterExternalSecret is not in the cluster.", up_command(snapshot)
+    elif failure:
+        cause, fix = f"ESO could not write there: {failure}", f"kubectl describe clusterexternalsecret {row.registry}"
+    else:
+        cause = "ESO has not come to this namespace yet: it does not run, or its queue is long."
+        fix = again_command(snapshot)
+    return Finding(
+        severity=Severity.TENANT,
+        symptom=f"Namespace {row.namespace} carries the label and receives no Secret {row.registry}.",
+        cause=cause,
+        evidence=(
+            f"ExternalSecret {row.namespace}/{row.registry}: not found",
+            f"ClusterExternalSecret {row.registry}: {failure or 'no failure of that namespace'}",
+            f"{len(without)} of {len(waiting)} labelled namespaces have no ExternalSecret of {row.registry}",
+        ),
+        fix=(fix,),
+        prevention="Give ESO the flags that doctor recommends for so many namespaces; alert on its Deployment.",
+        namespace=row.namespace,
+        registry=row.registry,
+    )
+
+
+def _foreign(snapshot: Snapshot, row: Coverage) -> Finding:
+    target = f"-n {row.namespace} externalsecret {row.registry}"
+    return Finding(
+        severity=Severity.TENANT,
+        symptom=f"Namespace {row.namespace} carries the label, and rotation passes its Secret {row.registry} by.",
+        cause="Somebody made an ExternalSecret of that name, and the ClusterExternalSecret leaves it alone.",
+        evidence=(
+            f"ExternalSecret {row.namespace}/{row.registry}: not owned by ClusterExternalSecret {row.registry}",
+            f"ClusterExternalSecret {row.registry}: {_failure(snapshot, row) or 'no failure of that namespace'}",
+        ),
+        fix=(f"kubectl describe {target}", f"kubectl delete {target}   # ESO makes the fan-out's within seconds"),
+        prevention=f"Leave the name {row.registry} to the stack in tenant namespaces.",
+        namespace=row.namespace,
+        registry=row.registry,
+    )
+
+
+def _failure(snapshot: Snapshot, row: Coverage) -> str | None:
+    """Return why ESO could not write to the namespace, in its own words."""
+    fanout = snapshot.fanouts[row.registry] or {}
+    status = cast("dict[str, Any]", fanout.get("status") or {})
+    failed = cast("list[dict[str, str]]", status.get("failedNamespaces") or [])
+    return next((item.get("reason") or "no reason" for item in failed if item["namespace"] == row.namespace), None)
+
+
 PREVENTION = "Alert on ExternalSecrets that are not Ready, never on the ClusterExternalSecret alone."
 
 PATIENCE = timedelta(minutes=1)
@@ -106,28 +171,36 @@ UNKNOWN = Known(
 PENDING = Known((), "ESO has not looked at it yet: it does not run, or its queue is long.", DOCTOR)
 
 
-def find(snapshot: Snapshot) -> Iterator[Finding]:
-    """Yield the fan-outs' ExternalSecrets that are not Ready, then those that relays read from."""
+@check(
+    "ExternalSecrets are Ready, whatever the ClusterExternalSecret says",
+    explains=("secret-missing", "content-stale", "content-unproved"),
+)
+def external_secret_failing(snapshot: Snapshot) -> Iterator[Finding]:
+    """ExternalSecrets are not Ready, most often while their ClusterExternalSecret says that it is.
+
+    `Ready` of a ClusterExternalSecret says that ExternalSecrets were made, not that they sync. Their own condition tells
+    little more; the cause is in the event that ESO writes. Known messages are told apart, and the rest is shown as it is.
+    Pods go on pulling with what was delivered before, until that is revoked.
+    """
     for row in rows(snapshot):
         found = snapshot.external_secrets[row.registry].get(row.namespace)
         if found is None or row.ready or not row.labelled:
             continue
         if owner_of(found) == ("ClusterExternalSecret", row.registry) and not _is_new(snapshot, found):
-            yield _finding(snapshot, row, found)
+            yield _failing(snapshot, row, found)
     for registry in snapshot.config.registries:
         found = snapshot.external_secrets[registry.name].get(snapshot.config.eso.namespace)
         if registry.relayed and found is not None and readiness(found)[0] != "True" and not _is_new(snapshot, found):
             yield _relay(snapshot, registry, found)
 
 
-def _finding(snapshot: Snapshot, row: Coverage, found: Object) -> Finding:
+def _failing(snapshot: Snapshot, row: Coverage, found: Object) -> Finding:
     registry = snapshot.config.registry(row.registry)
     store = PullSecretSpec.of(snapshot.config, registry).store
     means, fix, told = _judged(snapshot, row.registry, row.namespace, store, found)
     failed = failing_on(snapshot, row.namespace, registry.hosts)
     fanout, _ = readiness(snapshot.fanouts[row.registry])
     return Finding(
-        check=NAME,
         severity=Severity.WARNING if row.proved and not failed else Severity.TENANT,
         symptom=f"Namespace {row.namespace} does not receive the credential of {row.registry}.",
         cause=means.cause,
@@ -148,7 +221,6 @@ def _relay(snapshot: Snapshot, registry: Registry, found: Object) -> Finding:
     config = snapshot.config
     means, fix, told = _judged(snapshot, registry.name, config.eso.namespace, config.store_of(registry), found)
     return Finding(
-        check=NAME,
         severity=Severity.CLUSTER,
         symptom=f"No namespace receives a changed credential of {registry.name}: the Secret that they all read is old.",
         cause=means.cause,
@@ -201,11 +273,3 @@ def _delivered(row: Coverage) -> str:
     if not row.secret:
         return "not there"
     return "there, with the seeded content" if row.proved else "there, with older or unknown content"
-
-
-CHECK = Check(
-    NAME,
-    "ExternalSecrets are Ready, whatever the ClusterExternalSecret says",
-    find,
-    explains=("secret-missing", "content-stale", "content-unproved"),
-)

@@ -1,20 +1,11 @@
-"""NetworkPolicies in ESO's namespace keep its Pods from Vault, DNS or the API server.
-
-A default-deny policy without the stack's own egress policy makes ESO's logins hang until they time out. All policies
-that select ESO's Pods are judged together, as Kubernetes does: what none of them permits is denied. On OpenShift DNS
-is needed on 5353 as well, because OVN-Kubernetes judges egress after the Service address was replaced by the Pod's.
-Red Hat's operator owns all policies there; our rules stand in its ExternalSecretsConfig.
-
-The safe fix restores the policy as the stack file declares it, and shows what it permits now and will permit. There is
-none while a live store names another Vault than the stack file: what is declared would then cut ESO off.
-"""
+"""What NetworkPolicies let ESO reach."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from pullsecrets.config import StackConfig
 from pullsecrets.doctor.egress_rules import Destination, denied, described, isolating
-from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
+from pullsecrets.doctor.model import Finding, Remedy, Severity, check
 from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command, elsewhere, store_evidence, up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import marks
@@ -23,13 +14,22 @@ from pullsecrets.kube.eso import CONTROLLER
 from pullsecrets.manifests import builders
 from pullsecrets.text import listed
 
-NAME = "egress-denied"
 PROJECT = "pull-secrets"
 APPLY = "application/apply-patch+yaml"
 
 
-def find(snapshot: Snapshot) -> Iterator[Finding]:
-    """Yield one finding when ESO's Pods cannot reach all that they need."""
+@check("ESO's Pods can reach Vault, DNS and the API server", explains=STORE_UNUSABLE)
+def egress_denied(snapshot: Snapshot) -> Iterator[Finding]:
+    """NetworkPolicies in ESO's namespace keep its Pods from Vault, DNS or the API server.
+
+    A default-deny policy without the stack's own egress policy makes ESO's logins hang until they time out. All policies
+    that select ESO's Pods are judged together, as Kubernetes does: what none of them permits is denied. On OpenShift DNS
+    is needed on 5353 as well, because OVN-Kubernetes judges egress after the Service address was replaced by the Pod's.
+    Red Hat's operator owns all policies there; our rules stand in its ExternalSecretsConfig.
+
+    The safe fix restores the policy as the stack file declares it, and shows what it permits now and will permit. There is
+    none while a live store names another Vault than the stack file: what is declared would then cut ESO off.
+    """
     config = snapshot.config
     where = f"/apis/networking.k8s.io/v1/namespaces/{config.eso.namespace}/networkpolicies"
     policies = list(snapshot.cluster.items(where))
@@ -42,7 +42,6 @@ def find(snapshot: Snapshot) -> Iterator[Finding]:
     live = next((item for item in policies if item["metadata"]["name"] == own), None)
     restores = config.eso.distribution == "helm" and not any(elsewhere(snapshot))
     yield Finding(
-        check=NAME,
         severity=Severity.CLUSTER,
         symptom="ESO's logins to Vault hang until they time out; the store stops being Ready.",
         cause=(
@@ -125,6 +124,3 @@ def _remedy(snapshot: Snapshot, live: Mapping[str, Any] | None) -> Remedy:
         f"{_permitted(policy)}{before}",
         apply,
     )
-
-
-CHECK = Check(NAME, "ESO's Pods can reach Vault, DNS and the API server", find, explains=STORE_UNUSABLE)

@@ -1,0 +1,434 @@
+"""External Secrets Operator itself: is it there, new enough, alone, alive and fast enough?"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+from pullsecrets.doctor.model import Finding, Severity, check
+from pullsecrets.doctor.platform import (
+    CONTROLLER,
+    ESO_STOPS,
+    NOT_SYNCED,
+    STORE_UNUSABLE,
+    again_command,
+    permitted_items,
+    readiness,
+    stores,
+    up_command,
+)
+from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.tenancy import ago, parse_time
+from pullsecrets.durations import parse_duration
+from pullsecrets.kube.eso import GROUP, Installation, stalled_refresh
+from pullsecrets.kube.marks import LAST_APPLIED
+from pullsecrets.text import listed
+
+ESO_GROUP = "external-secrets.io"
+
+
+def served_versions(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the served versions of ESO's API group, preferred first; empty when it is not installed."""
+
+    def read() -> tuple[str, ...]:
+        found = snapshot.cluster.find(f"/apis/{ESO_GROUP}")
+        versions = cast("list[dict[str, Any]]", (found or {}).get("versions") or [])
+        return tuple(str(item["version"]) for item in versions)
+
+    return snapshot.once("eso/served", read)
+
+
+INSTALL = (
+    "helm install external-secrets external-secrets/external-secrets -n {namespace} --create-namespace "
+    "--set installCRDs=true   # or Red Hat's operator"
+)
+
+
+@check(
+    "External Secrets Operator is installed",
+    explains=("eso-crds-absent", "eso-not-reconciling", "store-missing", "fanout-missing", *STORE_UNUSABLE),
+)
+def eso_absent(snapshot: Snapshot) -> Iterator[Finding]:
+    """External Secrets Operator is not installed: no Deployment of its controller is in the cluster.
+
+    It is looked for by the label `app.kubernetes.io/name=external-secrets`, which its chart and Red Hat's operator set.
+    """
+    if snapshot.installations:
+        return
+    yield Finding(
+        severity=Severity.CLUSTER,
+        symptom="Labelled namespaces get no ExternalSecret and no Secret; nothing in the cluster reports an error.",
+        cause="No Deployment of External Secrets Operator's controller is in the cluster.",
+        evidence=(f"{CONTROLLER}: none",),
+        fix=(INSTALL.format(namespace=snapshot.config.eso.namespace), again_command(snapshot)),
+        prevention="Install ESO with the cluster's own platform services, and alert when its Deployment is gone.",
+    )
+
+
+@check("ESO's custom resource definitions are installed", explains=("store-missing", "fanout-missing", *STORE_UNUSABLE))
+def eso_crds_absent(snapshot: Snapshot) -> Iterator[Finding]:
+    """The cluster does not serve ESO's kinds: its custom resource definitions are not installed, or not all of them.
+
+    A chart installed without `installCRDs`, or an uninstall that took the definitions and with them every object.
+    """
+    if served_versions(snapshot):
+        return
+    yield Finding(
+        severity=Severity.CLUSTER,
+        symptom="`kubectl get clusterexternalsecrets` answers that the server has no such resource type.",
+        cause="The custom resource definitions of External Secrets Operator are not installed.",
+        evidence=("GET /apis/external-secrets.io: 404",),
+        fix=(INSTALL.format(namespace=snapshot.config.eso.namespace), up_command(snapshot), again_command(snapshot)),
+        prevention="Keep the definitions when the chart is uninstalled (`helm.sh/resource-policy: keep`).",
+    )
+
+
+@check("ESO's controller has a ready Pod", explains=("eso-not-reconciling", *STORE_UNUSABLE))
+def eso_not_running(snapshot: Snapshot) -> Iterator[Finding]:
+    """External Secrets Operator is installed and none of its Pods is ready, or it is scaled to zero."""
+    if not snapshot.installations or any(item.ready for item in snapshot.installations):
+        return
+    for item in snapshot.installations:
+        yield Finding(
+            severity=Severity.CLUSTER,
+            symptom=ESO_STOPS,
+            cause=_stopped_cause(item),
+            evidence=(f"Deployment {item.namespace}/{item.name}: {item.ready} of {item.replicas} Pods ready",),
+            fix=(*_stopped_fix(item), again_command(snapshot)),
+            prevention="Alert on the Deployment's ready Pods, run two replicas with leader election.",
+        )
+
+
+def _stopped_cause(item: Installation) -> str:
+    if item.replicas == 0:
+        return f"Controller {item} is scaled to zero."
+    return f"Controller {item} has no ready Pod of {item.replicas}."
+
+
+def _stopped_fix(item: Installation) -> tuple[str, ...]:
+    where = f"-n {item.namespace}"
+    if item.replicas == 0:
+        return (f"kubectl {where} scale deployment {item.name} --replicas=1",)
+    return (
+        f"kubectl {where} describe deployment {item.name}",
+        f"kubectl {where} get pods -l app.kubernetes.io/name=external-secrets",
+        f"kubectl {where} logs deployment/{item.name} --previous",
+    )
+
+
+LATE = timedelta(minutes=10)
+"""A refresh may wait in the queue and the store is looked at every 5 minutes; later than this both should be done."""
+
+
+@check("ESO reconciles: refreshes happen when they are due", explains=NOT_SYNCED)
+def eso_not_reconciling(snapshot: Snapshot) -> Iterator[Finding]:
+    """External Secrets Operator seems to run, and nothing shows that it works: refreshes are overdue, the store is not
+    looked at any more.
+
+    A controller that lost the leader's lease, hangs, or waits for an answer that a network policy swallows looks healthy
+    to Kubernetes. Judged by what it leaves behind: the refresh time of ExternalSecrets and the store's events.
+    """
+    late = sorted(_overdue(snapshot), key=lambda item: item[1], reverse=True)
+    unseen = _unseen(snapshot)
+    if not late and not unseen:
+        return
+    evidence = [f"last event of ClusterSecretStore {unseen[0]}: {ago(unseen[1])} ago"] if unseen else []
+    if late:
+        evidence.append(
+            f"{len(late)} ExternalSecrets overdue by up to {ago(late[0][1])}: {listed(name for name, _ in late)}"
+        )
+    where = next((f"-n {item.namespace} deployment/{item.name}" for item in snapshot.installations), "")
+    yield Finding(
+        severity=Severity.CLUSTER,
+        symptom=ESO_STOPS,
+        cause="External Secrets Operator does not reconcile, although its objects ask for it.",
+        evidence=tuple(evidence),
+        fix=(
+            f"kubectl logs {where} --since=15m   # does it wait for a lease, or for Vault?",
+            f"kubectl rollout restart {where}",
+            again_command(snapshot),
+        ),
+        prevention="Alert on the rate of ESO's syncs (externalsecret_sync_calls_total), not on its Pods alone.",
+    )
+
+
+def overdue_by(item: Mapping[str, Any], now: Any) -> timedelta:
+    """Return for how long the refresh of an ExternalSecret that is Ready is overdue; zero when it is not.
+
+    One that fails keeps its last refresh time, which says nothing about ESO.
+    """
+    spec = cast("dict[str, Any]", item.get("spec") or {})
+    status = cast("dict[str, Any]", item.get("status") or {})
+    refreshed = parse_time(status.get("refreshTime"))
+    if refreshed is None or readiness(item)[0] != "True" or stalled_refresh(spec):
+        return timedelta(0)
+    try:
+        due = refreshed + parse_duration(str(spec.get("refreshInterval") or "1h"))
+    except ValueError:
+        # Somebody's own fraction of an hour: nothing of ours, and nothing to judge ESO by.
+        return timedelta(0)
+    return max(now - due - LATE, timedelta(0))
+
+
+def _overdue(snapshot: Snapshot) -> Iterator[tuple[str, timedelta]]:
+    for registry, items in snapshot.external_secrets.items():
+        for namespace, item in items.items():
+            late = overdue_by(item, snapshot.now)
+            if late:
+                yield f"{namespace}/{registry}", late + LATE
+
+
+def _unseen(snapshot: Snapshot) -> tuple[str, timedelta] | None:
+    """Return a store and for how long nobody looked at it; None when somebody did, or when it cannot be told."""
+    store = next((item.name for item in stores(snapshot) if item.item), None)
+    if store is None:
+        return None
+    query = {"fieldSelector": f"involvedObject.kind=ClusterSecretStore,involvedObject.name={store}"}
+    events = permitted_items(snapshot, "/api/v1/events", query)
+    times = [time for event in events if (time := parse_time(event.get("lastTimestamp") or event.get("eventTime")))]
+    if not times:  # Events are forgotten after an hour.
+        return None
+    unseen = snapshot.now - max(times)
+    requeue = max((_requeue(item.flags) for item in snapshot.installations), default=timedelta(minutes=5))
+    return (store, unseen) if unseen > requeue + LATE else None
+
+
+def _requeue(flags: Mapping[str, str]) -> timedelta:
+    return parse_duration(flags.get("store-requeue-interval", "5m"))
+
+
+@check("One controller of ESO works on the cluster")
+def eso_duplicated(snapshot: Snapshot) -> Iterator[Finding]:
+    """More than one controller of External Secrets Operator works on the cluster's objects.
+
+    Two of them, such as the chart's beside Red Hat's operator, undo each other's writes: finalizers and annotations come
+    and go, and Secrets are written twice as often.
+    """
+    found = [item for item in snapshot.installations if item.fans_out]
+    if len(found) < 2:
+        return
+    own = snapshot.config.eso.namespace
+    others = [item for item in found if item.namespace != own] or found[1:]
+    yield Finding(
+        severity=Severity.CLUSTER,
+        symptom="Objects of ESO change back and forth, `rotate` refuses to start, Vault sees twice the logins.",
+        cause=f"{len(found)} controllers work on the same objects: {', '.join(map(str, found))}.",
+        evidence=(f"{CONTROLLER}: {', '.join(f'{item.namespace}/{item.name}' for item in found)}",),
+        fix=(
+            *(f"helm list -n {item.namespace}   # then uninstall {item}, keeping the definitions" for item in others),
+            again_command(snapshot),
+        ),
+        prevention="Install ESO once per cluster; scope further ones with scopedNamespace or a controllerClass.",
+    )
+
+
+OLDEST = (0, 17, 0)
+
+
+@check("External Secrets Operator serves v1 (0.17 or newer)", explains=("eso-v1beta1-manifests", *STORE_UNUSABLE))
+def eso_outdated(snapshot: Snapshot) -> Iterator[Finding]:
+    """External Secrets Operator is older than 0.17, or the cluster does not serve `external-secrets.io/v1`.
+
+    Everything that the stack declares is `external-secrets.io/v1`, which ESO serves and stores from 0.17 on.
+    """
+    versions = served_versions(snapshot)
+    old = [item for item in snapshot.installations if item.version and item.version < OLDEST]
+    unserved = bool(versions) and "v1" not in versions
+    if not old and not unserved:
+        return
+    reasons = [*(f"controller {item} is older than v0.17" for item in old)]
+    if unserved:
+        reasons.append(f"the API server serves {ESO_GROUP} {', '.join(versions)} and not v1")
+    yield Finding(
+        severity=Severity.CLUSTER,
+        symptom="ExternalSecrets of version v1 cannot be made, or are not reconciled.",
+        cause=f"External Secrets Operator is too old: {'; '.join(reasons)}.",
+        evidence=(
+            *(f"Deployment {item.namespace}/{item.name}: version {item}" for item in old),
+            f"GET /apis/{ESO_GROUP}: {', '.join(versions) or 'not served'}",
+        ),
+        fix=(
+            "# read ESO's notes on every minor version between; definitions first, then the controller:",
+            f"helm upgrade external-secrets external-secrets/external-secrets -n {snapshot.config.eso.namespace}",
+            again_command(snapshot),
+        ),
+        prevention="Upgrade ESO with the cluster: from 0.20 on one annotation refreshes every namespace at once.",
+    )
+
+
+V1BETA1 = f"{ESO_GROUP}/v1beta1"
+_KINDS = {"clustersecretstores": "ClusterSecretStore", "clusterexternalsecrets": "ClusterExternalSecret"}
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+@check("No manifest says external-secrets.io/v1beta1")
+def eso_v1beta1_manifests(snapshot: Snapshot) -> Iterator[Finding]:
+    """A manifest somewhere still says `external-secrets.io/v1beta1`, which ESO does not serve from 0.17 on.
+
+    The objects themselves live on as v1; the next sync of Argo CD, Flux or `kubectl apply` from that manifest fails. Seen
+    in the objects' `last-applied-configuration`, in their managed fields, and in the versions that the definitions keep.
+    """
+    if not served_versions(snapshot):
+        return
+    written = [
+        f"{kind} {item['metadata']['name']} ({writer})"
+        for plural, kind in _KINDS.items()
+        for item in snapshot.cluster.items(f"{GROUP}/{plural}", metadata_only=True)
+        if (writer := old_writer(item))
+    ]
+    if written:
+        yield _old_manifests(
+            snapshot,
+            cause=f"Manifests of {len(written)} objects still say {V1BETA1}, which this cluster's ESO does not serve.",
+            evidence=(f"last applied or managed as {V1BETA1}: {listed(written)}",),
+        )
+    stored = [name for name in _definitions(snapshot) if name.endswith(f".{ESO_GROUP}")]
+    if stored:
+        yield _old_manifests(
+            snapshot,
+            cause=f"Definitions still list v1beta1 among their stored versions: {listed(stored)}.",
+            evidence=(f"status.storedVersions of {listed(stored)}: v1beta1",),
+        )
+
+
+def old_writer(item: Mapping[str, Any]) -> str | None:
+    """Return who writes an object as v1beta1: a field manager, or `kubectl apply`; None when nobody does."""
+    metadata = item["metadata"]
+    annotations = cast("dict[str, str]", metadata.get("annotations") or {})
+    if V1BETA1 in annotations.get(LAST_APPLIED, ""):
+        return "last-applied-configuration"
+    fields = cast("list[dict[str, Any]]", metadata.get("managedFields") or [])
+    return next((f"manager {entry.get('manager', '')}" for entry in fields if entry.get("apiVersion") == V1BETA1), None)
+
+
+def _definitions(snapshot: Snapshot) -> list[str]:
+    items = permitted_items(snapshot, _DEFINITIONS)
+    return [item["metadata"]["name"] for item in items if "v1beta1" in _stored_versions(item)]
+
+
+def _stored_versions(definition: Mapping[str, Any]) -> list[str]:
+    status = cast("dict[str, Any]", definition.get("status") or {})
+    return cast("list[str]", status.get("storedVersions") or [])
+
+
+def _old_manifests(snapshot: Snapshot, cause: str, evidence: tuple[str, ...]) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        symptom="Argo CD, Flux or kubectl report `no matches for kind` on the next apply; until then nothing is seen.",
+        cause=cause,
+        evidence=evidence,
+        fix=(
+            f"grep -rl '{V1BETA1}' <your GitOps repository>   # write external-secrets.io/v1 there, then sync",
+            f"pull-secrets render --stack {snapshot.stack} --out <your GitOps repository>   # the stack's objects",
+            again_command(snapshot),
+        ),
+        prevention="`pull-secrets lint` in the repository's pipeline.",
+    )
+
+
+WRITES = 3
+"""API writes of one refresh."""
+LOGIN_REQUESTS = 4
+"""Requests to Vault of one refresh: login, read, look-up, revocation."""
+REQUEST_SECONDS = 0.02
+"""Taken for one request of one worker; 7 of them are what a refresh waits for. Measured without a network: 14 ms."""
+LONGEST_WAIT = timedelta(minutes=1)
+"""A new namespace should not wait longer for its Secret."""
+CACHE = "experimental-enable-vault-token-cache"
+RECOMMENDED = {"concurrent": "50", "client-qps": "500", "client-burst": "1000", CACHE: "true"}
+_DEFAULTS = {"concurrent": "1", "client-qps": "50", "client-burst": "100"}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How fast a controller with some flags gets through its queue."""
+
+    flags: Mapping[str, str]
+
+    @property
+    def per_second(self) -> float:
+        """Refreshes per second: what the API rate permits, or what the workers can wait for, whichever is less."""
+        by_rate = float(self._flag("client-qps")) / WRITES
+        by_workers = int(self._flag("concurrent")) / (REQUEST_SECONDS * (WRITES + self._vault_requests))
+        return max(min(by_rate, by_workers), 0.001)
+
+    def round(self, count: int) -> timedelta:
+        """Return how long a round over so many ExternalSecrets takes."""
+        # A burst passes before the rate limits, which shortens small rounds only.
+        return timedelta(seconds=round(count / self.per_second))
+
+    @property
+    def _vault_requests(self) -> int:
+        # With the cache a refresh still looks its token up before it reads (counted in Vault's audit log, ESO 0.20.4).
+        return 2 if self.flags.get(CACHE) == "true" else LOGIN_REQUESTS
+
+    def _flag(self, name: str) -> str:
+        return self.flags.get(name, _DEFAULTS[name])
+
+
+@check("ESO's queue is short for the refresh interval")
+def refresh_queue_too_long(snapshot: Snapshot) -> Iterator[Finding]:
+    """ESO's queue is too long: a round over all ExternalSecrets takes a large part of the refresh interval.
+
+    New namespaces wait behind that round. By default ESO works on one ExternalSecret at a time and sends the API server 50
+    requests a second; each refresh costs about 3 writes there, and 4 requests to Vault unless the token cache is on.
+    Measured with everything on one machine of 2 cores (`make bench`): 10 refreshes a second by default, 50 to 64 with the
+    flags that are proposed, from 25 to 1,000 namespaces; 1,503 in 86 s with `--concurrent 5` and the default rate.
+    """
+    installation = next((item for item in snapshot.installations if item.fans_out), None)
+    if installation is None:
+        return
+    count = _count_external_secrets(snapshot)
+    refresh = min(parse_duration(registry.refresh) for registry in snapshot.config.registries)
+    severity = judge_queue(installation.flags, count, refresh)
+    if severity:
+        yield _long_queue(snapshot, installation, count, refresh, severity)
+
+
+def judge_queue(flags: Mapping[str, str], count: int, refresh: timedelta) -> Severity | None:
+    """Return how bad a queue is: nothing below half the interval and a minute's wait."""
+    taken = Capacity(flags).round(count)
+    if taken >= refresh:
+        return Severity.TENANT
+    return Severity.WARNING if taken > min(refresh / 2, LONGEST_WAIT) else None
+
+
+def _count_external_secrets(snapshot: Snapshot) -> int:
+    """Count every ExternalSecret of the cluster, since all wait in one queue, without reading them."""
+    first = snapshot.cluster.get(f"{GROUP}/externalsecrets", {"limit": "1"})
+    return len(first["items"]) + int(first["metadata"].get("remainingItemCount") or 0)
+
+
+def _long_queue(
+    snapshot: Snapshot, installation: Installation, count: int, refresh: timedelta, severity: Severity
+) -> Finding:
+    now, then = Capacity(installation.flags), Capacity({**installation.flags, **RECOMMENDED})
+    flags = " ".join(f"--{name}" if value == "true" else f"--{name} {value}" for name, value in RECOMMENDED.items())
+    told = ", ".join(f"--{name} {installation.flags.get(name, default)}" for name, default in _DEFAULTS.items())
+    cached = "with" if installation.flags.get(CACHE) == "true" else "without"
+    return Finding(
+        severity=severity,
+        symptom=f"A new namespace waits up to {_told(now.round(count))} for its Secret, a rotation takes as long.",
+        cause=(
+            f"A round over {count} ExternalSecrets takes about {_told(now.round(count))} of {_told(refresh)} between "
+            f"two refreshes: {now.per_second:.0f} a second."
+        ),
+        evidence=(
+            f"Deployment {installation.namespace}/{installation.name}: {told}, {cached} the Vault token cache",
+            f"GET {GROUP}/externalsecrets: {count}",
+        ),
+        fix=(
+            f"# flags of deployment {installation.namespace}/{installation.name} (the chart's extraArgs): {flags}",
+            f"# with them up to {then.per_second:.0f} a second, a round in {_told(then.round(count))} at best",
+            again_command(snapshot),
+        ),
+        prevention="Set these flags when ESO is installed; beyond some thousand namespaces use delivery: fanout.",
+    )
+
+
+def _told(duration: timedelta) -> str:
+    return (
+        f"{duration.total_seconds():.0f} s"
+        if duration < timedelta(minutes=3)
+        else f"{duration.total_seconds() / 60:.0f} min"
+    )
