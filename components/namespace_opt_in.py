@@ -79,8 +79,9 @@ class _Provider(ResourceProvider):
 class NamespaceOptIn(Resource, module="pullsecrets", name="NamespaceOptIn"):
     """A namespace that carries opt-in labels, and keeps every label and annotation that others put there.
 
-    The Kubernetes provider's update of a Namespace takes over the fields that `kubectl` wrote and then drops those that
-    it does not declare (its `fixCSAFieldManagers`), so labels of others would vanish. A `NamespacePatch` would create a
+    Before the Kubernetes provider updates a Namespace by server-side apply, it takes over the fields of every manager
+    whose name begins with `kubectl` (`fixCSAFieldManagers` in its pkg/await/await.go, v4.25.0); the apply then removes
+    those that it does not declare, so labels that people put there would vanish. A `NamespacePatch` would create a
     namespace that is missing, create it again when it is deleted after its owner removed it, and leave ESO's finalizer
     behind, on which the namespace's own deletion hangs
     (https://github.com/external-secrets/external-secrets/issues/6677).
