@@ -51,28 +51,33 @@ class Write:
         return f"could {self.verb} {self.what}{where}, and nothing there rules it out"
 
 
-def find_writes(item: KubernetesObject, namespace: Any = None, *, patch: bool = False) -> list[Write]:
+def find_writes(
+    item: KubernetesObject, namespace: Any = None, *, patch: bool = False, redeclares: bool = False
+) -> list[Write]:
     """Return every write to something guarded that a Kubernetes object would cause, most certain first.
 
     Args:
         item: the object; parts that are not known are `UNKNOWN`.
         namespace: where an object without a namespace of its own goes; None when nothing says so.
         patch: whether the object only changes one that is there.
+        redeclares: whether it is known that the guard's own component does not declare the object.
     """
     found = [
         replace(write, path=(*path, *write.path))
         for path, inner, place in objects_in(item, namespace)
-        for write in _writes_of(inner, place, patch=patch)
+        for write in _writes_of(inner, place, patch=patch, redeclares=redeclares)
     ]
     found.sort(key=lambda write: -write.answer)
     return list({(write.what, write.path): write for write in reversed(found)}.values())[::-1]
 
 
-def _writes_of(item: KubernetesObject, namespace: Any, *, patch: bool) -> Iterator[Write]:
+def _writes_of(item: KubernetesObject, namespace: Any, *, patch: bool, redeclares: bool) -> Iterator[Write]:
     """Yield the writes of one object, whatever stands inside it."""
     yield from _of_targets(targets_of(item, namespace), "write")
     yield from _of_targets(rights_of(item, namespace), "open")
     yield from _of_targets(mutations_of(item), "change")
+    if (patch or redeclares) and is_of_the_guard(item):
+        yield Write(f"the guard's {describe(item)}", OWN_NAME, Answer.CERTAIN, "change")
     yield from _other_writes(item, patch=patch)
 
 
@@ -96,14 +101,12 @@ def _of_targets(targets: Iterator[Target], verb: str) -> Iterator[Write]:
 
 
 def _other_writes(item: KubernetesObject, *, patch: bool) -> Iterator[Write]:
-    """Yield what is written without being a guarded object: a field, a file on a node, a policy of the guard."""
+    """Yield what is written without being a guarded object: a field, a file on a node."""
     group, kind = group_of(item), kind_of(item)
     for field in GUARDED_FIELDS:
         value = dig(item, field.path)
         if patch and (group, kind) == (field.group, field.kind) and value is not None:
             yield Write(field.purpose, field.path, Answer.UNKNOWN if isinstance(value, Unknown) else Answer.CERTAIN)
-    if patch and is_of_the_guard(item):
-        yield Write(f"the guard's {describe(item)}", OWN_NAME, Answer.CERTAIN, "change")
     if (group, kind) == MACHINE_CONFIG:
         yield from _on_nodes(dig(item, ("spec", "config")))
 

@@ -109,17 +109,17 @@ _OF_OURS: Final = frozenset({"pulumi", "pullsecrets", "vault"})
 _REVIEW = "see that it does not write it"
 
 
-def judge_object_writes(
-    item: Values, _settings: Settings, namespace: Any = None, *, patch: bool = False
-) -> Iterator[Finding]:
+def judge_object_writes(item: Values, _settings: Settings) -> Iterator[Finding]:
     """Find what a Kubernetes object writes of what is guarded."""
-    yield from _told(item, [write for write in guard.find_writes(item, namespace, patch=patch) if write.is_refused])
+    yield from _told(item, [write for write in guard.find_writes(item) if write.is_refused])
 
 
-def judge_resource_writes(resource: Resource, settings: Settings) -> Iterator[Finding]:
-    """Find what a Pulumi resource of a Kubernetes provider writes of what is guarded."""
+def judge_resource_writes(resource: Resource, _settings: Settings) -> Iterator[Finding]:
+    """Find what a Pulumi resource of a Kubernetes provider writes of what is guarded, the guard itself included."""
+    redeclares = not resource.is_inside("pullsecrets:index:ClusterPullSecretGuard")
     for item in kubernetes_objects(resource):
-        yield from judge_object_writes(item, settings, resource.namespace, patch=resource.is_patch)
+        writes = guard.find_writes(item, resource.namespace, patch=resource.is_patch, redeclares=redeclares)
+        yield from _told(item, [write for write in writes if write.is_refused])
 
 
 def judge_object_mentions(item: Values, _settings: Settings) -> Iterator[Finding]:

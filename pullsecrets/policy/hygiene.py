@@ -26,9 +26,9 @@ PROTECTION: Final = PolicyInfo(
     level=Level.ADVISORY,
     severity=Severity.MEDIUM,
     remediation=(
-        "Set the resource option `protect` (`tenants.protect: true` sets it on the stack's stores, and on the namespaces "
-        "that `tenants.onLeave: delete` would delete), and never `deleteBeforeReplace` on a namespace: replacing one "
-        "would delete everything in it."
+        "Set the resource option `protect` (`tenants.protect: true` sets it on the stack's stores, and on the "
+        "namespaces that `tenants.onLeave: delete` would delete), and never `deleteBeforeReplace` on a namespace: "
+        "replacing one would delete everything in it."
     ),
     url="https://www.pulumi.com/docs/iac/concepts/options/protect/",
     tags=_TAGS,

@@ -115,6 +115,10 @@ class Resource:
         """Tell whether the type is a dynamic resource of this project's components."""
         return self.token == f"pulumi-python:dynamic/pullsecrets:{name}"
 
+    def is_inside(self, component: str) -> bool:
+        """Tell whether a component of that type is among the parents, whose types the URN lists."""
+        return component in "".join(self.urn.split("::")[2:3]).split("$")[:-1]
+
     @property
     def stack(self) -> str:
         """The stack that the URN names."""

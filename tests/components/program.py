@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime import settings, stack
 from pulumi.runtime.config import set_all_config
-from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks, set_mocks
+from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
 from ruamel.yaml import YAML
 
 from components import preflight
@@ -29,6 +29,8 @@ class Declared:
     warnings: list[str] = field(default_factory=list)
     infos: list[str] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
+    urns: dict[str, str] = field(default_factory=dict)
+    """URN by `type::name`; it tells the parent's type too."""
 
     def of_type(self, token: str) -> dict[str, MockResourceArgs]:
         """Resources of one type by name."""
@@ -78,7 +80,9 @@ def run_program(
     monkeypatch.delenv("VAULT_CACERT", raising=False)
     asyncio.set_event_loop(asyncio.new_event_loop())
     settings.reset_options()
-    set_mocks(RecordingMocks(declared, before), project="pull-secrets", stack=stack_name, preview=False)
+    mocks = RecordingMocks(declared, before)
+    monitor = MockMonitor(mocks)
+    set_mocks(mocks, project="pull-secrets", stack=stack_name, preview=False, monitor=monitor)
     # The mocks made a stack of their own; the program runs in one as the engine's entry point makes it.
     settings.ROOT.set(None)
     set_all_config(
@@ -89,4 +93,5 @@ def run_program(
         runpy.run_path(str(REPOSITORY / "__main__.py"), run_name="__main__")
 
     asyncio.get_event_loop().run_until_complete(stack.run_in_stack(program))
+    declared.urns.update({urn.split("$")[-1]: urn for urn in monitor.resources})
     return declared

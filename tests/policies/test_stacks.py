@@ -39,12 +39,13 @@ def _state(declared: Declared, stack: str) -> list[dict[str, Any]]:
     """What the program registered, as the engine's state would hold it."""
     prefix = f"urn:pulumi:{stack}::pull-secrets::"
     root = {"urn": f"{prefix}pulumi:pulumi:Stack::pull-secrets-{stack}", "type": "pulumi:pulumi:Stack", "custom": False}
-    providers = {f"{item.name}-id": f"{prefix}{item.typ}::{item.name}" for item in declared.resources}
+    providers = {f"{item.name}-id": declared.urns[f"{item.typ}::{item.name}"] for item in declared.resources}
     resources = [root]
     for item in declared.resources:
         inputs = json.loads(json.dumps(item.inputs, default=str))
         custom = not item.typ.startswith("pullsecrets:")
-        entry = {"urn": f"{prefix}{item.typ}::{item.name}", "type": item.typ, "custom": custom, "inputs": inputs}
+        urn = declared.urns[f"{item.typ}::{item.name}"]
+        entry = {"urn": urn, "type": item.typ, "custom": custom, "inputs": inputs}
         if custom:
             entry |= {"id": f"{item.name}-id", "outputs": inputs}
         if item.provider:

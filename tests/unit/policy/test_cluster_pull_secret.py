@@ -188,3 +188,36 @@ def test_a_chart_or_kustomization_with_unknown_inputs_is_refused() -> None:
     assert unjudged("kubernetes:helm.sh/v4:Chart", values={"a": UNKNOWN})
     assert unjudged("kubernetes:yaml/v2:ConfigGroup", yaml="kind: Secret") == []
     assert unjudged("kubernetes:core/v1:ConfigMap", data={"a": UNKNOWN}) == []
+
+
+ADMISSION = "kubernetes:admissionregistration.k8s.io/v1"
+
+
+@pytest.mark.parametrize("kind", ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"])
+@pytest.mark.parametrize(
+    ("parents", "name", "refused"),
+    [
+        ((), "pull-secrets-dev-guarded-objects", True),
+        (("acme:index:Guard",), "pull-secrets-dev-opt-in-labels", True),
+        (("pullsecrets:index:TenantNamespace",), "pull-secrets-dev-guarded-objects", True),
+        (("pullsecrets:index:ClusterPullSecretGuard",), "pull-secrets-dev-guarded-objects", False),
+        (("acme:index:Platform", "pullsecrets:index:ClusterPullSecretGuard"), "pull-secrets-dev-opt-in-labels", False),
+        ((), "pull-secrets-dev-company", False),
+        ((), "require-labels", False),
+    ],
+)
+def test_only_the_guards_component_declares_the_guards_policies(
+    kind: str, parents: tuple[str, ...], name: str, refused: bool
+) -> None:
+    token = f"{ADMISSION}:{kind}"
+    chain = "$".join((*parents, token))
+    props = {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Audit"]}}
+    declared = Resource(token, "subject", f"urn:pulumi:dev::project::{chain}::subject", props)
+    found = [finding.problem for finding in rules.judge_resource_writes(declared, {})]
+    assert found == ([f"{kind} {name} changes the guard's {kind} {name} through metadata.name"] if refused else [])
+    assert not list(rules.judge_resource_mentions(declared, {}))
+
+
+def test_a_list_hides_no_redeclaration() -> None:
+    props = {"items": [{"metadata": {"name": "pull-secrets-dev-guarded-objects"}, "spec": {}}]}
+    assert list(rules.judge_resource_writes(resource(f"{ADMISSION}:ValidatingAdmissionPolicyList", props), {}))
