@@ -25,7 +25,8 @@ async def main() -> dict[str, Any]:
         changes.require_harmless(config, foreseen)
     except PullSecretsError as error:
         raise pulumi.RunError(str(error)) from None
-    for message in preflight.gate_messages(config, environment.unpopulated, pulumi.get_stack()):
+    unpopulated = preflight.gate_messages(config, environment.unpopulated, pulumi.get_stack())
+    for message in (*environment.reviews.warnings, *unpopulated):
         pulumi.warn(message)
     for change in foreseen:
         (pulumi.warn if change.hurts else pulumi.info)(str(change))

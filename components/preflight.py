@@ -30,11 +30,21 @@ ESO_KINDS = ("ClusterSecretStore", "ClusterExternalSecret", "ExternalSecret")
 
 
 @dataclass(frozen=True)
+class TokenReviews:
+    """Where Vault has the cluster review tokens, as the configuration of its auth mount says it."""
+
+    host: str = ""
+    ca_cert: str | None = None
+    """PEM certificates that sign the API server's; None for the system's own."""
+    warnings: tuple[str, ...] = ()
+    """What was taken from the kubeconfig, and the key that declares it."""
+
+
+@dataclass(frozen=True)
 class Environment:
     """What the preflight learned of the cluster and of Vault, for the components to build on."""
 
-    kubernetes_host: str
-    kubernetes_ca_cert: str | None
+    reviews: TokenReviews
     auth_mount_exists: bool
     """Whether this stack's own auth mount is there, be it in state or from a run that was killed."""
     unpopulated: tuple[str, ...] = ()
@@ -70,9 +80,10 @@ def inspect(
 
     Raises:
         BadInputError: a sealed registry's file is missing or wrong, no kubeconfig, no Vault token, a KV mount of
-            another version than the stack declares, no ESO or no sealed-secrets controller in the cluster that the
-            stack needs, no admission policies or PrometheusRules that it asks for, a guard that would refuse this
-            run's own labels, a namespace to adopt is not there.
+            another version than the stack declares, an auth mount whose configuration is neither declared nor
+            readable, no ESO or no sealed-secrets controller in the cluster that the stack needs, no admission policies
+            or PrometheusRules that it asks for, a guard that would refuse this run's own labels, a namespace to adopt
+            is not there.
         UnreachableError: the API server or Vault does not answer.
         ConflictError: an object, Vault policy or Vault role of this stack's names exists and belongs to somebody else.
         GateError: `gate: fail` and a path without a credential.
@@ -95,10 +106,8 @@ def inspect(
     missing = empty.result()
     if missing and config.gate == "fail":
         raise GateError("\n".join(gate_messages(config, missing, stack)))
-    auth = config.vault.auth if config.has_vault else None
     return Environment(
-        kubernetes_host=(auth and auth.kubernetes_host) or cluster.server,
-        kubernetes_ca_cert=(auth and auth.kubernetes_ca_cert) or cluster.certificate_authority,
+        reviews=token_reviews(config, vault, cluster, mounted=mounted.result()) if vault else TokenReviews(),
         auth_mount_exists=mounted.result(),
         unpopulated=missing,
         sealed=sealed,
@@ -155,6 +164,54 @@ def _own_mount(config: StackConfig, vault: VaultClient, stack_owner: str) -> boo
             "use it as it is, or give this stack another mount"
         )
     return True
+
+
+def token_reviews(config: StackConfig, vault: VaultClient, cluster: KubernetesClient, *, mounted: bool) -> TokenReviews:
+    """Return where Vault shall have tokens reviewed: as declared, else as it does already.
+
+    The kubeconfig may lead through a tunnel that Vault does not have, so only the first run, which finds nothing in
+    Vault, takes what is missing from there, and says so.
+
+    Args:
+        config: the stack's configuration.
+        vault: Vault, whose auth mount is read when not everything is declared.
+        cluster: the cluster as the kubeconfig reaches it.
+        mounted: whether the stack's auth mount is there.
+
+    Raises:
+        BadInputError: not everything is declared, and what Vault has may not be read.
+    """
+    auth = config.vault.auth
+    if not auth.create:
+        return TokenReviews()
+    declared = {"kubernetesHost": auth.kubernetes_host, "kubernetesCaCert": auth.kubernetes_ca_cert}
+    missing = [f"vault.auth.{key}" for key, value in declared.items() if not value]
+    live = _auth_config(vault, auth.mount, missing) if missing and mounted else None
+    if live:
+        return TokenReviews(
+            auth.kubernetes_host or str(live["kubernetes_host"]),
+            auth.kubernetes_ca_cert or live.get("kubernetes_ca_cert") or None,
+        )
+    warning = (
+        f"{' and '.join(missing)}: not declared, and auth mount {auth.mount!r} in Vault has no configuration yet; "
+        f"taken from this machine's kubeconfig, which reaches the API server at {cluster.server}: set what is right "
+        "for Vault"
+    )
+    return TokenReviews(
+        auth.kubernetes_host or cluster.server,
+        auth.kubernetes_ca_cert or cluster.certificate_authority,
+        (warning,) if missing else (),
+    )
+
+
+def _auth_config(vault: VaultClient, mount: str, missing: list[str]) -> dict[str, Any] | None:
+    try:
+        return vault.read_auth_config(mount)
+    except VaultDeniedError as error:
+        raise BadInputError(
+            f"{' and '.join(missing)}: not declared, and what Vault has may not be read ({error}); declare it, or give "
+            f"the token `read` on auth/{mount}/config"
+        ) from None
 
 
 def require_own_access(config: StackConfig, vault: VaultClient) -> None:

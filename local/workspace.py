@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from local.paths import repository
+from pullsecrets.kube.kubeconfig import Reach, read_access
 
 PROJECT = "pull-secrets"
 _LINKED = ("__main__.py", "components", "policies", "pullsecrets", ".venv", "pyproject.toml", "uv.lock")
@@ -62,8 +63,8 @@ class Workspace:
     def use_stack(self, stack: str, content: str | None = None) -> None:
         """Give the folder a stack's file and make the stack in the backend if it is not there.
 
-        The control plane's Vault listens on a port of the moment: its address and certificates are written into the
-        file, for `vault.address` is never taken from the environment.
+        The control plane's Vault and API server listen on ports of the moment: their addresses and certificates are
+        written into the file, for nothing of that is taken from the environment.
 
         Args:
             stack: the stack's name.
@@ -87,6 +88,11 @@ class Workspace:
             vault["address"] = self.environment["VAULT_ADDR"]
             certificates = Path(self.environment["VAULT_CACERT"]).read_text(encoding="utf-8")
             vault["caBundle"] = LiteralScalarString(certificates)
+        auth = vault.setdefault("auth", {}) if vault else {}
+        if vault and (replace or "kubernetesHost" not in auth):
+            cluster = read_access(Reach(kubeconfig=Path(self.environment["KUBECONFIG"]))).cluster
+            auth["kubernetesHost"] = cluster.server
+            auth["kubernetesCaCert"] = LiteralScalarString(cluster.authority or "")
         return content
 
     def stack_file(self, stack: str) -> Path:

@@ -240,6 +240,11 @@ class VaultClient:
         answer = self._request("GET", f"auth/{mount}/role/{name}", absent_ok=True)
         return None if answer is None else cast("dict[str, Any]", answer["data"])
 
+    def read_auth_config(self, mount: str) -> dict[str, Any] | None:
+        """Return the configuration of an auth mount, or None when it has none yet."""
+        answer = self._request("GET", f"auth/{mount}/config", absent_ok=True)
+        return None if answer is None else cast("dict[str, Any]", answer["data"])
+
     def mount_version(self, mount: str) -> str | None:
         """Return the KV version of a secrets mount (`1` or `2`), or None when it is no KV mount."""
         answer = self._request("GET", f"sys/internal/ui/mounts/{mount}", absent_ok=True)

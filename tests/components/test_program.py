@@ -9,16 +9,15 @@ import pulumi
 import pytest
 
 from components import preflight
-from components.preflight import Environment
+from components.preflight import Environment, TokenReviews
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.kube.marks import STACK_ANNOTATION
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import builders, guard
 from tests.components.program import VAULT, Declared, run_program, stack_file
 
-ENVIRONMENT = Environment(
-    kubernetes_host="https://api.example.com:6443", kubernetes_ca_cert="CA", auth_mount_exists=False
-)
+REVIEWS = TokenReviews("https://api.example.com:6443", "CA")
+ENVIRONMENT = Environment(REVIEWS, auth_mount_exists=False)
 CES = "kubernetes:external-secrets.io/v1:ClusterExternalSecret"
 STORE = "kubernetes:external-secrets.io/v1:ClusterSecretStore"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -222,12 +221,20 @@ def test_pods_get_their_entries_by_admission_or_by_service_account_and_never_bot
 
 
 def test_an_unpopulated_path_is_warned_of_with_path_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = Environment("https://api.example.com:6443", "CA", False, ("app-registry-pull",))
+    environment = Environment(REVIEWS, False, ("app-registry-pull",))
     declared = run_program(stack_file("dev"), environment, monkeypatch, "dev")
     (warning,) = [text for text in declared.warnings if "holds no credential" in text]
     assert "secret/ocp/dev/registries/app-registry-pull" in warning
     assert "pull-secrets seed app-registry-pull --stack dev" in warning
     assert declared.of_type(CES), "desired state is still declared"
+
+
+def test_what_the_kubeconfig_stands_in_for_is_told_in_the_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    reviews = replace(REVIEWS, warnings=("vault.auth.kubernetesHost is not declared",))
+    declared = run_program(stack_file("dev"), replace(ENVIRONMENT, reviews=reviews), monkeypatch, "dev")
+    assert "vault.auth.kubernetesHost is not declared" in declared.warnings
+    (written,) = declared.of_type("vault:kubernetes/authBackendConfig:AuthBackendConfig").values()
+    assert (written.inputs["kubernetesHost"], written.inputs["kubernetesCaCert"]) == (REVIEWS.host, REVIEWS.ca_cert)
 
 
 def test_a_misspelt_key_stops_the_program_before_it_declares_anything(monkeypatch: pytest.MonkeyPatch) -> None:
