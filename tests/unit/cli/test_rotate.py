@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from components import preflight
 from pullsecrets.cli import console
 from pullsecrets.cli import rotate as rotate_module
 from pullsecrets.cli.app import app
+from pullsecrets.credential import vault_token
 from pullsecrets.credential.vault import MountSettings
 from pullsecrets.delivery import prechecks, rotation, verify
 from pullsecrets.delivery.rotation import Delivered
@@ -90,7 +90,7 @@ class Surroundings:
         self.left = Evictions({}, {})
         self.config = CONFIG
         monkeypatch.setattr(console, "load", lambda *_: self.config)
-        monkeypatch.setattr(preflight, "open_vault", lambda _: self.vault)
+        monkeypatch.setattr(vault_token, "open_vault", lambda _: self.vault)
         monkeypatch.setattr(rotate_module, "KubernetesClient", lambda _: self.cluster)
         monkeypatch.setattr(eso, "require_refreshing", lambda *_: None)
         monkeypatch.setattr(eso, "find_installations", lambda _: [installation()])
