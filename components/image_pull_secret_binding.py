@@ -50,13 +50,16 @@ class _Provider(ResourceProvider):
         return DiffResult(changes=list(state.bound) != _olds["bound"] or bool(state.unbound))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Append what is wanted now; only when that can be pulled with, take away what is not wanted any more."""
+        """Append what is wanted now; only when that can be pulled with, take away what is not wanted any more.
+
+        What fails here fails before anything is appended: state would not know the new entry, and nobody take it off.
+        """
         client, namespace = _client(_news), _news["namespace"]
-        outs = _bind(_news)
         secrets, accounts = _texts(_olds, "secrets"), _texts(_olds, "service_accounts")
         dropped = [name for name in secrets if name not in _news["secrets"]]
         if dropped:
             binding.await_delivery(client, namespace, [name for name in _news["secrets"] if name not in secrets])
+        outs = _bind(_news)
         binding.unbind(client, namespace, [name for name in accounts if name not in _news["service_accounts"]], secrets)
         binding.unbind(client, namespace, _news["service_accounts"], dropped)
         labels = cast("dict[str, str]", _olds.get("labels") or {})

@@ -131,14 +131,14 @@ class Delivery:
     def _immutable(self, metadata: Object) -> bool:
         """Tell whether the field `immutable` keeps ESO from writing, for all that is known.
 
-        That it is false stands in managedFields as well: so it is where ESO wrote the Secret later, and said that all
-        went well.
+        That it is false stands in managedFields as well: so it is where ESO wrote the Secret in a later second, and
+        said that all went well.
         """
         since = max((time for _, time, fields in _written(metadata) if "f:immutable" in fields), default=None)
         if since is None:
             return False
         synced = self.external_secret is not None and not_synced(self.external_secret) is None
-        return not (synced and self._settled and self.written >= since)
+        return not (synced and self._settled and self.written > since)
 
     @property
     def _settled(self) -> bool:
@@ -255,7 +255,8 @@ def not_synced(external_secret: Object) -> str | None:
 def _overwritten(metadata: Object, registry: str, refreshed: str) -> Iterator[str]:
     """Say whether somebody wrote the content after ESO last did, or last compared it with what it reads.
 
-    Times are RFC 3339 in UTC, in whole seconds, so that later ones sort later.
+    Times are RFC 3339 in UTC, so that later ones sort later. They are whole seconds: who wrote in the same one as ESO
+    may have written after it, until ESO compares again.
     """
     written = list(_written(metadata))
     ours, latest = field_manager(registry), _last_written(metadata, registry)
@@ -263,8 +264,8 @@ def _overwritten(metadata: Object, registry: str, refreshed: str) -> Iterator[st
         yield "it is not recorded who wrote its data (metadata.managedFields)"
     for manager, time, fields in written:
         content = _writes_data(fields) or _writes_digest(fields)
-        if content and manager != ours and time > latest and time >= refreshed:
-            yield f"{manager or 'somebody'} wrote its content at {time}, after ESO"
+        if content and manager != ours and time >= max(latest, refreshed):
+            yield f"{manager or 'somebody'} wrote its content at {time}, and ESO has not compared it since"
 
 
 def _last_written(metadata: Object, registry: str) -> str:

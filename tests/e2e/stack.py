@@ -214,6 +214,12 @@ class Stack:
 
         return until(check, DEADLINE, path)
 
+    def resources(self) -> dict[str, Any]:
+        """Outputs of what state knows by URN, without what every run registers: stack and the engine's provider."""
+        deployment = json.loads(self.pulumi("stack", "export"))["deployment"]
+        found = [item for item in deployment.get("resources", []) if not item["type"].startswith("pulumi:")]
+        return {item["urn"]: item.get("outputs") for item in found}
+
     def gone(self, path: str) -> None:
         """Wait until an object is not there."""
 

@@ -60,18 +60,12 @@ def refused(stack: Stack, environment: dict[str, str | None]) -> str:
             workspace.environment.pop(name, None)
         else:
             workspace.environment[name] = value
-    before = resources(stack)
+    before = stack.resources()
     done = workspace.pulumi("up", "--yes", "--skip-preview", "--stack", STACK, check=False)
     assert done.returncode, done.stdout
     assert "Traceback" not in done.stdout
-    assert resources(stack) == before
+    assert stack.resources() == before
     return done.stdout
-
-
-def resources(stack: Stack) -> set[str]:
-    """What state knows, without the stack itself and the engine's own provider, which every run registers."""
-    deployment = json.loads(stack.pulumi("stack", "export"))["deployment"]
-    return {item["urn"] for item in deployment.get("resources", []) if not item["type"].startswith("pulumi:")}
 
 
 def kubeconfig_for(source: Path, target: Path, server: str) -> str:

@@ -245,7 +245,8 @@ class TestRename:
             printed = running.up(change, fails=True)
         assert "is not Ready after" in printed
         assert not lapses(seen)
-        assert "e2e-app" in running.entries(AUTH)
+        assert running.entries(AUTH) == ["e2e-app"]
+        assert "e2e-renamed" not in running.entries(ADOPTED)
 
 
 class TestNamespace:
@@ -307,14 +308,14 @@ class TestForeseen:
 
     def test_a_change_that_hurts_is_refused_and_nothing_changes(self, running: Stack) -> None:
         running.up(tenants(onLeave="delete"))
-        before = running.pulumi("stack", "export")
+        before = running.resources()
         change = {**tenants(matrices=[], onLeave="delete"), "guard": {"changes": "refuse"}}
         for command in (("preview",), ("up", "--yes", "--skip-preview")):
             running.configure(change)
             printed = running.pulumi(*command, fails=True)
             assert f"namespaces that are DELETED with everything in them (tenants.onLeave: delete): {AUTH}" in printed
             assert "guard.changes is 'refuse'" in printed
-        assert running.pulumi("stack", "export") == before
+        assert running.resources() == before
 
     def test_a_change_that_does_not_hurt_is_not_refused(self, running: Stack) -> None:
         running.up({**tenants(matrix={"labels": {"team": "shop"}}), "guard": {"changes": "refuse"}})

@@ -94,6 +94,10 @@ def edited(pair: Pair) -> None:
     pair.metadata["managedFields"].append(written("kubectl-edit", LATER, data=DATA))
 
 
+def edited_in_the_second_of_the_write(pair: Pair) -> None:
+    pair.metadata["managedFields"].append(written("kubectl-edit", WRITTEN, data=DATA))
+
+
 def digest_written_by_hand(pair: Pair) -> None:
     pair.metadata["managedFields"].append(written("kubectl-annotate", LATER, digest=True))
 
@@ -116,6 +120,7 @@ SPOILED = [
     (immutable, Fault.IMMUTABLE),
     (other_content, "with other content"),
     (edited, f"kubectl-edit wrote its content at {LATER}"),
+    (edited_in_the_second_of_the_write, f"kubectl-edit wrote its content at {WRITTEN}"),
     (digest_written_by_hand, f"kubectl-annotate wrote its content at {LATER}"),
     (no_writer, "not recorded who wrote"),
 ]
@@ -183,6 +188,7 @@ def test_what_others_wrote_before_eso_last_wrote_or_looked_is_written_over(refre
         (BEFORE, WRITTEN, "True", None),
         (BEFORE, LATER, "True", None),
         # Made so after ESO wrote it; ESO wrote metadata and has not told yet; ESO said that it could not.
+        (WRITTEN, LATER, "True", Fault.IMMUTABLE),
         (LATER, LATER, "True", Fault.IMMUTABLE),
         (BEFORE, BEFORE, "True", Fault.IMMUTABLE),
         (BEFORE, LATER, "False", Fault.IMMUTABLE),
