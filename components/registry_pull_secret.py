@@ -7,7 +7,6 @@ from pulumi_kubernetes.apiextensions import CustomResource
 
 from components import _objects
 from components.registry_relay import RegistryRelay, RegistryRelayArgs
-from pullsecrets.durations import canonical_duration
 from pullsecrets.manifests import builders
 
 
@@ -52,10 +51,7 @@ class RegistryPullSecret(pulumi.ComponentResource):
             opts: resource options; let it depend on the store.
         """
         super().__init__("pullsecrets:index:RegistryPullSecret", name, {}, opts)
-        # ESO writes the object back with its durations as Go encodes them and so comes to own them: any other
-        # spelling would be drift in each refresh and a conflict in the next server-side apply.
-        refresh = pulumi.Output.from_input(args["refresh"]).apply(canonical_duration)
-        values = {**{key: value for key, value in args.items() if key != "relay"}, "refresh": refresh}
+        values = {key: value for key, value in args.items() if key != "relay"}
         needed: list[pulumi.Resource] = []
         if relay := args.get("relay"):
             # When the registry was direct, its Vault store may have been the object that is the relay's store now.

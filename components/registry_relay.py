@@ -9,7 +9,6 @@ from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from components import _objects
 from components.vault_cluster_secret_store import READY_TIMEOUT
-from pullsecrets.durations import canonical_duration
 from pullsecrets.manifests import builders
 
 
@@ -59,9 +58,7 @@ class RegistryRelay(pulumi.ComponentResource):
             opts: resource options; let it depend on the Vault store.
         """
         super().__init__("pullsecrets:index:RegistryRelay", name, {}, opts)
-        # Spelt as ESO spells it, so that it never becomes a difference.
-        refresh = pulumi.Output.from_input(args["refresh"]).apply(canonical_duration)
-        values = {**{key: value for key, value in args.items() if key != "sealed_secret"}, "refresh": refresh}
+        values = {key: value for key, value in args.items() if key != "sealed_secret"}
         sealed = args.get("sealed_secret")
         if sealed is None:
             source = _objects.build(builders.relay_external_secret, builders.RelaySpec, values)

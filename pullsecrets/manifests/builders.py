@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pullsecrets.config.model import Registry, StackConfig, Tenant, VaultStore
 from pullsecrets.credential.document import DIGEST_LENGTH
+from pullsecrets.durations import canonical_duration
 from pullsecrets.kube.marks import (
     CONTENT_DIGEST_ANNOTATION,
     PULL_SECRET_KEY,
@@ -283,7 +284,7 @@ def cluster_secret_store(spec: StoreSpec) -> KubernetesObject:
 
 def cluster_external_secret(spec: PullSecretSpec) -> KubernetesObject:
     """Return the object that fans one registry's Secret out to every namespace with the opt-in label."""
-    source = {"secretKey": "dockerconfigjson", "remoteRef": {"key": spec.path, "property": spec.property}}
+    refresh = canonical_duration(spec.refresh)
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ClusterExternalSecret",
@@ -294,13 +295,13 @@ def cluster_external_secret(spec: PullSecretSpec) -> KubernetesObject:
         },
         "spec": {
             "externalSecretName": spec.name,
-            "refreshTime": spec.refresh,
+            "refreshTime": refresh,
             "namespaceSelectors": [{"matchLabels": dict(spec.selector)}],
             "externalSecretSpec": {
-                "refreshInterval": spec.refresh,
+                "refreshInterval": refresh,
                 "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.store},
                 "target": _target(spec.name),
-                "data": [source],
+                "data": [_source(spec.path, spec.property)],
             },
         },
     }
@@ -318,10 +319,10 @@ def relay_external_secret(spec: RelaySpec) -> KubernetesObject:
             "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)},
         },
         "spec": {
-            "refreshInterval": spec.refresh,
+            "refreshInterval": canonical_duration(spec.refresh),
             "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.store},
             "target": _target(spec.secret),
-            "data": [{"secretKey": "dockerconfigjson", "remoteRef": {"key": spec.path, "property": spec.property}}],
+            "data": [_source(spec.path, spec.property)],
         },
     }
 
@@ -375,6 +376,16 @@ def vault_read_policy(mount: str, path: str) -> str:
     """Return the Vault policy that lets ESO read one registry's path and nothing else."""
     rules = {f"{mount}/{part}/{path}": {"capabilities": ["read"]} for part in ("data", "metadata")}
     return json.dumps({"path": rules}, indent=2, sort_keys=True)
+
+
+def _source(path: str, key: str) -> dict[str, Any]:
+    """Return what an ExternalSecret reads, spelled as the API server gives it back.
+
+    Argo CD shows drift for ever where defaults that the CRD adds inside a list are left out, or where a duration is not
+    spelled as ESO writes it (ESO issues 5895 and 5390).
+    """
+    defaults = {"conversionStrategy": "Default", "decodingStrategy": "None", "metadataPolicy": "None"}
+    return {"secretKey": "dockerconfigjson", "remoteRef": {"key": path, "property": key, **defaults}}
 
 
 def _target(name: str) -> dict[str, Any]:

@@ -52,8 +52,14 @@ ADDED = {
     "spec.externalSecretSpec.target.template.metadata.annotations.apps.platform/content-digest": (
         "{{ .dockerconfigjson | sha256sum | trunc 16 }}"
     ),
+    "spec.externalSecretSpec.data[0].remoteRef.conversionStrategy": "Default",
+    "spec.externalSecretSpec.data[0].remoteRef.decodingStrategy": "None",
+    "spec.externalSecretSpec.data[0].remoteRef.metadataPolicy": "None",
+    "spec.externalSecretSpec.refreshInterval": "1h0m0s",
+    "spec.refreshTime": "1h0m0s",
 }
-"""What the project adds to the source's manifest: a label, the policy that ESO defaults to, and proof of delivery."""
+"""What the project adds to the source's manifest: a label, the policy that ESO defaults to, proof of delivery, the
+defaults that the CRD adds inside lists, and `1h` as ESO writes it back."""
 
 FOLDER = PurePosixPath("clusters/spoke-dc-v6/secrets/app-registry-pull")
 
