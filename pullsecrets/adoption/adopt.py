@@ -8,7 +8,7 @@ the cluster.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -167,8 +167,9 @@ def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], t
         for found in item.found:
             backups.save(where.vault, where.config, where.registry, found.secret.found, found.service_accounts)
     on_step(f"kept in Vault: {counted(sum(len(item.found) for item in chosen), 'Secret')}")
-    for item in chosen:
-        _take_over(where, seeded, item, on_step)
+    replaced = [item.namespace for item in chosen if _take_over(where, seeded, item, on_step)]
+    if replaced:
+        _look_again(where, replaced)
     names = [item.namespace for item in chosen]
     missing = wait_for_digest(where.cluster, where.registry, seeded.digest, names, timeout) if names else ()
     if missing:
@@ -185,7 +186,8 @@ def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], t
     on_step("ServiceAccounts name the delivered Secret")
 
 
-def _take_over(where: Migration, seeded: Seeded, item: Adoption, on_step: OnStep) -> None:
+def _take_over(where: Migration, seeded: Seeded, item: Adoption, on_step: OnStep) -> bool:
+    """Have ESO deliver to a namespace; tell whether a Secret of the registry's name had to be replaced for it."""
     name = where.registry.name
     of_same_name = next((found.secret for found in item.found if found.secret.name == name), None)
     if of_same_name and of_same_name.in_place:
@@ -196,9 +198,11 @@ def _take_over(where: Migration, seeded: Seeded, item: Adoption, on_step: OnStep
         binding.bind(where.cluster, item.namespace, item.service_accounts, [name])
     _label(where.cluster, item.namespace, where.registry)
     on_step(f"labelled: {item.namespace}")
-    if of_same_name and not of_same_name.in_place:
-        _replace(where, of_same_name, seeded)
-        on_step(f"replaced: Secret {item.namespace}/{name}")
+    if of_same_name is None or of_same_name.in_place:
+        return False
+    _replace(where, of_same_name, seeded)
+    on_step(f"replaced: Secret {item.namespace}/{name}")
+    return True
 
 
 @dataclass(frozen=True)
@@ -410,10 +414,19 @@ def _replace(where: Migration, old: HandMade, seeded: Seeded) -> None:
         "stringData": {".dockerconfigjson": seeded.document},
     }
     backups.create(cluster, manifest)
-    external = external_secret_path(old.namespace, registry.name)
-    if cluster.find(external):
-        # After failures ESO waits ever longer before it looks again.
-        cluster.merge_patch(external, {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}})
+
+
+def _look_again(where: Migration, namespaces: Iterable[str]) -> None:
+    """Have ESO look at what was replaced: after failures it waits ever longer.
+
+    In a later second than we wrote in: the API server records whole seconds, by which ESO's write has to be the last.
+    """
+    time.sleep(1)
+    for namespace in namespaces:
+        external = external_secret_path(namespace, where.registry.name)
+        change = {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}}
+        if where.cluster.find(external):
+            where.cluster.merge_patch(external, change)
 
 
 def _delete(cluster: KubernetesClient, old: HandMade) -> None:
