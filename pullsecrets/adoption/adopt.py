@@ -8,7 +8,7 @@ the cluster.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -167,9 +167,15 @@ def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], t
         for found in item.found:
             backups.save(where.vault, where.config, where.registry, found.secret.found, found.service_accounts)
     on_step(f"kept in Vault: {counted(sum(len(item.found) for item in chosen), 'Secret')}")
-    replaced = [item.namespace for item in chosen if _take_over(where, seeded, item, on_step)]
+    replaced = [item.namespace for item in chosen if _make_ready(where, seeded, item, on_step)]
     if replaced:
-        _look_again(where, replaced)
+        # The API server records writes by whole seconds: ESO has to write in a later one than we to be seen as the last.
+        time.sleep(1)
+    for item in chosen:
+        _label(where.cluster, item.namespace, where.registry)
+        on_step(f"labelled: {item.namespace}")
+    for namespace in replaced:
+        _look_again(where, namespace)
     names = [item.namespace for item in chosen]
     missing = wait_for_digest(where.cluster, where.registry, seeded.digest, names, timeout) if names else ()
     if missing:
@@ -186,8 +192,8 @@ def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], t
     on_step("ServiceAccounts name the delivered Secret")
 
 
-def _take_over(where: Migration, seeded: Seeded, item: Adoption, on_step: OnStep) -> bool:
-    """Have ESO deliver to a namespace; tell whether a Secret of the registry's name had to be replaced for it."""
+def _make_ready(where: Migration, seeded: Seeded, item: Adoption, on_step: OnStep) -> bool:
+    """Make a namespace fit for ESO's delivery; tell whether a Secret of the registry's name had to be replaced for it."""
     name = where.registry.name
     of_same_name = next((found.secret for found in item.found if found.secret.name == name), None)
     if of_same_name and of_same_name.in_place:
@@ -196,8 +202,6 @@ def _take_over(where: Migration, seeded: Seeded, item: Adoption, on_step: OnStep
     if of_same_name:
         # The name is there already; of another one, a Pod must not name a Secret that does not exist yet.
         binding.bind(where.cluster, item.namespace, item.service_accounts, [name])
-    _label(where.cluster, item.namespace, where.registry)
-    on_step(f"labelled: {item.namespace}")
     if of_same_name is None or of_same_name.in_place:
         return False
     _replace(where, of_same_name, seeded)
@@ -403,7 +407,7 @@ def _forget_applied(secret: dict[str, Any]) -> bool:
 
 
 def _replace(where: Migration, old: HandMade, seeded: Seeded) -> None:
-    """Delete a Secret whose type cannot become ours, and make ours at once; ESO, failing so far, takes it over."""
+    """Delete a Secret that cannot become ours, and make ours at once; ESO takes it over."""
     cluster, registry = where.cluster, where.registry
     _delete(cluster, old)
     manifest = {
@@ -416,17 +420,12 @@ def _replace(where: Migration, old: HandMade, seeded: Seeded) -> None:
     backups.create(cluster, manifest)
 
 
-def _look_again(where: Migration, namespaces: Iterable[str]) -> None:
-    """Have ESO look at what was replaced: after failures it waits ever longer.
-
-    In a later second than we wrote in: the API server records whole seconds, by which ESO's write has to be the last.
-    """
-    time.sleep(1)
-    for namespace in namespaces:
-        external = external_secret_path(namespace, where.registry.name)
+def _look_again(where: Migration, namespace: str) -> None:
+    """Have ESO look now at a namespace that had the label before: after failures it waits ever longer."""
+    external = external_secret_path(namespace, where.registry.name)
+    if where.cluster.find(external):
         change = {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}}
-        if where.cluster.find(external):
-            where.cluster.merge_patch(external, change)
+        where.cluster.merge_patch(external, change)
 
 
 def _delete(cluster: KubernetesClient, old: HandMade) -> None:
