@@ -169,7 +169,7 @@ def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], t
     on_step(f"kept in Vault: {counted(sum(len(item.found) for item in chosen), 'Secret')}")
     replaced = [item.namespace for item in chosen if _make_ready(where, seeded, item, on_step)]
     if replaced:
-        # The API server records writes by whole seconds: ESO has to write in a later one than we to be seen as the last.
+        # The API server records writes by whole seconds: ESO has to write in a later one to be seen as the last.
         time.sleep(1)
     for item in chosen:
         _label(where.cluster, item.namespace, where.registry)
