@@ -193,7 +193,7 @@ def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], t
 
 
 def _make_ready(where: Migration, seeded: Seeded, item: Adoption, on_step: OnStep) -> bool:
-    """Make a namespace fit for ESO's delivery; tell whether a Secret of the registry's name had to be replaced for it."""
+    """Make a namespace ready for ESO's delivery; tell whether a Secret of the registry's name had to be replaced."""
     name = where.registry.name
     of_same_name = next((found.secret for found in item.found if found.secret.name == name), None)
     if of_same_name and of_same_name.in_place:
