@@ -154,7 +154,8 @@ def test_a_declared_tenant_is_reported_with_what_to_remove_from_the_file(stack: 
 
 def test_a_guard_that_denies_is_named_and_nothing_was_changed(stack: Stack, by_hand: str) -> None:
     declared = guard.GuardSpec.of(stack.config())
-    name = put_guard(stack, replace(declared, mode="deny", break_glass_groups=["nobody"]))
+    refusing = replace(declared, mode="deny", break_glass_groups=["nobody"], labeler_users=["nobody"])
+    name = put_guard(stack, refusing)
     try:
         until(lambda: require_denied(stack, by_hand), 30, "the guard in force")
         code, printed = run(stack, by_hand, "--yes")
