@@ -216,7 +216,12 @@ class Stack:
 
     def resources(self) -> dict[str, Any]:
         """Outputs of what state knows by URN, without what every run registers: stack and the engine's provider."""
-        deployment = json.loads(self.pulumi("stack", "export"))["deployment"]
+
+        def sealed(item: dict[str, Any]) -> Any:
+            # What is secret is encrypted anew each time that state is written.
+            return "secret" if "ciphertext" in item else item
+
+        deployment = json.loads(self.pulumi("stack", "export"), object_hook=sealed)["deployment"]
         found = [item for item in deployment.get("resources", []) if not item["type"].startswith("pulumi:")]
         return {item["urn"]: item.get("outputs") for item in found}
 
