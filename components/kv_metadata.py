@@ -62,9 +62,14 @@ class _Provider(ResourceProvider):
         return UpdateResult(outs=dict(_news))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Take our keys out. The entry and its versions stay: deleting metadata would destroy the credential."""
+        """Take our keys out. The entry and its versions stay: deleting metadata would destroy the credential.
+
+        Keys that hold other values are another's by now: so they are when a registry got another name, because what
+        is declared under the new one is created before this is deleted.
+        """
         client = _client(_props)
-        if client.read_metadata(_props["mount"], _props["path"]) is not None:
+        found = client.read_metadata(_props["mount"], _props["path"])
+        if found is not None and _props["custom"].items() <= found.custom.items():
             client.patch_metadata(_props["mount"], _props["path"], dict.fromkeys(_props["custom"]))
 
 

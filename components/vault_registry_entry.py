@@ -61,7 +61,7 @@ class VaultRegistryEntry(pulumi.ComponentResource):
     @staticmethod
     def _declare_metadata(name: str, args: VaultRegistryEntryArgs, opts: pulumi.ResourceOptions) -> None:
         custom = pulumi.Output.all(args["owner"], args["hosts"], args["cluster"]).apply(
-            lambda known: {"owner": known[0], "hosts": ",".join(known[1]), "cluster": known[2]}
+            lambda known: {"registry": name, "owner": known[0], "hosts": ",".join(known[1]), "cluster": known[2]}
         )
         KvMetadata(
             f"{name}-metadata",

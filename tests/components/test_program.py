@@ -182,13 +182,14 @@ def test_no_resource_holds_a_token_or_a_credential(declared: Declared) -> None:
     assert "kubernetes:core/v1:ServiceAccountPatch" not in declared.types()
 
 
-def test_the_metadata_names_owner_hosts_and_cluster(declared: Declared, config: StackConfig) -> None:
+def test_the_metadata_names_registry_owner_hosts_and_cluster(declared: Declared, config: StackConfig) -> None:
     entries = declared.of_type(KV_METADATA)
     for registry in config.registries:
         inputs = entries[f"{registry.name}-metadata"].inputs
         assert inputs["custom"] == {
             "owner": registry.owner,
             "hosts": ",".join(registry.hosts),
+            "registry": registry.name,
             "cluster": config.cluster.name,
         }
 

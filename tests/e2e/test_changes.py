@@ -233,6 +233,7 @@ class TestRename:
 
     def test_bound_to_the_new_name_alone_and_no_finalizer_left(self, running: Stack) -> None:
         running.up({**tenants(), **renamed()})
+        running.pulumi("preview", "--refresh", "--expect-no-changes")
         assert running.entries(AUTH) == ["e2e-renamed"]
         assert "e2e-app" not in running.entries(ADOPTED)
         for name in (AUTH, USER, ADOPTED):
