@@ -21,8 +21,8 @@ from pullsecrets.delivery.proof import wait_for_digest
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import objects
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesApiError, KubernetesClient, edit
-from pullsecrets.kube.eso import GROUP, external_secret_path
-from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION, LAST_APPLIED, PULL_SECRET_TYPE
+from pullsecrets.kube.eso import GROUP, external_secret_path, sync_request
+from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.kube.objects import entries_of
 from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.names import is_platform_namespace, matches
@@ -424,8 +424,7 @@ def _look_again(where: Migration, namespace: str) -> None:
     """Have ESO look now at a namespace that had the label before: after failures it waits ever longer."""
     external = external_secret_path(namespace, where.registry.name)
     if where.cluster.find(external):
-        change = {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}}
-        where.cluster.merge_patch(external, change)
+        where.cluster.merge_patch(external, sync_request())
 
 
 def _delete(cluster: KubernetesClient, old: HandMade) -> None:

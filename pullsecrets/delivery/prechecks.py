@@ -24,6 +24,7 @@ from pullsecrets.kube.client import (
 )
 from pullsecrets.kube.eso import Installation
 from pullsecrets.kube.marks import PULL_SECRET_TYPE
+from pullsecrets.kube.objects import secret_path
 from pullsecrets.kube.ownership import Delivery, read_deliveries
 from pullsecrets.text import counted
 
@@ -249,7 +250,7 @@ def _path(target: Target) -> str:
 def _dry_run(cluster: KubernetesClient, name: str, namespace: str) -> str | None:
     """Have the server judge a change of a Secret without making it; return why it would refuse."""
     query = {"fieldManager": FIELD_MANAGER, "dryRun": "All"}
-    path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+    path = secret_path(namespace, name)
     try:
         cluster.request("PATCH", path, query, body=_PROBE, content_type=MERGE_PATCH, accept=METADATA_EVENTS)
     except KubernetesApiError as error:

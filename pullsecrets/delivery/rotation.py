@@ -17,7 +17,7 @@ from pullsecrets.delivery.proof import OnProgress, Progress, prove_digest
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import eso
 from pullsecrets.kube.eso import Installation, external_secret_path
-from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FORCE_SYNC_ANNOTATION, PULL_SECRET_KEY
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
 from pullsecrets.kube.objects import secret_path
 from pullsecrets.kube.ownership import Delivery, not_synced, read_deliveries
 from pullsecrets.kube.waiting import patiently
@@ -227,8 +227,7 @@ def _pass_relay(target: Target, version: int, digest: str, deadline: float) -> N
     """Refresh the one Secret in ESO's namespace that the tenants' copies are made from, before they are refreshed."""
     namespace, name = target.config.eso.namespace, target.registry.name
     if not target.registry.sealed:
-        change = {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}}
-        patiently(deadline, target.cluster.merge_patch, external_secret_path(namespace, name), change)
+        patiently(deadline, target.cluster.merge_patch, external_secret_path(namespace, name), eso.sync_request())
     while patiently(deadline, _relayed_digest, target) != digest and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     patiently(deadline, _require_current, target, version)

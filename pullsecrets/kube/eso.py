@@ -56,6 +56,11 @@ class Installation:
         return f"{self.namespace}/{self.name} ({version})"
 
 
+def sync_request() -> dict[str, Any]:
+    """Return the change of an object's metadata that has ESO refresh now: a value that the annotation never had."""
+    return {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}}
+
+
 def external_secret_path(namespace: str, name: str) -> str:
     """Return the path of an ExternalSecret; the one by which a namespace receives a registry's Secret has its name."""
     return f"{GROUP}/namespaces/{namespace}/externalsecrets/{name}"
@@ -143,8 +148,7 @@ def force_sync(
     Raises:
         PullSecretsError: when an ExternalSecret neither keeps the annotation nor syncs.
     """
-    # The value must differ from the last one.
-    change = {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}}
+    change = sync_request()
     if installation.version is None or installation.hands_on:
         cluster.merge_patch(f"{GROUP}/clusterexternalsecrets/{registry.name}", change)
     if not installation.hands_on:

@@ -10,6 +10,7 @@ from pullsecrets.config import Registry
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.objects import entries_of
+from pullsecrets.kube.ownership import controller_of
 
 Object = dict[str, Any]
 
@@ -120,8 +121,8 @@ def _fields(value: Any) -> Iterator[tuple[str, Object]]:
 
 def _templates(kind: str, items: Iterable[Object]) -> Iterator[User]:
     for item in items:
-        owners = cast("list[Object]", item["metadata"].get("ownerReferences") or [])
-        if any(owner.get("controller") and owner["kind"] in _TEMPLATES for owner in owners):
+        owner = controller_of(item["metadata"])
+        if owner and owner["kind"] in _TEMPLATES:
             continue
         if kind == "Job" and _finished(item):
             continue
