@@ -11,8 +11,6 @@ from cryptography.x509.oid import NameOID
 from local.controlplane.etcd import Etcd
 from local.controlplane.identities import Identities, UnknownIdentity, kubeconfig_of
 from local.controlplane.kubernetes import ApiServer
-from local.controlplane.layout import LISTENERS, Layout
-from local.controlplane.ports import Ports
 
 
 class RecordingApi:
@@ -33,18 +31,6 @@ class RecordingApi:
     def call(self, method, path):
         assert (method, path) == ("GET", "/api/v1/serviceaccounts")
         return {"items": [{"metadata": {"namespace": "argocd", "name": "controller"}}]}
-
-
-@pytest.fixture
-def layout(tmp_path):
-    return Layout(tmp_path)
-
-
-@pytest.fixture
-def ports(layout):
-    ports = Ports(layout.run / "ports", LISTENERS)
-    ports.settle(())
-    return ports
 
 
 @pytest.fixture

@@ -11,28 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.controlplane.layout import LISTENERS, PUBLIC_REGISTRY, REGISTRY_HOSTS, Layout
+from local.controlplane.layout import PUBLIC_REGISTRY, REGISTRY_HOSTS
 from local.controlplane.node import hosts, images
 from local.controlplane.node.registries import PUSHER, Pull, Registry, Users
 from local.controlplane.pki import Authority
-from local.controlplane.ports import Ports
 from local.paths import repository
 from pullsecrets.config import load_stack
 
 HOST = REGISTRY_HOSTS[-1]
 AT = "2026-11-27T16:30:48.109634768Z"
-
-
-@pytest.fixture
-def layout(tmp_path):
-    return Layout(tmp_path)
-
-
-@pytest.fixture
-def ports(layout):
-    ports = Ports(layout.run / "ports", LISTENERS)
-    ports.settle(())
-    return ports
 
 
 @pytest.fixture
