@@ -11,6 +11,11 @@ from xdist.scheduler import LoadScopeScheduling
 assert pulumi.Output
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the files of tests/golden be written anew."""
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew instead of comparing")
+
+
 class ControlPlaneScheduling(LoadScopeScheduling):
     """Gives the tests of each control plane to one worker."""
 
