@@ -8,46 +8,39 @@ from rich.table import Table
 
 from pullsecrets.adoption import adopt
 from pullsecrets.adoption.adopt import Adoption, Migration, Terms
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.text import counted
 
 TIMEOUT_SECONDS = 120.0
 
 
-@console.reaches_cluster
+@options.expanded
 def command(  # noqa: PLR0913 - each is an option
-    stack: console.Stack,
+    stack: options.Stack,
     registry: Annotated[str, typer.Option("--registry", "-r", help="Registry whose delivery replaces them.")],
     namespace: Annotated[
         list[str] | None,
         typer.Argument(help="Only these namespaces; all that hold a hand-made Secret for it by default."),
     ] = None,
-    directory: console.Directory = Path(),
-    by_hand: Annotated[
-        list[str] | None,
-        typer.Option("--by-hand", help="Field manager that counts as a person, such as a script's; repeatable."),
-    ] = None,
+    directory: options.Directory = Path(),
+    by_hand: options.ByHand = None,
     undo: Annotated[
         str | None, typer.Option("--undo", help="Bring this namespace back to what was kept of it.")
     ] = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=1, help="Seconds to wait for the proof.")
-    ] = TIMEOUT_SECONDS,
+    timeout: options.ProofTimeout = TIMEOUT_SECONDS,
     *,
-    reach: Reach,
+    reach: options.Cluster,
     accept_other_login: Annotated[
         bool, typer.Option("--accept-other-login", help="Go on where the hand-made login is not the seeded one.")
     ] = False,
     accept_gap: Annotated[
         bool, typer.Option("--accept-gap", help="Go on where a Secret that serves must be deleted and made anew.")
     ] = False,
-    dry_run: console.DryRun = False,
-    yes: console.Yes = False,
-    json: console.Json = False,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Take namespaces with hand-made pull Secrets into the delivery, while Pods go on pulling.
 
@@ -68,7 +61,7 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     chosen = console.registry_of(config, registry, stack, "--registry")
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    cluster = reach.connect(config)
     where = Migration(config, cluster, vault_token.open_vault(config), chosen)
     steps: list[str] = []
     on_step = steps.append if json else console.print_step

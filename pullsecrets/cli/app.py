@@ -39,22 +39,17 @@ app = typer.Typer(
         "Exit codes: 0 done, 1 found a problem, 2 bad input, 3 conflict, 4 a server is unreachable."
     ),
 )
-app.command("seed")(seed.command)
-app.command("rotate")(rotate.command)
-app.command("rollback")(rollback.command)
-app.command("verify")(verify.command)
-app.command("seal")(seal.command)
-app.command("rollout")(rollout.command)
-app.command("render")(render.command)
-app.command("roles")(roles.command)
-app.command("doctor")(doctor.command)
-app.command("audit")(audit.command)
-app.command("offboard")(offboard.command)
-app.command("adopt")(adopt.command)
-app.command("cleanup")(cleanup.command)
-app.command("lint")(lint.command)
-app.command("preview-comment")(preview_comment.command)
-app.add_typer(gitops.commands, name="gitops")
+
+for panel, commands in {
+    "Deliver": {"seed": seed, "rotate": rotate, "rollback": rollback, "verify": verify, "seal": seal},
+    "Diagnose": {"doctor": doctor, "audit": audit},
+    "Migrate": {"adopt": adopt, "rollout": rollout, "cleanup": cleanup},
+    "Repository": {"lint": lint, "render": render, "preview-comment": preview_comment},
+    "Administer": {"roles": roles, "offboard": offboard},
+}.items():
+    for name, module in commands.items():
+        app.command(name, rich_help_panel=panel)(module.command)
+app.add_typer(gitops.commands, name="gitops", rich_help_panel="Repository")
 
 
 @app.callback()

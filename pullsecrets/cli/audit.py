@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.config.model import check_pushgateway
 from pullsecrets.coverage.audit import Audit, Coverage, audit
 from pullsecrets.coverage.report import Format, render
@@ -22,18 +22,16 @@ from pullsecrets.coverage.strays import OtherSecret
 from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.files import write_whole
-from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.text import listed
 
 POLL_SECONDS = 1.0
 
 
-@console.reaches_cluster
+@options.expanded
 def command(  # noqa: PLR0913 - one parameter per option
-    stack: console.Stack,
-    directory: console.Directory = Path(),
+    stack: options.Stack,
+    directory: options.Directory = Path(),
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until every row is green.")] = 0,
     report_format: Annotated[Format | None, typer.Option("--format", "-f", help="Form of the report; text.")] = None,
     output: Annotated[
@@ -43,7 +41,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         str | None, typer.Option("--push", metavar="URL", help="Pushgateway that the metrics are sent to as well.")
     ] = None,
     *,
-    reach: Reach,
+    reach: options.Cluster,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 for warnings too: other origin, leftovers, unlisted use, gaps.")
@@ -69,7 +67,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     form = _form(report_format, json=json)
     gateway = _gateway(push)
     config = console.load(stack, directory)
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    cluster = reach.connect(config)
     vault = vault_token.open_vault(config) if config.has_vault else None
     deadline = time.monotonic() + wait
     found = audit(config, cluster, vault)

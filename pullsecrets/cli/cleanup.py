@@ -8,24 +8,19 @@ from rich.table import Table
 
 from pullsecrets.adoption import cleanup
 from pullsecrets.adoption.cleanup import Legacy
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 
 
-@console.reaches_cluster
+@options.expanded
 def command(  # noqa: PLR0913 - each is an option
-    stack: console.Stack,
+    stack: options.Stack,
     namespace: Annotated[
         list[str] | None, typer.Argument(help="Only these namespaces; all tenants by default.")
     ] = None,
-    directory: console.Directory = Path(),
-    by_hand: Annotated[
-        list[str] | None,
-        typer.Option("--by-hand", help="Field manager that counts as a person, such as a script's; repeatable."),
-    ] = None,
+    directory: options.Directory = Path(),
+    by_hand: options.ByHand = None,
     restore: Annotated[
         str | None, typer.Option("--restore", help="Bring back what was kept of this namespace, instead.")
     ] = None,
@@ -33,10 +28,10 @@ def command(  # noqa: PLR0913 - each is an option
         list[str] | None, typer.Option("--secret", help="With --restore: only the Secret of this name; repeatable.")
     ] = None,
     *,
-    reach: Reach,
-    dry_run: console.DryRun = False,
-    yes: console.Yes = False,
-    json: console.Json = False,
+    reach: options.Cluster,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """List hand-made pull Secrets in tenant namespaces with what still uses them, and remove those that nothing uses.
 
@@ -54,7 +49,7 @@ def command(  # noqa: PLR0913 - each is an option
         pull-secrets cleanup --stack prod --restore auth-production --secret old-regcred --yes
     """
     config = console.load(stack, directory)
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    cluster = reach.connect(config)
     steps: list[str] = []
     on_step = steps.append if json else console.print_step
     if secret and not restore:

@@ -1,12 +1,10 @@
-"""Consoles, options and helpers that every command shares."""
+"""Consoles and helpers that every command shares."""
 
-import functools
-import inspect
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console
@@ -15,7 +13,6 @@ from rich.markup import escape
 from pullsecrets.config import Registry, StackConfig, load_stack
 from pullsecrets.credential.vault import way_from_here
 from pullsecrets.errors import BadInputError
-from pullsecrets.kube.kubeconfig import Reach
 
 PIPED_WIDTH = 200
 
@@ -27,60 +24,6 @@ def piped(stream: TextIO | None = None) -> Console:
 
 output = Console(highlight=False) if sys.stdout.isatty() else piped()
 errors = Console(stderr=True, highlight=False)
-
-Stack = Annotated[
-    str, typer.Option("--stack", "-s", envvar="PULL_SECRETS_STACK", help="Stack whose Pulumi.STACK.yaml to read.")
-]
-Directory = Annotated[
-    Path, typer.Option("--directory", "-C", envvar="PULL_SECRETS_DIRECTORY", help="Folder that holds Pulumi.yaml.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change and change nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changing something.")]
-
-
-_REACH = {
-    "context": (
-        str | None,
-        typer.Option("--context", help="kubeconfig context; cluster.context of the stack by default."),
-        None,
-    ),
-    "kubeconfig": (Path | None, typer.Option("--kubeconfig", help="kubeconfig file, in place of KUBECONFIG."), None),
-    "impersonated": (
-        str | None,
-        typer.Option("--as", metavar="USER", help="User to impersonate, such as system:serviceaccount:NS:NAME."),
-        None,
-    ),
-    "groups": (
-        list[str] | None,
-        typer.Option("--as-group", metavar="GROUP", help="Group to impersonate, with --as; may be repeated."),
-        None,
-    ),
-}
-
-
-def reaches_cluster(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command kubectl's options on the cluster and on who asks; it takes them all as `reach`."""
-
-    @functools.wraps(command)
-    def with_options(
-        *args: Any,
-        context: str | None = None,
-        kubeconfig: Path | None = None,
-        impersonated: str | None = None,
-        groups: Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        command(*args, reach=Reach(kubeconfig, context, impersonated, tuple(groups or ())), **kwargs)
-
-    own = [item for item in inspect.signature(command).parameters.values() if item.name != "reach"]
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-        for name, (kind, option, default) in _REACH.items()
-    ]
-    with_options.__dict__["__signature__"] = inspect.Signature([*own, *options])
-    with_options.__annotations__ = {item.name: item.annotation for item in (*own, *options)}
-    return with_options
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -1,9 +1,7 @@
-"""Options of every command that takes a new credential: where it comes from, when it expires, and its test."""
+"""What every command does with a new credential: find its registry, read it, ask for its password, test its login."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -11,45 +9,8 @@ from pullsecrets.cli import console
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.credential import registry_login
 from pullsecrets.credential.document import DockerConfig, require_hosts
-from pullsecrets.credential.expiry import parse_expiry
 from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
-
-FromFile = Annotated[
-    str | None, typer.Option("--from-file", "-f", metavar="FILE", help="dockerconfigjson file; - reads standard input.")
-]
-FromDockerConfig = Annotated[
-    str | None,
-    typer.Option(
-        "--from-docker-config",
-        metavar="FILE|auto",
-        help="docker or podman config, helpers included; auto looks where they do. Only the registry's hosts count.",
-    ),
-]
-Username = Annotated[
-    str | None, typer.Option("--username", "-u", help="User of every host; the password is asked for and not shown.")
-]
-PasswordFd = Annotated[
-    int | None, typer.Option("--password-fd", min=0, metavar="N", help="Read the password from this file descriptor.")
-]
-PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
-ExpiresAt = Annotated[
-    str | None,
-    typer.Option("--expires-at", metavar="TIME", help="When it expires: RFC 3339 time, or date (its start in UTC)."),
-]
-ExpiresIn = Annotated[
-    str | None, typer.Option("--expires-in", metavar="SPAN", help="When it expires, from now on, such as 90d.")
-]
-VerifyLogin = Annotated[
-    bool, typer.Option("--verify-login", help="Log in to each host's /v2/ API first; refused means nothing is written.")
-]
-AsIs = Annotated[
-    bool, typer.Option("--as-is", help="Take a login that looks like a mistake, such as a password in quotes.")
-]
-RegistryCa = Annotated[
-    Path | None,
-    typer.Option("--registry-ca", metavar="FILE", help="PEM CA to trust beside the system's, for logging in."),
-]
 
 
 def registry_of(config: StackConfig, name: str, stack: str) -> Registry:
@@ -91,11 +52,6 @@ def ask_password() -> str:
     if not sys.stdin.isatty():
         raise BadInputError("--username: nobody can be asked for the password; add --password-stdin or --password-fd N")
     return str(typer.prompt("Password", hide_input=True, err=True))
-
-
-def expiry(at: str | None, within: str | None) -> datetime | None:
-    """Return when the credential expires; None when the caller does not say."""
-    return parse_expiry(at, within, datetime.now(UTC))
 
 
 def verify_login(credential: DockerConfig, ca_file: Path | None) -> None:

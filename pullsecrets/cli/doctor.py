@@ -10,7 +10,7 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.config import StackConfig
 from pullsecrets.doctor.chain import Chain, State, chains
 from pullsecrets.doctor.checks import all_checks
@@ -19,7 +19,6 @@ from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.text import counted
 
 SETTLE_SECONDS = 20.0
@@ -52,23 +51,23 @@ def _list_checks(wanted: bool) -> None:
     raise typer.Exit
 
 
-@console.reaches_cluster
+@options.expanded
 def command(  # noqa: PLR0913 - each is an option
-    stack: console.Stack,
+    stack: options.Stack,
     namespace: Annotated[
         str | None, typer.Argument(help="Namespace to explain step by step; the whole stack by default.")
     ] = None,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     *,
-    reach: Reach,
+    reach: options.Cluster,
     fix: Annotated[bool, typer.Option("--fix", help="Apply the fixes that lose nothing, after showing them.")] = False,
     _listed: Annotated[
         bool,
         typer.Option("--list", help="List every check and exit.", is_eager=True, callback=_list_checks),
     ] = False,
-    dry_run: console.DryRun = False,
-    yes: console.Yes = False,
-    json: console.Json = False,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Find out why namespaces have no working pull Secret: ranked causes with evidence, fix and prevention.
 
@@ -89,7 +88,7 @@ def command(  # noqa: PLR0913 - each is an option
         pull-secrets doctor --stack prod --fix --yes --json
     """
     config = console.load(stack, directory)
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    cluster = reach.connect(config)
     # Without the cluster there is nothing to diagnose: no check would say more than that.
     cluster.get("/version")
     snapshot = Snapshot(config, stack, cluster, only=namespace)

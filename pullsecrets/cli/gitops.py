@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.config import Registry, StackConfig, load_stack
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.gitops import applications, discover, migrate
@@ -45,11 +45,11 @@ RegistryName = Annotated[
 @commands.command("discover")
 def discover_command(
     path: Root,
-    stack: console.Stack,
+    stack: options.Stack,
     registry: RegistryName = None,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     *,
-    json: console.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Show services, workload files, registries, hard-coded pull Secrets, and gaps.
 
@@ -71,13 +71,13 @@ def discover_command(
 @commands.command("migrate")
 def migrate_command(
     path: Root,
-    stack: console.Stack,
+    stack: options.Stack,
     registry: RegistryName = None,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     *,
-    dry_run: console.DryRun = False,
-    yes: console.Yes = False,
-    json: console.Json = False,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Move the repository to a shared Kustomize component, and take hard-coded entries of its Secret out.
 
@@ -113,12 +113,12 @@ def migrate_command(
 @commands.command("check")
 def check_command(
     path: Root,
-    stack: console.Stack,
+    stack: options.Stack,
     registry: RegistryName = None,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     report_format: Annotated[Format, typer.Option("--format", "-f", help="Form of the report.")] = Format.TEXT,
     *,
-    json: console.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Build every overlay and judge the workloads: each that pulls from the registry refers to its Secret.
 
@@ -142,7 +142,7 @@ def check_command(
 @commands.command("render")
 def render_command(  # noqa: PLR0913 - each is an option
     path: Root,
-    stack: console.Stack,
+    stack: options.Stack,
     repository_url: Annotated[str, typer.Option("--repo-url", help="Address of the repository, as Argo CD reads it.")],
     revision: Annotated[str, typer.Option("--revision", help="Branch, tag or commit that Argo CD follows.")] = "main",
     project: Annotated[str, typer.Option("--project", help="Argo CD project of the Applications.")] = "default",
@@ -153,13 +153,11 @@ def render_command(  # noqa: PLR0913 - each is an option
     infrastructure: Annotated[
         str | None, typer.Option("--infrastructure", help="Folder of the stack's objects; default clusters/CLUSTER.")
     ] = None,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     *,
-    check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 1 when the files there are not what would be written.")
-    ] = False,
-    dry_run: console.DryRun = False,
-    json: console.Json = False,
+    check: options.Check = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
 ) -> None:
     """Write Argo CD Applications, with sync waves in the order of the stack's rollout.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.errors import ExitCode
 from pullsecrets.policy import lint
 from pullsecrets.text import counted
@@ -31,7 +31,7 @@ def command(  # noqa: PLR0913 - each is an option
             "--stack", "-s", envvar="PULL_SECRETS_STACK", help="Stack whose registries to judge by; else the defaults."
         ),
     ] = None,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     policy_config: Annotated[
         Path | None,
         typer.Option("--policy-config", help="Settings and levels, as `--policy-pack-config` takes them."),

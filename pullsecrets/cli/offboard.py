@@ -6,37 +6,35 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.errors import ExitCode
-from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.tenancy import offboard
 
 TIMEOUT_SECONDS = 120.0
 
 
-@console.reaches_cluster
+@options.expanded
 def command(  # noqa: PLR0913 - each is an option
     namespace: Annotated[str, typer.Argument(help="Namespace to take out.")],
-    stack: console.Stack,
+    stack: options.Stack,
     registry: Annotated[
         list[str] | None, typer.Option("--registry", "-r", help="Only this registry; repeatable. All by default.")
     ] = None,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for everything to go.")] = (
         TIMEOUT_SECONDS
     ),
     *,
-    reach: Reach,
+    reach: options.Cluster,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the namespace too and wait until it is gone.")] = (
         False
     ),
     force: Annotated[bool, typer.Option("--force", help="Go on although Pods or workloads still pull with it.")] = (
         False
     ),
-    dry_run: console.DryRun = False,
-    yes: console.Yes = False,
-    json: console.Json = False,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Take a namespace out of the delivery: ServiceAccount entries, label, ExternalSecret, Secret and finalizer.
 
@@ -55,7 +53,7 @@ def command(  # noqa: PLR0913 - each is an option
         pull-secrets offboard apps-old-dev --stack prod --delete --yes
     """
     config = console.load(stack, directory)
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    cluster = reach.connect(config)
     registries = [console.registry_of(config, name, stack, "--registry") for name in registry or ()]
     planned = offboard.plan(config, cluster, namespace, registries, delete=delete)
     steps: list[str] = []

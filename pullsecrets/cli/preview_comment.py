@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets.cli import console
+from pullsecrets.cli import options
 from pullsecrets.errors import BadInputError
 from pullsecrets.gitops import preview_comment
 
 
 def command(
     preview: Annotated[str, typer.Argument(metavar="FILE", help="Output of the preview; - reads standard input.")],
-    stack: console.Stack,
+    stack: options.Stack,
     link: Annotated[str, typer.Option("--link", help="Address of the pipeline's run, for the comment to name.")] = "",
 ) -> None:
     """Write the Markdown of a pull request's comment from the output of `pulumi preview --json`.

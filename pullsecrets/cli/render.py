@@ -5,21 +5,19 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.manifests import render
 
 
 def command(
-    stack: console.Stack,
+    stack: options.Stack,
     out: Annotated[Path, typer.Option("--out", "-o", help="Root of the GitOps repository.")] = Path("rendered"),
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     *,
-    check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 1 when the files there are not what would be written.")
-    ] = False,
-    dry_run: console.DryRun = False,
-    json: console.Json = False,
+    check: options.Check = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
 ) -> None:
     """Write the stack's objects as YAML, one folder per object with a kustomization.yaml.
 

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.manifests.render import as_yaml
 from pullsecrets.manifests.roles import Groups, stack_roles
 
 
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
-    stack: console.Stack,
+    stack: options.Stack,
     deployers: Annotated[
         str, typer.Option(metavar="GROUP", help="Who runs `pulumi`: tenants, and what is delivered to them.")
     ] = Groups.deployers,
@@ -38,9 +38,9 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     verifiers: Annotated[
         str, typer.Option(metavar="GROUP", help="Operators who may also `verify`: they create Pods in tenants.")
     ] = Groups.verifiers,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     *,
-    json: console.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Print the roles that the stack's people and pipelines need, each bound to a group, to be applied by an admin.
 

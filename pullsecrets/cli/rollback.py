@@ -6,31 +6,27 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pullsecrets.cli import console, credential, delivering
+from pullsecrets.cli import console, credential, delivering, options
 from pullsecrets.credential import history, vault_token
 from pullsecrets.credential.history import RollbackPlan
 from pullsecrets.delivery import prechecks, rotation
 from pullsecrets.errors import ExitCode
-from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 
 
-@console.reaches_cluster
+@options.expanded
 def command(  # noqa: PLR0913 - each is an option
-    registry: Annotated[str, typer.Argument(help="Registry of the stack, such as app-registry-pull.")],
-    stack: console.Stack,
-    directory: console.Directory = Path(),
+    registry: options.RegistryArgument,
+    stack: options.Stack,
+    directory: options.Directory = Path(),
     to: Annotated[
         int | None, typer.Option("--to", min=1, help="Version to bring back; by default the last other.")
     ] = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=0, help="Seconds to wait for the proof.")
-    ] = rotation.DEFAULT_TIMEOUT,
+    timeout: options.ProofTimeout = rotation.DEFAULT_TIMEOUT,
     *,
-    reach: Reach,
-    dry_run: console.DryRun = False,
-    yes: console.Yes = False,
-    json: console.Json = False,
+    reach: options.Cluster,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Write an old version of a registry's credential as a new one, and prove that every namespace holds it.
 
@@ -46,7 +42,7 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     chosen = credential.registry_of(config, registry, stack)
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    cluster = reach.connect(config)
     prechecks.require_in_vault(chosen)
     vault = vault_token.open_vault(config)
     target = prechecks.Target(config, chosen, cluster, vault)

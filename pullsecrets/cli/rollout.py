@@ -9,14 +9,12 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.credential import vault_token
 from pullsecrets.credential.recorded import expected_digest
 from pullsecrets.delivery.verify import Trial, registry_of_image
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.rollout.argocd import ArgoCd
 from pullsecrets.rollout.gates import SmokeCheck
 from pullsecrets.rollout.plan import Wave, plan
@@ -26,10 +24,10 @@ from pullsecrets.text import counted
 GOOD = frozenset({"done", "done before", "rolled back"})
 
 
-@console.reaches_cluster
+@options.expanded
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
     registry: Annotated[str, typer.Argument(help="Registry of the stack, such as registry-api-tanhdev.")],
-    stack: console.Stack,
+    stack: options.Stack,
     environment: Annotated[
         str | None, typer.Option("--environment", "-e", help="Environment of the tenants' matrices, if several.")
     ] = None,
@@ -52,18 +50,18 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         typer.Option("--verify", metavar="IMAGE", help="Have a test Pod pull it in each namespace of a wave first."),
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each gate of a wave.")] = 300,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     *,
-    reach: Reach,
+    reach: options.Cluster,
     pause: Annotated[
         bool, typer.Option("--pause", help="Ask before each further wave; where nobody can be asked, stop there.")
     ] = False,
     abort: Annotated[
         bool, typer.Option("--abort", help="Roll the unfinished wave back, or the one named with --wave.")
     ] = False,
-    dry_run: console.DryRun = False,
-    yes: console.Yes = False,
-    json: console.Json = False,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Roll services out to a registry's pull Secret in the waves of the stack file, the canary first.
 
@@ -88,7 +86,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     if dry_run:
         _show_plan(waves, json=json)
         return
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    cluster = reach.connect(config)
     argocd = ArgoCd(cluster, argocd_namespace) if via == "argocd" else None
     smoke = SmokeCheck(smoke_port, smoke_path) if smoke_port else None
     trial = None

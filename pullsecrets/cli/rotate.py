@@ -12,12 +12,11 @@ import typer
 from rich.markup import escape
 
 from pullsecrets import redaction
-from pullsecrets.cli import console, credential, delivering
+from pullsecrets.cli import console, credential, delivering, options
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.config import StackConfig
 from pullsecrets.credential import sealed, vault_entry, vault_token
-from pullsecrets.credential.sources import Source
 from pullsecrets.delivery import prechecks, retirement
 from pullsecrets.delivery import verify as verification
 from pullsecrets.delivery.prechecks import Outlook, Target
@@ -35,37 +34,26 @@ from pullsecrets.delivery.rotation import (
 from pullsecrets.delivery.verify import Trial
 from pullsecrets.durations import parse_duration
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.text import counted
 from pullsecrets.workloads import evict, restart
 from pullsecrets.workloads.evict import Evictions, LackingPods
 from pullsecrets.workloads.restart import RestartResult, Workload
 
 
-@console.reaches_cluster
+@options.expanded
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
-    registry: Annotated[str, typer.Argument(help="Registry of the stack, such as app-registry-pull.")],
-    stack: console.Stack,
-    from_file: credential.FromFile = None,
-    from_docker_config: credential.FromDockerConfig = None,
-    username: credential.Username = None,
-    password_fd: credential.PasswordFd = None,
-    expires_at: credential.ExpiresAt = None,
-    expires_in: credential.ExpiresIn = None,
-    registry_ca: credential.RegistryCa = None,
+    registry: options.RegistryArgument,
+    stack: options.Stack,
     verify_image: Annotated[
         str | None,
         typer.Option("--verify", metavar="IMAGE", help="Have a test Pod pull it in each namespace before it is done."),
     ] = None,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="NAMESPACE", help="Prove, and restart, in these alone; repeatable."),
     ] = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=1, help="Seconds to wait for the proof.")
-    ] = DEFAULT_TIMEOUT,
+    timeout: options.ProofTimeout = DEFAULT_TIMEOUT,
     wave_size: Annotated[
         str, typer.Option("--wave-size", help="Workloads restarted together: a number, or a share.")
     ] = restart.DEFAULT_WAVE,
@@ -79,7 +67,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         ),
     ] = None,
     *,
-    reach: Reach,
+    reach: options.Cluster,
     restart_workloads: Annotated[
         bool, typer.Option("--restart", help="Then restart the workloads that pull from the registry, in waves.")
     ] = False,
@@ -100,12 +88,10 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     grace: Annotated[
         str, typer.Option("--grace", metavar="DURATION", help="How long a replaced version stays, such as 24h.")
     ] = retirement.DEFAULT_GRACE,
-    password_stdin: credential.PasswordStdin = False,
-    as_is: credential.AsIs = False,
-    verify_login: credential.VerifyLogin = False,
-    dry_run: console.DryRun = False,
-    yes: console.Yes = False,
-    json: console.Json = False,
+    given: options.NewCredential,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Put a new credential into Vault, have ESO deliver it now, and prove that every namespace holds it.
 
@@ -147,22 +133,18 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         by_content,
     )
     if any(item.sealed for item in config.registries if item.name == registry):
-        given = (
-            *(from_file, from_docker_config, username, expires_at, expires_in),
-            *(verify_login, rollback_on_failure, destroy_previous),
-        )
         never_asked = replace(choices, recreate=bool(recreate_pods))
-        if any(given):
+        if given.given or rollback_on_failure or destroy_previous:
             raise _sealed(registry)
         _deliver_sealed(config, registry, reach, never_asked, verify_image, dry_run=dry_run, json=json)
         return
-    source = Source(from_file, from_docker_config, username, password_fd, password_stdin, as_is)
+    source = given.source()
     chosen = credential.registry_of(config, registry, stack)
-    expires = credential.expiry(expires_at, expires_in)
+    expires = given.expiry()
     content = credential.read(source, chosen)
-    if verify_login:
-        credential.verify_login(content, registry_ca)
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    if given.verify_login:
+        credential.verify_login(content, given.registry_ca)
+    cluster = reach.connect(config)
     vault = vault_token.open_vault(config)
     target = Target(config, chosen, cluster, vault)
     installation = prechecks.prepare(target, wanted)
@@ -315,7 +297,7 @@ def _show_outlook(outlook: Outlook) -> None:
 def _deliver_sealed(
     config: StackConfig,
     name: str,
-    reach: Reach,
+    reach: options.Cluster,
     choices: Choices,
     verify_image: str | None,
     *,
@@ -323,7 +305,7 @@ def _deliver_sealed(
     json: bool,
 ) -> None:
     """Have what `seal` and `pulumi up` brought into the cluster delivered now, and prove it."""
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    cluster = reach.connect(config)
     target = Target(config, config.registry(name), cluster, None)
     installation = prechecks.prepare(target, choices.only)
     _require_rights(target, choices, verify_image)

@@ -5,18 +5,18 @@ from typing import Annotated
 
 import typer
 
-from pullsecrets.cli import console, credential
+from pullsecrets.cli import console, credential, options
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.credential import sealed
 from pullsecrets.credential.expiry import format_expiry, read_expiry
-from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.objects import KubernetesObject
 
 
+@options.expanded
 def command(  # noqa: PLR0913 - each option of the command line is a parameter
     registry: Annotated[str, typer.Argument(help="Registry of the stack with source: sealedSecret.")],
-    stack: console.Stack,
+    stack: options.Stack,
     certificate: Annotated[
         str,
         typer.Option(
@@ -26,18 +26,9 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
             help="The controller's public certificate, as `kubeseal --fetch-cert` prints it.",
         ),
     ],
-    from_file: credential.FromFile = None,
-    from_docker_config: credential.FromDockerConfig = None,
-    username: credential.Username = None,
-    password_fd: credential.PasswordFd = None,
-    expires_at: credential.ExpiresAt = None,
-    expires_in: credential.ExpiresIn = None,
-    registry_ca: credential.RegistryCa = None,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     *,
-    password_stdin: credential.PasswordStdin = False,
-    as_is: credential.AsIs = False,
-    verify_login: credential.VerifyLogin = False,
+    given: options.NewCredential,
     again: Annotated[
         bool,
         typer.Option(
@@ -45,8 +36,8 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
             help="Seal anew: the same credential, such as for a controller's new key, or over a file of no use.",
         ),
     ] = False,
-    dry_run: console.DryRun = False,
-    json: console.Json = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
 ) -> None:
     """Encrypt a registry's pull credential for one cluster's sealed-secrets controller, into the file that git keeps.
 
@@ -60,16 +51,16 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
         pull-secrets seal app-registry-pull --stack k3d --certificate cert.pem --from-file ./dockerconfig.json
     """
-    source = Source(from_file, from_docker_config, username, password_fd, password_stdin, as_is)
+    source = given.source()
     config = console.load(stack, directory)
     chosen = _sealed_registry(config, registry, stack)
-    expires = credential.expiry(expires_at, expires_in)
+    expires = given.expiry()
     content = credential.read(source, chosen)
     file = directory / str(chosen.sealed_file)
     there = _stored(directory, config, chosen, again=again)
     stored, stored_expiry = sealed.sealed_digest(there), sealed.sealed_expiry(there)
-    if verify_login:
-        credential.verify_login(content, registry_ca)
+    if given.verify_login:
+        credential.verify_login(content, given.registry_ca)
     new_expiry = format_expiry(expires) if expires else None
     item = sealed.seal(config, chosen, content, sealed.read_certificate(certificate), new_expiry)
     same = stored == content.digest and read_expiry(stored_expiry) == expires

@@ -3,34 +3,24 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from pullsecrets.cli import console, credential
+from pullsecrets.cli import console, credential, options
 from pullsecrets.credential import vault_entry, vault_token
-from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
 
 
-def command(  # noqa: PLR0913 - each option of the command line is a parameter
-    registry: Annotated[str, typer.Argument(help="Registry of the stack, such as app-registry-pull.")],
-    stack: console.Stack,
-    from_file: credential.FromFile = None,
-    from_docker_config: credential.FromDockerConfig = None,
-    username: credential.Username = None,
-    password_fd: credential.PasswordFd = None,
-    expires_at: credential.ExpiresAt = None,
-    expires_in: credential.ExpiresIn = None,
-    registry_ca: credential.RegistryCa = None,
-    directory: console.Directory = Path(),
+@options.expanded
+def command(
+    registry: options.RegistryArgument,
+    stack: options.Stack,
+    directory: options.Directory = Path(),
     *,
-    password_stdin: credential.PasswordStdin = False,
-    as_is: credential.AsIs = False,
-    verify_login: credential.VerifyLogin = False,
-    dry_run: console.DryRun = False,
-    yes: console.Yes = False,
-    json: console.Json = False,
+    given: options.NewCredential,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Put a registry's pull credential into its Vault path.
 
@@ -48,13 +38,13 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
         vault-agent-output | pull-secrets seed app-registry-pull --stack prod --from-file - --yes
     """
-    source = Source(from_file, from_docker_config, username, password_fd, password_stdin, as_is)
+    source = given.source()
     config = console.load(stack, directory)
     chosen = credential.registry_of(config, registry, stack)
-    expires = credential.expiry(expires_at, expires_in)
+    expires = given.expiry()
     content = credential.read(source, chosen)
-    if verify_login:
-        credential.verify_login(content, registry_ca)
+    if given.verify_login:
+        credential.verify_login(content, given.registry_ca)
     vault = vault_token.open_vault(config)
     planned = vault_entry.plan(vault, config, chosen, content, expires)
     outcome = _outcome(planned, dry_run=dry_run)

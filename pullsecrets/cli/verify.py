@@ -11,23 +11,22 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.delivery import verify
 from pullsecrets.delivery.proof import label_selector, selected_namespaces
 from pullsecrets.delivery.verify import Node, Pull, Trial
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.manifests.render import as_yaml
 from pullsecrets.text import counted
 
 
-@console.reaches_cluster
+@options.expanded
 def command(  # noqa: PLR0913 - each is an option
     image: Annotated[
         str, typer.Option("--image", help="Image to pull, of a host of one of the stack's registries, with its tag.")
     ],
-    stack: console.Stack,
+    stack: options.Stack,
     namespaces: Annotated[
         list[str] | None, typer.Argument(help="Where; by default every namespace with the registry's opt-in label.")
     ] = None,
@@ -35,14 +34,14 @@ def command(  # noqa: PLR0913 - each is an option
         str | None, typer.Option("--registry", help="Registry of the stack, where several have the image's host.")
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each pull.")] = verify.DEFAULT_TIMEOUT,
-    directory: console.Directory = Path(),
+    directory: options.Directory = Path(),
     *,
-    reach: Reach,
+    reach: options.Cluster,
     each_node: Annotated[
         bool, typer.Option("--each-node", help="On each node that takes Pods, one after the other.")
     ] = False,
-    dry_run: console.DryRun = False,
-    json: console.Json = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
 ) -> None:
     """Have the kubelet pull an image through the delivered Secret, and say how that went.
 
@@ -60,7 +59,7 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     trial = Trial(config, verify.registry_of_image(config, image, registry), image, timeout)
-    cluster = KubernetesClient(reach.or_context(config.cluster.context))
+    cluster = reach.connect(config)
     chosen = _chosen(cluster, trial, namespaces or ())
     nodes = verify.list_nodes(cluster) if each_node else []
     if dry_run:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from pullsecrets.cli import doctor
+from pullsecrets.cli import doctor, options
 from pullsecrets.cli.app import app
 from pullsecrets.doctor.checks import all_checks
 from pullsecrets.doctor.diagnosis import Report, Unchecked, rank
@@ -89,7 +89,7 @@ def test_what_a_fix_makes_possible_is_applied_too(
     reports = iter([label, label, pods, Report((), ())])
     monkeypatch.setattr(doctor, "diagnose", lambda _: next(reports))
     monkeypatch.setattr(doctor, "PAUSE_SECONDS", 0)
-    monkeypatch.setattr(doctor, "KubernetesClient", lambda _: healthy().snapshot(None).cluster)
+    monkeypatch.setattr(options, "KubernetesClient", lambda _: healthy().snapshot(None).cluster)
     monkeypatch.setattr(doctor, "Snapshot", lambda *_, **__: healthy().snapshot(None))
     monkeypatch.setattr(doctor.console, "load", lambda *_: healthy().snapshot(None).config)
     doctor.command(stack="test", namespace=None, fix=True, yes=True)

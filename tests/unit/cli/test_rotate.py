@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.cli import rotate as rotate_module
 from pullsecrets.cli.app import app
 from pullsecrets.credential import vault_token
@@ -91,7 +91,7 @@ class Surroundings:
         self.config = CONFIG
         monkeypatch.setattr(console, "load", lambda *_: self.config)
         monkeypatch.setattr(vault_token, "open_vault", lambda _: self.vault)
-        monkeypatch.setattr(rotate_module, "KubernetesClient", lambda _: self.cluster)
+        monkeypatch.setattr(options, "KubernetesClient", lambda _: self.cluster)
         monkeypatch.setattr(eso, "require_refreshing", lambda *_: None)
         monkeypatch.setattr(eso, "find_installations", lambda _: [installation()])
         monkeypatch.setattr(rotation, "deliver", self.deliver)

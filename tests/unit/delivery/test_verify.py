@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.cli import verify as command
 from pullsecrets.cli.app import app
 from pullsecrets.delivery import verify
@@ -248,7 +248,7 @@ class TestCommand:
     def cluster(self, monkeypatch: pytest.MonkeyPatch) -> Kubelet:
         cluster = Kubelet(a=[STARTED], b=[REFUSED])
         monkeypatch.setattr(console, "load", lambda *_: CONFIG)
-        monkeypatch.setattr(command, "KubernetesClient", lambda _: cluster)
+        monkeypatch.setattr(options, "KubernetesClient", lambda _: cluster)
         monkeypatch.setattr(command, "selected_namespaces", lambda *_: frozenset({"a", "b"}))
         return cluster
 
