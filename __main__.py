@@ -5,13 +5,12 @@ from typing import Any
 
 import pulumi
 
-from components import preflight
 from components.compose import declare
 from components.engine_log import drop_debug_messages
 from components.settings import read_config
 from components.state import read_before
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.tenancy import changes
+from pullsecrets.tenancy import changes, preflight
 
 
 async def main() -> dict[str, Any]:

@@ -12,7 +12,6 @@ import pulumi_vault as vault
 from components.cluster_pull_secret_guard import ClusterPullSecretGuard, ClusterPullSecretGuardArgs
 from components.eso_egress import EsoEgress, EsoEgressArgs
 from components.pod_admission import PodAdmission, PodAdmissionArgs
-from components.preflight import Environment
 from components.pull_secret_monitoring import PullSecretMonitoring, PullSecretMonitoringArgs
 from components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
 from components.tenant_namespace import TenantNamespace
@@ -24,6 +23,7 @@ from pullsecrets.durations import parse_duration
 from pullsecrets.manifests import builders, guard
 from pullsecrets.manifests.alerts import MonitoringSpec
 from pullsecrets.manifests.audit_job import AuditAccessSpec, AuditJobSpec
+from pullsecrets.tenancy.preflight import Environment
 
 if TYPE_CHECKING:
     from components.pull_secret_monitoring import AuditAccessArgs

@@ -14,7 +14,7 @@ from pulumi.runtime.config import set_all_config
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
 from ruamel.yaml import YAML
 
-from components import preflight
+from pullsecrets.tenancy import preflight
 
 REPOSITORY = Path(__file__).parents[2]
 VAULT = "https://127.0.0.1:18200"

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import pulumi
 import pytest
 
-from components import preflight
-from components.preflight import Environment, TokenReviews
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.kube.marks import STACK_ANNOTATION
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import builders, guard
+from pullsecrets.tenancy import preflight
+from pullsecrets.tenancy.preflight import Environment, TokenReviews
 from tests.components.program import VAULT, Declared, run_program, stack_file
 
 REVIEWS = TokenReviews("https://api.example.com:6443", "CA")

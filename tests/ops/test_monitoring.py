@@ -14,7 +14,6 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from components import preflight
 from local.controlplane import rbac
 from local.controlplane.layout import EXTERNAL_SECRETS
 from local.controlplane.waiting import NotYet, until
@@ -26,6 +25,7 @@ from pullsecrets.manifests.audit_job import AuditAccessSpec
 from pullsecrets.manifests.dashboard import dashboard
 from pullsecrets.manifests.rbac import monitoring_deployer_roles
 from pullsecrets.manifests.stack import monitoring_objects
+from pullsecrets.tenancy import preflight
 from tests.e2e.stack import DEADLINE, Stack, namespace
 from tests.ops.test_documents import platform_engineer, try_as
 from tests.pages import Scenario

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from components import preflight
 from pullsecrets.config import parse
 from pullsecrets.credential import vault_entry
 from pullsecrets.credential.document import DockerConfig, DockerConfigError
 from pullsecrets.credential.sources import from_login
 from pullsecrets.credential.vault import EntryMetadata, VaultClient, VaultDeniedError
 from pullsecrets.errors import BadInputError
+from pullsecrets.tenancy import preflight
 from tests.unit.config.test_config import GOOD
 
 EXPIRY = datetime(2030, 1, 1, tzinfo=UTC)
@@ -68,14 +68,14 @@ def test_a_mount_without_versions_is_refused(found: str | None, expected: str) -
 
 def test_the_program_refuses_a_mount_without_versions_too(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInputError, match="allowed: a KV v2 mount"):
-        preflight._require_kv(CONFIG, Kv("1"))
+        preflight.require_kv(CONFIG, Kv("1"))
     denied = Kv("1")
 
     def deny(_: str) -> None:
         raise VaultDeniedError("permission denied")
 
     monkeypatch.setattr(denied, "mount_version", deny)
-    preflight._require_kv(CONFIG, denied)
+    preflight.require_kv(CONFIG, denied)
 
 
 def test_a_host_of_another_registry_is_refused_before_vault_is_asked() -> None:

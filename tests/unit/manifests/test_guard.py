@@ -5,13 +5,13 @@ from typing import Any, cast
 
 import pytest
 
-from components import preflight
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
 from pullsecrets.guard import GUARD_PARTS, GUARDED_FIELDS, GUARDED_KINDS, GUARDED_OBJECTS
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import guard
 from pullsecrets.manifests.guard import GUARD_POLICIES, GuardSpec, PodAdmissionSpec
+from pullsecrets.tenancy import preflight
 from tests.unit.config.test_config import GOOD
 
 GUARD = {"mode": "deny", "labelers": {"users": ["pulumi"], "groups": ["engineers"]}, "writers": {"users": ["rotator"]}}

@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 
-from components import preflight
 from pullsecrets.credential.vault import VaultDeniedError
 from pullsecrets.errors import ConflictError
 from pullsecrets.manifests.builders import vault_read_policy
+from pullsecrets.tenancy import preflight
 from tests.unit.manifests.test_audit_job import monitored
 
 ROLE = "external-secrets-registries"

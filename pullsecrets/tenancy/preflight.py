@@ -92,14 +92,14 @@ def inspect(
     sealed = {item.name: read_sealed(directory, config, item) for item in config.registries if item.sealed}
     vault = open_vault(config) if config.has_vault else None
     with ThreadPoolExecutor(max_workers=4) as pool:
-        served = pool.submit(_require_eso, cluster)
+        served = pool.submit(require_eso, cluster)
         admitted = pool.submit(require_admission, cluster, config)
         labeler = pool.submit(require_labeler, cluster, config)
-        owned = pool.submit(_require_ownership, cluster, config, stack, builders.owner(project, stack), known)
-        unsealing = pool.submit(_require_sealed_secrets, cluster, config)
+        owned = pool.submit(require_ownership, cluster, config, stack, builders.owner(project, stack), known)
+        unsealing = pool.submit(require_sealed_secrets, cluster, config)
         monitored = pool.submit(require_monitoring, cluster, config)
-        mounted = pool.submit(lambda: vault is not None and _own_mount(config, vault, builders.owner(project, stack)))
-        versioned = pool.submit(lambda: vault and _require_kv(config, vault))
+        mounted = pool.submit(lambda: vault is not None and own_mount(config, vault, builders.owner(project, stack)))
+        versioned = pool.submit(lambda: vault and require_kv(config, vault))
         reading = pool.submit(lambda: vault and require_own_access(config, vault))
         empty = pool.submit(lambda: unpopulated(config, vault) if vault else ())
     _raise_all(served, admitted, labeler, owned, unsealing, monitored, mounted, versioned, reading, empty)
@@ -146,7 +146,13 @@ def _raise_all(*checks: Future[Any]) -> None:
         raise PullSecretsError("\n".join(found)) from None
 
 
-def _own_mount(config: StackConfig, vault: VaultClient, stack_owner: str) -> bool:
+def own_mount(config: StackConfig, vault: VaultClient, stack_owner: str) -> bool:
+    """Tell whether the stack's own auth mount is there already.
+
+    Raises:
+        BadInputError: it is not there, and the stack does not make it.
+        ConflictError: what is there is not this stack's.
+    """
     auth = config.vault.auth
     found = vault.auth_mounts().get(auth.mount)
     if found is None:
@@ -267,13 +273,23 @@ def _only_reads(policy: str | None) -> bool:
         return False
 
 
-def _require_kv(config: StackConfig, vault: VaultClient) -> None:
+def require_kv(config: StackConfig, vault: VaultClient) -> None:
+    """Refuse a KV mount of another version than the stack declares.
+
+    Raises:
+        BadInputError: as `vault_entry.require_mount`.
+    """
     # Who may not look at the mount may still be right about it: then the store's readiness tells.
     with suppress(VaultDeniedError):
         vault_entry.require_mount(vault, config)
 
 
-def _require_eso(cluster: KubernetesClient) -> None:
+def require_eso(cluster: KubernetesClient) -> None:
+    """Refuse a cluster that does not serve the kinds of External Secrets Operator.
+
+    Raises:
+        BadInputError: with what is missing and how it is installed.
+    """
     served = _served_kinds(cluster, ESO_GROUP_VERSION)
     missing = [kind for kind in ESO_KINDS if kind not in served]
     if missing:
@@ -285,7 +301,12 @@ def _require_eso(cluster: KubernetesClient) -> None:
         )
 
 
-def _require_sealed_secrets(cluster: KubernetesClient, config: StackConfig) -> None:
+def require_sealed_secrets(cluster: KubernetesClient, config: StackConfig) -> None:
+    """Refuse a cluster without the controller that opens the stack's sealed registries.
+
+    Raises:
+        BadInputError: with the registries and how it is installed.
+    """
     sealed = [registry.name for registry in config.registries if registry.sealed]
     if sealed and "SealedSecret" not in _served_kinds(cluster, SEALED_GROUP_VERSION):
         raise BadInputError(
@@ -378,7 +399,7 @@ def require_labeler(cluster: KubernetesClient, config: StackConfig) -> None:
         )
 
 
-def _require_ownership(
+def require_ownership(
     cluster: KubernetesClient, config: StackConfig, stack: str, stack_owner: str, known: Collection[str]
 ) -> dict[str, dict[str, str]]:
     """Refuse objects of others, and return the labels of all namespaces, which are listed for that anyway."""

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from components import preflight
-from components.preflight import MONITORING_GROUP_VERSION, require_monitoring
 from pullsecrets.errors import BadInputError, PullSecretsError
+from pullsecrets.tenancy import preflight
+from pullsecrets.tenancy.preflight import MONITORING_GROUP_VERSION, require_monitoring
 from tests.unit.cluster import FakeCluster
 from tests.unit.manifests.test_audit_job import monitored, sealed
 

@@ -4,11 +4,11 @@ from typing import Any, cast
 
 import pytest
 
-from components import preflight
-from components.preflight import TokenReviews
 from pullsecrets.config import parse
 from pullsecrets.credential.vault import VaultDeniedError
 from pullsecrets.errors import BadInputError
+from pullsecrets.tenancy import preflight
+from pullsecrets.tenancy.preflight import TokenReviews
 from tests.components.program import stack_file
 
 HOST, CA = "https://api.example.com:6443", "CA"
