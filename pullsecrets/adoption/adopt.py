@@ -54,7 +54,7 @@ class Seeded:
 
 @dataclass(frozen=True)
 class Found:
-    """One hand-made Secret and what becomes of it."""
+    """One hand-made Secret and the action on it."""
 
     secret: HandMade
     verdict: Verdict
@@ -241,7 +241,7 @@ def undo(where: Migration, planned: Undo, timeout: float, on_step: OnStep) -> No
     stand when ESO's object goes, and its old content is written over the new one without a moment between.
 
     Raises:
-        ConflictError: when a Secret of a kept name was made anew with other content.
+        ConflictError: when a Secret of a kept name was recreated with other content.
     """
     cluster, name = where.cluster, where.registry.name
     kept = [backups.read(where.vault, where.config, item) for item in planned.backups]
@@ -347,7 +347,7 @@ def _problems(registry: Registry, found: Found, terms: Terms) -> list[str]:
     if same_name and item.serves and not item.in_place and not terms.gap:
         kind = "is immutable" if item.immutable else f"has type {item.type}"
         problems.append(
-            f"{where} {kind}, so it must be deleted and made anew; a pull between the two requests fails and is tried "
+            f"{where} {kind}, so it must be deleted and recreated; a pull between the two requests fails and is tried "
             "again by the kubelet; add --accept-gap"
         )
     return problems

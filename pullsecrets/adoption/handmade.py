@@ -76,7 +76,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class HandMade:
-    """A Secret of other origin, without its content."""
+    """An unmanaged Secret, without its content."""
 
     namespace: str
     name: str

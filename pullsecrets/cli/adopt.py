@@ -36,7 +36,7 @@ def command(  # noqa: PLR0913 - each is an option
         bool, typer.Option("--accept-other-login", help="Go on where the hand-made login is not the seeded one.")
     ] = False,
     accept_gap: Annotated[
-        bool, typer.Option("--accept-gap", help="Go on where a Secret that serves must be deleted and made anew.")
+        bool, typer.Option("--accept-gap", help="Go on where a Secret that serves must be deleted and recreated.")
     ] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
@@ -140,7 +140,7 @@ def _show(planned: list[Adoption]) -> None:
         console.output.print("no namespace holds a hand-made pull Secret for it")
         return
     table = Table(title="Hand-made pull Secrets", header_style="bold")
-    for column in ("namespace", "Secret", "origin", "compared", "what becomes of it"):
+    for column in ("namespace", "Secret", "origin", "compared", "action"):
         table.add_column(column, overflow="fold")
     for item in planned:
         for found in item.found:

@@ -73,7 +73,7 @@ def main() -> None:
         errors.print(f"[bold red]error:[/] {_escaped(error)}", soft_wrap=True, highlight=False)
         sys.exit(int(error.exit_code))
     except Exception as error:  # noqa: BLE001 - the interpreter would print it with whatever it holds
-        sys.stderr.write(f"{redaction.redacted_traceback(error)}pull-secrets failed in a way that it does not know\n")
+        sys.stderr.write(f"{redaction.redacted_traceback(error)}unexpected error; please report this\n")
         sys.exit(int(ExitCode.PROBLEM))
 
 

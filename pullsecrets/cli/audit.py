@@ -44,12 +44,12 @@ def command(  # noqa: PLR0913 - one parameter per option
     reach: options.Cluster,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 for warnings too: other origin, leftovers, unlisted use, gaps.")
+        bool, typer.Option("--strict", help="Exit 1 for warnings too: unmanaged Secrets, leftovers, undeclared usage.")
     ] = False,
 ) -> None:
     """Show which namespaces should have a pull Secret, which have it, and whether its content is the seeded one.
 
-    Beside it: Secrets of other origin, leftovers in namespaces that left, and namespaces whose Pods use a registry
+    Beside it: unmanaged Secrets, leftovers in namespaces that left, and namespaces whose Pods use a registry
     without opting in. Secrets are listed as metadata only. Exit code 1 when a row is not green.
 
     Examples:
@@ -142,7 +142,7 @@ def _show_strays(found: Audit, stack: str, screen: Console) -> None:
     left = [(item.namespace, item.kind, item.name, item.reason, removal(item, stack)) for item in found.orphans]
     for title, columns, rows in (
         ("Use without opting in", ("namespace", "registry", "Pods", "cannot pull", "for example"), uses),
-        ("Secrets of other origin", ("namespace", "Secret", "origin", "used by", "remarks"), others),
+        ("Unmanaged Secrets", ("namespace", "Secret", "origin", "used by", "remarks"), others),
         ("Leftovers", ("namespace", "what", "name", "why", "fix"), left),
     ):
         if rows:
@@ -170,7 +170,7 @@ def _users(item: OtherSecret) -> str:
 
 def _remarks(item: OtherSecret) -> str:
     remarks = (
-        (item.registry is not None, "stands in the place of ours"),
+        (item.registry is not None, "shadows the managed Secret"),
         (not item.typed, "wrong type"),
         (item.exposed, "content shown in an annotation"),
     )

@@ -88,7 +88,7 @@ def _show(planned: list[Legacy]) -> None:
         console.output.print("no hand-made pull Secret is left")
         return
     table = Table(title="Hand-made pull Secrets", header_style="bold")
-    for column in ("namespace", "Secret", "origin", "opens", "named by", "what becomes of it"):
+    for column in ("namespace", "Secret", "origin", "opens", "named by", "action"):
         table.add_column(column, overflow="fold")
     for item in planned:
         fate = f"stays: {item.stays}" if item.stays else f"goes; {item.registry} serves"

@@ -30,12 +30,12 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask before something is changed, on standard error: standard output may be one JSON document.
 
     Raises:
-        BadInputError: when the answer is no, or nobody is there to give one.
+        BadInputError: when the answer is no, or there is no terminal to confirm on.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise BadInputError("nobody is there to ask; nothing was changed; add --yes to go on, or --dry-run to look")
+        raise BadInputError("no terminal to confirm on; nothing was changed; add --yes to go on, or --dry-run to look")
     if not typer.confirm(question, err=True):
         raise BadInputError("not confirmed; nothing was changed")
 

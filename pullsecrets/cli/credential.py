@@ -47,10 +47,12 @@ def ask_password() -> str:
     """Ask a person for the password without showing it.
 
     Raises:
-        BadInputError: when nobody is there to be asked.
+        BadInputError: when there is no terminal to ask on.
     """
     if not sys.stdin.isatty():
-        raise BadInputError("--username: nobody can be asked for the password; add --password-stdin or --password-fd N")
+        raise BadInputError(
+            "--username: no terminal to ask for the password on; add --password-stdin or --password-fd N"
+        )
     return str(typer.prompt("Password", hide_input=True, err=True))
 
 
@@ -63,5 +65,5 @@ def verify_login(credential: DockerConfig, ca_file: Path | None) -> None:
     """
     for proof in registry_login.verify(credential, ca_file):
         through = f" through the token service {proof.realm_host}" if proof.realm_host else ""
-        told = f"accepted{through}" if proof.tested else "answers without a login, so the password is not tested"
+        told = f"accepted{through}" if proof.tested else "password not verified: the registry answers without a login"
         console.errors.print(f"login   {proof.host}: {told}", markup=False, soft_wrap=True)

@@ -25,7 +25,7 @@ SETTLE_SECONDS = 20.0
 """How long after a fix the controllers may take to show that it helped."""
 PAUSE_SECONDS = 1.0
 ROUNDS = 3
-"""How often is looked again: once label and entry are there, Pods that were made without them can be made anew."""
+"""How often is looked again: once label and entry are there, Pods that were made without them can be recreated."""
 NAMED = 5
 """Namespaces that are named one by one."""
 

@@ -21,7 +21,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     ] = Groups.administrators,
     auditors: Annotated[str, typer.Option(metavar="GROUP", help="Who runs `audit`.")] = Groups.auditors,
     surveyors: Annotated[
-        str, typer.Option(metavar="GROUP", help="Auditors who may list every Secret, for those of other origin.")
+        str, typer.Option(metavar="GROUP", help="Auditors who may list every Secret, unmanaged ones too.")
     ] = Groups.surveyors,
     operators: Annotated[
         str, typer.Option(metavar="GROUP", help="The on-call: `rotate`, `rollback`, `doctor`, `offboard`, `rollout`.")

@@ -54,7 +54,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     *,
     reach: options.Cluster,
     pause: Annotated[
-        bool, typer.Option("--pause", help="Ask before each further wave; where nobody can be asked, stop there.")
+        bool, typer.Option("--pause", help="Ask before each further wave; without a terminal, stop there.")
     ] = False,
     abort: Annotated[
         bool, typer.Option("--abort", help="Roll the unfinished wave back, or the one named with --wave.")
@@ -120,7 +120,7 @@ def _abort(rollout: Rollout, waves: Sequence[Wave], *, named: bool, yes: bool) -
 
 
 class _Asker:
-    """Asks before a wave; where nobody can be asked the rollout ends before it."""
+    """Asks before a wave; without a terminal the rollout stops before it."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -173,4 +173,6 @@ def _show_end(reports: Sequence[WaveReport]) -> None:
         for thing, reason in sorted(report.problems.items()):
             console.output.print(f"  {thing}: {reason}", markup=False, soft_wrap=True)
     if any(report.state == "failed" for report in reports):
-        console.output.print("run the same command again once it is mended, or with --abort to roll the wave back")
+        console.output.print(
+            "fix the cause and run the same command again, or run it with --abort to roll the wave back"
+        )

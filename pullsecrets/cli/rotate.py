@@ -1,4 +1,4 @@
-"""`pull-secrets rotate`: a new credential in Vault, proved in every namespace, and the Pods that need it made anew."""
+"""`pull-secrets rotate`: a new credential in Vault, proved in every namespace, and the Pods that need it recreated."""
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -96,14 +96,14 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     """Put a new credential into Vault, have ESO deliver it now, and prove that every namespace holds it.
 
     The credential is checked and written as by `seed`; of two rotations at once one wins and the other changes
-    nothing (exit code 3). Delivery is proved by metadata: the digest that ESO wrote, and that nobody wrote since. What
-    will not arrive for a reason that is there already is told before the write. Running Pods
-    need no restart: the kubelet reads the Secret at each pull. Only Pods that were admitted without the reference are
-    listed, and made anew by eviction if you want. Killed at any point, running it again finishes the job.
+    nothing (exit code 3). Delivery is proved by metadata: the digest that ESO wrote, and no other write since. What
+    will not arrive for a reason that already exists is reported before the write. Running Pods need no restart: the
+    kubelet reads the Secret at each pull. Only Pods that were admitted without the reference are listed, and evicted
+    on request, so that their controllers recreate them. If it is interrupted, run it again to finish.
 
     A sealed registry takes no credential here: what `seal` and `pulumi up` brought into the cluster is delivered now
     and proved. Exit code 1 when a namespace is not proved in time, a restart is not complete, or a Pod that was to be
-    made anew is not evicted.
+    evicted is not.
 
     Examples:
 
@@ -380,18 +380,18 @@ def _show_plan(
 def _show_lacking(lacking: LackingPods) -> None:
     if lacking.evictable or lacking.others:
         console.output.print("Pods that were admitted without the reference, so that the new credential does not help:")
-    pods = {f"{pod.namespace}/{pod.name}": f"{pod.owner} makes it again" for pod in lacking.evictable}
+    pods = {f"{pod.namespace}/{pod.name}": f"{pod.owner} recreates it" for pod in lacking.evictable}
     delivering.show_each({**pods, **lacking.others})
 
 
 def _show_recreated(recreated: Sequence[str], left: Evictions, kept: Sequence[str]) -> None:
     if recreated:
-        console.output.print(f"[green]✓[/] {counted(len(recreated), 'Pod')} evicted, to be made anew")
+        console.output.print(f"[green]✓[/] {counted(len(recreated), 'Pod')} evicted; the controller recreates them")
     if kept:
         console.output.print(f"{counted(len(kept), 'Pod')} left alone; add --recreate-pods to evict them")
     if left.held or left.refused:
         number = counted(len(left.held) + len(left.refused), "Pod")
-        console.output.print(f"[red]✗[/] {number} not evicted; mend the cause and run the same command again:")
+        console.output.print(f"[red]✗[/] {number} not evicted; fix the cause and run the same command again:")
     delivering.show_each({**left.held, **left.refused})
 
 

@@ -89,7 +89,7 @@ def confirm_write(planned: vault_entry.SeedPlan, *, yes: bool, piped: bool) -> N
     """Ask before a version is written over another.
 
     Raises:
-        BadInputError: when the answer is no, or nobody can be asked.
+        BadInputError: when the answer is no, or there is no terminal to confirm on.
     """
     if yes or planned.version == 0:
         return

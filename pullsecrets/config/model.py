@@ -371,7 +371,7 @@ class Tenants(ConfigModel):
 
     protect: bool = True
     on_leave: Literal["keep", "delete"] = "keep"
-    """What becomes of a namespace that the program created when its tenant leaves the stack file."""
+    """The action on a namespace that the program created when its tenant leaves the stack file."""
     namespaces: tuple[NamespaceTenant, ...] = ()
     matrices: tuple[TenantMatrix, ...] = ()
 

@@ -70,7 +70,7 @@ def load_stack(stack: str, directory: Path) -> StackConfig:
     """
     project = _read_yaml(directory / PROJECT_FILE, "run this in the project's folder, or name it with --directory")
     if not project.get("name"):
-        raise BadInputError(f"{directory / PROJECT_FILE}: name: found nothing; allowed: the project's name")
+        raise BadInputError(f"{directory / PROJECT_FILE}: name: missing; expected the project's name")
     name = str(project["name"])
     file = directory / f"Pulumi.{stack}.yaml"
     others = ", ".join(sorted(_stack_names(directory))) or "none"
@@ -184,13 +184,13 @@ def _problem(detail: Any, raw: Any) -> Problem:
     if kind == "extra_forbidden":
         return _unknown_key(location)
     if kind == "missing":
-        allowed = "a value; this key is required"
+        allowed = "a value, as this key is required"
         if location == ("vault", "address"):
             allowed = (
                 "the https URL at which the cluster reaches Vault, which a store that is there already names: kubectl "
                 "get clustersecretstores -o yaml; VAULT_ADDR only says how this machine reaches it"
             )
-        return Problem(_dotted(location), "nothing", allowed)
+        return Problem(_dotted(location), None, allowed)
     return Problem(_dotted(location), _shown(found), _allowed(detail))
 
 

@@ -12,14 +12,16 @@ from pullsecrets.config.model import Guard, NamespaceTenant, Registry, StackConf
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a configuration: where, what was found there, and what is allowed."""
+    """One thing wrong with a configuration: where, what was found there (None: nothing), and what is allowed."""
 
     key: str
-    found: str
+    found: str | None
     allowed: str
 
     def __str__(self) -> str:
         """Render as one line for a terminal."""
+        if self.found is None:
+            return f"{self.key}: missing; expected {self.allowed}"
         return f"{self.key}: found {self.found}; allowed: {self.allowed}"
 
 
@@ -44,7 +46,7 @@ def check(config: StackConfig) -> list[Problem]:
 def _sources(config: StackConfig) -> Iterator[Problem]:
     if config.vault_registries and not config.has_vault:
         names_there = ", ".join(registry.name for registry in config.vault_registries)
-        yield Problem("vault", "nothing", f"address and egress of the server that holds {names_there}")
+        yield Problem("vault", None, f"address and egress of the server that holds {names_there}")
     for index, registry in enumerate(config.registries):
         if registry.sealed and not registry.relayed:
             allowed = "'fanout' with source: sealedSecret, which the controller unseals in one namespace only"
@@ -80,7 +82,7 @@ def _monitoring(config: StackConfig) -> Iterator[Problem]:
         return
     if monitoring.image is None:
         allowed = "the pinned image of this command line, which the daily validation runs, as the Dockerfile makes it"
-        yield Problem("monitoring.image", "nothing", allowed)
+        yield Problem("monitoring.image", None, allowed)
     if len(config.cluster.name) > LONGEST_MONITORED_NAME:
         allowed = f"at most {LONGEST_MONITORED_NAME} characters with monitoring, whose CronJob is named after it"
         yield Problem("cluster.name", repr(config.cluster.name), allowed)

@@ -34,7 +34,7 @@ PODS_UNREADABLE = (
     "complete; let the auditor's role list pods (auditor_roles in pullsecrets/manifests/rbac.py)"
 )
 SECRETS_UNREADABLE = (
-    "Secrets of other names could not be listed, so pull Secrets of other origin are shown only where they have a "
+    "Secrets of other names could not be listed, so unmanaged pull Secrets are shown only where they have a "
     "registry's name; that takes `pull-secrets roles --surveyors` beside the auditor's role"
 )
 

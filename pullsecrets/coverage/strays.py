@@ -1,4 +1,4 @@
-"""What coverage does not count: Secrets of other origin, leftovers of ours, and use without opting in. By metadata."""
+"""What coverage does not count: unmanaged Secrets, leftovers of ours, and use without opting in. By metadata."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class _Reference:
 
 
 def other_secrets(config: StackConfig, found: Inventory, concerned: Concerned) -> tuple[OtherSecret, ...]:
-    """Return the Secrets of other origin: pull Secrets of concerned namespaces, and a registry's name anywhere.
+    """Return the unmanaged Secrets: pull Secrets of concerned namespaces, and a registry's name anywhere.
 
     A copy of ours that lost its owner is an orphan and not listed here.
     """

@@ -217,7 +217,7 @@ def _auths(content: Mapping[str, Any]) -> Mapping[str, Any]:
         found = "found a .dockercfg, which has no auths around its hosts; allowed: it inside auths: `jq '{auths: .}'`"
     else:
         store = _keeper(content, "")
-        found = f"auths: found nothing; allowed: at least one host{_kept_outside(store)}"
+        found = f"auths: missing; expected at least one host{_kept_outside(store)}"
     raise DockerConfigError(f"dockerconfigjson: {found}")
 
 

@@ -58,7 +58,7 @@ class Source:
 
     @property
     def takes_standard_input(self) -> bool:
-        """Whether the credential is read from standard input, so that nobody can be asked there."""
+        """Whether the credential is read from standard input, so that no question can be answered there."""
         return self.file == "-" or self.password_stdin or self.password_fd == 0
 
     def read(self, hosts: Iterable[str], ask: Callable[[], str]) -> DockerConfig:
@@ -313,7 +313,7 @@ def _password_in(option: str, file: BinaryIO) -> str:
     redaction.register(text, text.rstrip("\r\n"))
     password = text.removesuffix("\n").removesuffix("\r")
     if not password:
-        raise BadInputError(f"{option}: found nothing; allowed: the password, with or without a newline at its end")
+        raise BadInputError(f"{option}: missing; expected the password, with or without a newline at its end")
     if {"\n", "\r"} & set(password) and not document.is_json_object(password):
         raise BadInputError(
             f"{option}: found several lines; allowed: one password, or a key file of several lines, a JSON object"

@@ -157,7 +157,7 @@ def client(target: str) -> str:
 
 
 def remake(pod: PodPull) -> str:
-    """Return the command that has a Pod made anew, or a comment that says who can where no command does it."""
+    """Return the command that has a Pod recreated, or a comment that says who can where no command does it."""
     kind, _, name = (pod.owner or "").partition("/")
     target = workload(pod)
     delete = f"kubectl -n {pod.namespace} delete pod {pod.name}"
@@ -168,8 +168,8 @@ def remake(pod: PodPull) -> str:
         roll = "latest" if target.startswith("dc/") else "restart"
         return f"{client(target)} -n {pod.namespace} rollout {roll} {target}"
     if not kind:
-        return f"{delete}   # nothing makes it again: apply it anew"
-    told = STATIC_POD if kind == "Node" else f"{kind} {name} makes it: have that make it anew"
+        return f"{delete}   # nothing recreates it: apply it again"
+    told = STATIC_POD if kind == "Node" else f"{kind} {name} created it: have that recreate it"
     return f"# Pod {pod.namespace}/{pod.name}: {told}"
 
 
@@ -250,7 +250,7 @@ def adoption(snapshot: Snapshot, registry: Registry, namespace: str, *, gap: boo
         snapshot: what is looked at.
         registry: the registry of that name.
         namespace: where the Secret is.
-        gap: whether it serves Pods and must be deleted and made anew, which `adopt` wants to be accepted.
+        gap: whether it serves Pods and must be deleted and recreated, which `adopt` wants to be accepted.
     """
     if registry.sealed:
         return (

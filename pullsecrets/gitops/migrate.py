@@ -192,9 +192,9 @@ def _changes(old: Values, new: Values, registry: Registry) -> Iterator[str]:
 def _owners(repository: Repository, registry: Registry, built: Mapping[PurePosixPath, Built]) -> list[Kustomization]:
     """Return the kustomizations below apps/ that need the component for workloads which pull from the registry.
 
-    That is each one that names a workload's file. Whether a workload pulls from the registry is told by its file and by
-    what is built from it, as its image may be set by an overlay. Where no file below apps/ is its source, such as for a
-    remote base, the folder that is built needs the component itself.
+    That is each one that names a workload's file. Whether a workload pulls from the registry is determined by its file
+    and by what is built from it, as its image may be set by an overlay. Where no file below apps/ is its source, as
+    for a remote base, the folder that is built needs the component itself.
     """
     users = {
         item.file for item in repository.resources if item.hosts & set(registry.hosts) and component.covers(item.item)

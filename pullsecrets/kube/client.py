@@ -163,7 +163,7 @@ class KubernetesClient:
         """Send one request and return the decoded answer.
 
         Raises:
-            UnreachableError: when the server does not answer, does not know us, or is not what answers.
+            UnreachableError: when the server does not answer, rejects our credentials (401), or is not what answers.
             KubernetesApiError: for any other refusal.
         """
         response = self._send(method, path, query, body, {"Content-Type": content_type, "Accept": accept})

@@ -158,10 +158,10 @@ def _audited(spec: MonitoringSpec) -> Iterator[_Panel]:
     )
     others = spec.audit_series("pull_secrets_other_origin_secrets")
     yield _Panel(
-        "Secrets of other origin",
+        "Unmanaged Secrets",
         "Pull Secrets that this project did not deliver; `pull-secrets audit` names them.",
         "stat",
-        ((f"max({others})", "of other origin"),),
+        ((f"max({others})", "unmanaged"),),
         width=6,
         steps=(("green", None), ("yellow", 1)),
     )

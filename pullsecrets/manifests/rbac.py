@@ -217,7 +217,7 @@ def auditor_roles(
 
 
 def surveyor_roles(group: str, prefix: str = PREFIX) -> list[KubernetesObject]:
-    """Return what it takes beside an auditor's or operator's role to see pull Secrets of other origin.
+    """Return what it takes beside an auditor's or operator's role to see unmanaged pull Secrets.
 
     Whoever holds it could read every Secret of the cluster.
     """

@@ -243,5 +243,5 @@ def require_unfinished(rollout: Rollout, waves: Sequence[Wave]) -> Wave:
 
 
 def _problems(result: RestartResult) -> dict[str, str]:
-    remaining = dict.fromkeys(result.remaining, "not begun, or not seen up, because another one failed")
+    remaining = dict.fromkeys(result.remaining, "not started or not yet ready, because another one failed")
     return {**remaining, **result.held, **result.failed}

@@ -69,7 +69,7 @@ class RestartResult:
     """Kept waiting by a PodDisruptionBudget until the time was over."""
     failed: dict[str, str] = field(default_factory=dict[str, str])
     remaining: list[str] = field(default_factory=list[str])
-    """Not begun, or not seen up, because another one failed."""
+    """Not started or not yet ready, because another one failed."""
 
     @property
     def complete(self) -> bool:

@@ -92,5 +92,5 @@ def test_a_sealed_registry_whose_delivery_is_direct_is_refused() -> None:
 
 def test_a_stack_that_reads_vault_must_name_it() -> None:
     config = {key: value for key, value in stack_file("dev").items() if key != "vault"}
-    with pytest.raises(ConfigError, match="vault: found nothing; allowed: address and egress"):
+    with pytest.raises(ConfigError, match="vault: missing; expected address and egress"):
         parse(config, "dev")

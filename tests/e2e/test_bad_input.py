@@ -156,7 +156,7 @@ class TestSeed:
         ("document", "expected"),
         [
             ("no json", "dockerconfigjson: not JSON at line 1 column 1"),
-            ("{}", "dockerconfigjson: auths: found nothing; allowed: at least one host"),
+            ("{}", "dockerconfigjson: auths: missing; expected at least one host"),
             (json.dumps({"auths": {HOST: {"auth": "?"}}}), "found text that is not base64 of user:password"),
             (
                 json.dumps({"auths": {"registry.example.com": {"auth": base64.b64encode(b"a:b").decode()}}}),

@@ -192,7 +192,7 @@ def test_each_fault_is_named_and_the_safe_ones_are_repaired(faults: Stack) -> No
     left = doctor(faults, "--fix", "--yes")
     # The same ones: the dry run changed nothing.
     assert [item["description"] for item in left["fixes"] if item["applied"]] == report["safe_fixes"]
-    # Its ServiceAccount is bound by now, but the Pod keeps what it was admitted with, and nothing makes it again.
+    # Its ServiceAccount is bound by now, but the Pod keeps what it was admitted with, and nothing recreates it.
     assert named(left) == FOR_PEOPLE | {("pod-admitted-too-early", BOTH)}
     assert uncovered(faults) == {}
     assert faults.entries(UNBOUND) == [OTHERS_ENTRY, APP]

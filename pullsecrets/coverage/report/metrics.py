@@ -92,7 +92,7 @@ class _Families(Collector):
 
     def _strays(self) -> Iterator[Metric]:
         others = len(self.found.other_secrets)
-        yield GaugeMetricFamily("pull_secrets_other_origin_secrets", "Pull Secrets of other origin.", others)
+        yield GaugeMetricFamily("pull_secrets_other_origin_secrets", "Unmanaged pull Secrets.", others)
         orphans = GaugeMetricFamily("pull_secrets_orphans", "Leftovers of ours by kind.", labels=("kind",))
         kinds = Counter(item.kind for item in self.found.orphans)
         for kind in ORPHAN_KINDS:

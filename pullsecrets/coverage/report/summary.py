@@ -78,7 +78,7 @@ def _advised(found: Audit, option: str) -> Iterator[str]:
         )
     if others := found.other_secrets:
         yield (
-            f"{counted(len(others), 'Secret')} of other origin {_verb(others, 'is', 'are')} not rotated with the rest: "
+            f"{counted(len(others), 'unmanaged Secret')} {_verb(others, 'is', 'are')} not rotated with the rest: "
             f"`pull-secrets cleanup{option} --dry-run` shows what uses them, and `pull-secrets adopt` takes them over."
         )
     if uses := {use.namespace for use in found.unlisted_uses}:

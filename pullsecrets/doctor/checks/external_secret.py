@@ -207,7 +207,7 @@ def _failing(snapshot: Snapshot, row: Coverage, found: Object) -> Finding:
         evidence=(
             *told,
             f"Secret {row.namespace}/{row.registry}: {_delivered(row)}",
-            f"ClusterExternalSecret {row.registry}: Ready={fanout}, which does not speak of syncing",
+            f"ClusterExternalSecret {row.registry}: Ready={fanout}, which does not reflect sync status",
         ),
         fix=fix,
         prevention=PREVENTION,

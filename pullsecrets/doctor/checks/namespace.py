@@ -98,7 +98,7 @@ def namespace_not_labelled(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _foreign(snapshot: Snapshot, registry: Registry, namespace: str) -> Object | None:
-    """Return the Secret of the registry's name there when it is of other origin."""
+    """Return the Secret of the registry's name there when it is unmanaged."""
     return snapshot.secrets[registry.name].get(namespace) if is_foreign(snapshot, registry.name, namespace) else None
 
 
@@ -111,10 +111,9 @@ def _taken(snapshot: Snapshot, row: Coverage, secret: Object) -> Finding:
     return Finding(
         severity=severity_of(failed) if serves else Severity.TENANT,
         symptom=(
-            f"Secret {registry.name} in {namespace} is of other origin: ESO does not look after it, and rotation "
-            "passes it by."
+            f"Secret {registry.name} in {namespace} is unmanaged: ESO does not manage it, and rotation passes it by."
             if serves
-            else f"Pods in {namespace} cannot pull: Secret {registry.name} is of other origin and no pull Secret."
+            else f"Pods in {namespace} cannot pull: Secret {registry.name} is unmanaged and not a pull Secret."
         ),
         cause=(
             "The tenant is declared, but its namespace does not carry the opt-in label that ESO selects by; the label "

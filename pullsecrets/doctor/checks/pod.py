@@ -113,7 +113,7 @@ def _eviction(namespace: str, registry: Registry, pods: Sequence[PodPull]) -> Re
             raise ConflictError(f"eviction in namespace {namespace!r}: {'; '.join(refused)}; run the rollout restart")
 
     return Remedy(
-        f"evict Pods of {namespace} that cannot pull and do not run, to be made anew: {', '.join(names)}", apply
+        f"evict Pods of {namespace} that cannot pull; their controllers recreate them: {', '.join(names)}", apply
     )
 
 

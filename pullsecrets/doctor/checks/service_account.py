@@ -56,7 +56,7 @@ def _wanted(snapshot: Snapshot, row: Coverage) -> Finding:
     return Finding(
         severity=Severity.TENANT,
         symptom=f"New Pods in {row.namespace} cannot pull: they get no reference to Secret {row.registry}.",
-        cause=f"ServiceAccount {accounts} does not list {row.registry}: its list was replaced, or it was made anew.",
+        cause=f"ServiceAccount {accounts} does not list {row.registry}: its list was replaced, or it was recreated.",
         evidence=(*_entries(snapshot, row, row.unbound), *pod_evidence(failed)),
         fix=(fix_command(snapshot, row.namespace), up_command(snapshot)),
         prevention=(

@@ -47,7 +47,7 @@ def store_missing(snapshot: Snapshot) -> Iterator[Finding]:
     """A ClusterSecretStore of the stack is not in the cluster.
 
     ExternalSecrets name it: those of a relayed registry the relay's, all others the registry's own that reads Vault.
-    `pulumi up` makes it again; on clusters where Argo CD applies the rendered objects, look at the Application.
+    `pulumi up` recreates it; on clusters where Argo CD applies the rendered objects, look at the Application.
     """
     for store in stores(snapshot):
         if store.item is not None:

@@ -45,7 +45,7 @@ def test_a_question_is_not_part_of_the_json_document(
 
 
 def test_who_says_no_or_is_not_there_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for stdin, expected in ((Terminal("n\n"), "not confirmed"), (io.StringIO(), "nobody is there to ask")):
+    for stdin, expected in ((Terminal("n\n"), "not confirmed"), (io.StringIO(), "no terminal to confirm on")):
         monkeypatch.setattr(sys, "stdin", stdin)
         with pytest.raises(BadInputError, match=expected):
             console.confirm("Take it out?", yes=False)

@@ -63,7 +63,7 @@ def test_nobody_is_asked_where_nobody_is() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ASKING], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    assert "nobody can be asked for the password; add --password-stdin or --password-fd N" in done.stderr
+    assert "no terminal to ask for the password on; add --password-stdin or --password-fd N" in done.stderr
 
 
 def test_a_registry_is_named_by_the_stack() -> None:
@@ -85,7 +85,10 @@ def test_a_sealed_registrys_credential_is_not_in_vault() -> None:
     [
         (LoginProof("h:5000", tested=True, realm_host=None), "login   h:5000: accepted\n"),
         (LoginProof("h", tested=True, realm_host="auth.h"), "login   h: accepted through the token service auth.h\n"),
-        (LoginProof("h", tested=False, realm_host=None), "answers without a login, so the password is not tested\n"),
+        (
+            LoginProof("h", tested=False, realm_host=None),
+            "password not verified: the registry answers without a login\n",
+        ),
     ],
 )
 def test_how_a_registry_answered_is_told(

@@ -80,7 +80,7 @@ def test_the_good_configuration_is_good() -> None:
         ("vault.auth.rol", "x", "vault.auth.rol: found an unknown key"),
         ("cluster", "dev", "cluster: found 'dev'; allowed:"),
         ("cluster.name", 7, "cluster.name: found 7; allowed: a string"),
-        ("cluster.name", ..., "cluster.name: found nothing; allowed: a value; this key is required"),
+        ("cluster.name", ..., "cluster.name: missing; expected a value, as this key is required"),
         ("cluster.platform", "nomad", "cluster.platform: found 'nomad'; allowed: 'kubernetes' or 'openshift'"),
         ("binding", "pods", "binding: found 'pods'; allowed: 'serviceAccounts' or 'admission'"),
         ("guard.mode", "strict", "guard.mode: found 'strict'; allowed: 'deny', 'warn' or 'off'"),
@@ -94,7 +94,7 @@ def test_the_good_configuration_is_good() -> None:
         ("guard.labelers.groups", ["system:authenticated"], "allowed: a user or group that does not take in everybody"),
         ("guard.breakGlassGroup", "", "guard.breakGlassGroup: found ''; allowed: the name of a user or group"),
         ("monitoring.enable", True, "(did you mean 'enabled'?)"),
-        ("monitoring", {"enabled": True}, "monitoring.image: found nothing; allowed: the pinned image of this command"),
+        ("monitoring", {"enabled": True}, "monitoring.image: missing; expected the pinned image of this command"),
         ("monitoring.image", "registry.example.com:5000/a/b", "allowed: an image pinned by a tag other than 'latest'"),
         ("monitoring.image", "a/b:latest", "monitoring.image: found 'a/b:latest'; allowed: an image pinned by a tag"),
         ("monitoring.image", "a/b@sha256:12", "monitoring.image: found 'a/b@sha256:12'; allowed: an image pinned"),
@@ -123,7 +123,7 @@ def test_the_good_configuration_is_good() -> None:
         ),
         ("gate", "maybe", "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'"),
         ("vault.address", "http://vault", "vault.address: found 'http://vault'; allowed: an https URL"),
-        ("vault.address", ..., "vault.address: found nothing; allowed: the https URL at which the cluster reaches"),
+        ("vault.address", ..., "vault.address: missing; expected the https URL at which the cluster reaches"),
         ("vault.address", "https://v.example.com:abc", "vault.address: found 'https://v.example.com:abc'; allowed: an"),
         ("vault.address", "https://v.example.com:99999", "allowed: an https URL without path or credentials"),
         ("vault.address", "https://v.example.com:0", "allowed: an https URL without path or credentials"),
@@ -339,7 +339,7 @@ def test_nothing_that_is_declared_comes_from_the_environment(monkeypatch: pytest
     monkeypatch.setenv("VAULT_ADDR", "https://127.0.0.1:18200")
     monkeypatch.setenv("VAULT_CACERT", "/absent.pem")
     assert parse(GOOD, "test") == declared
-    assert "vault.address: found nothing; allowed: the https URL at which the cluster reaches" in problem(
+    assert "vault.address: missing; expected the https URL at which the cluster reaches" in problem(
         changed("vault.address", ...)
     )
 
@@ -406,7 +406,7 @@ def test_a_stack_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_a_project_without_a_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("runtime: python\n")
-    with pytest.raises(BadInputError, match=r"Pulumi\.yaml: name: found nothing; allowed: the project's name"):
+    with pytest.raises(BadInputError, match=r"Pulumi\.yaml: name: missing; expected the project's name"):
         load_stack("dev", tmp_path)
 
 

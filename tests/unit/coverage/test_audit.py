@@ -1,4 +1,4 @@
-"""Coverage and what stands beside it, from a cluster that is a set of lists: rows, other origins, orphans, use."""
+"""Coverage and what stands beside it, from a cluster that is a set of lists: rows, unmanaged Secrets, orphans, use."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -100,9 +100,7 @@ class TestSummary:
     def test_what_is_to_do_comes_with_its_command_the_most_pressing_first(self) -> None:
         found = actions(TROUBLED, "prod")
         assert "`pull-secrets doctor user-dev --stack prod`" in found[0]
-        assert [
-            word for text in found for word in ("annotation", "other origin", "opting in", "leftover") if word in text
-        ]
+        assert [word for text in found for word in ("annotation", "unmanaged", "opting in", "leftover") if word in text]
         assert found[-1] == PODS_UNREADABLE
 
     @pytest.mark.parametrize(
@@ -143,7 +141,7 @@ class TestPage:
     def test_a_clean_page_says_so(self) -> None:
         seen = Page(render(CLEAN, Format.HTML, "prod", "spoke")).text
         assert "There is nothing to do." in seen
-        assert "Secrets of other origin" not in seen.replace("Secrets of other origin, leftovers, unlisted use", "")
+        assert "Unmanaged Secrets" not in seen
 
     def test_no_rounding_makes_an_incomplete_coverage_complete(self) -> None:
         rows = tuple(replace(GREEN, namespace=f"n-{number}") for number in range(5000))

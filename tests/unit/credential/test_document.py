@@ -51,8 +51,8 @@ def document(**entry: Any) -> str:
             json.dumps({HOST: {"auth": auth()}}),
             "found a .dockercfg, which has no auths around its hosts; allowed: it in",
         ),
-        ("{}", "auths: found nothing; allowed: at least one host"),
-        ('{"auths": {}}', "auths: found nothing"),
+        ("{}", "auths: missing; expected at least one host"),
+        ('{"auths": {}}', "auths: missing"),
         ('{"auths": [1]}', "auths: found a list; allowed: an object with hosts as keys"),
         (
             '{"credsStore": "desktop"}',

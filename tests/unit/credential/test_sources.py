@@ -139,8 +139,8 @@ class TestLogins:
     @pytest.mark.parametrize(
         ("content", "expected"),
         [
-            (b"", "found nothing"),
-            (b"\n", "found nothing"),
+            (b"", "missing"),
+            (b"\n", "missing"),
             (b"\xff" + CANARY.encode(), "not UTF-8"),
             (f"{CANARY}\n{CANARY}\n".encode(), "found several lines; allowed: one password, or a key file"),
             (f"{CANARY}\n\n".encode(), "found several lines"),

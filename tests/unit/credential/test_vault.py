@@ -1,4 +1,4 @@
-"""What Vault's answers mean to whoever runs a command: what to wait for, and what to mend."""
+"""What Vault's answers mean to whoever runs a command: what to wait for, and what to fix."""
 
 import json
 

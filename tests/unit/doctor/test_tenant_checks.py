@@ -599,13 +599,13 @@ def test_where_templates_may_not_be_read_the_workload_is_rolled_and_not_patched(
         (("DaemonSet", "agent"), f"kubectl -n {A} rollout restart daemonset/agent"),
         (("Job", "migrate-2"), f"kubectl -n {A} delete pod old   # counts as a failed try of its Job"),
         (("ReplicationController", "dc-1"), f"oc -n {A} rollout latest dc/dc"),
-        (("ReplicationController", "web"), f"# Pod {A}/old: ReplicationController web makes it"),
+        (("ReplicationController", "web"), f"# Pod {A}/old: ReplicationController web created it"),
         (("Node", "node1"), f"# Pod {A}/old: a static Pod of a node reads no ServiceAccount"),
-        (("TaskRun", "build"), f"# Pod {A}/old: TaskRun build makes it"),
-        (None, f"kubectl -n {A} delete pod old   # nothing makes it again"),
+        (("TaskRun", "build"), f"# Pod {A}/old: TaskRun build created it"),
+        (None, f"kubectl -n {A} delete pod old   # nothing recreates it"),
     ],
 )
-def test_a_pod_is_made_anew_by_a_command_that_its_owner_knows(owner: tuple[str, str] | None, command: str) -> None:
+def test_a_pod_is_recreated_by_a_command_that_its_owner_knows(owner: tuple[str, str] | None, command: str) -> None:
     world = healthy()
     world.add_pod(A, "old", references=[], owner=owner)
     (fix,) = the_one(world).fix
