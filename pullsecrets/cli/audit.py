@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pullsecrets.cli import console, options
-from pullsecrets.config.model import check_pushgateway
+from pullsecrets.config.fields import check_pushgateway
 from pullsecrets.coverage.audit import Audit, Coverage, audit
 from pullsecrets.coverage.report import Format, render
 from pullsecrets.coverage.report.summary import actions, headline, removal

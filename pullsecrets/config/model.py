@@ -1,219 +1,34 @@
-"""Shape of a stack's configuration: frozen models that refuse unknown keys and wrong types."""
+"""Sections of a stack's configuration: frozen models that refuse unknown keys and wrong types."""
 
 import builtins
-import re
-from datetime import timedelta
-from ipaddress import ip_network
-from pathlib import PurePosixPath
 from typing import Annotated, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pullsecrets import image, names
-from pullsecrets.durations import parse_duration
+from pullsecrets.config.fields import (
+    Address,
+    Cidr,
+    ConfigModel,
+    DailySchedule,
+    ExpiryNotice,
+    Host,
+    KvPath,
+    Label,
+    Labels,
+    NamespacePattern,
+    ObjectName,
+    PinnedImage,
+    Port,
+    Principal,
+    Pushgateway,
+    Refresh,
+    RelativeFile,
+    Selector,
+    TokenTtl,
+)
+from pullsecrets.config.tenants import NamespaceTenant, Tenant, Tenants, expand
 from pullsecrets.errors import BadInputError
-
-LONGEST_REFRESH = timedelta(hours=24)
-
-
-def _full_match(pattern_of: str, text: str) -> str:
-    pattern, allowed = _FORMS[pattern_of]
-    if pattern.fullmatch(text) is None:
-        raise ValueError(allowed)
-    return text
-
-
-# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
-_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
-
-_FORMS = {
-    "label": (names.DNS_LABEL, "a DNS label: lower-case letters, digits and '-', at most 63, such as 'auth-dev'"),
-    "subdomain": (names.DNS_SUBDOMAIN, "an object name: lower-case letters, digits, '-' and '.', at most 253"),
-    "label value": (
-        re.compile(f"({_LABEL_NAME.pattern})?"),
-        "the value of a label: letters, digits, '-', '_' and '.', at most 63, or nothing",
-    ),
-    "pattern": (names.NAMESPACE_PATTERN, "a namespace name in which '*' stands for any characters, such as 'apps-*'"),
-}
-
-
-def _check_host(text: str) -> str:
-    if allowed := image.host_problem(text):
-        raise ValueError(allowed)
-    return text
-
-
-def _check_pattern(text: str) -> str:
-    _full_match("pattern", text)
-    taken = [name for name in names.PLATFORM_NAMESPACES if names.matches(name, [text])]
-    if taken:
-        raise ValueError(f"a pattern that takes in no platform namespace; this one takes in {', '.join(taken)}")
-    return text
-
-
-def _check_label_key(text: str) -> str:
-    prefix, slash, name = text.rpartition("/")
-    if _LABEL_NAME.fullmatch(name) is None or (slash and names.DNS_SUBDOMAIN.fullmatch(prefix) is None):
-        raise ValueError(
-            "the key of a label: letters, digits, '-', '_' and '.', at most 63, after an optional DNS name and '/', "
-            "such as 'apps.example/registry'"
-        )
-    return text
-
-
-def _check_selector(selector: dict[str, str]) -> dict[str, str]:
-    if not selector:
-        raise ValueError("at least one label and value; an empty selector would match every namespace")
-    reserved = [key for key in selector if key.partition("/")[0].endswith(("kubernetes.io", "k8s.io"))]
-    if reserved:
-        raise ValueError(
-            f"an opt-in label of your own; the cluster sets {', '.join(reserved)} itself, "
-            "so it could match every namespace"
-        )
-    return selector
-
-
-def _check_own_labels(labels: dict[str, str]) -> dict[str, str]:
-    # https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name
-    if "kubernetes.io/metadata.name" in labels:
-        raise ValueError("labels other than kubernetes.io/metadata.name, which the API server sets itself")
-    return labels
-
-
-def _check_refresh(text: str) -> str:
-    duration = parse_duration(text)
-    if not timedelta(0) < duration <= LONGEST_REFRESH:
-        raise ValueError("a duration above 0 and at most 24h; with 0 a rotated credential would never arrive")
-    return text
-
-
-def _check_token_ttl(text: str) -> str:
-    if not timedelta(minutes=1) <= parse_duration(text) <= timedelta(hours=1):
-        raise ValueError("a duration between 1m and 1h: ESO logs in anew for each refresh")
-    return text
-
-
-def _check_cidr(text: str) -> str:
-    try:
-        ip_network(text)
-    except ValueError:
-        raise ValueError("a CIDR block such as 10.0.0.0/8, without host bits") from None
-    return text
-
-
-def _url_parts(text: str) -> SplitResult | None:
-    """Return a URL's parts; None when it has no host, a login, or a port that is none, which `urlsplit` reads late."""
-    try:
-        parts = urlsplit(text)
-        usable = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
-    except ValueError:
-        return None
-    return parts if usable else None
-
-
-def _check_address(text: str) -> str:
-    parts = _url_parts(text)
-    if parts is None or parts.scheme != "https" or parts.path.rstrip("/") or parts.query or parts.fragment:
-        raise ValueError("an https URL without path or credentials, such as 'https://vault.example.com:8200'")
-    return text.rstrip("/")
-
-
-def _check_principal(text: str) -> str:
-    if not text.strip() or "*" in text:
-        raise ValueError("the name of a user or group as the API server knows it, without wildcards")
-    if text in _EVERYBODY:
-        raise ValueError("a user or group that does not take in everybody")
-    return text
-
-
-_EVERYBODY = ("system:anonymous", "system:authenticated", "system:serviceaccounts", "system:unauthenticated")
-
-
-def check_pushgateway(text: str) -> str:
-    """Return the URL of a Pushgateway.
-
-    Raises:
-        ValueError: when it is none, with what is allowed; the text itself is left out, as it may hold a password.
-    """
-    parts = _url_parts(text)
-    if parts is None or parts.scheme not in {"http", "https"} or parts.query:
-        raise ValueError("an http or https URL without credentials, such as 'http://pushgateway.monitoring.svc:9091'")
-    return text.rstrip("/")
-
-
-def _check_image(text: str) -> str:
-    found = image.parse(text)
-    if found is None or not (found.digest or found.tag) or found.tag == "latest":
-        raise ValueError(
-            "an image pinned by a tag other than 'latest' or by its digest, such as "
-            "'registry.example.com/platform/pull-secrets:1.0.0'"
-        )
-    return text
-
-
-def _check_schedule(text: str) -> str:
-    if names.DAILY_SCHEDULE.fullmatch(text) is None:
-        raise ValueError(
-            "a cron schedule in UTC of once a day or more often, such as '0 6 * * *' or '30 */6 * * *': the alert on a "
-            "stale audit expects one each day"
-        )
-    return text
-
-
-def _check_expiry_notice(text: str) -> str:
-    if parse_duration(text) <= timedelta(0):
-        raise ValueError("a duration above 0, such as 336h for two weeks")
-    return text
-
-
-def _check_file(text: str) -> str:
-    file = PurePosixPath(text)
-    if file.is_absolute() or ".." in file.parts or file.suffix not in {".yaml", ".yml"}:
-        raise ValueError("a YAML file below the project's folder, such as 'sealed/dev/app-registry-pull.yaml'")
-    return text
-
-
-def _check_path(text: str) -> str:
-    segments = text.split("/")
-    if any(not segment or segment in {".", ".."} or "*" in segment or "+" in segment for segment in segments):
-        raise ValueError("a path below the KV mount without leading '/', empty segments or wildcards")
-    if segments[0] in {"data", "metadata"}:
-        raise ValueError("the logical path below the KV mount; the API adds 'data/' or 'metadata/' itself")
-    return text
-
-
-Label = Annotated[str, AfterValidator(lambda text: _full_match("label", text))]
-ObjectName = Annotated[str, AfterValidator(lambda text: _full_match("subdomain", text))]
-Host = Annotated[str, AfterValidator(_check_host)]
-NamespacePattern = Annotated[str, AfterValidator(_check_pattern)]
-LabelKey = Annotated[str, AfterValidator(_check_label_key)]
-LabelValue = Annotated[str, AfterValidator(lambda text: _full_match("label value", text))]
-Labels = dict[LabelKey, LabelValue]
-OwnLabels = Annotated[Labels, AfterValidator(_check_own_labels)]
-Annotations = dict[LabelKey, str]
-Selector = Annotated[Labels, AfterValidator(_check_selector)]
-Refresh = Annotated[str, AfterValidator(_check_refresh)]
-TokenTtl = Annotated[str, AfterValidator(_check_token_ttl)]
-Cidr = Annotated[str, AfterValidator(_check_cidr)]
-Address = Annotated[str, AfterValidator(_check_address)]
-KvPath = Annotated[str, AfterValidator(_check_path)]
-RelativeFile = Annotated[str, AfterValidator(_check_file)]
-Principal = Annotated[str, AfterValidator(_check_principal)]
-Pushgateway = Annotated[str, AfterValidator(check_pushgateway)]
-PinnedImage = Annotated[str, AfterValidator(_check_image)]
-DailySchedule = Annotated[str, AfterValidator(_check_schedule)]
-ExpiryNotice = Annotated[str, AfterValidator(_check_expiry_notice)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class ConfigModel(BaseModel):
-    """Base of all config models: camelCase keys, frozen, unknown keys refused, no coercion of types."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
-    )
 
 
 class ApiServer(ConfigModel):
@@ -237,7 +52,7 @@ class Cluster(ConfigModel):
 class VaultAuth(ConfigModel):
     """Vault's Kubernetes auth mount for this cluster and the role that ESO logs in to."""
 
-    mount: Annotated[str, AfterValidator(_check_path)] = "kubernetes"
+    mount: KvPath = "kubernetes"
     create: bool = True
     role: Label = "external-secrets-registries"
     audience: str = "vault"
@@ -282,7 +97,7 @@ class Eso(ConfigModel):
     namespace: Label = "external-secrets"
     service_account: ObjectName = "external-secrets"
     distribution: Literal["helm", "redhat"] = "helm"
-    pod_labels: Annotated[Labels, Field(min_length=1)] = {"app.kubernetes.io/name": "external-secrets"}
+    pod_labels: Annotated[Labels, Field(min_length=1)] = Field({"app.kubernetes.io/name": "external-secrets"})
     store: ObjectName = "vault-platform"
     network_policy: ObjectName = "eso-allow-egress-to-vault"
 
@@ -328,66 +143,6 @@ class VaultStore(BaseModel):
     role: str
     registries: tuple[Registry, ...]
     """More than one only where the same label opens them all."""
-
-
-class TenantSettings(ConfigModel):
-    """What a tenant namespace and a matrix of them have in common."""
-
-    adopt: bool = False
-    registries: tuple[str, ...]
-    """May be empty: the namespace stays declared and nothing is delivered to it."""
-    service_accounts: tuple[ObjectName, ...] = ()
-    labels: OwnLabels = {}
-    annotations: Annotations = {}
-    """Put on the namespace beside the opt-in labels. What others put there stays."""
-
-
-class NamespaceTenant(TenantSettings):
-    """One tenant namespace by name."""
-
-    name: Label
-
-
-class TenantMatrix(TenantSettings):
-    """Services times environments, each a namespace by the name pattern."""
-
-    services: Annotated[tuple[Label, ...], Field(min_length=1)]
-    environments: Annotated[tuple[Label, ...], Field(min_length=1)]
-    pattern: str = "{service}-{environment}"
-
-    @model_validator(mode="after")
-    def _both_placeholders(self) -> "TenantMatrix":
-        if self.pattern.count("{service}") != 1 or self.pattern.count("{environment}") != 1:
-            raise ValueError("a pattern with {service} and {environment} once each, such as '{service}-{environment}'")
-        return self
-
-
-class Tenants(ConfigModel):
-    """The tenant namespaces of the stack.
-
-    With `protect` the store, and with `onLeave: delete` the namespaces that the program created, are deleted only after
-    `pulumi state unprotect`.
-    """
-
-    protect: bool = True
-    on_leave: Literal["keep", "delete"] = "keep"
-    """The action on a namespace that the program created when its tenant leaves the stack file."""
-    namespaces: tuple[NamespaceTenant, ...] = ()
-    matrices: tuple[TenantMatrix, ...] = ()
-
-
-class Tenant(BaseModel):
-    """A tenant namespace as resolved from the stack's configuration."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    adopt: bool
-    registries: tuple[str, ...]
-    service_accounts: tuple[str, ...]
-    labels: dict[str, str]
-    """The opt-in labels, and the tenant's own."""
-    annotations: dict[str, str] = {}
 
 
 PLATFORM_ACCOUNTS = (
@@ -462,9 +217,9 @@ class Monitoring(ConfigModel):
     enabled: bool = False
     namespace: Label = "monitoring"
     """Of all its objects; it must exist."""
-    rule_labels: Labels = {}
+    rule_labels: Labels = Field({})
     """Labels of the PrometheusRule, by which a Prometheus selects its rules."""
-    dashboard_labels: Annotated[Labels, Field(min_length=1)] = {"grafana_dashboard": "1"}
+    dashboard_labels: Annotated[Labels, Field(min_length=1)] = Field({"grafana_dashboard": "1"})
     """Labels by which Grafana's sidecar finds dashboards."""
     dashboard_folder: Annotated[str, Field(min_length=1)] | None = None
     coverage_target: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -582,19 +337,3 @@ class StackConfig(ConfigModel):
             labels={**declared.labels, **granted},
             annotations=declared.annotations,
         )
-
-
-def expand(matrix: TenantMatrix) -> tuple[NamespaceTenant, ...]:
-    """Multiply a matrix out.
-
-    Raises:
-        pydantic.ValidationError: when a product is no DNS label, such as one that is too long.
-    """
-    settings = matrix.model_dump(by_alias=True, exclude={"services", "environments", "pattern"})
-    return tuple(
-        NamespaceTenant.model_validate(
-            {**settings, "name": matrix.pattern.replace("{service}", service).replace("{environment}", environment)}
-        )
-        for service in matrix.services
-        for environment in matrix.environments
-    )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from pullsecrets import names
-from pullsecrets.config.model import Guard, NamespaceTenant, Registry, StackConfig, expand
+from pullsecrets.config.model import Guard, Registry, StackConfig
+from pullsecrets.config.tenants import NamespaceTenant, expand
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pullsecrets.config import StackConfig
-from pullsecrets.config.model import TenantMatrix, expand
+from pullsecrets.config.tenants import TenantMatrix, expand
 from pullsecrets.errors import BadInputError
 from pullsecrets.gitops.repository import APPS, OVERLAYS
 from pullsecrets.manifests.render import as_yaml

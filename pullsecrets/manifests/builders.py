@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pullsecrets.config.model import Registry, StackConfig, Tenant, VaultStore
+from pullsecrets.config.model import Registry, StackConfig, VaultStore
+from pullsecrets.config.tenants import Tenant
 from pullsecrets.credential.document import DIGEST_LENGTH
 from pullsecrets.durations import canonical_duration
 from pullsecrets.kube.marks import (

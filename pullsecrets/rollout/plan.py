@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.config.model import TenantMatrix, expand
+from pullsecrets.config.tenants import TenantMatrix, expand
 from pullsecrets.errors import BadInputError
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.config.model import expand
+from pullsecrets.config.tenants import expand
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.client import FIELD_MANAGER, MERGE_PATCH, KubernetesApiError, KubernetesClient
 from pullsecrets.kube.marks import FINALIZER_PREFIX

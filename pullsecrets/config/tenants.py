@@ -1,0 +1,83 @@
+"""The tenants of a stack file: namespaces by name, and matrices that multiply out to namespaces."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pullsecrets.config.fields import Annotations, ConfigModel, Label, ObjectName, OwnLabels
+
+
+class TenantSettings(ConfigModel):
+    """What a tenant namespace and a matrix of them have in common."""
+
+    adopt: bool = False
+    registries: tuple[str, ...]
+    """May be empty: the namespace stays declared and nothing is delivered to it."""
+    service_accounts: tuple[ObjectName, ...] = ()
+    labels: OwnLabels = Field({})
+    annotations: Annotations = Field({})
+    """Put on the namespace beside the opt-in labels. What others put there stays."""
+
+
+class NamespaceTenant(TenantSettings):
+    """One tenant namespace by name."""
+
+    name: Label
+
+
+class TenantMatrix(TenantSettings):
+    """Services times environments, each a namespace by the name pattern."""
+
+    services: Annotated[tuple[Label, ...], Field(min_length=1)]
+    environments: Annotated[tuple[Label, ...], Field(min_length=1)]
+    pattern: str = "{service}-{environment}"
+
+    @model_validator(mode="after")
+    def _both_placeholders(self) -> "TenantMatrix":
+        if self.pattern.count("{service}") != 1 or self.pattern.count("{environment}") != 1:
+            raise ValueError("a pattern with {service} and {environment} once each, such as '{service}-{environment}'")
+        return self
+
+
+class Tenants(ConfigModel):
+    """The tenant namespaces of the stack.
+
+    With `protect` the store, and with `onLeave: delete` the namespaces that the program created, are deleted only after
+    `pulumi state unprotect`.
+    """
+
+    protect: bool = True
+    on_leave: Literal["keep", "delete"] = "keep"
+    """The action on a namespace that the program created when its tenant leaves the stack file."""
+    namespaces: tuple[NamespaceTenant, ...] = ()
+    matrices: tuple[TenantMatrix, ...] = ()
+
+
+class Tenant(BaseModel):
+    """A tenant namespace as resolved from the stack's configuration."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    adopt: bool
+    registries: tuple[str, ...]
+    service_accounts: tuple[str, ...]
+    labels: dict[str, str]
+    """The opt-in labels, and the tenant's own."""
+    annotations: dict[str, str] = {}
+
+
+def expand(matrix: TenantMatrix) -> tuple[NamespaceTenant, ...]:
+    """Multiply a matrix out.
+
+    Raises:
+        pydantic.ValidationError: when a product is no DNS label, such as one that is too long.
+    """
+    settings = matrix.model_dump(by_alias=True, exclude={"services", "environments", "pattern"})
+    return tuple(
+        NamespaceTenant.model_validate(
+            {**settings, "name": matrix.pattern.replace("{service}", service).replace("{environment}", environment)}
+        )
+        for service in matrix.services
+        for environment in matrix.environments
+    )
