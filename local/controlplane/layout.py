@@ -38,7 +38,8 @@ LISTENERS = {
     EXTERNAL_SECRETS: ("external-secrets-live", "external-secrets-metrics"),
     SEALED_SECRETS: ("sealed-secrets",),
     **{registry: (registry,) for registry in REGISTRIES},
-    NODE: ("kubelet-health",),
+    # The kubelet connects and does not listen.
+    NODE: (),
 }
 # Started by name only, and no part of what `up` brings up.
 ON_DEMAND = (SEALED_SECRETS, *REGISTRIES, NODE)

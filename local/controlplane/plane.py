@@ -243,8 +243,8 @@ class ControlPlane:
         self._report(f"containers are run by {toolchain.runc()}")
         with self._locked():
             parts = _Parts(self.layout)
-            self._settle(parts)
-            self._together(*(lambda part=part: self._ensure(part) for part in parts.registries.values()))
+            registries = parts.registries.values()
+            self._on_free_ports(parts, *(lambda part=part: self._ensure(part) for part in registries))
             prepare(self.layout, parts.registries)
             self._ensure(parts.node)
             cordon_simulated(parts.api_server.api(), cordoned=True)
@@ -329,22 +329,28 @@ class ControlPlane:
         return Processes(self.layout.run, self.layout.logs)
 
     def _bring_up(self, parts: _Parts) -> None:
+        self._on_free_ports(
+            parts,
+            lambda: self._bring_up_openbao(parts),
+            lambda: self._bring_up_kubernetes(parts),
+            self._assemble_pulumi,
+        )
+        environment.write(self.layout, self._variables(parts))
+
+    def _on_free_ports(self, parts: _Parts, *calls: Callable[[], object]) -> None:
+        """Run calls that start components at the same time, and again with another port where one is taken."""
         for attempt in range(1, _PORT_TRIES + 1):
             self._settle(parts)
             self._failed.clear()
             try:
-                self._together(
-                    lambda: self._bring_up_openbao(parts),
-                    lambda: self._bring_up_kubernetes(parts),
-                    self._assemble_pulumi,
-                )
-                break
+                self._together(*calls)
             except PortTaken as taken:
                 if attempt == _PORT_TRIES:
                     raise
                 self._report(f"something else took a port of {taken.component}: trying another")
                 parts.ports.renew(taken.component)
-        environment.write(self.layout, self._variables(parts))
+            else:
+                return
 
     def _settle(self, parts: _Parts) -> None:
         """End what has no record, give everything its port, and every user a kubeconfig with them."""
@@ -437,7 +443,8 @@ class ControlPlane:
             processes.start(command)
         until(lambda: self._require_settled(component), _READY_DEADLINE, f"{name} healthy")
         took = "was running" if runs else f"{time.monotonic() - began:.1f} s"
-        self._report(f"{name} {version(name)} ready on 127.0.0.1:{next(iter(command.ports.values()))} ({took})")
+        where = "".join(f" on 127.0.0.1:{port}" for port in list(command.ports.values())[:1])
+        self._report(f"{name} {version(name)} ready{where} ({took})")
 
     def _require_settled(self, component: Component) -> None:
         if self._failed.is_set():
@@ -536,7 +543,7 @@ class _Parts:
         self.sealed_secrets = SealedSecrets(layout, self.ports)
         authority = Authority(layout.pki / "registries", "pull-secrets-local-registries")
         self.registries = {host: Registry(layout, self.ports, authority, host) for host in REGISTRIES}
-        self.node = Node(layout, self.ports, self.api_server)
+        self.node = Node(layout, self.api_server)
 
     def all(self) -> tuple[Component, ...]:
         """Return the components in the order of `COMPONENTS`."""

@@ -1,9 +1,12 @@
 """The real node itself: what it leaves alone, and that nothing of it is left, however it ends."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -22,6 +25,7 @@ from tests.node.pulling import APP, SECONDS, Pods
 pytestmark = [pytest.mark.controlplane, pytest.mark.timeout(600)]
 
 NAMESPACE = "node-auth-dev"
+FOREIGN = Path("/run/containerd/containerd.sock")
 TUNABLES = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
 
 
@@ -110,6 +114,68 @@ def test_an_up_after_the_node_was_killed_has_its_pods_go_elsewhere(plane: Contro
     assert stack.find(f"/api/v1/nodes/{NODE_NAME}") is None
     assert not any(item["spec"].get("unschedulable") for item in stack.admin.call("GET", "/api/v1/nodes")["items"])
     plane.node_up()
+
+
+@contextmanager
+def foreign_containerd(state: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A containerd of the machine at its usual place, as Docker and a node of a real cluster have one."""
+    FOREIGN.parent.mkdir()
+    words = [toolchain.binary("containerd"), "--address", FOREIGN, "--root", state / "root", "--state", state / "state"]
+    with (state / "log").open("wb") as log:
+        process = subprocess.Popen([str(word) for word in words], stdout=log, stderr=log, env={"PATH": ""})
+    try:
+        until(lambda: require_answer(FOREIGN), SECONDS, "the machine's containerd answers")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(FOREIGN.parent)
+
+
+def require_answer(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError as error:
+            raise NotYet(str(error)) from error
+
+
+@pytest.mark.skipif(FOREIGN.parent.exists(), reason=f"{FOREIGN.parent} is there: the machine has a containerd")
+def test_a_containerd_of_the_machine_is_neither_in_the_way_nor_touched(
+    plane: ControlPlane, stack: NodeStack, tmp_path: Path
+) -> None:
+    plane.node_down()
+    with foreign_containerd(tmp_path) as foreign:
+        before = sorted(tmp_path.rglob("*"))
+        node = plane.node_up()
+        pods = Pods(stack.admin, node)
+        assert pods.pull(NAMESPACE, pods.fresh(APP)).pulled
+        pods.delete()
+        plane.node_down()
+        require_answer(FOREIGN)
+        assert foreign.poll() is None
+        assert sorted(tmp_path.rglob("*")) == before
+    plane.node_up()
+
+
+def test_ports_that_somebody_took_while_the_node_was_down_are_replaced(plane: ControlPlane, stack: NodeStack) -> None:
+    before = ports_of_registries(plane)
+    plane.node_down()
+    with ExitStack() as taken:
+        for port in before.values():
+            listener = taken.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+        pods = Pods(stack.admin, plane.node_up())
+        assert pods.pull(NAMESPACE, pods.fresh(APP)).pulled
+        pods.delete()
+        after = ports_of_registries(plane)
+    assert before.keys() == after.keys()
+    assert not set(before.values()) & set(after.values())
+
+
+def ports_of_registries(plane: ControlPlane) -> dict[str, int]:
+    return {item.name: port for item in plane.status() if item.name in REGISTRIES for port in item.ports.values()}
 
 
 def test_the_node_acts_as_itself_alone(plane: ControlPlane, node: RealNode) -> None:

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 _MOST_PODS = 400
 
 
-def write_configuration(layout: Layout, authority: Path, health_port: int) -> Path:
+def write_configuration(layout: Layout, authority: Path) -> Path:
     """Write and return the configuration of the kubelet.
 
     Args:
         layout: where things stand.
         authority: certificate authority of the cluster's clients.
-        health_port: where it tells that it is healthy.
     """
     nothing = dict.fromkeys(("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available"), "0%")
     configuration = {
@@ -33,10 +32,9 @@ def write_configuration(layout: Layout, authority: Path, health_port: int) -> Pa
             "webhook": {"enabled": False},
             "x509": {"clientCAFile": str(authority)},
         },
-        "healthzBindAddress": "127.0.0.1",
-        "healthzPort": health_port,
-        # Nobody asks for logs or a shell, so there is no server for them.
+        # Nobody asks for logs or a shell, so there is no server for them; the Node tells whether it is healthy.
         "enableServer": False,
+        "healthzPort": 0,
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
         # Cgroups of either version, without systemd and without a hierarchy of its own.
         "failCgroupV1": False,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local import toolchain
-from local.controlplane.api import HttpClient, KubernetesApi, RequestRefused
+from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.component import Component
 from local.controlplane.files import write_private
 from local.controlplane.identities import NODE_NAME
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from local.controlplane.kubernetes import ApiServer
     from local.controlplane.node.registries import Pull, Registry
-    from local.controlplane.ports import Ports
 
 _SANDBOX = "sandbox.invalid/pause:local"
 _MERGE = "application/merge-patch+json"
@@ -38,16 +37,14 @@ class Node(Component):
 
     name = NODE
 
-    def __init__(self, layout: Layout, ports: Ports, api_server: ApiServer) -> None:
+    def __init__(self, layout: Layout, api_server: ApiServer) -> None:
         """Use these.
 
         Args:
             layout: where things stand.
-            ports: on which port the kubelet tells that it is healthy.
             api_server: whose node it is.
         """
         self._layout = layout
-        self._ports = ports
         self._api_server = api_server
 
     def command(self) -> Command:
@@ -55,9 +52,7 @@ class Node(Component):
         layout = self._layout
         kubeconfig = layout.kubeconfig(NODE)
         runtime = containerd.write_configuration(layout, _SANDBOX)
-        configuration = kubelet.write_configuration(
-            layout, self._api_server.authority.certificate_file, self._ports["kubelet-health"]
-        )
+        configuration = kubelet.write_configuration(layout, self._api_server.authority.certificate_file)
         program = toolchain.binary("containerd")
         commands = {
             "containerd": [str(program), f"--config={runtime}"],
@@ -89,11 +84,10 @@ class Node(Component):
             *(*inner, sys.executable, "-IS", str(Path(init.__file__).resolve()), str(file)),
         )
         inputs = (kubeconfig, runtime, configuration, file, Path(init.__file__))
-        return Command(self.name, argv, ports=self._ports.of(self.name), inputs=inputs)
+        return Command(self.name, argv, inputs=inputs)
 
     def check(self) -> None:
-        """Raise `NotYet` with the cause unless the kubelet is healthy and its Node is Ready."""
-        HttpClient(f"http://127.0.0.1:{self._ports['kubelet-health']}").expect_ok("/healthz")
+        """Raise `NotYet` with the cause unless its Node is Ready: where the kubelet ends, the process does too."""
         try:
             node = self._api_server.api().call("GET", f"/api/v1/nodes/{NODE_NAME}")
         except RequestRefused as refused:
@@ -193,8 +187,11 @@ class RealNode:
         found = (pull for host in of or self._registries for pull in self._registry(host).pulls())
         return sorted(found, key=lambda pull: pull.at)
 
-    def fault(self, host: str, wanted: hosts.Fault) -> AbstractContextManager[None]:
-        """Let the node meet a fault in place of a host's registry for the block; served by this process."""
+    def fault(self, host: str, wanted: hosts.Fault) -> AbstractContextManager[str]:
+        """Let the node meet a fault in place of a host's registry for the block; served by this process.
+
+        What the block gets is where: an address such as `127.0.0.1:20000`.
+        """
         return hosts.fault(self._layout, self._registry(host), wanted)
 
     def _registry(self, host: str) -> Registry:

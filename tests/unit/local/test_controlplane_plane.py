@@ -1,6 +1,7 @@
 """The control plane as a whole, as far as it goes without its programs."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -8,8 +9,9 @@ from typer.testing import CliRunner
 from local import paths
 from local.__main__ import app
 from local.controlplane import COMPONENTS, ControlPlane, NotYet, until
+from local.controlplane.layout import PUBLIC_REGISTRY
 from local.controlplane.plane import Interrupted
-from local.controlplane.processes import ComponentDied
+from local.controlplane.processes import ComponentDied, PortTaken
 
 
 @pytest.fixture
@@ -65,6 +67,34 @@ def test_a_failure_ends_the_waits_of_the_others_and_is_the_error_whoever_ends_fi
 
     with pytest.raises(ComponentDied, match="etcd ended"):
         plane._together(waits, lambda: plane._together(waits, fails))
+
+
+@pytest.fixture
+def parts(ports):
+    return SimpleNamespace(ports=ports, identities=SimpleNamespace(write_users=lambda: None))
+
+
+@pytest.mark.parametrize(("times", "tries"), [(0, 1), (2, 3)])
+def test_a_port_that_is_taken_between_choice_and_start_is_replaced_and_the_start_tried_again(
+    plane, parts, times, tries
+):
+    tried = []
+
+    def start():
+        tried.append(parts.ports[PUBLIC_REGISTRY])
+        if len(tried) <= times:
+            raise PortTaken(PUBLIC_REGISTRY, "bind: address already in use")
+
+    plane._on_free_ports(parts, start)
+    assert len(set(tried)) == len(tried) == tries
+
+
+def test_a_port_that_is_taken_again_and_again_is_an_error(plane, parts):
+    def start():
+        raise PortTaken(PUBLIC_REGISTRY, "bind: address already in use")
+
+    with pytest.raises(ComponentDied, match="already in use"):
+        plane._on_free_ports(parts, start)
 
 
 def test_two_commands_on_one_state_folder_take_turns(plane):
