@@ -120,7 +120,10 @@ def ensure(*wanted: str) -> None:
         chosen = [_recipe(name) for name in wanted if name not in _PACKAGED] if wanted else _needed()
         if wanted and pulumi_is_official():
             chosen = [recipe for recipe in chosen if recipe.name != _PULUMI]
-        missing = {_folder(recipe): recipe for recipe in RECIPES if recipe in chosen and not _folder(recipe).is_dir()}
+        wanted_folders = {_folder(recipe): recipe for recipe in RECIPES if recipe in chosen}
+        missing = {folder: recipe for folder, recipe in wanted_folders.items() if not folder.is_dir()}
+        for folder in wanted_folders.keys() - missing:
+            store.note_use(folder)
         if missing:
             _build(missing)
     except OSError as error:
@@ -141,16 +144,18 @@ def _build(missing: dict[Path, Recipe]) -> None:
             builder.run(missing, go, display)
     if os.environ.get(KEEP) != "1":
         _remove_caches()
+    if removed := sum(store.remove_unused(recipe.name, folder) for folder, recipe in missing.items()):
+        _say(f"removed {removed / 1e6:.0f} MB of programs that no clone has asked for in a month")
 
 
 def _remove_caches() -> None:
     removed = golang.remove_caches()
     if removed is not None:
-        print(
-            f"toolchain: removed {removed / 1e9:.1f} GB of Go's caches and modules; {KEEP}=1 keeps them",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say(f"removed {removed / 1e9:.1f} GB of Go's caches and modules; {KEEP}=1 keeps them")
+
+
+def _say(text: str) -> None:
+    print(f"toolchain: {text}", file=sys.stderr, flush=True)
 
 
 def clean() -> int:

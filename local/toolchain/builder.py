@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
+import psutil
+
 from local import paths
 from local.toolchain import golang, sources, store, timings
 from local.toolchain.errors import BuildFailed
@@ -38,7 +40,7 @@ _CAUSES: Final = (
     (
         re.compile(
             r"dial tcp|no such host|connection (refused|reset)|i/o timeout|TLS handshake|\bEOF\b|403 Forbidden|"
-            r"404 Not Found|\b5\d\d \w+|module lookup disabled"
+            r"404 Not Found|\b5\d\d \w+|module lookup disabled|nothing was downloaded"
         ),
         "The Go module proxy was not reached or does not serve this module: check the network and `go env GOPROXY`",
     ),
@@ -50,6 +52,9 @@ _CAUSES: Final = (
 )
 _NEEDED_GIGABYTES: Final = 13
 _TRIAL_SECONDS: Final = 60.0
+# Go itself waits for ever for a proxy that holds a connection open and sends nothing.
+_IDLE_SECONDS: Final = 120.0
+_LOOKS_IN_IDLE_TIME: Final = 20
 
 
 def advice(text: str) -> str:
@@ -69,8 +74,13 @@ def parallel_builds(processors: int | None = None) -> int:
 class Build:
     """One recipe on its way into the cache: its lock, its staging folder, its log and the command that runs."""
 
-    def __init__(self, recipe: Recipe, folder: Path, go: Go, variables: Mapping[str, str]) -> None:
-        """Prepare to build `recipe` into `folder`, its final place, with `go` and its variables. Nothing starts yet."""
+    def __init__(
+        self, recipe: Recipe, folder: Path, go: Go, variables: Mapping[str, str], idle_seconds: float = _IDLE_SECONDS
+    ) -> None:
+        """Prepare to build `recipe` into `folder`, its final place, with `go` and its variables. Nothing starts yet.
+
+        A download that gets no further for `idle_seconds` fails.
+        """
         self.step = Step(recipe.title, store.log_file(recipe.name))
         self._recipe = recipe
         self._folder = folder
@@ -81,6 +91,9 @@ class Build:
         self._process: subprocess.Popen[bytes] | None = None
         self._work: Iterator[list[str]] = iter(())
         self._cpu_seconds = 0.0
+        self._idle_seconds = idle_seconds
+        self._progress: tuple[int, int] = (0, 0)
+        self._progressed = self._looked = 0.0
 
     def start(self) -> None:
         """Start the work, unless another process is building this tool or has just finished it."""
@@ -101,11 +114,13 @@ class Build:
         self._next()
 
     def poll(self) -> None:
-        """Look whether the running command has ended, and go on if so. Raises BuildFailed if it failed."""
+        """Look whether the running command has ended, and go on if so. Raises BuildFailed if it failed, or hangs."""
         if self._process is None:
             return
         ended, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         if not ended:
+            if self.step.phase is Phase.DOWNLOADING:
+                self._require_progress(self._process.pid)
             return
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self._cpu_seconds += usage.ru_utime + usage.ru_stime
@@ -114,6 +129,19 @@ class Build:
         if failed:
             raise self._failure(f"exit status {os.waitstatus_to_exitcode(status)}")
         self._next()
+
+    def _require_progress(self, pid: int) -> None:
+        """Fail where neither a byte has come nor Go has worked for a while."""
+        now = time.monotonic()
+        if now - self._looked < self._idle_seconds / _LOOKS_IN_IDLE_TIME:
+            return
+        self._looked = now
+        spent = psutil.Process(pid).cpu_times()
+        found = (store.size(golang.downloads().parent), round(spent.user + spent.system))
+        if found != self._progress:
+            self._progress, self._progressed = found, now
+        elif now - self._progressed > self._idle_seconds:
+            raise self._failure(f"nothing was downloaded for {self._idle_seconds:.0f} s")
 
     def _next(self) -> None:
         """Start the next command; without one, the tool is complete."""
@@ -251,7 +279,8 @@ class Build:
         text = self.step.log.read_text(encoding="utf-8", errors="replace")
         tail = "\n".join(f"  {line}" for line in _without_hosts(text).splitlines()[-_TAIL_LINES:])
         return BuildFailed(
-            f"Building {self._recipe.title} failed: {cause}.\n{tail}\nWhole log: {self.step.log}\n{advice(text)}"
+            f"Building {self._recipe.title} failed: {cause}.\n{tail}\nWhole log: {self.step.log}\n"
+            f"{advice(f'{text}{cause}')}"
         )
 
 
@@ -297,14 +326,15 @@ def run(
     display: Display,
     at_once: int | None = None,
     pause: Callable[[float], None] = time.sleep,
+    idle_seconds: float = _IDLE_SECONDS,
 ) -> None:
-    """Build every recipe in `missing` (final folder to recipe), `at_once` at a time.
+    """Build every recipe in `missing` (final folder to recipe), `at_once` at a time; see `Build` for the idle time.
 
     Raises BuildFailed for the first that fails. However it ends, no compiler is left running and no folder is left
     half-written; what Go has compiled so far stays in its cache and makes the next run short.
     """
     variables = golang.environment(go, os.environ)
-    builds = [Build(recipe, folder, go, variables) for folder, recipe in missing.items()]
+    builds = [Build(recipe, folder, go, variables, idle_seconds) for folder, recipe in missing.items()]
     steps = [build.step for build in builds]
     with _termination_interrupts():
         try:

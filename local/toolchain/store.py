@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -16,6 +17,7 @@ from local import paths
 from local.toolchain.recipes import Recipe
 
 _STAGING: Final = ".building-"
+_UNUSED_SECONDS: Final = 30 * 24 * 3600
 
 
 @functools.cache
@@ -79,6 +81,34 @@ def publish(complete: Path, folder: Path) -> None:
     # mkdtemp makes it private; the cache is as readable as the user's umask wants the rest of it.
     complete.chmod(0o777 & ~_umask())
     complete.rename(folder)
+
+
+def note_use(folder: Path) -> None:
+    """Note that a tool was asked for now: what nobody asks for any more is removed some day."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+
+
+def remove_unused(name: str, keep: Path) -> int:
+    """Remove the builds of a tool that no clone has asked for in a month; return how many bytes that were.
+
+    Args:
+        name: of the tool, whose lock is taken; while another process holds it, nothing is removed.
+        keep: the build that stays in any case.
+    """
+    held = try_lock(name)
+    if held is None:
+        return 0
+    removed = 0
+    with held:
+        for folder in keep.parent.iterdir():
+            unused = folder.stat().st_mtime < time.time() - _UNUSED_SECONDS
+            if unused and folder != keep and not folder.name.startswith(_STAGING):
+                removed += size(folder)
+                # Out of its place at once, so that a part of it is never taken for the whole.
+                folder.rename(staging(keep.parent) / folder.name)
+        sweep(keep.parent)
+    return removed
 
 
 def _umask() -> int:

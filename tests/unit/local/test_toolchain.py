@@ -1,5 +1,6 @@
 """The toolchain as the rest of local/ uses it: names, where the tools are, and what an absent one says."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from local import paths, toolchain
+from local.__main__ import app
 from local.toolchain import golang, official, recipes, store
 
 
@@ -126,6 +129,45 @@ def test_cleaning_removes_every_tool_but_not_under_a_running_build() -> None:
         toolchain.clean()
     assert toolchain.clean() == len("program")
     assert not paths.cache_home().exists()
+
+
+def test_programs_that_no_clone_asks_for_are_removed_after_a_newer_build(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = empty / "cache" / "pull-secrets-local" / "etcd"
+    month = 31 * 24 * 3600
+    for name, age in (("v3-superseded", month), ("v3-of-another-clone", 60), ("v3-of-this-clone", month)):
+        folder = cache / name
+        folder.mkdir(parents=True)
+        (folder / "etcd").write_text("program")
+        os.utime(folder, (time.time() - age,) * 2)
+    monkeypatch.setattr(toolchain, "_folder", lambda _: cache / "v3-of-this-clone")
+    toolchain.ensure("etcd")
+    assert len(list(cache.iterdir())) == 3, "nothing is removed unless something was built"
+    monkeypatch.setattr(toolchain, "_folder", lambda _: cache / "v4")
+    monkeypatch.setattr(golang, "install", lambda _: None)
+    monkeypatch.setattr("local.toolchain.builder.run", lambda missing, *_: [folder.mkdir() for folder in missing])
+    with store.lock("etcd"):
+        toolchain.ensure("etcd")
+    assert len(list(cache.iterdir())) == 4, "another process builds, and may be about to use it"
+    (cache / "v4").rmdir()
+    toolchain.ensure("etcd")
+    assert sorted(path.name for path in cache.iterdir()) == ["v3-of-another-clone", "v3-of-this-clone", "v4"]
+    assert "no clone has asked for in a month" in capsys.readouterr().err
+
+
+def test_a_go_that_is_too_old_and_no_way_to_a_newer_one_is_one_message(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, says in (("go", "echo go1.19.1"), ("uv", "echo no index >&2; exit 2")):
+        (empty / name).write_text(f"#!/bin/sh\n{says}\n")
+        (empty / name).chmod(0o755)
+    monkeypatch.setenv("UV", str(empty / "uv"))
+    done = CliRunner().invoke(app, ["build", "etcd"])
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert "no fitting Go on PATH, installing Go" in done.stderr
+    assert re.search(r"error: Go \S+ cannot be installed .*install Go \S+ or newer yourself", done.stderr)
+    assert "Traceback" not in done.stderr
 
 
 def test_asking_for_a_tool_imports_nothing_that_draws() -> None:

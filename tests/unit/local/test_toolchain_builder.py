@@ -25,7 +25,7 @@ FAKE_GO = """#!/bin/sh
 case "$1" in
   list) echo "$PWD/data"; exit;;
   env) printf '%s\\n' "$USERS_MODULES" "$GOPROXY"; exit;;
-  mod) exit;;
+  mod) eval "$MOD_DOWNLOAD"; exit;;
 esac
 while [ "$1" != -o ]; do shift; done
 output=$2
@@ -185,6 +185,35 @@ def test_a_program_that_does_not_start_is_not_taken_for_built(
     with pytest.raises(BuildFailed, match=rf"hello does not start \(.*{cause}"):
         build(folder, go)
     assert not folder.exists()
+
+
+DOWNLOADS = {
+    # A byte now and then, or work of Go itself, is no hang.
+    "hangs": ("sleep 300", "nothing was downloaded for"),
+    "slow": (
+        'mkdir -p "$GOMODCACHE/cache"; for i in 1 2 3 4 5 6; do echo >> "$GOMODCACHE/cache/m"; sleep 0.2; done',
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("download", "cause"), DOWNLOADS.values(), ids=DOWNLOADS)
+def test_a_download_ends_where_nothing_comes_and_not_where_little_comes(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, go: Go, download: str, cause: str
+) -> None:
+    monkeypatch.setenv("MOD_DOWNLOAD", f"exec sh -c '{download}'")
+    recipe = replace(RECIPE, embeds=(Copy("local/data", "notes/a.txt", "embedded.txt"),))
+
+    def run() -> None:
+        builder.run({folder: recipe}, go, Silent(), pause=fast, idle_seconds=0.6)
+
+    if not cause:
+        run()
+        assert folder.is_dir()
+        return
+    with pytest.raises(BuildFailed, match=rf"{cause} 1 s\.(?s:.*)check the network and `go env GOPROXY`"):
+        run()
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_what_a_build_took_is_kept_beside_it(module: Path, folder: Path, go: Go) -> None:
