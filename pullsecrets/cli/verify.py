@@ -47,7 +47,8 @@ def command(  # noqa: PLR0913 - each is an option
 
     The Pod names the delivered Secret alone, pulls always, meets the restricted Pod security standard, starts nothing
     of the image and is removed at the end, after Ctrl-C too; killed, it ends by its deadline, and the next run removes
-    it. What a node's own credentials open is pulled as well. `--dry-run` prints the Pod of the first namespace.
+    it. What a node's own credentials open is pulled as well. `--dry-run` prints the Pod of the first namespace. Where
+    it pulled, an operator's run marks the namespace, from which `audit` knows that Pods can pull.
 
     Exit code 1 when one of the pulls does not go well. Run it before an old login is revoked.
 
@@ -130,3 +131,8 @@ def _show_end(pulls: Sequence[Pull], namespaces: Sequence[str], nodes: Sequence[
     console.output.print(
         f"{pulled} of {len(pulls)} pulls in {counted(len(namespaces), 'namespace')}{on_nodes} went well"
     )
+    if unrecorded := {item.namespace for item in pulls if item.pulled and not item.recorded}:
+        console.output.print(
+            f"not recorded for `pull-secrets audit` in {counted(len(unrecorded), 'namespace')}: that takes the "
+            "operator's role beside the verifier's, a pull on every node, and a Secret that stays as it is meanwhile"
+        )

@@ -26,7 +26,7 @@ from pullsecrets.credential.sealed import EXPIRES_AT_ANNOTATION, SEALED_AT_ANNOT
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.credential.vault_entry import EXPIRES_AT_KEY, SEEDED_AT_KEY, seeded_digest
 from pullsecrets.kube.client import KubernetesClient, condition
-from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, VERIFIED_PREFIX
 from pullsecrets.manifests import guard
 
 PODS_UNREADABLE = (
@@ -61,8 +61,8 @@ class Coverage:
     """Wanted ServiceAccounts that do not exist yet, so that no Pod can run under them."""
     doubt: str | None = None
     """Why the digest beside the Secret does not prove its content; None where it does."""
-    pulled: bool = False
-    """Whether a kubelet has pulled from the registry since the delivery, for a Pod made since that names the Secret."""
+    pulled: str | None = None
+    """What proves that a kubelet pulled with the Secret since the delivery: a run of `verify`, or a Pod made since."""
 
     @property
     def proved(self) -> bool:
@@ -305,8 +305,19 @@ def _row(
         unbound=tuple(name for name in existing if name not in bound),
         awaited=tuple(name for name in wanted if name not in existing),
         doubt=delivery.unproved(),
-        pulled=any(pod.has_pulled(registry, delivery.written) for pod in found.pods_in(namespace)),
+        pulled=_proof_of_pull(registry, namespace, found),
     )
+
+
+def _proof_of_pull(registry: Registry, namespace: str, found: Inventory) -> str | None:
+    delivery = found.delivery(registry.name, namespace)
+    metadata = (found.namespaces.get(namespace) or {"metadata": {}})["metadata"]
+    noted = cast("dict[str, str]", metadata.get("annotations") or {}).get(f"{VERIFIED_PREFIX}{registry.name}", "")
+    digest, _, at = noted.partition(" ")
+    if digest == delivery.digest and at >= delivery.written > "":
+        return f"pull-secrets verify, {at}"
+    pods = (pod for pod in found.pods_in(namespace) if pod.has_pulled(registry, delivery.written))
+    return next((f"Pod {pod.name}, {pod.created}" for pod in pods), None)
 
 
 def _readiness(external_secret: Mapping[str, Any] | None) -> tuple[bool, str]:

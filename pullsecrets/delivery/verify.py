@@ -1,7 +1,8 @@
 """Verification by a pull: a short-lived Pod has the kubelet pull an image through the delivered Secret alone.
 
 The Pod runs nothing of the image: its command is a file that no image has, so the container ends as soon as it was
-pulled and created. It is named the same everywhere, so that the right to delete can be restricted to that name.
+pulled and created. It is named the same everywhere, so that the right to delete can be restricted to that name. A
+namespace in which it pulled is marked with the content that the Secret held, by which an audit knows of it.
 """
 
 import re
@@ -10,14 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
-from pullsecrets.kube.marks import STANDARD_LABELS, VERIFY_POD_NAME
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, STANDARD_LABELS, VERIFIED_PREFIX, VERIFY_POD_NAME
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
 from pullsecrets.redaction import redact
@@ -61,6 +62,10 @@ class Pull:
     """Of the image that was pulled."""
     seconds: float | None = None
     """How long the kubelet says that the pull took."""
+    at: str | None = None
+    """When the Pod was made, RFC 3339 by the clock of the API server."""
+    recorded: bool = False
+    """Whether the namespace is marked with it, so that an audit knows."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,8 @@ def run(
     """Pull in each namespace, on each node one after the other, and remove each Pod; interrupted, too.
 
     Args:
-        cluster: the cluster, as somebody who may create Pods in these namespaces (`verifier_roles`).
+        cluster: the cluster, as somebody who may create Pods in these namespaces (`verifier_roles`). Recorded is what
+            went well where the caller may also list the Secrets and patch namespaces, as an operator may.
         trial: what is pulled.
         namespaces: where.
         nodes: each of these; none for wherever the scheduler puts the Pod.
@@ -179,13 +185,16 @@ def run(
 
     def pull(namespace: str) -> list[Pull]:
         found: list[Pull] = []
+        before = _digest(cluster, trial.registry, namespace)
         for node in nodes or (None,):
             if stop.is_set():
                 break
             found.append(_pull(cluster, trial, namespace, node, stop))
             if on_pull:
                 on_pull(found[-1])
-        return found
+        whole = before is not None and len(found) == len(nodes or (None,)) and all(item.pulled for item in found)
+        recorded = whole and _record(cluster, trial.registry, namespace, before, found[0].at)
+        return [replace(item, recorded=recorded) for item in found]
 
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         futures = [pool.submit(pull, namespace) for namespace in sorted(namespaces)]
@@ -207,6 +216,33 @@ def failures(pulls: Sequence[Pull]) -> dict[str, str]:
     }
 
 
+def _digest(cluster: KubernetesClient, registry: Registry, namespace: str) -> str | None:
+    """Return the digest beside a namespace's Secret; None where there is none, or it may not be seen."""
+    query = {"fieldSelector": f"metadata.name={registry.name}"}
+    try:
+        found = list(cluster.items(f"/api/v1/namespaces/{namespace}/secrets", query, metadata_only=True))
+    except KubernetesApiError as error:
+        if error.status != 403:
+            raise
+        return None
+    annotations = (cast("dict[str, str]", item["metadata"].get("annotations") or {}) for item in found)
+    return next((noted.get(CONTENT_DIGEST_ANNOTATION) for noted in annotations), None)
+
+
+def _record(cluster: KubernetesClient, registry: Registry, namespace: str, digest: str | None, at: str | None) -> bool:
+    """Mark a namespace with the content that was pulled with, unless that has changed meanwhile or it may not be."""
+    if _digest(cluster, registry, namespace) != digest:
+        return False
+    mark = {f"{VERIFIED_PREFIX}{registry.name}": f"{digest} {at}"}
+    try:
+        cluster.merge_patch(f"/api/v1/namespaces/{namespace}", {"metadata": {"annotations": mark}})
+    except KubernetesApiError as error:
+        if error.status != 403:
+            raise
+        return False
+    return True
+
+
 def _pull(cluster: KubernetesClient, trial: Trial, namespace: str, node: Node | None, stop: threading.Event) -> Pull:
     try:
         made = _create(cluster, trial.pod(namespace, node))
@@ -225,6 +261,7 @@ def _pull(cluster: KubernetesClient, trial: Trial, namespace: str, node: Node | 
         (where.architecture or None) if where else None,
         found.digest,
         found.seconds,
+        made["metadata"].get("creationTimestamp"),
     )
 
 

@@ -26,5 +26,8 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 SYNC_WAVE_ANNOTATION = "argocd.argoproj.io/sync-wave"
 
+VERIFIED_PREFIX = "verified.apps.platform/"
+"""Annotation on a namespace, followed by the registry: digest of what a test Pod last pulled with, and when."""
+
 VERIFY_POD_NAME = "pull-secrets-verify"
 """The one name of every Pod that `verify` starts, so that the right to delete it names it alone."""

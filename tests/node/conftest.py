@@ -52,6 +52,7 @@ NODE: dict[str, Any] = {
             }
         ],
     },
+    "rollout": {"waves": [{"name": "canary", "services": ["auth"]}, {"name": "rest", "services": ["user"]}]},
     "gate": "warn",
 }
 

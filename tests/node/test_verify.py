@@ -15,6 +15,7 @@ from pullsecrets.kube.marks import VERIFY_POD_NAME
 from tests.e2e.stack import namespace
 from tests.node.conftest import NodeStack
 from tests.node.pulling import APP, Pods
+from tests.ops import workloads
 
 pytestmark = pytest.mark.controlplane
 
@@ -66,6 +67,9 @@ def test_each_namespace_pulls_with_the_delivered_login_and_the_registry_has_seen
     seen = [pull for pull in verifier.node.pulls(APP) if (pull.repository, pull.reference) == (repository, tag)]
     assert sum((pull.user, pull.status) == (user, 200) for pull in seen) >= len(NAMESPACES)
     assert left_over(verifier) == []
+    rows = run(verifier, "audit")[1]["rows"]
+    proofs = {row["namespace"]: row["pulled"] for row in rows if row["registry"] == REGISTRY}
+    assert proofs == {item["namespace"]: f"pull-secrets verify, {item['at']}" for item in found["pulls"]}
 
 
 def test_the_restricted_standard_lets_the_pod_in(verifier: NodeStack, pods: Pods) -> None:
@@ -98,3 +102,34 @@ def test_a_rotation_is_done_once_a_pod_has_pulled_with_it_and_one_to_a_wrong_log
     code, found = rotate(verifier, f"mistyped-{secrets.token_hex(8)}", "--verify", image, "--rollback-on-failure")
     assert (code, found["outcome"], sorted(found["unpulled"])) == (1, "rolled back", NAMESPACES)
     assert run(verifier, "verify", "--image", image)[0] == 0
+
+
+def test_a_rollout_has_each_wave_pull_before_it_restarts_it_and_stops_at_one_that_cannot(
+    verifier: NodeStack, pods: Pods
+) -> None:
+    deployments = [workloads.deployment(f"node-{name}-dev", name, pods.fresh(APP)) for name in ("auth", "user")]
+    words = ("rollout", REGISTRY, "--yes", "--pause", "--timeout", PATIENCE, "--verify", pods.fresh(APP))
+
+    def roll() -> tuple[int, dict[str, dict[str, Any]]]:
+        code, found = run(verifier, *words)
+        return code, {wave["wave"]: wave for wave in found["waves"]}
+
+    try:
+        workloads.create(verifier.admin, *deployments)
+        for item in deployments:
+            workloads.until_ready(verifier.admin, item, 1)
+        code, waves = roll()
+        assert (code, waves["canary"]["state"], waves["rest"]["state"]) == (0, "done", "waiting"), waves
+        assert waves["canary"]["passed"] == ["Secret proved", "test pull", "workloads", "Pods", "image-pull events"]
+        verifier.revoke(REGISTRY, verifier.passwords[REGISTRY])
+        code, waves = roll()
+        assert (code, waves["canary"]["state"]) == (1, "done before")
+        assert (waves["rest"]["state"], waves["rest"]["failed_gate"]) == ("failed", "test pull")
+        assert "401 Unauthorized" in waves["rest"]["problems"]["node-user-dev"]
+        assert waves["rest"]["restarted"] == 0
+        assert left_over(verifier) == []
+        verifier.let_in(REGISTRY)
+        code, waves = roll()
+        assert (code, waves["rest"]["state"], waves["rest"]["restarted"]) == (0, "done", 1)
+    finally:
+        workloads.delete(verifier.admin, *deployments)

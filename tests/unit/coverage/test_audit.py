@@ -15,7 +15,13 @@ from pullsecrets.coverage.inventory import read_inventory
 from pullsecrets.coverage.strays import guess_origin
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX, LAST_APPLIED, PULL_SECRET_TYPE
+from pullsecrets.kube.marks import (
+    CONTENT_DIGEST_ANNOTATION,
+    FINALIZER_PREFIX,
+    LAST_APPLIED,
+    PULL_SECRET_TYPE,
+    VERIFIED_PREFIX,
+)
 from tests.unit import delivered
 
 DIGEST = "0123456789abcdef"
@@ -198,7 +204,27 @@ def test_that_pods_can_pull_is_said_after_a_pull_since_the_delivery(
     pod = metadata("t-one", "pod", creationTimestamp=facts["creationTimestamp"])
     cluster.add("/api/v1/pods", {**pod, "spec": spec, "status": status})
     (row,) = run(config, cluster).rows
-    assert (row.green, row.pulled) == (True, pulled)
+    assert (row.green, row.pulled) == (True, f"Pod pod, {delivered.LATER}" if pulled else None)
+
+
+@pytest.mark.parametrize(
+    ("mark", "proved"),
+    [
+        (f"{DIGEST} {delivered.WRITTEN}", True),
+        (f"{DIGEST} {delivered.LATER}", True),
+        # Of a delivery before this one, though it was the same content; of another content; by somebody else's hand.
+        (f"{DIGEST} 2025-12-31T00:00:00Z", False),
+        (f"another {delivered.LATER}", False),
+        ("", False),
+        (DIGEST, False),
+    ],
+)
+def test_a_run_of_verify_since_the_delivery_says_that_pods_can_pull(
+    config: StackConfig, cluster: FakeCluster, mark: str, proved: bool
+) -> None:
+    cluster.lists["/api/v1/namespaces"][0]["metadata"]["annotations"] = {f"{VERIFIED_PREFIX}app": mark}
+    (row,) = run(config, cluster).rows
+    assert row.pulled == (f"pull-secrets verify, {mark.partition(' ')[2]}" if proved else None)
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,14 @@ from pullsecrets.delivery import verify
 from pullsecrets.delivery.verify import Node, Pull, Trial, failures, list_nodes, registry_of_image, run
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.kube.marks import VERIFY_POD_NAME
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, VERIFIED_PREFIX, VERIFY_POD_NAME
 from pullsecrets.manifests.rbac import verifier_roles
 from tests.unit.credential.test_history import CONFIG
 from tests.unit.kube.test_eso import REGISTRY
 
 Object = dict[str, Any]
 IMAGE = "app.example.com/team/auth:1"
+MADE = "2026-01-01T10:00:00Z"
 DIGEST = f"sha256:{'ab' * 32}"
 PULLED = f'Successfully pulled image "{IMAGE}" in 142ms (142ms including waiting). Image size: 1234 bytes.'
 NO_LOGIN = f'Failed to pull image "{IMAGE}": failed to authorize: no basic auth credentials'
@@ -49,6 +50,9 @@ class Kubelet(KubernetesClient):
         self.made: list[Object] = []
         self.events: dict[str, list[tuple[str, str]]] = {}
         self.refusal: str | None = None
+        self.digests: dict[str, list[str]] = {}
+        self.marks: dict[str, Object] = {}
+        self.forbidden = ""
         self.lock = threading.Lock()
         self.looked = threading.Event()
 
@@ -57,6 +61,11 @@ class Kubelet(KubernetesClient):
     ) -> Object:
         del query
         namespace = path.split("/")[4]
+        if method == "PATCH":
+            if self.forbidden == "patch":
+                raise KubernetesApiError(method, path, 403, "Forbidden", "not for you")
+            self.marks[namespace] = body["metadata"]["annotations"]
+            return {}
         with self.lock:
             if method == "POST":
                 if self.refusal:
@@ -64,7 +73,8 @@ class Kubelet(KubernetesClient):
                 if namespace in self.pods:
                     raise KubernetesApiError(method, path, 409, "AlreadyExists", "it exists")
                 self.made.append(body)
-                self.pods[namespace] = {**body, "metadata": {**body["metadata"], "uid": str(len(self.made))}}
+                made = {"uid": str(len(self.made)), "creationTimestamp": MADE}
+                self.pods[namespace] = {**body, "metadata": {**body["metadata"], **made}}
             if namespace not in self.pods:
                 raise KubernetesApiError(method, path, 404, "NotFound", "gone")
             if method == "DELETE":
@@ -81,9 +91,16 @@ class Kubelet(KubernetesClient):
     def items(
         self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
     ) -> Iterator[Object]:
-        del metadata_only
         if path == "/api/v1/nodes":
             yield from NODES
+            return
+        if path.endswith("/secrets"):
+            assert metadata_only
+            if self.forbidden == "list":
+                raise KubernetesApiError("GET", path, 403, "Forbidden", "not for you")
+            script = self.digests.get(path.split("/")[4], ["one"])
+            digest = script.pop(0) if len(script) > 1 else script[0]
+            yield {"metadata": {"annotations": {CONTENT_DIGEST_ANNOTATION: digest}}}
             return
         reason = (query or {})["fieldSelector"].partition("reason=")[2]
         yield from ({"message": text} for kind, text in self.events.get(path.split("/")[4], []) if kind == reason)
@@ -122,7 +139,34 @@ def the_pull(script: list[Object], *events: tuple[str, str], timeout: float = 0.
 
 def test_a_pull_is_told_with_its_time_digest_and_node() -> None:
     found = the_pull([UNREADY, STARTED], ("Pulled", PULLED), timeout=5)
-    assert found == Pull("a", True, PULLED, "node-1", None, DIGEST, 0.142)
+    assert found == Pull("a", True, PULLED, "node-1", None, DIGEST, 0.142, MADE, recorded=True)
+
+
+@pytest.mark.parametrize(
+    ("script", "digests", "forbidden", "marked"),
+    [
+        ([STARTED], ["one"], "", True),
+        ([REFUSED], ["one"], "", False),
+        # Nobody knows which of the two it pulled with.
+        ([STARTED], ["one", "two"], "", False),
+        ([STARTED], ["one"], "list", False),
+        ([STARTED], ["one"], "patch", False),
+    ],
+)
+def test_a_pull_is_recorded_with_the_content_that_was_there_before_and_after(
+    script: list[Object], digests: list[str], forbidden: str, marked: bool
+) -> None:
+    cluster = Kubelet(a=script)
+    cluster.digests["a"], cluster.forbidden = digests, forbidden
+    (found,) = run(cluster, trial(5), ["a"])
+    assert found.recorded is marked
+    assert cluster.marks == ({"a": {f"{VERIFIED_PREFIX}{REGISTRY.name}": f"one {MADE}"}} if marked else {})
+
+
+def test_a_pull_that_failed_on_one_node_is_not_recorded() -> None:
+    cluster = Kubelet(a=[STARTED, REFUSED])
+    run(cluster, trial(5), ["a"], [Node("n1", "amd64"), Node("n2", "amd64")])
+    assert cluster.marks == {}
 
 
 @pytest.mark.parametrize(
