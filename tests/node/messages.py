@@ -12,6 +12,7 @@ _SHAPES = (
     (r"[a-z.-]+\.com/[a-z0-9/-]+:[0-9a-z-]+", "<image>"),
     (r"[a-z.-]+\.com(?=:<port>)", "<host>"),
     (r"/v2/[a-z0-9/-]+/manifests/[^\s:\"?]+(\?[^\s:\"]*)?", "<manifest>"),
+    (r"(?<=<port>/)token\?[^\s:]+", "<token>"),
     (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "<time>"),
     (r"Back-off pulling image \S+: \w+: ", ""),
 )

@@ -1,14 +1,19 @@
 """What Pods notice of what the product does: one after another pulls all the while, each an image no node has had."""
 
 import base64
+import datetime as dt
 import json
 import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from local.controlplane.node.hosts import Fault
 from local.controlplane.waiting import NotYet, until
+from pullsecrets.credential.document import DockerConfig, RegistryLogin
+from pullsecrets.credential.registry_login import LoginRefusedError, verify
 from tests.e2e.stack import account, secret
 from tests.node.conftest import REJECTED, NodeStack
 from tests.node.messages import seen, shape
@@ -89,13 +94,59 @@ def test_a_secret_deleted_by_hand_comes_back_and_the_pod_that_met_it_gone_recove
     assert pods.outcome(NAMESPACES[0], waiting, not_before=("ErrImagePull", "ImagePullBackOff")).pulled
 
 
-def test_eso_being_down_fails_no_pull(stack: NodeStack) -> None:
-    with pulls_of(stack, *NAMESPACES).running() as pulls:
+REFRESH_SECONDS, TOKEN_SECONDS, MISSED_REFRESHES = 2, 5, 10
+FANOUT = f"/apis/external-secrets.io/v1/clusterexternalsecrets/{REGISTRY}"
+
+
+@contextmanager
+def hurried(stack: NodeStack) -> Iterator[None]:
+    """Let ESO refresh every few seconds, with tokens of Vault that live little longer: what else takes a day."""
+    vault, roles = stack.plane.vault("root"), f"auth/{stack.baseline['vault']['auth']['mount']}/role"
+    interval = stack.get(FANOUT)["spec"]["externalSecretSpec"]["refreshInterval"]
+    lives = {name: vault.read(f"{roles}/{name}")["data"]["token_ttl"] for name in vault.list(roles)["data"]["keys"]}
+
+    def hurry(refresh: str, tokens: Mapping[str, int]) -> None:
+        stack.patch(FANOUT, {"spec": {"externalSecretSpec": {"refreshInterval": refresh}}})
+        for name, life in tokens.items():
+            vault.write(f"{roles}/{name}", token_ttl=life, token_max_ttl=life)
+
+    hurry(f"{REFRESH_SECONDS}s", dict.fromkeys(lives, TOKEN_SECONDS))
+    try:
+        yield
+    finally:
+        hurry(interval, lives)
+
+
+def refreshed(stack: NodeStack) -> dt.datetime:
+    """When ESO last compared a namespace's Secret with Vault."""
+    found = stack.get(f"/apis/external-secrets.io/v1/namespaces/{NAMESPACES[0]}/externalsecrets/{REGISTRY}")
+    return dt.datetime.fromisoformat(found["status"]["refreshTime"])
+
+
+def require_refreshed_since(stack: NodeStack, moment: dt.datetime) -> None:
+    if (last := refreshed(stack)) <= moment:
+        raise NotYet(f"last refreshed {last}")
+
+
+def require_down_for(seconds: float, since: dt.datetime) -> None:
+    if (passed := (dt.datetime.now(dt.UTC) - since).total_seconds()) < seconds:
+        raise NotYet(f"{passed:.0f} s")
+
+
+def test_eso_being_down_for_longer_than_its_refreshes_and_its_tokens_fails_no_pull(stack: NodeStack) -> None:
+    with hurried(stack), pulls_of(stack, *NAMESPACES).running() as pulls:
+        began = dt.datetime.now(dt.UTC)
+        until(lambda: require_refreshed_since(stack, began), SECONDS, "a refresh of this hurry", every=1)
         stack.plane.stop("external-secrets")
         try:
+            last = refreshed(stack)
+            missed = MISSED_REFRESHES * REFRESH_SECONDS
+            until(lambda: require_down_for(missed, last), SECONDS, f"{MISSED_REFRESHES} refreshes missed", every=1)
+            assert refreshed(stack) == last
             pulls.further(2)
         finally:
             stack.plane.start("external-secrets")
+        until(lambda: require_refreshed_since(stack, last), SECONDS, "a refresh with a new token", every=1)
         pulls.further()
     assert pulls.failures == []
 
@@ -193,11 +244,37 @@ def test_a_registry_in_trouble_is_told_in_the_kubelets_words(
     assert pods.pull(NAMESPACES[0], image).pulled
 
 
-def test_a_slow_registry_and_a_mirror_that_refuses_fail_no_pull(stack: NodeStack, pods: Pods) -> None:
-    for fault in (Fault(delay=1), Fault(status=403, mirror=True)):
-        image = pods.fresh(APP)
-        with stack.node.fault(APP, fault):
-            assert pods.pull(NAMESPACES[0], image).pulled, fault
+UNHARMED = {
+    "slow": Fault(delay=1),
+    "a mirror that refuses": Fault(status=403, mirror=True),
+    "a mirror that serves, while the registry does not answer": Fault(mirror=True, unreachable=True),
+    "login by token": Fault(tokens=True),
+}
+
+
+@pytest.mark.parametrize("fault", UNHARMED.values(), ids=UNHARMED)
+def test_what_fails_no_pull(stack: NodeStack, pods: Pods, fault: Fault) -> None:
+    image = pods.fresh(APP)
+    with stack.node.fault(APP, fault):
+        assert pods.pull(NAMESPACES[0], image).pulled
+    repository, _, tag = image.partition("/")[2].rpartition(":")
+    seen = [pull for pull in stack.node.pulls(APP) if (pull.repository, pull.reference) == (repository, tag)]
+    # By way of the mirror, too: the kubelet gives it the login of the registry that it stands for.
+    assert [pull.user for pull in seen if pull.succeeded] == [stack.user_of(stack.passwords[REGISTRY])]
+
+
+def test_a_registry_that_asks_for_tokens_takes_the_login_from_the_check_and_from_the_kubelet_alike(
+    stack: NodeStack, pods: Pods
+) -> None:
+    authority = stack.plane.layout.pki / "registries" / "ca.crt"
+    password = stack.passwords[REGISTRY]
+    with stack.node.fault(APP, Fault(tokens=True)) as address:
+        credential = DockerConfig({address: RegistryLogin(stack.user_of(password), password)})
+        assert [proof.tested for proof in verify(credential, authority)] == [True]
+        stack.revoke(REGISTRY, password)
+        with pytest.raises(LoginRefusedError, match=f"by its token service {address}"):
+            verify(credential, authority)
+        assert shape(pods.pull(NAMESPACES[0], pods.fresh(APP)).message) == seen("no token")
 
 
 def test_an_image_that_is_not_there_is_no_matter_of_credentials(pods: Pods) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import secrets
+import socket
 import ssl
 import threading
 import time
@@ -18,12 +21,14 @@ from local.controlplane.layout import PUBLIC_REGISTRY
 from local.controlplane.pki import LOOPBACK, SERVER, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from local.controlplane.layout import Layout
     from local.controlplane.node.registries import Registry
 
 _EXPIRED = -dt.timedelta(minutes=1)
+# Of a connection, and of the server that sends it.
+_OWN_HEADERS = frozenset({"Connection", "Date", "Transfer-Encoding"})
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,17 @@ class Fault:
         delay: seconds before each answer.
         certificate: `valid`, `expired`, or `none` for plain HTTP.
         mirror: whether it is a mirror that has the fault, which a node tries before the registry.
+        unreachable: whether nothing listens where the registry should be, so that a mirror alone can serve.
+        tokens: whether it lets a login in by a token alone, which it gives for a user and password that the registry
+            accepts (https://distribution.github.io/distribution/spec/auth/token/).
     """
 
     status: int | None = None
     delay: float = 0
     certificate: str = "valid"
     mirror: bool = False
+    unreachable: bool = False
+    tokens: bool = False
 
 
 def write_hosts(layout: Layout, registry: Registry, *, port: int | None = None, mirror: int | None = None) -> None:
@@ -64,23 +74,29 @@ def write_hosts(layout: Layout, registry: Registry, *, port: int | None = None, 
 
 
 @contextmanager
-def fault(layout: Layout, registry: Registry, wanted: Fault) -> Iterator[None]:
-    """Let the node meet a fault in place of a registry, for the block.
+def fault(layout: Layout, registry: Registry, wanted: Fault) -> Iterator[str]:
+    """Let the node meet a fault in place of a registry, for the block; give where that is, as `127.0.0.1:port`.
 
     Args:
         layout: where things stand.
         registry: whose host has the fault.
         wanted: the fault.
     """
-    with _server(registry, wanted) as port:
-        if wanted.mirror:
-            write_hosts(layout, registry, mirror=port)
-        else:
-            write_hosts(layout, registry, port=port)
+    with _server(registry, wanted) as port, _unused_port() as unused:
+        own = unused if wanted.unreachable else None
+        write_hosts(layout, registry, port=own if wanted.mirror else port, mirror=port if wanted.mirror else None)
         try:
-            yield
+            yield f"127.0.0.1:{port}"
         finally:
             write_hosts(layout, registry)
+
+
+@contextmanager
+def _unused_port() -> Iterator[int]:
+    """Hold a loopback port on which nothing listens, for the block."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @contextmanager
@@ -105,7 +121,34 @@ def _server(registry: Registry, wanted: Fault) -> Iterator[int]:
         server.server_close()
 
 
+class _Tokens:
+    """Tokens of a registry, each given for a login that it accepts."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._logins: dict[str, str] = {}
+
+    def give(self, login: str) -> str | None:
+        """Return a token for the value of an `Authorization` header; None where the registry refuses it."""
+        if not _ask(self._registry, "GET", "/v2/", {"Authorization": login}).ok:
+            return None
+        token = secrets.token_urlsafe(24)
+        self._logins[token] = login
+        return token
+
+    def login(self, header: str) -> str | None:
+        """Return the login that an `Authorization` header with a token stands for; None where it has none of ours."""
+        return self._logins.get(header.removeprefix("Bearer "))
+
+
+def _ask(registry: Registry, method: str, path: str, headers: Mapping[str, str]) -> requests.Response:
+    verified = str(registry.authority.certificate_file)
+    return requests.request(method, f"{registry.address}{path}", headers=headers, verify=verified, timeout=60)
+
+
 def _handler(registry: Registry, wanted: Fault) -> type[BaseHTTPRequestHandler]:
+    tokens = _Tokens(registry)
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         # A client that speaks TLS to plain HTTP is answered as by other servers: with a status line.
@@ -114,22 +157,39 @@ def _handler(registry: Registry, wanted: Fault) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             """Answer as the fault has it, or with what the registry says."""
             time.sleep(wanted.delay)
-            status, headers, body = wanted.status, {"Content-Length": "0"}, b""
-            if status is None:
-                url, sent = f"{registry.address}{self.path}", {**self.headers, "Host": registry.name}
-                answer = requests.request(
-                    self.command, url, headers=sent, verify=str(registry.authority.certificate_file), timeout=60
-                )
-                status, headers, body = answer.status_code, dict(answer.headers), answer.content
+            if wanted.status is not None:
+                self._answer(wanted.status)
+            elif not wanted.tokens:
+                self._pass_on(self.headers.get("Authorization"))
+            elif self.path.startswith("/token"):
+                token = tokens.give(self.headers.get("Authorization", ""))
+                self._answer(200 if token else 401, {}, json.dumps({"token": token} if token else {}).encode())
+            elif login := tokens.login(self.headers.get("Authorization", "")):
+                self._pass_on(login)
+            else:
+                realm = f'Bearer realm="https://{self.headers["Host"]}/token",service="{registry.name}"'
+                self._answer(401, {"WWW-Authenticate": realm})
+
+        do_HEAD = do_GET  # noqa: N815 - the base class's name
+
+        def do_POST(self) -> None:
+            """Refuse OAuth's way to a token, as most registries do; clients then ask with GET."""
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(405)
+
+        def _pass_on(self, login: str | None) -> None:
+            sent = {**self.headers, "Host": registry.name, **({"Authorization": login} if login else {})}
+            answer = _ask(registry, self.command, self.path, sent)
+            kept = {name: value for name, value in answer.headers.items() if name not in _OWN_HEADERS}
+            self._answer(answer.status_code, kept, answer.content)
+
+        def _answer(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
             self.send_response(status)
-            for name, value in headers.items():
-                if name not in {"Connection", "Transfer-Encoding"}:
-                    self.send_header(name, value)
+            for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+                self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
-
-        do_HEAD = do_GET  # noqa: N815 - the base class's name
 
         def log_message(self, *_: object) -> None:  # type: ignore[override]
             """Keep quiet: the registry's log is the audit."""

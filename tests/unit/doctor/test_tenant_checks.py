@@ -727,6 +727,7 @@ def test_what_esos_messages_mean(message: str, cause: str) -> None:
         ("dial tcp: lookup app.registry.example.com: no such host", "does not reach", "crictl pull"),
         ("", "no event tells", "describe pod"),
         (seen("login refused"), "refuses the seeded login", "--verify-login"),
+        (seen("no token"), "refuses the seeded login", "--verify-login"),
         (seen("no credentials"), "No login was sent", "imagePullSecrets"),
         (seen("no such image"), "does not have the image", "describe pod"),
         (seen("too many requests"), "lets no more pulls through", "describe pod"),

@@ -86,6 +86,7 @@ def test_a_message_means_one_cause(message: str, cause: Cause) -> None:
     [
         ("no credentials", Cause.NO_LOGIN),
         ("login refused", Cause.LOGIN_REFUSED),
+        ("no token", Cause.LOGIN_REFUSED),
         ("too many requests", Cause.RATE_LIMITED),
         ("unavailable", Cause.UNAVAILABLE),
         ("certificate expired", Cause.CERTIFICATE),
