@@ -18,6 +18,7 @@ from local.controlplane.node.node import RealNode
 from local.controlplane.waiting import NotYet, until
 from local.demo.steps import UnexpectedError
 from pullsecrets.config import StackConfig
+from pullsecrets.kube.podspec import DEPLOYMENT
 
 SECONDS = 300
 _POD = "pulls-anew"
@@ -51,7 +52,7 @@ def push_images(node: RealNode, objects: Sequence[Mapping[str, Any]]) -> int:
     """Push every image that workloads name, one of a kind each; return how many."""
     images: dict[str, bool] = {}
     for item in objects:
-        pod = item.get("spec", {}).get("template", {}).get("spec", {})
+        pod = DEPLOYMENT.spec(item)
         for group in _GROUPS:
             for container in pod.get(group) or ():
                 images[container["image"]] = group == "initContainers"

@@ -15,6 +15,7 @@ from local.demo.set_up import SetUp, set_up
 from local.demo.steps import Steps, UnexpectedError
 from pullsecrets.credential.vault import VaultClient
 from pullsecrets.kube.client import METADATA_ONLY
+from pullsecrets.kube.objects import owners_of
 
 _SECRETS = "/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Fdockerconfigjson"
 
@@ -138,5 +139,4 @@ class Demo:
 
 
 def _delivered(secret: dict[str, Any]) -> bool:
-    owners = secret["metadata"].get("ownerReferences") or ()
-    return any(owner["kind"] == "ExternalSecret" for owner in owners)
+    return any(owner["kind"] == "ExternalSecret" for owner in owners_of(secret))

@@ -11,6 +11,7 @@ from local.controlplane.api import KubernetesApi, RequestRefused, path_of
 from local.controlplane.waiting import NotYet, until
 from local.demo.steps import UnexpectedError
 from pullsecrets.gitops.kustomize import build_all
+from pullsecrets.kube.objects import holds, is_leaving
 from pullsecrets.kube.pull_failure import PULL_FAILURES
 
 APPLIED = ("ServiceAccount", "Deployment", "Job")
@@ -132,11 +133,7 @@ def _require_no_pods(api: KubernetesApi, places: Sequence[tuple[str, str]]) -> N
 
 def _within(api: KubernetesApi, path: str, namespaces: frozenset[str]) -> list[dict[str, Any]]:
     items = api.call("GET", path)["items"]
-    return [
-        item
-        for item in items
-        if item["metadata"]["namespace"] in namespaces and not item["metadata"].get("deletionTimestamp")
-    ]
+    return [item for item in items if item["metadata"]["namespace"] in namespaces and not is_leaving(item)]
 
 
 def _seen_by_controller(item: Mapping[str, Any]) -> bool:
@@ -153,5 +150,4 @@ def state(pod: Mapping[str, Any]) -> str:
     for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
         if reason := (container["state"].get("waiting") or {}).get("reason"):
             return str(reason)
-    ready = any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions") or ())
-    return "Ready" if ready else str(status.get("phase"))
+    return "Ready" if holds(pod, "Ready") else str(status.get("phase"))

@@ -23,7 +23,7 @@ from pullsecrets.kube import objects
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesApiError, KubernetesClient, edit
 from pullsecrets.kube.eso import GROUP, external_secret_path, sync_request
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
-from pullsecrets.kube.objects import entries_of
+from pullsecrets.kube.objects import entries_of, labels_of
 from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.names import is_platform_namespace, matches
 from pullsecrets.tenancy import binding, offboard, opt_in
@@ -280,7 +280,6 @@ def _adoption(
     listing = {account for item in found if not item.secret.managed for account in item.service_accounts}
     lacking = [n for n in sorted({*wanted, *listing} & {*accounts}) if registry.name not in accounts[n]]
     by_pods = where.config.binding == ADMISSION
-    labels = cast("dict[str, str]", metadata.get("labels") or {})
     taken_over = any(item.secret.name == registry.name for item in found)
     leaving = any(item.leaves_lists and item.service_accounts for item in found)
     return Adoption(
@@ -289,7 +288,7 @@ def _adoption(
         found=found,
         service_accounts=() if by_pods else tuple(lacking),
         problems=tuple(problem for item in found for problem in _problems(registry, item, terms)),
-        complete=registry.selector.items() <= labels.items()
+        complete=registry.selects(labels_of({"metadata": metadata}))
         and not (taken_over or leaving or (lacking and not by_pods)),
     )
 

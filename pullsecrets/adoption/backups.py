@@ -16,7 +16,7 @@ from pullsecrets.credential.document import content_digest
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.errors import ConflictError
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesApiError, KubernetesClient
-from pullsecrets.kube.objects import secret_path
+from pullsecrets.kube.objects import owners_of, secret_path
 
 MANIFEST_KEY = "manifest"
 ACCOUNTS_KEY = "serviceAccounts"
@@ -137,7 +137,7 @@ def restore(cluster: KubernetesClient, kept: Kept) -> bool:
 
 def is_as_kept(live: dict[str, Any], kept: Kept) -> bool:
     """Tell whether a Secret holds what was kept and nobody owns it."""
-    return _digest(live) == _digest(kept.manifest) and not live["metadata"].get("ownerReferences")
+    return _digest(live) == _digest(kept.manifest) and not owners_of(live)
 
 
 def same_content(one: dict[str, Any], other: dict[str, Any]) -> bool:

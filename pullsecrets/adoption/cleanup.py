@@ -13,6 +13,7 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.credential.vault import VaultClient
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.objects import labels_of
 from pullsecrets.kube.ownership import read_deliveries
 from pullsecrets.workloads.references import User, list_users
 
@@ -184,10 +185,7 @@ def _tenants(config: StackConfig, cluster: KubernetesClient) -> set[str]:
     labelled = {
         item["metadata"]["name"]
         for item in cluster.items("/api/v1/namespaces", metadata_only=True)
-        if any(
-            registry.selector.items() <= (item["metadata"].get("labels") or {}).items()
-            for registry in config.registries
-        )
+        if any(registry.selects(labels_of(item)) for registry in config.registries)
     }
     return labelled | {tenant.name for tenant in config.resolve_tenants()}
 

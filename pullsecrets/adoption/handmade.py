@@ -184,7 +184,7 @@ def read_hand_made(
         if item["metadata"]["namespace"] in namespaces
         and (item["metadata"]["namespace"], item["metadata"]["name"]) not in delivered
     }
-    origins = {key: guess_origin(item["metadata"]) for key, item in wanted.items()}
+    origins = {key: guess_origin(item) for key, item in wanted.items()}
     with ThreadPoolExecutor(max_workers=8) as pool:
         contents = dict(zip(wanted, pool.map(partial(_read, cluster), wanted), strict=True))
     accepted = {*_BY_HAND, *(f"field manager {name}" for name in by_hand)}

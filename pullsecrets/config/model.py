@@ -1,6 +1,7 @@
 """Sections of a stack's configuration: frozen models that refuse unknown keys and wrong types."""
 
 import builtins
+from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -121,6 +122,10 @@ class Registry(ConfigModel):
     refresh: Refresh = "1h"
     sync_wave: int = 45
     max_versions: Annotated[int, Field(ge=2, le=100)] = 10
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether a namespace with these labels opts in."""
+        return self.selector.items() <= labels.items()
 
     # By its full name: here `property` is a field.
     @builtins.property

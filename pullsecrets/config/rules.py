@@ -180,7 +180,7 @@ def _delivery(
                     "registries whose selectors a namespace can carry together",
                 )
                 return
-    granted = {registry.name for registry in registries if registry.selector.items() <= labels.items()}
+    granted = {registry.name for registry in registries if registry.selects(labels)}
     for name in sorted(granted - set(tenant.registries)):
         yield Problem(
             f"{key}.registries",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.coverage.inventory import Inventory, read_inventory
@@ -25,8 +25,9 @@ from pullsecrets.credential.expiry import read_expiry
 from pullsecrets.credential.sealed import EXPIRES_AT_ANNOTATION, SEALED_AT_ANNOTATION
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.credential.vault_entry import EXPIRES_AT_KEY, SEEDED_AT_KEY, seeded_digest
-from pullsecrets.kube.client import KubernetesClient, condition
+from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, VERIFIED_PREFIX
+from pullsecrets.kube.objects import annotations_of, condition, is_leaving, labels_of
 from pullsecrets.manifests import guard
 
 PODS_UNREADABLE = (
@@ -202,7 +203,9 @@ def concerned_namespaces(config: StackConfig, found: Inventory) -> dict[str, fro
 
     def of(registry: Registry) -> frozenset[str]:
         declared = {tenant.name for tenant in tenants if registry.name in tenant.registries}
-        return frozenset(declared | {name for name, item in found.namespaces.items() if _selected(registry, item)})
+        return frozenset(
+            declared | {name for name, item in found.namespaces.items() if registry.selects(labels_of(item))}
+        )
 
     return {registry.name: of(registry) for registry in config.registries}
 
@@ -243,8 +246,8 @@ def credential(registry: Registry, metadata: EntryMetadata | None) -> Credential
 
 def sealed_credential(config: StackConfig, registry: Registry, found: Inventory) -> Credential:
     """Return what the Secret that was unsealed into ESO's namespace records of itself."""
-    unsealed = found.secrets[registry.name].get(config.eso.namespace) or {"metadata": {}}
-    noted = cast("dict[str, str]", unsealed["metadata"].get("annotations") or {})
+    unsealed = found.secrets[registry.name].get(config.eso.namespace)
+    noted = annotations_of(unsealed)
     return Credential(
         registry=registry.name,
         hosts=registry.hosts,
@@ -260,16 +263,11 @@ def sealed_credential(config: StackConfig, registry: Registry, found: Inventory)
 def _lasting(config: StackConfig, found: Inventory, concerned: Concerned) -> Concerned:
     """Leave out what is being deleted and not declared: it loses its Secret now, and no Pod can be made there."""
     declared = {(tenant.name, registry) for tenant in config.resolve_tenants() for registry in tenant.registries}
-    leaving = {name for name, item in found.namespaces.items() if item["metadata"].get("deletionTimestamp")}
+    leaving = {name for name, item in found.namespaces.items() if is_leaving(item)}
     return {
         registry: frozenset(name for name in names if name not in leaving or (name, registry) in declared)
         for registry, names in concerned.items()
     }
-
-
-def _selected(registry: Registry, namespace: Mapping[str, Any] | None) -> bool:
-    labels = cast("dict[str, str]", (namespace or {}).get("metadata", {}).get("labels") or {})
-    return registry.selector.items() <= labels.items()
 
 
 def _row(
@@ -293,7 +291,7 @@ def _row(
         namespace=namespace,
         registry=registry.name,
         declared=declared,
-        labelled=_selected(registry, found.namespaces.get(namespace)),
+        labelled=registry.selects(labels_of(found.namespaces.get(namespace))),
         ready=ready,
         reason=reason,
         secret=delivery.secret is not None,

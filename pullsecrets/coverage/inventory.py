@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from pullsecrets.config import StackConfig
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
-from pullsecrets.kube.objects import entries_of
+from pullsecrets.kube.objects import annotations_of, entries_of, managed_fields
 from pullsecrets.kube.ownership import Delivery, content_fields
 from pullsecrets.manifests import guard
 from pullsecrets.workloads.pods import PodPull, list_pods
@@ -110,10 +110,9 @@ def read_inventory(config: StackConfig, cluster: KubernetesClient) -> Inventory:
 def bare(item: Object) -> Object:
     """Return an object's metadata without what is large, and without what `kubectl apply` copied of its content."""
     metadata = dict(cast("Object", item["metadata"]))
-    fields = cast("list[Object]", metadata.get("managedFields") or [])
-    metadata["managedFields"] = [content_fields(field) for field in fields]
-    annotations = cast("dict[str, str]", metadata.get("annotations") or {})
-    metadata["annotations"] = {key: "" if key == LAST_APPLIED else value for key, value in annotations.items()}
+    metadata["managedFields"] = [content_fields(field) for field in managed_fields(item)]
+    noted = annotations_of(item).items()
+    metadata["annotations"] = {key: "" if key == LAST_APPLIED else value for key, value in noted}
     return {"metadata": metadata}
 
 

@@ -2,18 +2,24 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.coverage.inventory import Inventory
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX, LAST_APPLIED
-from pullsecrets.kube.ownership import controller_of
+from pullsecrets.kube.objects import (
+    Object,
+    annotations_of,
+    controller_of,
+    finalizers_of,
+    labels_of,
+    managed_fields,
+    owners_of,
+)
 from pullsecrets.manifests import audit_job
 from pullsecrets.manifests.rbac import ServiceAccount
 from pullsecrets.names import is_platform_namespace
 from pullsecrets.workloads.pods import PodPull
 
-Metadata = Mapping[str, Any]
 Concerned = Mapping[str, Collection[str]]
 """By registry: the namespaces that are declared or labelled for it."""
 
@@ -85,21 +91,22 @@ def other_secrets(config: StackConfig, found: Inventory, concerned: Concerned) -
     # What the daily validation's own image is pulled with, in a namespace that can be no tenant.
     validation = (config.monitoring.namespace, config.monitoring.image_pull_secret)
     mistyped = [
-        (item["metadata"], False)
+        (item, False)
         for registry in names
         for namespace, item in found.secrets[registry].items()
         if namespace not in found.typed[registry]
     ]
-    typed = [(item["metadata"], True) for item in found.pull_secrets]
+    typed = [(item, True) for item in found.pull_secrets]
     references = _references(found)
     listed = (
-        _other(metadata, of_type, names, references)
-        for metadata, of_type in [*typed, *mistyped]
-        if (metadata["namespace"] in tenants or metadata["name"] in names)
-        and not _delivered(metadata, found)
-        and not _abandoned(metadata, names)
-        and not (metadata["namespace"] == config.eso.namespace and metadata["name"] in relayed)
-        and (metadata["namespace"], metadata["name"]) != validation
+        _other(item, of_type, names, references)
+        for item, of_type in [*typed, *mistyped]
+        for namespace, name in [(item["metadata"]["namespace"], item["metadata"]["name"])]
+        if (namespace in tenants or name in names)
+        and not _delivered(item, found)
+        and not _abandoned(item, names)
+        and not (namespace == config.eso.namespace and name in relayed)
+        and (namespace, name) != validation
     )
     return tuple(sorted(listed, key=lambda item: (item.namespace, item.name)))
 
@@ -138,16 +145,15 @@ def unlisted_uses(config: StackConfig, found: Inventory, concerned: Concerned) -
     )
 
 
-def guess_origin(metadata: Metadata) -> str:
+def guess_origin(item: Object) -> str:
     """Say who most likely made an object: its owner, what tools note on it, or who wrote its fields first."""
-    owners = cast("list[Metadata]", metadata.get("ownerReferences") or [])
-    if owner := controller_of(metadata) or next(iter(owners), None):
+    if owner := controller_of(item) or next(iter(owners_of(item)), None):
         return f"{owner['kind']} {owner['name']}"
-    notes = {**_labels(metadata), **_annotations(metadata)}
+    notes = {**labels_of(item), **annotations_of(item)}
     for tell in _TELLS:
         if origin := tell(notes):
             return origin
-    managers = [str(field.get("manager", "")) for field in metadata.get("managedFields") or ()]
+    managers = [str(field.get("manager", "")) for field in managed_fields(item)]
     known = next((_MANAGERS[name] for name in managers if name in _MANAGERS), None)
     return known or (f"field manager {managers[0]}" if managers and managers[0] else "unknown")
 
@@ -200,19 +206,20 @@ _MANAGERS = {
 
 
 def _other(
-    metadata: Metadata, typed: bool, names: Collection[str], references: Mapping[tuple[str, str], _Reference]
+    item: Object, typed: bool, names: Collection[str], references: Mapping[tuple[str, str], _Reference]
 ) -> OtherSecret:
+    metadata = item["metadata"]
     namespace, name = str(metadata["namespace"]), str(metadata["name"])
     return OtherSecret(
         namespace=namespace,
         name=name,
         registry=name if name in names else None,
         typed=typed,
-        origin=guess_origin(metadata),
+        origin=guess_origin(item),
         created=str(metadata.get("creationTimestamp", "")),
         service_accounts=references.get((namespace, name), references["", ""]).service_accounts,
         pods=references.get((namespace, name), references["", ""]).pods,
-        exposed=LAST_APPLIED in _annotations(metadata),
+        exposed=LAST_APPLIED in annotations_of(item),
     )
 
 
@@ -234,31 +241,28 @@ def _references(found: Inventory) -> dict[tuple[str, str], _Reference]:
     }
 
 
-def _delivered(metadata: Metadata, found: Inventory) -> bool:
+def _delivered(item: Object, found: Inventory) -> bool:
     """Whether the Secret is one that we deliver."""
+    metadata = item["metadata"]
     name = str(metadata["name"])
     return name in found.external_secrets and found.delivery(name, str(metadata["namespace"])).delivered
 
 
-def _abandoned(metadata: Metadata, names: Collection[str]) -> bool:
-    return (
-        metadata["name"] in names
-        and CONTENT_DIGEST_ANNOTATION in _annotations(metadata)
-        and not metadata.get("ownerReferences")
-    )
+def _abandoned(item: Object, names: Collection[str]) -> bool:
+    ours = item["metadata"]["name"] in names and CONTENT_DIGEST_ANNOTATION in annotations_of(item)
+    return ours and not owners_of(item)
 
 
 def _orphaned_secrets(registry: Registry, found: Inventory, concerned: Collection[str]) -> Iterator[Orphan]:
     for namespace, item in found.secrets[registry.name].items():
-        metadata = cast("Metadata", item["metadata"])
-        if _abandoned(metadata, (registry.name,)):
+        if _abandoned(item, (registry.name,)):
             # Of a tenant that is served it is what its Pods pull with, and no leftover: a restore takes the owner away.
             served = namespace in concerned
             reason = f"carries {CONTENT_DIGEST_ANNOTATION} and has no owner: {_RESTORED if served else _UNOWNED}"
             delete = f"kubectl delete secret {registry.name} --namespace {namespace}"
             fix = f"pull-secrets doctor {namespace} --fix" if served else delete
             yield Orphan("Secret", namespace, registry.name, registry.name, reason, fix)
-        elif namespace not in concerned and _delivered(metadata, found):
+        elif namespace not in concerned and _delivered(item, found):
             yield Orphan("Secret", namespace, registry.name, registry.name, _NOT_OPTED_IN, _offboard(namespace))
 
 
@@ -282,7 +286,7 @@ def _orphaned_entries(registry: Registry, found: Inventory, concerned: Collectio
 def _orphaned_finalizers(registry: Registry, found: Inventory, concerned: Collection[str]) -> Iterator[Orphan]:
     finalizer = f"{FINALIZER_PREFIX}{registry.name}"
     for namespace, item in found.namespaces.items():
-        if namespace not in concerned and finalizer in (item["metadata"].get("finalizers") or ()):
+        if namespace not in concerned and finalizer in finalizers_of(item):
             reason = "the namespace would hang in Terminating when it is deleted (ESO issue 6677)"
             yield Orphan("finalizer", namespace, registry.name, finalizer, reason, _offboard(namespace))
 
@@ -306,11 +310,3 @@ def _use(registry: Registry, namespace: str, pods: Iterable[PodPull]) -> Unliste
         example=using[0].name,
         secrets=tuple(sorted({name for pod in using for name in pod.references if name})),
     )
-
-
-def _labels(metadata: Metadata) -> dict[str, str]:
-    return cast("dict[str, str]", metadata.get("labels") or {})
-
-
-def _annotations(metadata: Metadata) -> dict[str, str]:
-    return cast("dict[str, str]", metadata.get("annotations") or {})

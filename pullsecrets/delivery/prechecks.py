@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from pullsecrets import redaction
 from pullsecrets.config import Registry, StackConfig
@@ -24,7 +24,7 @@ from pullsecrets.kube.client import (
 )
 from pullsecrets.kube.eso import Installation
 from pullsecrets.kube.marks import PULL_SECRET_TYPE
-from pullsecrets.kube.objects import secret_path
+from pullsecrets.kube.objects import secret_path, status_of
 from pullsecrets.kube.ownership import Delivery, read_deliveries
 from pullsecrets.text import counted
 
@@ -267,4 +267,4 @@ def _may(cluster: KubernetesClient, verb: str, name: str = "", resource: str = "
         "spec": {"resourceAttributes": attributes},
     }
     answer = cluster.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
-    return bool(cast("dict[str, Any]", answer.get("status") or {}).get("allowed"))
+    return bool(status_of(answer).get("allowed"))

@@ -18,7 +18,7 @@ from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import eso
 from pullsecrets.kube.eso import Installation, external_secret_path
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
-from pullsecrets.kube.objects import secret_path
+from pullsecrets.kube.objects import annotations_of, secret_path
 from pullsecrets.kube.ownership import Delivery, not_synced, read_deliveries
 from pullsecrets.kube.waiting import patiently
 from pullsecrets.workloads import evict, restart
@@ -237,7 +237,7 @@ def _relayed_digest(target: Target) -> str | None:
     query = {"fieldSelector": f"metadata.name={target.registry.name}"}
     path = f"/api/v1/namespaces/{target.config.eso.namespace}/secrets"
     items = target.cluster.items(path, query, metadata_only=True)
-    return next((item["metadata"].get("annotations", {}).get(CONTENT_DIGEST_ANNOTATION) for item in items), None)
+    return next((annotations_of(item).get(CONTENT_DIGEST_ANNOTATION) for item in items), None)
 
 
 @dataclass(frozen=True)

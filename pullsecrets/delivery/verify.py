@@ -19,7 +19,7 @@ from pullsecrets.errors import BadInputError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, STANDARD_LABELS, VERIFIED_PREFIX, VERIFY_POD_NAME
-from pullsecrets.kube.objects import KubernetesObject
+from pullsecrets.kube.objects import KubernetesObject, condition, holds, status_of
 from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
 from pullsecrets.redaction import redact
 
@@ -273,7 +273,7 @@ def _create(cluster: KubernetesClient, pod: KubernetesObject) -> dict[str, Any]:
         return cluster.request("POST", path, body=pod)
     except KubernetesApiError as error:
         left = cluster.find(f"{path}/{VERIFY_POD_NAME}") if error.status == 409 else None
-        if left is None or left.get("status", {}).get("phase") not in {"Failed", "Succeeded"}:
+        if left is None or status_of(left).get("phase") not in {"Failed", "Succeeded"}:
             raise
         _delete(cluster, namespace, left["metadata"]["uid"])
         return cluster.request("POST", path, body=pod)
@@ -307,8 +307,7 @@ def _follow(cluster: KubernetesClient, made: Mapping[str, Any], deadline: float,
 def _judged(cluster: KubernetesClient, pod: Mapping[str, Any], *, last: bool) -> Pull | None:
     """Say how the pull went, as far as it is decided; at the last look whatever there is."""
     namespace, node = str(pod["metadata"]["namespace"]), pod["spec"].get("nodeName")
-    status = cast("dict[str, Any]", pod.get("status") or {})
-    container = next(iter(status.get("containerStatuses") or ()), cast("dict[str, Any]", {}))
+    container = next(iter(status_of(pod).get("containerStatuses") or ()), cast("dict[str, Any]", {}))
     state = cast("dict[str, dict[str, str]]", container.get("state") or {})
     waiting = state.get("waiting", {})
     message = waiting.get("message") or waiting.get("reason", "")
@@ -329,16 +328,13 @@ def _judged(cluster: KubernetesClient, pod: Mapping[str, Any], *, last: bool) ->
             return Pull(namespace, True, text, node, None, digest.group() if digest else None, seconds)
         if last:
             return Pull(namespace, False, "the node reports no pull: is it simulated, without a kubelet?", node)
-    return Pull(namespace, False, _pending(status, message), node) if last else None
+    return Pull(namespace, False, _pending(pod, message), node) if last else None
 
 
-def _pending(status: Mapping[str, Any], message: str) -> str:
+def _pending(pod: Mapping[str, Any], message: str) -> str:
     """Say what an undecided Pod waits for."""
-    conditions = cast("list[dict[str, str]]", status.get("conditions") or [])
-    unscheduled = next(
-        (item.get("message", "") for item in conditions if (item["type"], item["status"]) == ("PodScheduled", "False")),
-        "",
-    )
+    scheduled = condition(pod, "PodScheduled") or {}
+    unscheduled = scheduled.get("message", "") if scheduled.get("status") == "False" else ""
     return unscheduled or message or "no kubelet has taken the Pod in time"
 
 
@@ -356,11 +352,9 @@ def _events(cluster: KubernetesClient, pod: Mapping[str, Any], reason: str) -> l
 
 
 def _takes_pods(node: Mapping[str, Any]) -> bool:
-    conditions = cast("list[dict[str, str]]", node["status"].get("conditions") or [])
-    ready = any((item["type"], item["status"]) == ("Ready", "True") for item in conditions)
     taints = cast("list[dict[str, str]]", node["spec"].get("taints") or [])
     barred = any(taint["effect"] in {"NoSchedule", "NoExecute"} for taint in taints)
-    return ready and not barred and not node["spec"].get("unschedulable")
+    return holds(node, "Ready") and not barred and not node["spec"].get("unschedulable")
 
 
 def _seconds(text: str) -> float:

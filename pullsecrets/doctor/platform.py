@@ -8,7 +8,8 @@ from pullsecrets.config import Registry, VaultStore
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Login, Refusal, StoreAccess
 from pullsecrets.doctor.vault_server import Condition, VaultServer, provider_of
-from pullsecrets.kube.client import KubernetesApiError, condition, last_seen
+from pullsecrets.kube.client import KubernetesApiError, last_seen
+from pullsecrets.kube.objects import condition
 from pullsecrets.redaction import redact
 
 NOT_SYNCED = (

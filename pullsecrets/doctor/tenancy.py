@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.config import Registry
@@ -13,7 +13,8 @@ from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import eso
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.ownership import Fault, controller_of
+from pullsecrets.kube.objects import controller_of, finalizers_of, is_leaving, labels_of, managed_fields
+from pullsecrets.kube.ownership import Fault
 from pullsecrets.manifests import guard
 from pullsecrets.policy.registries import KnownRegistry
 from pullsecrets.text import listed
@@ -32,7 +33,7 @@ def rows(snapshot: Snapshot) -> Iterator[Coverage]:
     """
     for row in snapshot.coverage:
         namespace = snapshot.namespaces.get(row.namespace)
-        if namespace is None or leaving(namespace) or snapshot.only not in {None, row.namespace}:
+        if namespace is None or is_leaving(namespace) or snapshot.only not in {None, row.namespace}:
             continue
         if known(snapshot.config.registry(row.registry)).permits(row.namespace):
             yield row
@@ -41,28 +42,13 @@ def rows(snapshot: Snapshot) -> Iterator[Coverage]:
 def staying(snapshot: Snapshot) -> Iterator[tuple[str, Object]]:
     """Yield the namespaces asked about that are not being deleted, by name."""
     for name, item in snapshot.namespaces.items():
-        if snapshot.only in {None, name} and not leaving(item):
+        if snapshot.only in {None, name} and not is_leaving(item):
             yield name, item
-
-
-def leaving(namespace: Object) -> bool:
-    """Tell whether a namespace is being deleted."""
-    return bool(namespace["metadata"].get("deletionTimestamp"))
-
-
-def labels_of(namespace: Object) -> Mapping[str, str]:
-    """Return a namespace's labels."""
-    return cast("Mapping[str, str]", namespace["metadata"].get("labels") or {})
-
-
-def finalizers_of(namespace: Object) -> Sequence[str]:
-    """Return the finalizers in a namespace's metadata."""
-    return cast("Sequence[str]", namespace["metadata"].get("finalizers") or ())
 
 
 def carries(namespace: Object, registry: Registry) -> bool:
     """Tell whether a namespace carries a registry's opt-in label."""
-    return registry.selector.items() <= labels_of(namespace).items()
+    return registry.selects(labels_of(namespace))
 
 
 def known(registry: Registry) -> KnownRegistry:
@@ -108,7 +94,7 @@ def entry_is_appended(snapshot: Snapshot, registry: Registry) -> bool:
 
 def owner_of(item: Object) -> tuple[str, str] | None:
     """Return kind and name of the controller that an object's metadata names; None without one."""
-    owner = controller_of(item["metadata"])
+    owner = controller_of(item)
     return (str(owner["kind"]), str(owner["name"])) if owner else None
 
 
@@ -266,6 +252,5 @@ def origin_of(secret: Object) -> str:
     owner = owner_of(secret)
     if owner:
         return f"owned by {owner[0]} {owner[1]}"
-    fields = cast("list[dict[str, Any]]", secret["metadata"].get("managedFields") or [])
-    writers = listed(dict.fromkeys(str(field.get("manager", "")) for field in fields))
+    writers = listed(dict.fromkeys(str(field.get("manager", "")) for field in managed_fields(secret)))
     return f"owned by nobody, written by {writers}" if writers else "owned by nobody"

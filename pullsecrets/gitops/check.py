@@ -10,6 +10,7 @@ from pullsecrets.gitops import component
 from pullsecrets.gitops.kustomize import Built, build_all
 from pullsecrets.gitops.repository import APPS, Repository, Workload, source_of
 from pullsecrets.guard.targets import describe
+from pullsecrets.kube.podspec import pod_path
 from pullsecrets.policy import workloads
 from pullsecrets.policy.lint import UNREAD, Report, Violation, settings_of
 from pullsecrets.policy.lint.reading import KUSTOMIZATIONS
@@ -35,7 +36,7 @@ def check(repository: Repository, config: StackConfig, registry: Registry) -> Re
     judged = 0
     for found in built.values():
         violations.extend(_of_build(repository, found, settings))
-        judged += sum(workloads.pod_spec_of(item) is not None for item in found.objects)
+        judged += sum(pod_path(item) is not None for item in found.objects)
     plain = [item for item in repository.resources if item.file not in reached]
     carrying = repository.carrying(component.folder(registry.name))
     for item in plain:
@@ -88,7 +89,7 @@ def _judge(item: Values, settings: Settings) -> Iterator[tuple[PolicyInfo, Findi
     for name in workloads.missing_references(moved, settings):
         problem = f"{describe(item)} pulls from the registry of {name} and does not refer to that Secret"
         fix = "run `pull-secrets gitops migrate`, and let no patch replace the list that its component adds to"
-        yield workloads.REFERENCES, Finding(problem, fix, workloads.pod_spec_of(item) or ())
+        yield workloads.REFERENCES, Finding(problem, fix, pod_path(item) or ())
     for finding in workloads.judge_hosts(item, settings):
         yield workloads.HOSTS, finding
     for finding in workloads.judge_similar_hosts(item, settings):

@@ -9,17 +9,11 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from pullsecrets.data import Values
+from pullsecrets.kube.podspec import CRON_JOB, DAEMON_SET, DEPLOYMENT, JOB, STATEFUL_SET, PodKind
 
 FOLDER: Final = PurePosixPath("components", "imagepullsecret")
 
-_POD_TEMPLATE: Final = ("spec", "template", "spec")
-KINDS: Final = {
-    ("apps/v1", "Deployment"): _POD_TEMPLATE,
-    ("apps/v1", "StatefulSet"): _POD_TEMPLATE,
-    ("apps/v1", "DaemonSet"): _POD_TEMPLATE,
-    ("batch/v1", "Job"): _POD_TEMPLATE,
-    ("batch/v1", "CronJob"): ("spec", "jobTemplate", *_POD_TEMPLATE),
-}
+KINDS: Final = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
 """The kinds whose list is merged. By version: of others, such as custom resources, kustomize does not know the list's
 merge key and would replace it."""
 
@@ -31,12 +25,12 @@ def folder(secret: str) -> PurePosixPath:
 
 def covers(item: Values) -> bool:
     """Tell whether the component adds the entry to an object of this version and kind."""
-    return (str(item.get("apiVersion")), str(item.get("kind"))) in KINDS
+    return any((item.get("apiVersion"), item.get("kind")) == (known.version, known.kind) for known in KINDS)
 
 
 def render(secret: str) -> str:
     """Return the component's kustomization.yaml."""
-    patches = "".join(_patch(version, kind, path, secret) for (version, kind), path in KINDS.items())
+    patches = "".join(_patch(known, secret) for known in KINDS)
     return (
         f"# Adds {secret} to imagePullSecrets of every workload, beside the entries that are there.\n"
         "# Written by `pull-secrets gitops migrate`.\n"
@@ -44,10 +38,11 @@ def render(secret: str) -> str:
     )
 
 
-def _patch(version: str, kind: str, path: tuple[str, ...], secret: str) -> str:
-    group, _, release = version.partition("/")
-    lines = [f"apiVersion: {version}", f"kind: {kind}", "metadata:", "  name: any"]
-    lines += [f"{'  ' * depth}{key}:" for depth, key in enumerate(path)]
-    lines += [f"{'  ' * len(path)}imagePullSecrets:", f"{'  ' * (len(path) + 1)}- name: {secret}"]
-    head = f"  - target:\n      group: {group}\n      version: {release}\n      kind: {kind}\n    patch: |-\n"
+def _patch(known: PodKind, secret: str) -> str:
+    group, _, release = known.version.partition("/")
+    depth = len(known.path)
+    lines = [f"apiVersion: {known.version}", f"kind: {known.kind}", "metadata:", "  name: any"]
+    lines += [f"{'  ' * level}{key}:" for level, key in enumerate(known.path)]
+    lines += [f"{'  ' * depth}imagePullSecrets:", f"{'  ' * (depth + 1)}- name: {secret}"]
+    head = f"  - target:\n      group: {group}\n      version: {release}\n      kind: {known.kind}\n    patch: |-\n"
     return head + "".join(f"      {line}\n" for line in lines)

@@ -17,7 +17,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from pullsecrets.data import Path, Values, dig, mapping, sequence
 from pullsecrets.gitops.repository import LIST
 from pullsecrets.guard.targets import unlisted
-from pullsecrets.policy.workloads import pod_spec_of
+from pullsecrets.kube.podspec import pod_path
 
 _DOCUMENT_END: Final = re.compile(r"^(\.\.\.|---)(\s|$)", re.MULTILINE)
 _NULL: Final = "tag:yaml.org,2002:null"
@@ -94,7 +94,7 @@ def _entries(text: str, secret: str, covered: Callable[[Values], bool]) -> Itera
         if not isinstance(document, dict):
             continue
         for where, item in unlisted(cast("Values", document)):
-            pod = pod_spec_of(item)
+            pod = pod_path(item)
             if pod is None or not covered(item):
                 continue
             entries = sequence(dig(item, (*pod, LIST)))

@@ -20,7 +20,7 @@ from pullsecrets.gitops.edits import NotEditableError, add_component, remove_ent
 from pullsecrets.gitops.kustomize import Built, build_all
 from pullsecrets.gitops.repository import APPS, LIST, Kustomization, Repository, Workload, service_of, source_of
 from pullsecrets.image import written_host
-from pullsecrets.policy.workloads import images_of, pod_spec_of
+from pullsecrets.kube.podspec import images_at, pod_path
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def differences(before: Built, after: Built, registry: Registry) -> Iterator[str
 
 
 def _changes(old: Values, new: Values, registry: Registry) -> Iterator[str]:
-    pod = pod_spec_of(old)
+    pod = pod_path(old)
     if pod is None:
         if old != new:
             yield "would change"
@@ -203,7 +203,7 @@ def _owners(repository: Repository, registry: Registry, built: Mapping[PurePosix
     for folder, found in built.items():
         sources = repository.sources(folder)
         for item in found.objects:
-            pod = pod_spec_of(item)
+            pod = pod_path(item)
             if pod is None or not component.covers(item) or not _uses(item, pod, registry):
                 continue
             if source := source_of(item, sources):
@@ -215,7 +215,7 @@ def _owners(repository: Repository, registry: Registry, built: Mapping[PurePosix
 
 
 def _uses(item: Values, pod: ValuePath, registry: Registry) -> bool:
-    return any(written_host(image) in registry.hosts for _, image in images_of(item, pod))
+    return any(written_host(image) in registry.hosts for _, image in images_at(item, pod))
 
 
 def _is_covered(item: Workload, owners: list[Kustomization]) -> bool:

@@ -10,10 +10,10 @@ from typing import Any, Final
 from pullsecrets.data import Path as ValuePath
 from pullsecrets.data import Values, dig, mapping, sequence
 from pullsecrets.errors import BadInputError
-from pullsecrets.guard.targets import kind_of
 from pullsecrets.image import written_host
+from pullsecrets.kube.objects import kind_of
+from pullsecrets.kube.podspec import images_at, pod_path
 from pullsecrets.policy.lint.reading import KUSTOMIZATIONS, Manifest, Unread, files_in, read
-from pullsecrets.policy.workloads import images_of, pod_spec_of
 
 APPS: Final = PurePosixPath("apps")
 OVERLAYS: Final = "overlays"
@@ -48,7 +48,7 @@ class Workload:
     @cached_property
     def hosts(self) -> frozenset[str]:
         """Hosts of the registries that its containers of every sort pull from."""
-        return frozenset(written_host(image) for _, image in images_of(self.item, self.pod))
+        return frozenset(written_host(image) for _, image in images_at(self.item, self.pod))
 
     @cached_property
     def references(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ class Repository:
         return tuple(
             Workload(file, manifest, pod, file in patches)
             for file, manifest in self.manifests
-            if APPS in file.parents and (pod := pod_spec_of(manifest.item)) is not None
+            if APPS in file.parents and (pod := pod_path(manifest.item)) is not None
         )
 
     @cached_property

@@ -1,6 +1,5 @@
-"""What is known of kinds, as data: whose controllers write Secrets where they are told to, and who makes Pods."""
+"""What is known of kinds, as data: whose controllers write Secrets where they are told to."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,16 +106,3 @@ SECRET_WRITERS: Final = (
     SecretWriter("spv.no", "AzureKeyVaultSecret", (("spec", "output", "secret", "name"),)),
 )
 """Kinds whose controllers write Secrets where they are told to; others are judged by what they mention."""
-
-_POD_TEMPLATE: Path = ("spec", "template", "spec")
-POD_SPECS: Final[Mapping[tuple[str, str], Path]] = {
-    ("", "Pod"): ("spec",),
-    ("", "ReplicationController"): _POD_TEMPLATE,
-    ("apps", "DaemonSet"): _POD_TEMPLATE,
-    ("apps", "Deployment"): _POD_TEMPLATE,
-    ("apps", "ReplicaSet"): _POD_TEMPLATE,
-    ("apps", "StatefulSet"): _POD_TEMPLATE,
-    ("batch", "CronJob"): ("spec", "jobTemplate", *_POD_TEMPLATE),
-    ("batch", "Job"): _POD_TEMPLATE,
-}
-"""Where each kind of workload keeps the specification of its Pods."""

@@ -5,18 +5,8 @@ from typing import Any, Final
 
 from pullsecrets.data import Path, Unknown, Values, dig_all, mapping, sequence
 from pullsecrets.guard.guarded import GUARD_PARTS, GUARDED_OBJECTS, GuardedObject
-from pullsecrets.guard.targets import (
-    Answer,
-    Anything,
-    KubernetesObject,
-    Name,
-    Names,
-    Selection,
-    Target,
-    group_of,
-    kind_of,
-    own_namespace,
-)
+from pullsecrets.guard.targets import Answer, Anything, KubernetesObject, Name, Names, Selection, Target, own_namespace
+from pullsecrets.kube.objects import group_of, kind_of
 
 _RBAC: Final = "rbac.authorization.k8s.io"
 _ADMISSION: Final = "admissionregistration.k8s.io"

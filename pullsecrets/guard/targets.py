@@ -25,8 +25,9 @@ from pullsecrets.data import (
     walk,
 )
 from pullsecrets.guard.kinds import OWN_NAME, SECRET_WRITERS, SecretWriter
+from pullsecrets.kube.objects import Object, group_of, kind_of
 
-KubernetesObject = Mapping[str, Any]
+KubernetesObject = Object
 
 
 class Answer(IntEnum):
@@ -141,18 +142,6 @@ _REFLECTOR = "reflector.v1.k8s.emberstack.com/"
 _REPLICATOR = "replicator.v1.mittwald.de/"
 
 _Targets = Callable[[KubernetesObject, Any], Iterator[Target]]
-
-
-def group_of(item: KubernetesObject) -> str:
-    """Return an object's API group; the core group is the empty text."""
-    version = item.get("apiVersion")
-    return version.rpartition("/")[0] if isinstance(version, str) else ""
-
-
-def kind_of(item: KubernetesObject) -> str:
-    """Return an object's kind, or the empty text when it has none."""
-    kind = item.get("kind")
-    return kind if isinstance(kind, str) else ""
 
 
 def describe(item: KubernetesObject) -> str:

@@ -15,16 +15,8 @@ from pullsecrets.guard.guarded import GUARDED_FIELDS, GUARDED_OBJECTS, KUBELET_A
 from pullsecrets.guard.kinds import OWN_NAME
 from pullsecrets.guard.mentions import is_auth_file, mentions_of
 from pullsecrets.guard.rights import is_of_the_guard, mutations_of, rights_of
-from pullsecrets.guard.targets import (
-    Answer,
-    KubernetesObject,
-    Target,
-    describe,
-    group_of,
-    kind_of,
-    objects_in,
-    targets_of,
-)
+from pullsecrets.guard.targets import Answer, KubernetesObject, Target, describe, objects_in, targets_of
+from pullsecrets.kube.objects import group_of, kind_of
 
 
 @dataclass(frozen=True)

@@ -310,13 +310,6 @@ def edit(
     )
 
 
-def condition(item: Mapping[str, Any] | None, kind: str) -> dict[str, str] | None:
-    """Return an object's status condition of a type, such as `Ready`; None when it has none yet."""
-    status = cast("dict[str, Any]", (item or {}).get("status") or {})
-    conditions = cast("list[dict[str, str]]", status.get("conditions") or [])
-    return next((found for found in conditions if found.get("type") == kind), None)
-
-
 def last_seen(event: Mapping[str, Any]) -> str:
     """Return the RFC 3339 time at which an event was last seen; empty when it does not say."""
     series = cast("Mapping[str, str]", event.get("series") or {})

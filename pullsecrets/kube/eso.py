@@ -13,6 +13,8 @@ from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION
+from pullsecrets.kube.objects import annotations_of, labels_of, status_of
+from pullsecrets.kube.podspec import DEPLOYMENT, template_of
 
 GROUP = "/apis/external-secrets.io/v1"
 HANDS_ON_SINCE = (0, 20, 0)
@@ -68,7 +70,7 @@ def external_secret_path(namespace: str, name: str) -> str:
 
 def find_installations(cluster: KubernetesClient) -> tuple[Installation, ...]:
     """Return the operator's controllers in all namespaces, by the label that its chart and Red Hat's operator set."""
-    found = [_installation(item) for item in cluster.items("/apis/apps/v1/deployments", CONTROLLER)]
+    found = [_installation(item) for item in cluster.items(DEPLOYMENT.collection(), CONTROLLER)]
     return tuple(sorted((item for item in found if item), key=lambda item: (item.namespace, item.name)))
 
 
@@ -188,14 +190,12 @@ def _annotate(cluster: KubernetesClient, registry: Registry, change: Mapping[str
 
 def _took(before: Mapping[str, Any], now: Mapping[str, Any], value: str) -> bool:
     """Tell whether ESO saw the annotation, or will: it synced since, or the annotation is still on."""
-    annotations = cast("dict[str, str]", now["metadata"].get("annotations") or {})
-    return annotations.get(FORCE_SYNC_ANNOTATION) == value or _synced_at(now) > _synced_at(before)
+    return annotations_of(now).get(FORCE_SYNC_ANNOTATION) == value or _synced_at(now) > _synced_at(before)
 
 
 def _synced_at(external_secret: Mapping[str, Any]) -> str:
     # RFC 3339 in UTC, so that later times sort later.
-    status = cast("dict[str, Any]", external_secret.get("status") or {})
-    return str(status.get("refreshTime") or "")
+    return str(status_of(external_secret).get("refreshTime") or "")
 
 
 def _external_secrets(cluster: KubernetesClient, registry: Registry) -> dict[str, dict[str, Any]]:
@@ -204,20 +204,17 @@ def _external_secrets(cluster: KubernetesClient, registry: Registry) -> dict[str
 
 
 def _installation(deployment: Mapping[str, Any]) -> Installation | None:
-    metadata, spec = deployment["metadata"], deployment["spec"]
-    template = spec["template"]
-    container = cast("dict[str, Any]", template["spec"]["containers"][0])
+    metadata, container = deployment["metadata"], DEPLOYMENT.spec(deployment)["containers"][0]
     arguments = [str(item) for item in (*(container.get("command") or ()), *(container.get("args") or ()))]
     if _OTHER_PROGRAMS & set(arguments):
         return None
-    status = cast("dict[str, Any]", deployment.get("status") or {})
-    labels: dict[str, str] = {**(template["metadata"].get("labels") or {}), **(metadata.get("labels") or {})}
+    labels = {**labels_of(template_of(deployment)), **labels_of(deployment)}
     return Installation(
         namespace=metadata["namespace"],
         name=metadata["name"],
         version=image_version(container["image"]) or parse_version(labels.get("app.kubernetes.io/version", "")),
-        replicas=int(spec.get("replicas", 1)),
-        ready=int(status.get("readyReplicas") or 0),
+        replicas=int(deployment["spec"].get("replicas", 1)),
+        ready=int(status_of(deployment).get("readyReplicas") or 0),
         flags=dict(_flags(arguments)),
     )
 

@@ -8,17 +8,25 @@ the API server saw writing which field last (metadata.managedFields,
 https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha3_224
 from typing import Any, cast
 
-from pullsecrets.kube.client import KubernetesClient, condition
+from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.eso import GROUP
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, MANAGED_LABEL, PULL_SECRET_KEY
-
-Object = Mapping[str, Any]
+from pullsecrets.kube.objects import (
+    Object,
+    annotations_of,
+    condition,
+    controller_of,
+    labels_of,
+    managed_fields,
+    metadata_of,
+    status_of,
+)
 
 _KEPT = "secret retained due to DeletionPolicy=Retain"
 """What a Ready ExternalSecret says when the store held nothing and the Secret was left as it was."""
@@ -48,7 +56,7 @@ class Delivery:
 
         ESO leaves an ExternalSecret of that name alone that somebody else made, and never removes it.
         """
-        return self.external_secret is not None and fanned_out(self.external_secret["metadata"], self.registry)
+        return self.external_secret is not None and fanned_out(self.external_secret, self.registry)
 
     @property
     def delivered(self) -> bool:
@@ -64,17 +72,16 @@ class Delivery:
         """What keeps ESO from writing the Secret; None for one that it keeps, and for none."""
         if self.secret is None:
             return None
-        metadata = cast("Object", self.secret["metadata"])
         if not self.delivered:
             return Fault.FOREIGN
-        if cast("Object", metadata.get("labels") or {}).get(MANAGED_LABEL) != "true":
+        if labels_of(self.secret).get(MANAGED_LABEL) != "true":
             return Fault.UNMANAGED
-        return Fault.IMMUTABLE if self._immutable(metadata) else None
+        return Fault.IMMUTABLE if self._immutable(self.secret) else None
 
     def fix(self, namespace: str) -> str:
         """Return the command that puts the fault right; empty without one."""
         name = self.registry
-        owner = controller_of((self.secret or {}).get("metadata", {}))
+        owner = controller_of(self.secret)
         match self.fault:
             case Fault.FOREIGN if owner:
                 kind = str(owner["kind"]).lower()
@@ -91,20 +98,17 @@ class Delivery:
     @property
     def overwritten(self) -> str | None:
         """Who wrote the content after ESO; None when nobody did."""
-        metadata = cast("Object", (self.secret or {}).get("metadata", {}))
-        return next(_overwritten(metadata, self.registry, self._refreshed), None) if self.secret else None
+        return next(_overwritten(self.secret, self.registry, self._refreshed), None) if self.secret else None
 
     @property
     def written(self) -> str:
         """When ESO last wrote the Secret, RFC 3339 by the clock of the API server; empty when it never did."""
-        metadata = cast("Object", (self.secret or {}).get("metadata", {}))
-        return _last_written(metadata, self.registry)
+        return _last_written(self.secret, self.registry)
 
     @property
     def digest(self) -> str | None:
         """The digest that stands beside the Secret."""
-        annotations = cast("Object", (self.secret or {}).get("metadata", {}).get("annotations") or {})
-        return annotations.get(CONTENT_DIGEST_ANNOTATION)
+        return annotations_of(self.secret).get(CONTENT_DIGEST_ANNOTATION)
 
     def unproved(self, digest: str | None = None) -> str | None:
         """Say why it is not proved that the Secret holds what its digest claims; None when it is.
@@ -117,24 +121,22 @@ class Delivery:
     @property
     def _owner(self) -> Object | None:
         """The reference to the ExternalSecret of the registry's name that controls the Secret."""
-        secret = cast("Object", (self.secret or {}).get("metadata", {}))
-        owner = controller_of(secret)
-        named = owner is not None and secret.get("name") == self.registry == owner["name"]
+        owner = controller_of(self.secret)
+        named = owner is not None and metadata_of(self.secret).get("name") == self.registry == owner["name"]
         return owner if owner and named and _is_esos(owner, "ExternalSecret") else None
 
     @property
     def _refreshed(self) -> str:
         """When ESO last compared the Secret with what it reads; empty when it never did."""
-        status = cast("dict[str, str]", (self.external_secret or {}).get("status") or {})
-        return status.get("refreshTime", "")
+        return status_of(self.external_secret).get("refreshTime", "")
 
-    def _immutable(self, metadata: Object) -> bool:
+    def _immutable(self, secret: Object) -> bool:
         """Tell whether the field `immutable` keeps ESO from writing, for all that is known.
 
         That it is false stands in managedFields as well: so it is where ESO wrote the Secret in a later second, and
         said that all went well.
         """
-        since = max((time for _, time, fields in _written(metadata) if "f:immutable" in fields), default=None)
+        since = max((time for _, time, fields in _written(secret) if "f:immutable" in fields), default=None)
         if since is None:
             return False
         synced = self.external_secret is not None and not_synced(self.external_secret) is None
@@ -143,8 +145,7 @@ class Delivery:
     @property
     def _settled(self) -> bool:
         """Whether ESO told how it went after it last wrote the Secret."""
-        metadata = cast("Object", (self.external_secret or {}).get("metadata", {}))
-        fields = cast("list[Object]", metadata.get("managedFields") or [])
+        fields = managed_fields(self.external_secret)
         told = max((str(field.get("time", "")) for field in fields if field.get("subresource") == "status"), default="")
         return told >= self.written > ""
 
@@ -162,7 +163,7 @@ class Delivery:
             return
         if self.fault:
             yield f"Secret {self.registry}: {self.fault}"
-        if (self._owner or {}).get("uid") != self.external_secret["metadata"].get("uid"):
+        if (self._owner or {}).get("uid") != metadata_of(self.external_secret).get("uid"):
             yield f"Secret {self.registry}: it belongs to an ExternalSecret that is gone"
         if digest is not None and self.digest != digest:
             yield f"synced last at {self._refreshed or 'an unknown time'}, with other content"
@@ -170,15 +171,9 @@ class Delivery:
             yield f"Secret {self.registry}: {self.overwritten}"
 
 
-def controller_of(metadata: Object) -> Object | None:
-    """Return the owner reference of the controller that an object's metadata names; None without one."""
-    owners = cast("list[Object]", metadata.get("ownerReferences") or [])
-    return next((owner for owner in owners if owner.get("controller")), None)
-
-
-def fanned_out(metadata: Object, registry: str) -> bool:
+def fanned_out(external_secret: Object, registry: str) -> bool:
     """Tell whether an ExternalSecret is the one that a registry's ClusterExternalSecret made."""
-    owner = controller_of(metadata)
+    owner = controller_of(external_secret)
     return owner is not None and _is_esos(owner, "ClusterExternalSecret") and owner["name"] == registry
 
 
@@ -252,14 +247,14 @@ def not_synced(external_secret: Object) -> str | None:
     return "ESO found nothing at the path and left the Secret as it was" if ready.get("message") == _KEPT else None
 
 
-def _overwritten(metadata: Object, registry: str, refreshed: str) -> Iterator[str]:
+def _overwritten(secret: Object, registry: str, refreshed: str) -> Iterator[str]:
     """Say whether somebody wrote the content after ESO last did, or last compared it with what it reads.
 
     Times are RFC 3339 in UTC, so that later ones sort later. They are whole seconds: who wrote in the same one as ESO
     may have written after it, until ESO compares again.
     """
-    written = list(_written(metadata))
-    ours, latest = field_manager(registry), _last_written(metadata, registry)
+    written = list(_written(secret))
+    ours, latest = field_manager(registry), _last_written(secret, registry)
     if not any(_writes_data(fields) for _, _, fields in written):
         yield "it is not recorded who wrote its data (metadata.managedFields)"
     for manager, time, fields in written:
@@ -268,25 +263,25 @@ def _overwritten(metadata: Object, registry: str, refreshed: str) -> Iterator[st
             yield f"{manager or 'somebody'} wrote its content at {time}, and ESO has not compared it since"
 
 
-def _last_written(metadata: Object, registry: str) -> str:
+def _last_written(secret: Object | None, registry: str) -> str:
     ours = field_manager(registry)
-    return max((time for manager, time, _ in _written(metadata) if manager == ours), default="")
+    return max((time for manager, time, _ in _written(secret) if manager == ours), default="")
 
 
-def _written(metadata: Object) -> Iterator[tuple[str, str, Object]]:
+def _written(item: Object | None) -> Iterator[tuple[str, str, Object]]:
     """Yield who wrote to an object, when, and which fields it still holds of it."""
-    for field in cast("list[Object]", metadata.get("managedFields") or []):
+    for field in managed_fields(item):
         yield str(field.get("manager", "")), str(field.get("time", "")), cast("Object", field.get("fieldsV1") or {})
 
 
-def last_writer(metadata: Object, field: str) -> str | None:
+def last_writer(item: Object, field: str) -> str | None:
     """Return who wrote a top-level field last and when, as `argocd-controller at 2026-01-01T00:00:00Z`; None if nobody.
 
     Args:
-        metadata: with managedFields.
+        item: with its managedFields.
         field: such as `imagePullSecrets`.
     """
-    writers = [(time, manager) for manager, time, fields in _written(metadata) if f"f:{field}" in fields]
+    writers = [(time, manager) for manager, time, fields in _written(item) if f"f:{field}" in fields]
     return f"{max(writers)[1] or 'somebody'} at {max(writers)[0]}" if writers else None
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pullsecrets import guard
 from pullsecrets.data import Values, dig, has_unknown, is_true, mapping, sequence, shown
-from pullsecrets.guard.targets import group_of, kind_of
+from pullsecrets.kube.objects import group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
     Level,

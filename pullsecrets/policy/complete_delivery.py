@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pullsecrets.data import Path, Values, could_be, dig, dig_all, mapping, sequence
-from pullsecrets.guard.targets import describe, group_of, kind_of
+from pullsecrets.guard.targets import describe
+from pullsecrets.kube.objects import group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
     Level,

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pullsecrets.credential.kubelet import UnreadableError, decode_auth
 from pullsecrets.data import LARGEST_TEXT, Path, Unknown, Values, every_text, is_open, mapping, shown, texts, walk
-from pullsecrets.guard.targets import describe, group_of, kind_of
+from pullsecrets.guard.targets import describe
+from pullsecrets.kube.objects import group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
     Level,

@@ -8,8 +8,9 @@ from typing import Any, Final
 from pullsecrets import names
 from pullsecrets.data import UNKNOWN, Path, Values, could_be, dig, mapping, sequence, shown, texts
 from pullsecrets.durations import parse_duration
-from pullsecrets.guard.targets import describe, group_of, kind_of
+from pullsecrets.guard.targets import describe
 from pullsecrets.kube.marks import PULL_SECRET_KEY, PULL_SECRET_TYPE
+from pullsecrets.kube.objects import group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
     Level,

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from pullsecrets.data import Path, Values, dig, mapping, sequence
-from pullsecrets.guard.targets import describe, group_of, kind_of
+from pullsecrets.guard.targets import describe
+from pullsecrets.kube.objects import group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
     Level,

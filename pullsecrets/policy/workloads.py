@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pullsecrets.data import UNKNOWN, Path, Values, dig, dig_all, sequence, shown
-from pullsecrets.guard.kinds import POD_SPECS
-from pullsecrets.guard.targets import describe, group_of, kind_of, own_namespace
+from pullsecrets.data import UNKNOWN, Path, Values, dig, sequence, shown
+from pullsecrets.guard.targets import describe, own_namespace
 from pullsecrets.image import image_host, written_host
+from pullsecrets.kube.podspec import images_at, pod_path
 from pullsecrets.policy.model import (
     Finding,
     Level,
@@ -67,14 +67,9 @@ SIMILAR_HOSTS: Final = PolicyInfo(
 )
 
 
-def pod_spec_of(item: Values) -> Path | None:
-    """Return where a workload keeps the specification of its Pods, None for what is no workload."""
-    return POD_SPECS.get((group_of(item), kind_of(item)))
-
-
 def missing_references(item: Values, settings: Settings, namespace: Any = UNKNOWN) -> list[str]:
     """Return the pull Secrets that a workload of a tenant needs and does not refer to."""
-    pod = pod_spec_of(item)
+    pod = pod_path(item)
     place = own_namespace(item, namespace)
     if pod is None or not isinstance(place, str):
         return []
@@ -82,7 +77,7 @@ def missing_references(item: Values, settings: Settings, namespace: Any = UNKNOW
     if is_unknown(entries):
         return []
     present = [dig(entry, ("name",)) for entry in sequence(entries)]
-    hosts = {written_host(image) for _, image in images_of(item, pod)}
+    hosts = {written_host(image) for _, image in images_at(item, pod)}
     return [
         registry.name
         for registry in known_registries(REFERENCES, settings)
@@ -93,7 +88,7 @@ def missing_references(item: Values, settings: Settings, namespace: Any = UNKNOW
 def judge_references(item: Values, settings: Settings, namespace: Any = UNKNOWN) -> Iterator[Finding]:
     """Find workloads that pull from a registry without a reference to its pull Secret."""
     for name in missing_references(item, settings, namespace):
-        pod = pod_spec_of(item) or ()
+        pod = pod_path(item) or ()
         problem = f"{describe(item)} pulls from the registry of {name} and does not refer to that Secret"
         yield Finding(problem, f"add {{name: {name}}} to {'.'.join(map(str, pod))}.imagePullSecrets", pod)
 
@@ -105,7 +100,7 @@ def add_references(resource: Resource, settings: Settings, props: Values) -> boo
     if not item or not missing:
         return False
     pod: Any = props
-    for part in pod_spec_of(item) or ():
+    for part in pod_path(item) or ():
         pod = pod[part]
     pod["imagePullSecrets"] = [*(pod.get("imagePullSecrets") or ()), *({"name": name} for name in missing)]
     return True
@@ -129,9 +124,9 @@ def judge_similar_hosts(item: Values, settings: Settings) -> Iterator[Finding]:
 
 def _other_names(item: Values, policy: PolicyInfo, settings: Settings) -> Iterator[tuple[Path, str, str, OtherName]]:
     """Yield where an image stands that may name a registry otherwise, what it is called, its host and what that is."""
-    pod = pod_spec_of(item)
+    pod = pod_path(item)
     registries = known_registries(policy, settings)
-    for path, image in images_of(item, pod) if pod else ():
+    for path, image in images_at(item, pod) if pod else ():
         # What stands before an @ in a host would be user and password.
         host = written_host(image).rpartition("@")[2]
         found = other_name(registries, host)
@@ -159,11 +154,3 @@ def judge_similar_hosts_resource(resource: Resource, settings: Settings) -> Iter
     """Find workload resources with images from a host that may be another name of a registry."""
     for item in every_object(resource):
         yield from judge_similar_hosts(item, settings)
-
-
-def images_of(item: Values, pod: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the images of a workload's containers of every sort, and where each stands."""
-    for kind in ("containers", "initContainers", "ephemeralContainers"):
-        for path, image in dig_all(item, (*pod, kind, "*", "image")):
-            if isinstance(image, str):
-                yield path, image

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.delivery import verify
 from pullsecrets.delivery.verify import Trial
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.objects import annotations_of
 from pullsecrets.rollout import gates
 from pullsecrets.rollout.argocd import ArgoCd
 from pullsecrets.rollout.gates import SmokeCheck
@@ -216,11 +216,8 @@ class Rollout:
     def _marked(self) -> frozenset[str]:
         """Namespaces that were proved good with this content."""
         items = self._cluster.items("/api/v1/namespaces", metadata_only=True)
-        annotations = {
-            item["metadata"]["name"]: cast("dict[str, str]", item["metadata"].get("annotations") or {})
-            for item in items
-        }
-        return frozenset(name for name, noted in annotations.items() if noted.get(self._annotation) == self.reason)
+        marked = (item for item in items if annotations_of(item).get(self._annotation) == self.reason)
+        return frozenset(item["metadata"]["name"] for item in marked)
 
     def _mark(self, wave: Wave, value: str | None) -> None:
         for namespace in wave.namespaces:

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
+from pullsecrets.data import mapping, sequence
 from pullsecrets.errors import ConflictError, PullSecretsError
-from pullsecrets.kube.client import KubernetesClient, condition, edit
+from pullsecrets.kube.client import KubernetesClient, edit
 from pullsecrets.kube.eso import external_secret_path
 from pullsecrets.kube.marks import FINALIZER_PREFIX
-from pullsecrets.kube.objects import entries_of
+from pullsecrets.kube.objects import entries_of, finalizers_of, holds, labels_of
 from pullsecrets.kube.ownership import fanned_out, last_writer
+from pullsecrets.kube.selectors import selects
 from pullsecrets.text import listed
 
 Found = dict[str, Any] | None
@@ -96,8 +98,8 @@ def bind(client: KubernetesClient, namespace: str, accounts: Sequence[str], secr
 
 
 def _rewriter(client: KubernetesClient, namespace: str, account: str) -> str:
-    found = client.find(f"{_accounts(namespace)}/{account}") or {"metadata": {}}
-    return last_writer(found["metadata"], "imagePullSecrets") or "somebody whom the API server did not record"
+    found = client.find(f"{_accounts(namespace)}/{account}") or {}
+    return last_writer(found, "imagePullSecrets") or "somebody whom the API server did not record"
 
 
 def unbind(client: KubernetesClient, namespace: str, accounts: Iterable[str], secrets: Iterable[str]) -> None:
@@ -129,7 +131,7 @@ def await_delivery(client: KubernetesClient, namespace: str, registries: Iterabl
 def _delivers(client: KubernetesClient, path: str, selector: dict[str, str], seconds: int) -> bool:
     # A watch without a resourceVersion begins with what exists.
     events = client.watch(path.rpartition("/")[0], selector, max(seconds, 1))
-    return any((condition(event["object"], "Ready") or {}).get("status") == "True" for event in events)
+    return any(holds(event["object"], "Ready") for event in events)
 
 
 def release_finalizers(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
@@ -159,20 +161,19 @@ def release_abandoned(client: KubernetesClient, namespace: str, registries: Iter
     found = client.find(f"/api/v1/namespaces/{namespace}")
     if found is None:
         return
-    finalizers = cast("list[str]", found["metadata"].get("finalizers") or [])
+    finalizers = finalizers_of(found)
     held = [registry for registry in registries if f"{FINALIZER_PREFIX}{registry}" in finalizers]
     release_finalizers(client, namespace, [registry for registry in held if not _selects(client, registry, found)])
 
 
 def _selects(client: KubernetesClient, registry: str, namespace: dict[str, Any]) -> bool:
     fanout = client.find(f"/apis/external-secrets.io/v1/clusterexternalsecrets/{registry}")
-    selectors = cast("list[dict[str, Any]]", (fanout or {}).get("spec", {}).get("namespaceSelectors") or [])
-    labels = cast("dict[str, str]", namespace["metadata"].get("labels") or {})
-    return any((selector.get("matchLabels") or {}).items() <= labels.items() for selector in selectors)
+    selectors = sequence(mapping((fanout or {}).get("spec")).get("namespaceSelectors"))
+    return any(selects(selector, labels_of(namespace)) for selector in selectors)
 
 
 def _release(finalizer: str, namespace: dict[str, Any]) -> list[dict[str, Any]]:
-    finalizers = cast("list[str]", namespace["metadata"].get("finalizers") or [])
+    finalizers = finalizers_of(namespace)
     if finalizer not in finalizers:
         return []
     path = f"/metadata/finalizers/{finalizers.index(finalizer)}"
@@ -211,7 +212,7 @@ def _await_absence(client: KubernetesClient, namespace: str, registry: str) -> N
     path = external_secret_path(namespace, registry)
     collection, _, name = path.rpartition("/")
     found = client.find(path)
-    if found and not fanned_out(found["metadata"], registry):
+    if found and not fanned_out(found, registry):
         return
     deadline = time.monotonic() + EXTERNAL_SECRET_SECONDS
     while found and (left := int(deadline - time.monotonic())) > 0:

@@ -17,6 +17,7 @@ from pullsecrets.config.tenants import expand
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.client import FIELD_MANAGER, MERGE_PATCH, KubernetesApiError, KubernetesClient
 from pullsecrets.kube.marks import FINALIZER_PREFIX
+from pullsecrets.kube.objects import conditions_of, finalizers_of, is_leaving, labels_of
 from pullsecrets.kube.ownership import read_deliveries
 from pullsecrets.kube.refusal import Refuser
 from pullsecrets.manifests.guard import OPT_IN_SUFFIX
@@ -98,8 +99,7 @@ def plan(
     _require_deletable(config, namespace, registries, delete=delete)
     found = cluster.find(_path(namespace))
     declarations = tuple(declared_in(config, namespace, chosen))
-    metadata = cast("dict[str, Any]", (found or {}).get("metadata", {}))
-    finalizers = cast("list[str]", metadata.get("finalizers") or [])
+    finalizers = finalizers_of(found)
     ours = [item for item in finalizers if item in {f"{FINALIZER_PREFIX}{registry.name}" for registry in chosen}]
     names = {registry.name for registry in chosen}
     users = list_users(cluster, namespace) if found else []
@@ -109,10 +109,10 @@ def plan(
     return OffboardPlan(
         namespace=namespace,
         exists=found is not None,
-        terminating=bool(metadata.get("deletionTimestamp")),
+        terminating=is_leaving(found),
         delete=delete,
         registries=tuple(registry.name for registry in chosen),
-        labels=() if delete else removable_labels(config, chosen, metadata.get("labels") or {}),
+        labels=() if delete else removable_labels(config, chosen, labels_of(found)),
         service_accounts=tuple(u.name for u in users if u.kind == "ServiceAccount" and ending & {*u.pulls_with}),
         external_secrets=tuple(external),
         secrets=tuple(name for name, owned in sorted(secrets.items()) if owned),
@@ -319,25 +319,25 @@ def _delete(cluster: KubernetesClient, planned: OffboardPlan, deadline: float, o
 def _release_forgotten(
     cluster: KubernetesClient, planned: OffboardPlan, found: dict[str, Any], on_step: OnStep
 ) -> None:
-    held = [name for name in planned.registries if f"{FINALIZER_PREFIX}{name}" in _finalizers(found)]
+    held = [name for name in planned.registries if f"{FINALIZER_PREFIX}{name}" in finalizers_of(found)]
     if held:
         binding.release_finalizers(cluster, planned.namespace, held)
         on_step(f"finalizers released: {', '.join(f'{FINALIZER_PREFIX}{name}' for name in held)}")
 
 
 def _content_is_gone(namespace: dict[str, Any]) -> bool:
-    state = {item["type"]: item["status"] for item in _conditions(namespace)}
+    state = {item["type"]: item["status"] for item in conditions_of(namespace)}
     # The namespace controller takes its own finalizer off when it found nothing more, and says so a moment before.
     finished = "kubernetes" not in cast("dict[str, Any]", namespace.get("spec") or {}).get("finalizers", [])
     return finished or state.get("NamespaceContentRemaining") == "False"
 
 
 def _why_stuck(planned: OffboardPlan, found: dict[str, Any]) -> str:
-    waits = [item["message"] for item in _conditions(found) if item["status"] == "True"]
-    others = [item for item in _finalizers(found) if not item.startswith(FINALIZER_PREFIX)]
+    waits = [item["message"] for item in conditions_of(found) if item["status"] == "True"]
+    others = [item for item in finalizers_of(found) if not item.startswith(FINALIZER_PREFIX)]
     unknown = [
         item
-        for item in _finalizers(found)
+        for item in finalizers_of(found)
         if item.startswith(FINALIZER_PREFIX) and item.removeprefix(FINALIZER_PREFIX) not in planned.registries
     ]
     reasons = [
@@ -354,8 +354,7 @@ def _why_stuck(planned: OffboardPlan, found: dict[str, Any]) -> str:
 def _require_released(cluster: KubernetesClient, planned: OffboardPlan, selectors: dict[str, dict[str, str]]) -> None:
     """Look once more: a label that somebody put back in between brings everything back."""
     found = cluster.find(_path(planned.namespace))
-    labels = cast("dict[str, str]", (found or {}).get("metadata", {}).get("labels") or {})
-    back = [name for name, selector in selectors.items() if selector.items() <= labels.items()]
+    back = [name for name, selector in selectors.items() if selector.items() <= labels_of(found).items()]
     if back:
         raise PullSecretsError(
             f"namespace {planned.namespace!r}: somebody put the label of {', '.join(back)} on again meanwhile; find "
@@ -377,14 +376,6 @@ def _delivered(cluster: KubernetesClient, namespace: str, names: Iterable[str]) 
             if found.secret is not None:
                 secrets[name] = found.delivered
     return external, secrets
-
-
-def _finalizers(namespace: dict[str, Any]) -> list[str]:
-    return cast("list[str]", namespace["metadata"].get("finalizers") or [])
-
-
-def _conditions(namespace: dict[str, Any]) -> list[dict[str, str]]:
-    return cast("list[dict[str, str]]", namespace.get("status", {}).get("conditions") or [])
 
 
 def _path(namespace: str) -> str:

@@ -423,7 +423,7 @@ def require_ownership(
             )
     if problems:
         raise ConflictError("\n".join(problems))
-    return {name: item["metadata"].get("labels") or {} for name, item in namespaces.items()}
+    return {name: dict(objects.labels_of(item)) for name, item in namespaces.items()}
 
 
 def _find(cluster: KubernetesClient, path: str, stack: str) -> objects.KubernetesObject | None:
@@ -461,8 +461,7 @@ def object_paths(config: StackConfig, stack: str) -> list[str]:
 
 
 def _owner_of(found: objects.KubernetesObject) -> str | None:
-    annotations = cast("dict[str, str]", found["metadata"].get("annotations") or {})
-    return annotations.get(marks.STACK_ANNOTATION)
+    return objects.annotations_of(found).get(marks.STACK_ANNOTATION)
 
 
 def _described(found_owner: str | None) -> str:

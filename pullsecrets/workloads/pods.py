@@ -1,13 +1,23 @@
 """What Pods pull and with which Secrets: which ones lack a registry's reference, and which cannot pull."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets.config import Registry
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.kube.ownership import controller_of
+from pullsecrets.kube.objects import Object, controller_of, entries_of, is_leaving, status_of
+from pullsecrets.kube.podspec import (
+    DAEMON_SET,
+    JOB,
+    POD,
+    REPLICA_SET,
+    REPLICATION_CONTROLLER,
+    STATEFUL_SET,
+    containers_of,
+    images_of,
+)
 from pullsecrets.kube.pull_failure import PULL_FAILURES
 
 STATIC_POD = "a static Pod of a node reads no ServiceAccount: name the Secret in its manifest"
@@ -16,13 +26,7 @@ STATIC_POD = "a static Pod of a node reads no ServiceAccount: name the Secret in
 Templates = Mapping[tuple[str, str], tuple[str, ...]]
 """By namespace and name: what the Pod templates of one kind name in `imagePullSecrets`."""
 
-_TEMPLATES = {
-    "ReplicaSet": "/apis/apps/v1{scope}/replicasets",
-    "StatefulSet": "/apis/apps/v1{scope}/statefulsets",
-    "DaemonSet": "/apis/apps/v1{scope}/daemonsets",
-    "Job": "/apis/batch/v1{scope}/jobs",
-    "ReplicationController": "/api/v1{scope}/replicationcontrollers",
-}
+_MAKERS = {made.kind: made for made in (REPLICA_SET, STATEFUL_SET, DAEMON_SET, JOB, REPLICATION_CONTROLLER)}
 """Kinds that make Pods themselves. A Deployment does so through its ReplicaSets, whose template is the Pod's own."""
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
@@ -78,19 +82,18 @@ class PodPull:
 
 def list_pods(cluster: KubernetesClient, namespace: str | None = None) -> list[PodPull]:
     """Return the Pods that have not finished and are not being deleted, of one namespace or of all."""
-    scope = f"/namespaces/{namespace}" if namespace else ""
-    return list(_live(cluster.items(f"/api/v1{scope}/pods", _UNFINISHED)))
+    return list(_live(cluster.items(POD.collection(namespace), _UNFINISHED)))
 
 
 def list_templates(cluster: KubernetesClient, kind: str, namespace: str | None = None) -> Templates:
     """Return what the Pod templates of one kind name, in one namespace or in all; none where they may not be read."""
-    if kind not in _TEMPLATES:
+    maker = _MAKERS.get(kind)
+    if maker is None:
         return {}
-    scope = f"/namespaces/{namespace}" if namespace else ""
     try:
         return {
-            (item["metadata"]["namespace"], item["metadata"]["name"]): _named(_template(item))
-            for item in cluster.items(_TEMPLATES[kind].format(scope=scope))
+            (item["metadata"]["namespace"], item["metadata"]["name"]): tuple(entries_of(maker.spec(item)))
+            for item in cluster.items(maker.collection(namespace))
         }
     except KubernetesApiError as error:
         if error.status not in {403, 404}:
@@ -120,7 +123,7 @@ def brings_own_list(
     if not pod.references:
         return False
     kind, _, name = (pod.owner or "").partition("/")
-    named = templates(kind).get((pod.namespace, name)) if kind in _TEMPLATES else None
+    named = templates(kind).get((pod.namespace, name)) if kind in _MAKERS else None
     if named is not None:
         return bool(named) and registry.name not in named
     if set(pod.references) <= set(entries):
@@ -130,22 +133,20 @@ def brings_own_list(
 
 def _live(items: Iterable[dict[str, Any]]) -> Iterator[PodPull]:
     for item in items:
-        metadata, status = item["metadata"], cast("dict[str, Any]", item.get("status") or {})
-        if status.get("phase") in _FINISHED or metadata.get("deletionTimestamp"):
-            continue
-        yield _pod(metadata, item["spec"], status)
+        if status_of(item).get("phase") not in _FINISHED and not is_leaving(item):
+            yield _pod(item)
 
 
-def _pod(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any]) -> PodPull:
-    kinds = ("initContainers", "containers", "ephemeralContainers")
-    containers = cast("list[dict[str, Any]]", [item for kind in kinds for item in spec.get(kind) or ()])
+def _pod(item: dict[str, Any]) -> PodPull:
+    metadata, spec, status = item["metadata"], POD.spec(item), status_of(item)
+    owner, containers = controller_of(item), containers_of(spec)
     return PodPull(
         namespace=metadata["namespace"],
         name=metadata["name"],
-        owner=_controller(metadata),
+        owner=f"{owner['kind']}/{owner['name']}" if owner else None,
         service_account=spec.get("serviceAccountName") or "default",
-        references=_named(spec),
-        images=tuple(container["image"] for container in containers if container.get("image")),
+        references=tuple(entries_of(spec)),
+        images=images_of(spec),
         failure=_failure(status),
         created=metadata["creationTimestamp"],
         failed_images=_failed_images(containers, status),
@@ -154,44 +155,28 @@ def _pod(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any])
     )
 
 
-def _template(item: Mapping[str, Any]) -> dict[str, Any]:
-    # A ReplicationController may have none.
-    template = cast("dict[str, Any]", item["spec"].get("template") or {})
-    return cast("dict[str, Any]", template.get("spec") or {})
-
-
-def _named(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    entries = cast("list[dict[str, str]]", spec.get("imagePullSecrets") or [])
-    return tuple(entry.get("name", "") for entry in entries)
-
-
-def _controller(metadata: dict[str, Any]) -> str | None:
-    owner = controller_of(metadata)
-    return f"{owner['kind']}/{owner['name']}" if owner else None
-
-
-def _statuses(status: dict[str, Any]) -> list[dict[str, Any]]:
+def _statuses(status: Object) -> list[Object]:
     kinds = ("initContainerStatuses", "containerStatuses")
     return [item for kind in kinds for item in status.get(kind) or ()]
 
 
-def _waiting(item: dict[str, Any]) -> str:
+def _waiting(item: Object) -> str:
     state = cast("dict[str, dict[str, str]]", item.get("state") or {})
     return state.get("waiting", {}).get("reason", "")
 
 
-def _failure(status: dict[str, Any]) -> str | None:
+def _failure(status: Object) -> str | None:
     reasons = (_waiting(item) for item in _statuses(status))
     return next((reason for reason in reasons if reason in PULL_FAILURES), None)
 
 
-def _failed_images(containers: list[dict[str, Any]], status: dict[str, Any]) -> tuple[str, ...]:
+def _failed_images(containers: Sequence[Object], status: Object) -> tuple[str, ...]:
     """Return the images as specified: a status may spell them in full."""
     failed = {item.get("name") for item in _statuses(status) if _waiting(item) in PULL_FAILURES}
     return tuple(item["image"] for item in containers if item.get("image") and item.get("name") in failed)
 
 
-def _pulled_images(containers: list[dict[str, Any]], status: dict[str, Any]) -> tuple[str, ...]:
+def _pulled_images(containers: Sequence[Object], status: Object) -> tuple[str, ...]:
     """Return the images whose pull the registry must have been asked for: others may come from the node's cache.
 
     A node that only simulates tells no image ID.

@@ -9,23 +9,23 @@ from typing import Any, cast
 from pullsecrets.config import Registry
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.objects import entries_of
-from pullsecrets.kube.ownership import controller_of
+from pullsecrets.kube.objects import Object, collection, controller_of, entries_of, holds, is_leaving, status_of
+from pullsecrets.kube.podspec import (
+    CRON_JOB,
+    DAEMON_SET,
+    DEPLOYMENT,
+    DEPLOYMENT_CONFIG,
+    JOB,
+    POD,
+    REPLICA_SET,
+    STATEFUL_SET,
+    PodKind,
+    containers_of,
+    images_of,
+)
 
-Object = dict[str, Any]
-
-_TEMPLATES = {
-    "Deployment": "/apis/apps/v1{scope}/deployments",
-    "StatefulSet": "/apis/apps/v1{scope}/statefulsets",
-    "DaemonSet": "/apis/apps/v1{scope}/daemonsets",
-    "ReplicaSet": "/apis/apps/v1{scope}/replicasets",
-    "Job": "/apis/batch/v1{scope}/jobs",
-    "CronJob": "/apis/batch/v1{scope}/cronjobs",
-}
-_OF_OPENSHIFT = {
-    "DeploymentConfig": "/apis/apps.openshift.io/v1{scope}/deploymentconfigs",
-    "BuildConfig": "/apis/build.openshift.io/v1{scope}/buildconfigs",
-}
+_MAKERS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, REPLICA_SET, JOB, CRON_JOB)
+_OF_OPENSHIFT = (DEPLOYMENT_CONFIG, BUILD_CONFIG := PodKind("build.openshift.io/v1", "BuildConfig"))
 """Not served elsewhere. Between builds no Pod names what a BuildConfig pulls and pushes with."""
 _SECRETS_OF_BUILDS = frozenset({"pushSecret", "pullSecret", "sourceSecret", "secret"})
 _FINISHED_PODS = frozenset({"Succeeded", "Failed"})
@@ -64,31 +64,27 @@ def list_users(cluster: KubernetesClient, namespace: str | None = None) -> list[
     What has finished, and what only repeats a template that is listed itself, is left out: a Job of a CronJob and a
     Deployment's ReplicaSet, but not their Pods, which keep the references that they were admitted with.
     """
-    scope = f"/namespaces/{namespace}" if namespace else ""
+    service_accounts = collection("v1", "ServiceAccount", namespace)
     with ThreadPoolExecutor(max_workers=4) as pool:
-        pods = pool.submit(lambda: list(_pods(cluster.items(f"/api/v1{scope}/pods"))))
-        accounts = pool.submit(lambda: [_account(item) for item in cluster.items(f"/api/v1{scope}/serviceaccounts")])
-        templates = [
-            pool.submit(_read_templates, cluster, kind, path.format(scope=scope))
-            for kind, path in {**_TEMPLATES, **_OF_OPENSHIFT}.items()
-        ]
+        pods = pool.submit(lambda: list(_pods(cluster.items(POD.collection(namespace)))))
+        accounts = pool.submit(lambda: [_account(item) for item in cluster.items(service_accounts)])
+        templates = [pool.submit(_read, cluster, kind, namespace) for kind in (*_MAKERS, *_OF_OPENSHIFT)]
         found = chain(pods.result(), *(future.result() for future in templates), accounts.result())
         return sorted(found, key=lambda user: (user.namespace, user.kind, user.name))
 
 
 def _pods(items: Iterable[Object]) -> Iterator[User]:
     for item in items:
-        status = cast("Object", item.get("status") or {})
-        if status.get("phase") not in _FINISHED_PODS and not item["metadata"].get("deletionTimestamp"):
-            yield _user("Pod", item["metadata"], item["spec"])
+        if status_of(item).get("phase") not in _FINISHED_PODS and not is_leaving(item):
+            yield _user(POD, item)
 
 
-def _read_templates(cluster: KubernetesClient, kind: str, path: str) -> list[User]:
+def _read(cluster: KubernetesClient, kind: PodKind, namespace: str | None) -> list[User]:
     # Whoever may not list a kind is told 403 also where it is not served; which groups are served anybody may ask.
-    if kind in _OF_OPENSHIFT and cluster.find("/".join(path.split("/")[:4])) is None:
+    if kind in _OF_OPENSHIFT and cluster.find(f"/apis/{kind.version}") is None:
         return []
-    items = cluster.items(path)
-    return [_build(item) for item in items] if kind == "BuildConfig" else list(_templates(kind, items))
+    items = cluster.items(kind.collection(namespace))
+    return [_build(item) for item in items] if kind is BUILD_CONFIG else list(_templates(kind, items))
 
 
 def _build(item: Object) -> User:
@@ -119,20 +115,12 @@ def _fields(value: Any) -> Iterator[tuple[str, Object]]:
             yield from _fields(inner)
 
 
-def _templates(kind: str, items: Iterable[Object]) -> Iterator[User]:
+def _templates(kind: PodKind, items: Iterable[Object]) -> Iterator[User]:
+    repeated = {maker.kind for maker in _MAKERS}
     for item in items:
-        owner = controller_of(item["metadata"])
-        if owner and owner["kind"] in _TEMPLATES:
-            continue
-        if kind == "Job" and _finished(item):
-            continue
-        spec = item["spec"]["jobTemplate"]["spec"] if kind == "CronJob" else item["spec"]
-        yield _user(kind, item["metadata"], spec["template"]["spec"])
-
-
-def _finished(item: Object) -> bool:
-    conditions = cast("list[Mapping[str, str]]", cast("Object", item.get("status") or {}).get("conditions") or [])
-    return any(condition["type"] in _FINISHED_JOB and condition["status"] == "True" for condition in conditions)
+        finished = kind is JOB and any(holds(item, end) for end in _FINISHED_JOB)
+        if (controller_of(item) or {}).get("kind") not in repeated and not finished:
+            yield _user(kind, item)
 
 
 def _account(item: Object) -> User:
@@ -142,16 +130,15 @@ def _account(item: Object) -> User:
     return User(metadata["namespace"], "ServiceAccount", metadata["name"], (), tuple(entries_of(item)), reads)
 
 
-def _user(kind: str, metadata: Object, spec: Object) -> User:
-    kinds = ("initContainers", "containers", "ephemeralContainers")
-    containers = cast("list[Object]", [item for key in kinds for item in spec.get(key) or ()])
+def _user(kind: PodKind, item: Object) -> User:
+    metadata, spec = item["metadata"], kind.spec(item)
     return User(
         namespace=metadata["namespace"],
-        kind=kind,
+        kind=kind.kind,
         name=metadata["name"],
-        images=tuple(item["image"] for item in containers if item.get("image")),
-        pulls_with=tuple(entry.get("name", "") for entry in spec.get("imagePullSecrets") or ()),
-        reads=tuple(sorted({*_in_volumes(spec), *chain(*map(_in_environment, containers))})),
+        images=images_of(spec),
+        pulls_with=tuple(entries_of(spec)),
+        reads=tuple(sorted({*_in_volumes(spec), *chain(*map(_in_environment, containers_of(spec)))})),
     )
 
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Self, cast
 
 from pullsecrets import redaction
@@ -13,6 +12,9 @@ from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.objects import annotations_of, collection, conditions_of, labels_of, status_of
+from pullsecrets.kube.podspec import DAEMON_SET, DEPLOYMENT, STATEFUL_SET, images_of, template_of
+from pullsecrets.kube.selectors import selects
 from pullsecrets.kube.waiting import passes, patiently
 
 RESTARTED_AT_ANNOTATION = "kubectl.kubernetes.io/restartedAt"
@@ -24,7 +26,7 @@ RESTARTED_FOR_ANNOTATION = "apps.platform/restarted-for"
 RESTARTED_FROM_ANNOTATION = "apps.platform/restarted-from"
 """On the workload: what `restartedAt` was before, so that a restart can be taken back to the very same template."""
 
-KINDS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
+KINDS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)
 DEFAULT_WAVE = "10%"
 POLL_SECONDS = 1.0
 
@@ -50,7 +52,7 @@ class Workload:
     @property
     def path(self) -> str:
         """Path of the object."""
-        return f"/apis/apps/v1/namespaces/{self.namespace}/{KINDS[self.kind]}/{self.name}"
+        return f"{collection('apps/v1', self.kind, self.namespace)}/{self.name}"
 
     def __str__(self) -> str:
         """Name it as `kubectl` would."""
@@ -100,10 +102,11 @@ def wave_length(size: str, total: int) -> int:
 def list_workloads(cluster: KubernetesClient, registry: Registry, namespaces: Collection[str]) -> list[Workload]:
     """Return the Deployments, StatefulSets and DaemonSets of some namespaces whose images come from a registry."""
     found = [
-        _workload(kind, item)
-        for kind, plural in KINDS.items()
-        for item in cluster.items(f"/apis/apps/v1/{plural}")
-        if item["metadata"]["namespace"] in namespaces and _uses(registry, item)
+        _workload(kind.kind, item)
+        for kind in KINDS
+        for item in cluster.items(kind.collection())
+        if item["metadata"]["namespace"] in namespaces
+        and any(image_host(image) in registry.hosts for image in images_of(kind.spec(item)))
     ]
     return sorted(found, key=lambda workload: (workload.namespace, workload.kind, workload.name))
 
@@ -308,15 +311,14 @@ def rollout_state(kind: str, workload: Mapping[str, Any]) -> str | None:
     Raises:
         RolloutFailedError: when a Deployment exceeded its progress deadline. Other kinds have none.
     """
-    status = cast("dict[str, Any]", workload.get("status") or {})
+    status = status_of(workload)
     if workload["metadata"]["generation"] > int(status.get("observedGeneration") or 0):
         return "its controller has not seen the change"
     return _STATES[kind](workload["spec"], status)
 
 
 def _deployment_state(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str | None:
-    conditions = cast("list[dict[str, str]]", status.get("conditions") or [])
-    late = [item for item in conditions if item.get("reason") == "ProgressDeadlineExceeded"]
+    late = [item for item in conditions_of({"status": status}) if item.get("reason") == "ProgressDeadlineExceeded"]
     if late:
         raise RolloutFailedError(f"exceeded its progress deadline: {late[0].get('message', '')}")
     wanted, updated, available = int(spec.get("replicas", 1)), _count(status, "updated"), _count(status, "available")
@@ -379,17 +381,15 @@ def _patch(
 
 
 def _workload(kind: str, item: Mapping[str, Any]) -> Workload:
-    metadata, spec = item["metadata"], item["spec"]
-    template = cast("dict[str, Any]", spec["template"].get("metadata") or {})
-    annotations = cast("dict[str, str]", metadata.get("annotations") or {})
+    metadata, annotations, template = item["metadata"], annotations_of(item), template_of(item)
     return Workload(
         kind=kind,
         namespace=metadata["namespace"],
         name=metadata["name"],
         restarted_for=annotations.get(RESTARTED_FOR_ANNOTATION),
-        untouched=_untouched(metadata, spec),
-        labels=template.get("labels") or {},
-        restarted_at=cast("dict[str, str]", template.get("annotations") or {}).get(RESTARTED_AT_ANNOTATION, ""),
+        untouched=_untouched(metadata, item["spec"]),
+        labels=labels_of(template),
+        restarted_at=annotations_of(template).get(RESTARTED_AT_ANNOTATION, ""),
         restarted_from=annotations.get(RESTARTED_FROM_ANNOTATION, ""),
     )
 
@@ -407,12 +407,6 @@ def _untouched(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> str | No
     return None
 
 
-def _uses(registry: Registry, item: Mapping[str, Any]) -> bool:
-    spec = cast("dict[str, Any]", item["spec"]["template"]["spec"])
-    containers = cast("list[dict[str, Any]]", [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())])
-    return any(image_host(str(container.get("image", ""))) in registry.hosts for container in containers)
-
-
 @dataclass
 class _Budget:
     """A PodDisruptionBudget, and how many disruptions it still allows."""
@@ -423,24 +417,5 @@ class _Budget:
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
-        status = cast("dict[str, Any]", item.get("status") or {})
-        return cls(item["metadata"]["name"], item["spec"].get("selector"), int(status.get("disruptionsAllowed") or 0))
-
-
-def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
-    """Tell whether a label selector takes in labels; an empty one takes in all, None takes in nothing."""
-    if selector is None:
-        return False
-    wanted = cast("dict[str, str]", selector.get("matchLabels") or {})
-    expressions = cast("list[dict[str, Any]]", selector.get("matchExpressions") or [])
-    return wanted.items() <= labels.items() and all(map(partial(_holds, labels), expressions))
-
-
-def _holds(labels: Mapping[str, str], expression: Mapping[str, Any]) -> bool:
-    value, values = labels.get(expression["key"]), cast("list[str]", expression.get("values") or [])
-    return {
-        "In": value in values,
-        "NotIn": value not in values,
-        "Exists": value is not None,
-        "DoesNotExist": value is None,
-    }[expression["operator"]]
+        allowed = int(status_of(item).get("disruptionsAllowed") or 0)
+        return cls(item["metadata"]["name"], item["spec"].get("selector"), allowed)

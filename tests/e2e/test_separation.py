@@ -13,8 +13,9 @@ import pytest
 
 from local.controlplane.waiting import NotYet, until
 from local.paths import repository
-from pullsecrets.kube.client import KubernetesClient, condition
+from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.eso import GROUP
+from pullsecrets.kube.objects import condition
 from tests.e2e.stack import ADOPTED, BASELINE, DEADLINE, Stack
 
 pytestmark = pytest.mark.controlplane

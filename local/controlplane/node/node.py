@@ -19,6 +19,7 @@ from local.controlplane.layout import NODE, PUBLIC_REGISTRY, REGISTRY_HOSTS, Lay
 from local.controlplane.node import containerd, hosts, init, kubelet, machine
 from local.controlplane.processes import Command
 from local.controlplane.waiting import NotYet
+from pullsecrets.kube.objects import condition, holds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,12 +93,9 @@ class Node(Component):
             node = self._api_server.api().call("GET", f"/api/v1/nodes/{NODE_NAME}")
         except RequestRefused as refused:
             raise NotYet(str(refused)) from refused
-        for condition in node["status"].get("conditions") or ():
-            if condition["type"] == "Ready" and condition["status"] == "True":
-                return
-            if condition["type"] == "Ready":
-                raise NotYet(condition["message"])
-        raise NotYet(f"{NODE_NAME} has not reported its state")
+        if not holds(node, "Ready"):
+            ready = condition(node, "Ready") or {"message": f"{NODE_NAME} has not reported its state"}
+            raise NotYet(ready["message"])
 
     def _write_hosts(self) -> Path:
         """Write what the node has as /etc/hosts: the machine's, and the registries' hosts on loopback."""

@@ -11,6 +11,8 @@ from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import marks
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesClient
 from pullsecrets.kube.eso import CONTROLLER
+from pullsecrets.kube.objects import labels_of
+from pullsecrets.kube.podspec import DEPLOYMENT, template_of
 from pullsecrets.manifests import builders
 from pullsecrets.text import listed
 
@@ -77,10 +79,10 @@ def _pod_labels(snapshot: Snapshot) -> Mapping[str, str]:
     """Return the labels of ESO's Pods as its Deployment makes them; those of the configuration where there is none."""
 
     def read() -> Mapping[str, str]:
-        path = f"/apis/apps/v1/namespaces/{snapshot.config.eso.namespace}/deployments"
+        path = DEPLOYMENT.collection(snapshot.config.eso.namespace)
         names = {item.name for item in snapshot.installations}
         found = [item for item in snapshot.cluster.items(path, CONTROLLER) if item["metadata"]["name"] in names]
-        labels = cast("dict[str, str]", found[0]["spec"]["template"]["metadata"].get("labels") or {}) if found else {}
+        labels = labels_of(template_of(found[0])) if found else {}
         return labels or snapshot.config.eso.pod_labels
 
     return snapshot.once("eso/pod-labels", read)

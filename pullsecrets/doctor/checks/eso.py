@@ -22,6 +22,7 @@ from pullsecrets.doctor.tenancy import ago, parse_time
 from pullsecrets.durations import parse_duration
 from pullsecrets.kube.eso import GROUP, Installation, stalled_refresh
 from pullsecrets.kube.marks import LAST_APPLIED
+from pullsecrets.kube.objects import annotations_of, managed_fields, status_of
 from pullsecrets.text import listed
 
 ESO_GROUP = "external-secrets.io"
@@ -158,8 +159,7 @@ def overdue_by(item: Mapping[str, Any], now: Any) -> timedelta:
     One that fails keeps its last refresh time, which says nothing about ESO.
     """
     spec = cast("dict[str, Any]", item.get("spec") or {})
-    status = cast("dict[str, Any]", item.get("status") or {})
-    refreshed = parse_time(status.get("refreshTime"))
+    refreshed = parse_time(status_of(item).get("refreshTime"))
     if refreshed is None or readiness(item)[0] != "True" or stalled_refresh(spec):
         return timedelta(0)
     try:
@@ -293,22 +293,15 @@ def eso_v1beta1_manifests(snapshot: Snapshot) -> Iterator[Finding]:
 
 def old_writer(item: Mapping[str, Any]) -> str | None:
     """Return who writes an object as v1beta1: a field manager, or `kubectl apply`; None when nobody does."""
-    metadata = item["metadata"]
-    annotations = cast("dict[str, str]", metadata.get("annotations") or {})
-    if V1BETA1 in annotations.get(LAST_APPLIED, ""):
+    if V1BETA1 in annotations_of(item).get(LAST_APPLIED, ""):
         return "last-applied-configuration"
-    fields = cast("list[dict[str, Any]]", metadata.get("managedFields") or [])
+    fields = managed_fields(item)
     return next((f"manager {entry.get('manager', '')}" for entry in fields if entry.get("apiVersion") == V1BETA1), None)
 
 
 def _definitions(snapshot: Snapshot) -> list[str]:
     items = permitted_items(snapshot, _DEFINITIONS)
-    return [item["metadata"]["name"] for item in items if "v1beta1" in _stored_versions(item)]
-
-
-def _stored_versions(definition: Mapping[str, Any]) -> list[str]:
-    status = cast("dict[str, Any]", definition.get("status") or {})
-    return cast("list[str]", status.get("storedVersions") or [])
+    return [item["metadata"]["name"] for item in items if "v1beta1" in (status_of(item).get("storedVersions") or ())]
 
 
 def _old_manifests(snapshot: Snapshot, cause: str, evidence: tuple[str, ...]) -> Finding:

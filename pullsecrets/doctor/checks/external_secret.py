@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from pullsecrets.config import Registry
 from pullsecrets.coverage.audit import Coverage
@@ -11,6 +11,7 @@ from pullsecrets.doctor.model import Finding, Severity, check
 from pullsecrets.doctor.platform import again_command, readiness, up_command, warnings
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import Object, ago, failing_on, force_sync, owner_of, parse_time, rows
+from pullsecrets.kube.objects import conditions_of, status_of
 from pullsecrets.kube.refusal import Refuser, read_refusal
 from pullsecrets.manifests.builders import PullSecretSpec
 
@@ -80,9 +81,7 @@ def _foreign(snapshot: Snapshot, row: Coverage) -> Finding:
 
 def _failure(snapshot: Snapshot, row: Coverage) -> str | None:
     """Return why ESO could not write to the namespace, in its own words."""
-    fanout = snapshot.fanouts[row.registry] or {}
-    status = cast("dict[str, Any]", fanout.get("status") or {})
-    failed = cast("list[dict[str, str]]", status.get("failedNamespaces") or [])
+    failed = cast("list[dict[str, str]]", status_of(snapshot.fanouts[row.registry]).get("failedNamespaces") or [])
     return next((item.get("reason") or "no reason" for item in failed if item["namespace"] == row.namespace), None)
 
 
@@ -237,7 +236,7 @@ def _judged(
     """Return what an ExternalSecret's state means, the command for it, and the evidence."""
     events = warnings(snapshot, "ExternalSecret", "UpdateFailed").get((namespace, registry), ())
     _, message = readiness(found)
-    means = classify(" ".join((message, *events[:1]))) if _conditions(found) else PENDING
+    means = classify(" ".join((message, *events[:1]))) if conditions_of(found) else PENDING
     command = means.command.format(ns=namespace, name=registry, stack=snapshot.stack, store=store)
     told = f"ExternalSecret {namespace}/{registry}: {message or 'no condition'}{_since(snapshot, found)}"
     return means, (command,), (told, *(f"its event: {text}" for text in events[:1]))
@@ -253,19 +252,14 @@ def classify(message: str) -> Known:
     return next((known for known in MESSAGES if any(text.lower() in lower for text in known.texts)), UNKNOWN)
 
 
-def _conditions(external_secret: Object) -> list[dict[str, str]]:
-    status = cast("dict[str, Any]", external_secret.get("status") or {})
-    return cast("list[dict[str, str]]", status.get("conditions") or [])
-
-
 def _is_new(snapshot: Snapshot, external_secret: Object) -> bool:
     """Tell whether ESO has not looked at it yet and may take its time."""
     made = parse_time(external_secret["metadata"].get("creationTimestamp"))
-    return not _conditions(external_secret) and made is not None and snapshot.now - made < PATIENCE
+    return not conditions_of(external_secret) and made is not None and snapshot.now - made < PATIENCE
 
 
 def _since(snapshot: Snapshot, found: Object) -> str:
-    times = [parse_time(item.get("lastTransitionTime")) for item in _conditions(found) if item["type"] == "Ready"]
+    times = [parse_time(item.get("lastTransitionTime")) for item in conditions_of(found) if item["type"] == "Ready"]
     return f", for {ago(snapshot.now - times[0])}" if times and times[0] else ""
 
 

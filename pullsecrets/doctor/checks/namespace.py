@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from pullsecrets import names
 from pullsecrets.config import Registry
@@ -17,14 +17,11 @@ from pullsecrets.doctor.tenancy import (
     ago,
     carries,
     failing_on,
-    finalizers_of,
     fix_command,
     has_old_form,
     is_foreign,
     known,
     label_arguments,
-    labels_of,
-    leaving,
     origin_of,
     owner_of,
     parse_time,
@@ -38,6 +35,7 @@ from pullsecrets.doctor.tenancy import (
 from pullsecrets.guard import GUARDED_OBJECTS
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import FINALIZER_PREFIX
+from pullsecrets.kube.objects import conditions_of, finalizers_of, is_leaving, labels_of
 from pullsecrets.manifests.rbac import RBAC_GROUP
 from pullsecrets.tenancy.binding import release_finalizers
 from pullsecrets.tenancy.opt_in import opt_in
@@ -262,7 +260,7 @@ def namespace_stuck_terminating(snapshot: Snapshot) -> Iterator[Finding]:
     """
     registries = {registry.name: registry for registry in snapshot.config.registries}
     for name, item in snapshot.namespaces.items():
-        if not leaving(item) or snapshot.only not in {None, name}:
+        if not is_leaving(item) or snapshot.only not in {None, name}:
             continue
         held = [found.removeprefix(FINALIZER_PREFIX) for found in finalizers_of(item) if is_esos(found)]
         for fanout in held:
@@ -301,9 +299,8 @@ def _held_by_others(snapshot: Snapshot, item: Object) -> Iterator[Finding]:
 
 def _conditions(snapshot: Snapshot, name: str) -> Iterator[str]:
     """Yield what the namespace controller says is left (`Namespace*Remaining`, `Namespace*Failure`)."""
-    found = snapshot.once(f"namespace/{name}", partial(snapshot.cluster.find, f"/api/v1/namespaces/{name}")) or {}
-    status = cast("dict[str, Any]", found.get("status") or {})
-    for condition in cast("list[dict[str, str]]", status.get("conditions") or []):
+    found = snapshot.once(f"namespace/{name}", partial(snapshot.cluster.find, f"/api/v1/namespaces/{name}"))
+    for condition in conditions_of(found):
         if condition["status"] == "True":
             yield f"namespace {name}: {condition['type']}: {condition.get('message', '')}"
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import cast
 
 from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.config import Registry
@@ -31,6 +30,7 @@ from pullsecrets.doctor.tenancy import (
 )
 from pullsecrets.durations import parse_duration
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_TYPE
+from pullsecrets.kube.objects import status_of
 from pullsecrets.kube.ownership import Delivery, Fault
 
 
@@ -266,9 +266,8 @@ def _stale(snapshot: Snapshot, row: Coverage, seeded: datetime | None, stale: li
 
 
 def _refreshed(snapshot: Snapshot, row: Coverage) -> datetime | None:
-    external_secret = snapshot.external_secrets[row.registry].get(row.namespace) or {}
-    status = cast("dict[str, str]", external_secret.get("status") or {})
-    return parse_time(status.get("refreshTime"))
+    external_secret = snapshot.external_secrets[row.registry].get(row.namespace)
+    return parse_time(status_of(external_secret).get("refreshTime"))
 
 
 def _stale_reason(

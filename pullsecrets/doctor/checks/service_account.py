@@ -19,6 +19,7 @@ from pullsecrets.doctor.tenancy import (
     severity_of,
 )
 from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.objects import managed_fields, metadata_of
 from pullsecrets.kube.ownership import last_writer
 from pullsecrets.manifests import guard
 from pullsecrets.tenancy.binding import bind
@@ -120,15 +121,15 @@ def _writer(snapshot: Snapshot, namespace: str, account: str) -> str:
     def read() -> dict[tuple[str, str], Object]:
         scope = f"/namespaces/{snapshot.only}" if snapshot.only else ""
         found = snapshot.cluster.items(f"/api/v1{scope}/serviceaccounts", SMALL_OBJECTS, metadata_only=True)
-        return {(item["metadata"]["namespace"], item["metadata"]["name"]): item["metadata"] for item in found}
+        return {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in found}
 
-    metadata = snapshot.once("accounts/metadata", read).get((namespace, account), {})
-    writer = last_writer(metadata, "imagePullSecrets")
+    found = snapshot.once("accounts/metadata", read).get((namespace, account), {})
+    writer = last_writer(found, "imagePullSecrets")
     if writer:
         return f", written last by {writer}"
-    if not metadata.get("managedFields"):
+    if not managed_fields(found):
         return "; who wrote it is not recorded (metadata.managedFields)"
-    return f"; nobody wrote a list since it was made at {metadata.get('creationTimestamp')}"
+    return f"; nobody wrote a list since it was made at {metadata_of(found).get('creationTimestamp')}"
 
 
 def _remedy(row: Coverage, names: tuple[str, ...]) -> Remedy:

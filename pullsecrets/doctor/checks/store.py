@@ -22,9 +22,9 @@ from pullsecrets.doctor.platform import (
     warnings,
 )
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.doctor.tenancy import carries, labels_of, staying
-from pullsecrets.kube.client import condition
+from pullsecrets.doctor.tenancy import carries, staying
 from pullsecrets.kube.eso import GROUP, external_secret_path
+from pullsecrets.kube.objects import condition, labels_of
 from pullsecrets.kube.selectors import selects
 from pullsecrets.manifests.builders import PullSecretSpec
 from pullsecrets.redaction import redact

@@ -15,7 +15,8 @@ import yaml
 from pullsecrets.data import Path as ValuePath
 from pullsecrets.data import Values
 from pullsecrets.errors import BadInputError
-from pullsecrets.guard.targets import group_of, unlisted
+from pullsecrets.guard.targets import unlisted
+from pullsecrets.kube.objects import group_of
 from pullsecrets.policy.lint.documents import LARGEST, Document, UnreadableError, decoded, documents
 from pullsecrets.text import counted
 

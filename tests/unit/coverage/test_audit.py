@@ -442,4 +442,4 @@ def test_a_declared_namespace_that_is_being_deleted_is_still_expected_to_have_al
     ],
 )
 def test_the_origin_is_guessed_from_owner_notes_and_managers(facts: Object, origin: str) -> None:
-    assert guess_origin(facts) == origin
+    assert guess_origin({"metadata": facts}) == origin
