@@ -309,8 +309,7 @@ def _row(
 
 def _proof_of_pull(registry: Registry, namespace: str, found: Inventory) -> str | None:
     delivery = found.delivery(registry.name, namespace)
-    metadata = (found.namespaces.get(namespace) or {"metadata": {}})["metadata"]
-    noted = cast("dict[str, str]", metadata.get("annotations") or {}).get(f"{VERIFIED_PREFIX}{registry.name}", "")
+    noted = annotations_of(found.namespaces.get(namespace)).get(f"{VERIFIED_PREFIX}{registry.name}", "")
     digest, _, at = noted.partition(" ")
     if digest == delivery.digest and at >= delivery.written > "":
         return f"pull-secrets verify, {at}"
