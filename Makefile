@@ -32,6 +32,7 @@ lint: .venv/.installed ## Style, types, pipelines and the image
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/zizmor --quiet --offline .
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
+	.venv/bin/check-jsonschema --quiet --schemafile docs/stack.schema.json Pulumi.dev.yaml Pulumi.prod.yaml
 
 unit: .venv/.installed build ## Tests that need no running control plane
 	@$(RUN) local build promtool
@@ -62,9 +63,10 @@ down: ## Stop everything that was started
 status: .venv/.installed ## Show the control plane's components
 	@$(RUN) local status
 
-docs: .venv/.installed ## Write docs/policies.md and docs/diagnoses.md from the policies and checks themselves
+docs: .venv/.installed ## Write the generated pages: policies, diagnoses, configuration and its schema
 	.venv/bin/python -m policies.document
 	.venv/bin/python -m pullsecrets.doctor.document
+	.venv/bin/python -m pullsecrets.config.document
 
 pack-policies: .venv/.installed ## Build a self-contained folder per policy pack into build/
 	.venv/bin/python -m policies.package

@@ -50,7 +50,7 @@ _CAUSES: Final = (
     ),
     (re.compile(r"signal: killed"), "The compiler was killed, most often for lack of memory: close other programs"),
 )
-_NEEDED_GIGABYTES: Final = 13
+_NEEDED_GIGABYTES: Final = 15
 _TRIAL_SECONDS: Final = 60.0
 # Go itself waits for ever for a proxy that holds a connection open and sends nothing.
 _IDLE_SECONDS: Final = 120.0

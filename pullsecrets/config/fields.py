@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from pullsecrets import image, names
@@ -182,27 +182,49 @@ def _check_path(text: str) -> str:
     return text
 
 
-Label = Annotated[str, AfterValidator(lambda text: _full_match("label", text))]
-ObjectName = Annotated[str, AfterValidator(lambda text: _full_match("subdomain", text))]
-Host = Annotated[str, AfterValidator(_check_host)]
-NamespacePattern = Annotated[str, AfterValidator(_check_pattern)]
-LabelKey = Annotated[str, AfterValidator(_check_label_key)]
-LabelValue = Annotated[str, AfterValidator(lambda text: _full_match("label value", text))]
+def _shown(title: str, example: str, pattern: re.Pattern[str] | None = None) -> WithJsonSchema:
+    """Return how editors and docs/configuration.md show a type: its name, an example, and a pattern that says it."""
+    shown = {"type": "string", "title": title, "examples": [example]}
+    return WithJsonSchema(shown | ({"pattern": f"^({pattern.pattern})$"} if pattern else {}))
+
+
+Label = Annotated[
+    str, AfterValidator(lambda text: _full_match("label", text)), _shown("DNS label", "auth-dev", names.DNS_LABEL)
+]
+ObjectName = Annotated[
+    str,
+    AfterValidator(lambda text: _full_match("subdomain", text)),
+    _shown("object name", "vault-platform", names.DNS_SUBDOMAIN),
+]
+Host = Annotated[str, AfterValidator(_check_host), _shown("registry host", "registry.example.com:5000")]
+NamespacePattern = Annotated[
+    str, AfterValidator(_check_pattern), _shown("namespace pattern", "apps-*", names.NAMESPACE_PATTERN)
+]
+LabelKey = Annotated[str, AfterValidator(_check_label_key), _shown("label key", "apps.example/registry")]
+LabelValue = Annotated[
+    str, AfterValidator(lambda text: _full_match("label value", text)), _shown("label value", "true")
+]
 Labels = dict[LabelKey, LabelValue]
 OwnLabels = Annotated[Labels, AfterValidator(_check_own_labels)]
 Annotations = dict[LabelKey, str]
 Selector = Annotated[Labels, AfterValidator(_check_selector)]
-Refresh = Annotated[str, AfterValidator(_check_refresh)]
-TokenTtl = Annotated[str, AfterValidator(_check_token_ttl)]
-Cidr = Annotated[str, AfterValidator(_check_cidr)]
-Address = Annotated[str, AfterValidator(_check_address)]
-KvPath = Annotated[str, AfterValidator(_check_path)]
-RelativeFile = Annotated[str, AfterValidator(_check_file)]
-Principal = Annotated[str, AfterValidator(_check_principal)]
-Pushgateway = Annotated[str, AfterValidator(check_pushgateway)]
-PinnedImage = Annotated[str, AfterValidator(_check_image)]
-DailySchedule = Annotated[str, AfterValidator(_check_schedule)]
-ExpiryNotice = Annotated[str, AfterValidator(_check_expiry_notice)]
+Refresh = Annotated[str, AfterValidator(_check_refresh), _shown("duration up to 24h", "1h")]
+TokenTtl = Annotated[str, AfterValidator(_check_token_ttl), _shown("duration from 1m to 1h", "10m")]
+Cidr = Annotated[str, AfterValidator(_check_cidr), _shown("CIDR block", "10.0.0.0/8")]
+Address = Annotated[str, AfterValidator(_check_address), _shown("https URL", "https://vault.example.com:8200")]
+KvPath = Annotated[str, AfterValidator(_check_path), _shown("path in Vault", "dev/registries/app-registry-pull")]
+RelativeFile = Annotated[str, AfterValidator(_check_file), _shown("file", "sealed/dev/app-registry-pull.yaml")]
+Principal = Annotated[str, AfterValidator(_check_principal), _shown("user or group", "platform-engineers")]
+Pushgateway = Annotated[
+    str, AfterValidator(check_pushgateway), _shown("http or https URL", "http://pushgateway.monitoring.svc:9091")
+]
+PinnedImage = Annotated[
+    str, AfterValidator(_check_image), _shown("pinned image", "registry.example.com/platform/pull-secrets:1.0.0")
+]
+DailySchedule = Annotated[
+    str, AfterValidator(_check_schedule), _shown("cron schedule", "30 */6 * * *", names.DAILY_SCHEDULE)
+]
+ExpiryNotice = Annotated[str, AfterValidator(_check_expiry_notice), _shown("duration", "336h")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -210,5 +232,10 @@ class ConfigModel(BaseModel):
     """Base of all config models: camelCase keys, frozen, unknown keys refused, no coercion of types."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
     )

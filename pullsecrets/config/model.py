@@ -36,7 +36,9 @@ class ApiServer(ConfigModel):
     """Where ESO's Pods reach the Kubernetes API server, for the egress rule."""
 
     cidrs: tuple[Cidr, ...] = ()
+    """Addresses that ESO may reach the API server at; empty: any, on that port."""
     port: Port = 6443
+    """Where the API server listens."""
     url: Address = "https://kubernetes.default.svc"
     """As ESO's Pods call it, for the stores of relayed registries."""
 
@@ -45,30 +47,45 @@ class Cluster(ConfigModel):
     """The cluster of this stack."""
 
     name: Label
+    """Part of the default paths in Vault, and what reports call the cluster."""
     platform: Literal["kubernetes", "openshift"] = "kubernetes"
+    """With `openshift` the guard knows the kinds that write the cluster pull-secret there."""
     context: str | None = None
+    """Context of the kubeconfig. Default: its current one."""
     api_server: ApiServer = ApiServer()
+    """Where ESO reaches the API server."""
 
 
 class VaultAuth(ConfigModel):
     """Vault's Kubernetes auth mount for this cluster and the role that ESO logs in to."""
 
     mount: KvPath = "kubernetes"
+    """Path of the auth mount."""
     create: bool = True
+    """Whether the stack declares the mount; `false` where Vault's administrators do."""
     role: Label = "external-secrets-registries"
+    """Role of the first registry's store; each further store has this name, `-` and its registry's."""
     audience: str = "vault"
+    """Audience of the token that ESO shows Vault."""
     api_audience: str = "https://kubernetes.default.svc"
+    """Audience of the token with which Vault asks the API server for a review."""
     token_ttl: TokenTtl = "10m"  # noqa: S105 - a duration
+    """How long the Vault token of a login lives."""
     kubernetes_host: Address | None = None
+    """The API server as Vault reaches it. Default: what Vault has; on the first `up`, the kubeconfig's server."""
     kubernetes_ca_cert: str | None = None
+    """Its CA certificate in PEM. Default: as for `kubernetesHost`."""
 
 
 class VaultEgress(ConfigModel):
     """Where Vault is, as a NetworkPolicy sees it: address blocks outside, or a namespace inside the cluster."""
 
     cidrs: tuple[Cidr, ...] = ()
+    """Vault's addresses outside the cluster."""
     namespace_selector: Labels | None = None
+    """Labels of Vault's namespace inside the cluster."""
     port: Port | None = None
+    """Port of Vault; behind a Service, that of its Pods. Default: the port of `vault.address`."""
 
     @model_validator(mode="after")
     def _one_destination(self) -> "VaultEgress":
@@ -81,10 +98,15 @@ class Vault(ConfigModel):
     """The Vault (or OpenBao) server that holds the credentials."""
 
     address: Address
+    """Where the cluster reaches Vault; `VAULT_ADDR` says where this machine does."""
     mount: KvPath = "secret"
+    """A KV version 2 mount."""
     ca_bundle: str | None = None
+    """CA certificates in PEM by which ESO trusts Vault."""
     auth: VaultAuth = VaultAuth()
+    """How ESO logs in."""
     egress: VaultEgress
+    """Where ESO's NetworkPolicy lets it reach Vault."""
 
     @property
     def port(self) -> int:
@@ -96,32 +118,52 @@ class Eso(ConfigModel):
     """The External Secrets Operator of this cluster and the names of the objects it is given."""
 
     namespace: Label = "external-secrets"
+    """Namespace of its Deployments."""
     service_account: ObjectName = "external-secrets"
+    """ServiceAccount of its controller."""
     distribution: Literal["helm", "redhat"] = "helm"
+    """How it is installed: by its chart, or by Red Hat's operator."""
     pod_labels: Annotated[Labels, Field(min_length=1)] = Field({"app.kubernetes.io/name": "external-secrets"})
+    """Labels of its controller's Pods, which the NetworkPolicy selects."""
     store: ObjectName = "vault-platform"
+    """Name of the first registry's store, and the start of the others'."""
     network_policy: ObjectName = "eso-allow-egress-to-vault"
+    """Name of the NetworkPolicy."""
 
 
 class Registry(ConfigModel):
     """One registry credential, the namespaces that may have it and the label that grants it."""
 
     name: Label
+    """Name of the Secret in every tenant namespace, and of the ClusterExternalSecret."""
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
+    """Hosts that the credential must log in to; a credential without one of them is refused."""
     rejected_hosts: tuple[Host, ...] = ()
+    """Hosts that images must not name, such as a route that was renamed."""
     path: KvPath
+    """Where the credential is below `vault.mount`. Default: `ocp/<cluster>/registries/<name>`."""
     property: Annotated[str, Field(min_length=1)] = "dockerconfigjson"
+    """Key of the KV entry that holds the document."""
     store: ObjectName | None = None
-    """ClusterSecretStore that reads the path; `StackConfig.store_of` tells the default."""
+    """ClusterSecretStore that reads the path. Default: `eso.store` for the first, for others `<eso.store>-<name>`."""
     source: Literal["vault", "sealedSecret"] = "vault"
+    """Where the credential comes from; `sealedSecret` needs `delivery: fanout` and no Vault."""
     delivery: Literal["direct", "fanout"] = "direct"
+    """Whether each namespace's ExternalSecret reads Vault, or a copy of the Secret in ESO's namespace."""
     sealed_file: RelativeFile | None = None
+    """The SealedSecret in the repository. Default: `sealed/<cluster>/<name>.yaml` with `source: sealedSecret`."""
     owner: Annotated[str, Field(min_length=1, max_length=512)] = "platform"
+    """Who renews the credential; kept as metadata of the KV entry."""
     selector: Selector
+    """The opt-in label: namespaces that have it get the Secret."""
     namespaces: Annotated[tuple[NamespacePattern, ...], Field(min_length=1)]
+    """Where the opt-in label may stand."""
     refresh: Refresh = "1h"
+    """How often ESO reads the credential again."""
     sync_wave: int = 45
+    """Argo CD's sync wave of the rendered ClusterExternalSecret."""
     max_versions: Annotated[int, Field(ge=2, le=100)] = 10
+    """How many versions Vault keeps to roll back to."""
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Tell whether a namespace with these labels opts in."""
@@ -182,34 +224,44 @@ class Principals(ConfigModel):
     """Users and groups as the API server knows them."""
 
     users: tuple[Principal, ...] = ()
+    """Users by name; a ServiceAccount is `system:serviceaccount:<namespace>:<name>`."""
     groups: tuple[Principal, ...] = ()
+    """Groups by name."""
 
 
 class Guard(ConfigModel):
     """The guard in the cluster: who may write the cluster pull-secret and who may opt namespaces in."""
 
     mode: Literal["deny", "warn", "off"] = "warn"
+    """What the admission policies do about a write that they object to."""
     changes: Literal["warn", "refuse"] = "warn"
     """What a preview or `up` does about a change that takes a running tenant's pull Secret, namespace or network."""
     writers: Principals = Principals()
+    """Who may write the cluster pull-secret beside the platform and the break-glass group."""
     labelers: Principals = Principals()
+    """Who may put opt-in labels on namespaces: whoever runs `pulumi up`. Required with `mode: deny`."""
     platform: Principals = Principals(
         users=PLATFORM_USERS, groups=tuple(f"system:serviceaccounts:{name}" for name in PLATFORM_NAMESPACES)
     )
+    """The cluster's own controllers, which write guarded objects as part of their work."""
     break_glass_group: Principal = "pull-secrets-break-glass"
+    """Who is always let through, and recorded in the audit log."""
 
 
 class RolloutWave(ConfigModel):
     """Services that are rolled out together, once the wave before is proved good."""
 
     name: Label
+    """What reports call the wave."""
     services: Annotated[tuple[Label, ...], Field(min_length=1)]
+    """Services of the tenants' matrices."""
 
 
 class Rollout(ConfigModel):
     """The order in which the services of the tenants' matrices are rolled out; the first wave is the canary."""
 
     waves: tuple[RolloutWave, ...] = ()
+    """In order; the first is the canary."""
 
     def wave_of(self, service: str) -> int | None:
         """Return the position of a service's wave, 0 for the canary; None for a service in no wave."""
@@ -220,6 +272,7 @@ class Monitoring(ConfigModel):
     """Alert rules, a dashboard and the daily validation inside the cluster."""
 
     enabled: bool = False
+    """Whether any of it is declared."""
     namespace: Label = "monitoring"
     """Of all its objects; it must exist."""
     rule_labels: Labels = Field({})
@@ -227,31 +280,46 @@ class Monitoring(ConfigModel):
     dashboard_labels: Annotated[Labels, Field(min_length=1)] = Field({"grafana_dashboard": "1"})
     """Labels by which Grafana's sidecar finds dashboards."""
     dashboard_folder: Annotated[str, Field(min_length=1)] | None = None
+    """Grafana's folder for the dashboard."""
     coverage_target: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the namespaces that must be able to pull."""
     expiry_notice: ExpiryNotice = "336h"
+    """How long before a credential's recorded expiry the alert fires."""
     schedule: DailySchedule = "0 6 * * *"
+    """When the validation runs, in UTC."""
     image: PinnedImage | None = None
     """Of the validation: the one that the Dockerfile makes."""
     image_pull_secret: ObjectName | None = None
+    """Secret in that namespace by which the image is pulled."""
     pushgateway: Pushgateway | None = None
     """Where the audit's metrics go; without it the validation is judged by the success of its Jobs alone."""
     vault_role: ObjectName = "pull-secrets-audit"
+    """Role in Vault by which the validation reads digests and expiry, and no credential."""
 
 
 class StackConfig(ConfigModel):
     """Everything one stack declares. Build it with `pullsecrets.config.parse`, which also applies the rules."""
 
     cluster: Cluster
+    """Name and platform of the cluster, and where its API server is."""
     vault_section: Annotated[Vault | None, Field(alias="vault")] = None
+    """The Vault server; left out where every registry has `source: sealedSecret`."""
     eso: Eso = Eso()
+    """The External Secrets Operator as it is installed, and names of objects."""
     registries: Annotated[tuple[Registry, ...], Field(min_length=1)]
+    """Registry credentials, who may have them, and the label that grants each."""
     tenants: Tenants = Tenants()
+    """The tenant namespaces."""
     binding: Literal["serviceAccounts", "admission"] = "serviceAccounts"
+    """How Pods get the pull Secrets: appended to ServiceAccounts, or to new Pods at admission."""
     guard: Guard = Guard()
+    """Who may write the cluster pull-secret and who may opt namespaces in."""
     rollout: Rollout = Rollout()
+    """The order in which services are rolled out."""
     monitoring: Monitoring = Monitoring()
+    """Alert rules, a dashboard and the daily validation."""
     gate: Literal["warn", "fail", "off"] = "warn"
+    """What `pulumi up` does about a path in Vault that holds no credential."""
 
     @property
     def vault(self) -> Vault:

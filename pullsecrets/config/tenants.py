@@ -11,26 +11,33 @@ class TenantSettings(ConfigModel):
     """What a tenant namespace and a matrix of them have in common."""
 
     adopt: bool = False
+    """Whether the namespace exists already and is taken in; `false` refuses one that does."""
     registries: tuple[str, ...]
-    """May be empty: the namespace stays declared and nothing is delivered to it."""
+    """Names of registries. May be empty: the namespace stays declared and nothing is delivered to it."""
     service_accounts: tuple[ObjectName, ...] = ()
+    """ServiceAccounts that pull, beside `default`."""
     labels: OwnLabels = Field({})
+    """Put on the namespace beside the opt-in labels."""
     annotations: Annotations = Field({})
-    """Put on the namespace beside the opt-in labels. What others put there stays."""
+    """Put on the namespace. What others put there stays."""
 
 
 class NamespaceTenant(TenantSettings):
     """One tenant namespace by name."""
 
     name: Label
+    """The namespace."""
 
 
 class TenantMatrix(TenantSettings):
     """Services times environments, each a namespace by the name pattern."""
 
     services: Annotated[tuple[Label, ...], Field(min_length=1)]
+    """One side of the matrix."""
     environments: Annotated[tuple[Label, ...], Field(min_length=1)]
+    """The other side."""
     pattern: str = "{service}-{environment}"
+    """Name of each namespace, with both placeholders once."""
 
     @model_validator(mode="after")
     def _both_placeholders(self) -> "TenantMatrix":
@@ -47,10 +54,13 @@ class Tenants(ConfigModel):
     """
 
     protect: bool = True
+    """Whether the stores, and the namespaces that `onLeave` would delete, are protected in Pulumi's state."""
     on_leave: Literal["keep", "delete"] = "keep"
     """The action on a namespace that the program created when its tenant leaves the stack file."""
     namespaces: tuple[NamespaceTenant, ...] = ()
+    """By name."""
     matrices: tuple[TenantMatrix, ...] = ()
+    """Services times environments."""
 
 
 class Tenant(BaseModel):
