@@ -5,7 +5,8 @@ from typing import Any, TypedDict
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from pullsecrets.credential.vault import NEVER, VaultClient, way_from_here
+from pullsecrets.credential.vault import NEVER, VaultClient
+from pullsecrets.credential.vault_transport import way_from_here
 
 
 class KvMetadataArgs(TypedDict):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pullsecrets.config import Registry, StackConfig, load_stack
-from pullsecrets.credential.vault import way_from_here
+from pullsecrets.credential.vault_transport import way_from_here
 from pullsecrets.errors import BadInputError
 
 PIPED_WIDTH = 200

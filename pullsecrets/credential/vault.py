@@ -1,34 +1,23 @@
 """The Vault API as this project uses it: KV v2 metadata, check-and-set writes, and errors that tell cases apart."""
 
-import atexit
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, cast
-from urllib.parse import quote
 
-import hvac
-import hvac.exceptions
 import requests
 
 from pullsecrets import redaction
+from pullsecrets.credential.vault_transport import Answer, Endpoint, tls_reason
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
 
 TIMEOUT_SECONDS = 15
-MERGE_PATCH = "application/merge-patch+json"
 
-_FAILING_OVER = (
-    hvac.exceptions.InternalServerError,
-    hvac.exceptions.BadGateway,
-    hvac.exceptions.RateLimitExceeded,
-)
+_FAILING_OVER = (429, 500, 502)
 """500 is also what a node says that was the active one a moment ago; 502 comes from a proxy, 429 from a quota."""
-
 
 NEVER = "0s"
 """A `delete_version_after` that deletes nothing."""
@@ -85,31 +74,6 @@ class MountSettings:
     delete_version_after: str
 
 
-def way_from_here(address: str, ca_bundle: str | None) -> tuple[str, str | None]:
-    """Return the address and PEM certificates by which this machine reaches a Vault.
-
-    VAULT_ADDR and VAULT_CACERT tell, as they tell Vault's own command line: a port-forward, or a name that only
-    resolves outside. They never tell where the cluster finds Vault.
-
-    Args:
-        address: how the cluster reaches it.
-        ca_bundle: what the cluster trusts; None for the system's certificates.
-
-    Raises:
-        BadInputError: when VAULT_CACERT names no file of text.
-    """
-    file = os.environ.get("VAULT_CACERT")
-    return (os.environ.get("VAULT_ADDR") or address).rstrip("/"), _certificates(Path(file)) if file else ca_bundle
-
-
-def _certificates(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "found bytes that are not UTF-8"
-        raise BadInputError(f"VAULT_CACERT={file}: {cause}; name a file of PEM certificates") from None
-
-
 class VaultClient:
     """One Vault or OpenBao server, with the caller's token."""
 
@@ -132,8 +96,8 @@ class VaultClient:
                 "exists, or set VAULT_KUBERNETES_ROLE in a Pod"
             )
         redaction.register(found)
-        verify = certificate_file(ca_bundle) if ca_bundle else True
-        self._client = hvac.Client(url=address, token=found, verify=verify, timeout=TIMEOUT_SECONDS)
+        self._token = found
+        self._endpoint = Endpoint(address, ca_bundle, timeout=(TIMEOUT_SECONDS, TIMEOUT_SECONDS))
 
     def read_metadata(self, mount: str, path: str) -> EntryMetadata | None:
         """Return what is known of a path without its value, or None when the path was never written."""
@@ -190,17 +154,14 @@ class VaultClient:
         Raises:
             ConflictError: when somebody else wrote in between; nothing was changed.
         """
-        body = {"data": dict(data), "options": {"cas": version}}
-        try:
-            answer = self._request("POST", f"{mount}/data/{path}", body)
-        except hvac.exceptions.InvalidRequest as error:
-            if "check-and-set" in str(error):
-                raise ConflictError(
-                    f"Vault path {mount}/{path}: another write came in after version {version}; nothing was "
-                    "changed; look at who wrote it, then run the command again"
-                ) from None
-            raise PullSecretsError(f"Vault path {mount}/{path}: the write was refused: {_reason(error)}") from None
-        return int(cast("dict[str, Any]", answer)["data"]["version"])
+        where = f"{mount}/data/{path}"
+        answer = self._send("POST", where, {"data": dict(data), "options": {"cas": version}})
+        if answer.status == 400 and "check-and-set" in answer.errors:
+            raise ConflictError(
+                f"Vault path {mount}/{path}: another write came in after version {version}; nothing was "
+                "changed; look at who wrote it, then run the command again"
+            )
+        return int(self._accepted("POST", where, answer)["data"]["version"])
 
     def destroy_versions(self, mount: str, path: str, versions: Sequence[int]) -> None:
         """Destroy the values of some versions of a path for good; the others and the metadata stay."""
@@ -260,37 +221,22 @@ class VaultClient:
         *,
         params: Mapping[str, str] | None = None,
         absent_ok: bool = False,
-    ) -> dict[str, Any] | None:
-        headers = {"Content-Type": MERGE_PATCH} if method == "PATCH" else None
+    ) -> Mapping[str, Any] | None:
+        answer = self._send(method, path, body, params)
+        return None if absent_ok and answer.status == 404 else self._accepted(method, path, answer)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Answer:
         try:
-            answer = cast("Any", self._client.adapter).request(
-                method, f"/v1/{quote(path)}", json=body, params=params, headers=headers
-            )
-        except hvac.exceptions.InvalidPath:
-            if absent_ok:
-                return None
-            raise PullSecretsError(
-                f"Vault at {self.address}: {path}: not found; is the mount there (`vault secrets list`)?"
-            ) from None
-        except hvac.exceptions.Forbidden:
-            raise VaultDeniedError(
-                f"Vault at {self.address}: {method} {path}: permission denied; the token lacks the capability, or "
-                "has expired (`vault token lookup`)"
-            ) from None
-        except hvac.exceptions.VaultDown:
-            raise UnreachableError(f"Vault at {self.address} is sealed or on standby; unseal it first") from None
-        except _FAILING_OVER as error:
-            raise UnreachableError(
-                f"Vault at {self.address}: {method} {path}: {_reason(error)}; it fails over or is broken; look at "
-                "`vault status` and its log, then run this again"
-            ) from None
-        except hvac.exceptions.InvalidRequest:
-            raise
-        except hvac.exceptions.VaultError as error:
-            raise PullSecretsError(f"Vault at {self.address}: {method} {path}: {_reason(error)}") from None
+            return self._endpoint.request(method, path, body, self._token, params)
         except requests.exceptions.SSLError as error:
             raise UnreachableError(
-                f"Vault at {self.address}: its certificate is not trusted ({_tls_reason(error)}); "
+                f"Vault at {self.address}: its certificate is not trusted ({tls_reason(error)}); "
                 "name the CA's PEM file in VAULT_CACERT"
             ) from None
         except requests.exceptions.RequestException as error:
@@ -298,7 +244,27 @@ class VaultClient:
                 f"Vault at {self.address} does not answer ({type(error).__name__}); check vault.address, "
                 "VAULT_ADDR and the network"
             ) from None
-        return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+
+    def _accepted(self, method: str, path: str, answer: Answer) -> Mapping[str, Any]:
+        """Return the content of an answer, and raise what each refusal means."""
+        where = f"Vault at {self.address}"
+        if answer.status < 400:
+            return answer.content
+        if answer.status == 403:
+            raise VaultDeniedError(
+                f"{where}: {method} {path}: permission denied; the token lacks the capability, or has expired "
+                "(`vault token lookup`)"
+            )
+        if answer.status == 404:
+            raise PullSecretsError(f"{where}: {path}: not found; is the mount there (`vault secrets list`)?")
+        if answer.status == 503:
+            raise UnreachableError(f"{where} is sealed or on standby; unseal it first")
+        if answer.status in _FAILING_OVER:
+            raise UnreachableError(
+                f"{where}: {method} {path}: {answer.errors}; it fails over or is broken; look at `vault status` "
+                "and its log, then run this again"
+            )
+        raise PullSecretsError(f"{where}: {method} {path}: {answer.errors}")
 
 
 def _versions(found: Mapping[str, Mapping[str, Any]]) -> tuple[VersionState, ...]:
@@ -314,26 +280,8 @@ def _instant(text: str) -> datetime:
     return datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00"))
 
 
-@cache
-def certificate_file(ca_bundle: str) -> str:
-    """Requests takes trusted certificates from a file only; it lives as long as the process."""
-    with NamedTemporaryFile("w", prefix="pull-secrets-ca-", suffix=".pem", delete=False) as file:
-        file.write(ca_bundle)
-    atexit.register(Path(file.name).unlink, missing_ok=True)
-    return file.name
-
-
 def _token_file() -> str:
     try:
         return (Path.home() / ".vault-token").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
-
-
-def _reason(error: Exception) -> str:
-    return str(error).partition(", on ")[0]
-
-
-def _tls_reason(error: Exception) -> str:
-    text = str(error)
-    return text[text.find("certificate verify failed") :].partition(" (")[0] if "certificate" in text else "TLS failed"

@@ -1,81 +1,23 @@
-"""Logging in to Vault with a Kubernetes ServiceAccount's token, and asking Vault before there is any login."""
+"""Logging in to Vault with a Kubernetes ServiceAccount's token."""
 
 import atexit
 import os
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, cast
 
 import requests
 
 from pullsecrets import redaction
 from pullsecrets.config import StackConfig
-from pullsecrets.credential.vault import VaultClient, certificate_file, way_from_here
+from pullsecrets.credential.vault import VaultClient
+from pullsecrets.credential.vault_transport import Answer, Endpoint, way_from_here
 from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError, UnreachableError
-
-CONNECT_SECONDS = 5
-READ_SECONDS = 10
 
 ROLE_VARIABLE = "VAULT_KUBERNETES_ROLE"
 TOKEN_FILE_VARIABLE = "VAULT_KUBERNETES_TOKEN_FILE"  # noqa: S105 - a variable's name
 DEFAULT_TOKEN_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 """Where the kubelet puts the token of a Pod's ServiceAccount."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Vault's answer to one request."""
-
-    status: int
-    content: Mapping[str, Any]
-    date: datetime | None
-    """The server's clock."""
-
-    @property
-    def errors(self) -> str:
-        """Vault's own words for what went wrong, in one line."""
-        found = cast("list[Any]", self.content.get("errors") or [])
-        return " ".join(" ".join(str(item) for item in found).split()) or f"status {self.status}"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where Vault is and what its certificate is judged by."""
-
-    address: str
-    ca_bundle: str | None
-    source: str
-    """Where both were read, for evidence."""
-
-    def request(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str | None = None
-    ) -> Answer:
-        """Send one request and return whatever Vault answers.
-
-        Raises:
-            requests.RequestException: when there is no answer.
-            OSError: when the certificates to trust cannot be read.
-        """
-        session = requests.Session()
-        if self.ca_bundle:
-            # A bundle of the caller's environment is not what ESO trusts.
-            session.trust_env = False
-            session.verify = certificate_file(self.ca_bundle)
-        with session:
-            response = session.request(
-                method,
-                f"{self.address.rstrip('/')}/v1/{path}",
-                json=body,
-                headers={"X-Vault-Token": token} if token else None,
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
-                allow_redirects=True,
-            )
-        return Answer(response.status_code, _json(response), _date(response))
 
 
 def log_in(endpoint: Endpoint, mount: str, role: str, jwt: str) -> Answer:
@@ -148,7 +90,7 @@ def token_of_environment(address: str, ca_bundle: str | None, mount: str) -> str
     file = Path(os.environ.get(TOKEN_FILE_VARIABLE) or DEFAULT_TOKEN_FILE)
     jwt = _read(file, f"name the ServiceAccount's token in {TOKEN_FILE_VARIABLE}, or set VAULT_TOKEN").strip()
     redaction.register(jwt)
-    endpoint = Endpoint(address, ca_bundle, "the stack")
+    endpoint = Endpoint(address, ca_bundle)
     token = _exchange(endpoint, mount, role, jwt)
     atexit.register(_revoke_quietly, endpoint, token)
     return token
@@ -183,18 +125,3 @@ def _read(file: Path, fix: str) -> str:
         return file.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInputError(f"{file}: {error.strerror}; {fix}") from None
-
-
-def _json(response: requests.Response) -> Mapping[str, Any]:
-    try:
-        content = response.json()
-    except ValueError:
-        return {}
-    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
-
-
-def _date(response: requests.Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.headers["Date"])
-    except (KeyError, ValueError):
-        return None

@@ -11,7 +11,8 @@ import requests
 from pullsecrets import redaction
 from pullsecrets.config import StackConfig, VaultStore
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
-from pullsecrets.credential.vault_token import Answer, Endpoint, log_in, revoke
+from pullsecrets.credential.vault_token import log_in, revoke
+from pullsecrets.credential.vault_transport import Answer, Endpoint
 from pullsecrets.doctor.vault_server import VaultServer, provider_of
 from pullsecrets.errors import PullSecretsError, UnreachableError
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient

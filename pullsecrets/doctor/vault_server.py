@@ -11,8 +11,13 @@ from typing import Any, cast
 import requests
 
 from pullsecrets.config import StackConfig
-from pullsecrets.credential.vault import way_from_here
-from pullsecrets.credential.vault_token import READ_SECONDS, Answer, Endpoint
+from pullsecrets.credential.vault_transport import (
+    Answer,
+    Endpoint,
+    connection_reason,
+    tls_reason,
+    way_from_here,
+)
 from pullsecrets.errors import UnreachableError
 
 _NO_CERTIFICATES = "no caBundle: the system's certificates"
@@ -122,29 +127,6 @@ def judge(answer: Answer) -> tuple[Condition, str]:
     if content["sealed"]:
         return Condition.SEALED, f"{content.get('progress', 0)} of {content.get('t', '?')} unseal keys given"
     return Condition.HEALTHY, ""
-
-
-def tls_reason(error: Exception) -> str:
-    """Return what is wrong with a certificate, without the addresses of Python objects."""
-    text = str(error)
-    start = text.find("certificate verify failed")
-    return text[start:].partition(" (")[0] if start >= 0 else "the TLS handshake failed"
-
-
-def connection_reason(error: Exception) -> str:
-    """Return why there is no answer, in words that do not depend on the library."""
-    text = str(error)
-    known = {
-        "Connection refused": "connection refused",
-        "Name or service not known": "its name does not resolve",
-        "Temporary failure in name resolution": "its name does not resolve",
-        "No route to host": "no route to it",
-        "Network is unreachable": "the network is unreachable",
-    }
-    found = next((reason for part, reason in known.items() if part in text), None)
-    if found is None and isinstance(error, requests.exceptions.Timeout):
-        return f"no answer within {READ_SECONDS} s"
-    return found or type(error).__name__
 
 
 def _decoded(bundle: str) -> str:

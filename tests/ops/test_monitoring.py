@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from local.controlplane import rbac
 from local.controlplane.layout import EXTERNAL_SECRETS
 from local.controlplane.waiting import NotYet, until
-from pullsecrets.credential.vault_token import TOKEN_FILE_VARIABLE, Endpoint
+from pullsecrets.credential.vault_token import TOKEN_FILE_VARIABLE
+from pullsecrets.credential.vault_transport import Endpoint
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests.alerts import MonitoringSpec, rule_file
@@ -208,7 +209,7 @@ def test_the_token_of_its_login_reads_no_credential_and_is_given_back(monitored:
     assert run_validation(monitored, tmp_path).returncode == 0
     config = monitored.config()
     access = AuditAccessSpec.of(config)
-    endpoint = Endpoint(config.vault.address, config.vault.ca_bundle, "test")
+    endpoint = Endpoint(config.vault.address, config.vault.ca_bundle)
     jwt = (tmp_path / "vault").read_text(encoding="utf-8")
     login = endpoint.request("POST", f"auth/{access.auth_mount}/login", {"role": access.role, "jwt": jwt})
     token = login.content["auth"]["client_token"]
@@ -301,7 +302,7 @@ def test_nothing_is_left_to_change_and_nothing_is_left_behind(monitored: Stack) 
     monitored.up()
     assert [path for path in paths if monitored.find(path)] == []
     access = AuditAccessSpec.of(config)
-    endpoint = Endpoint(config.vault.address, config.vault.ca_bundle, "test")
+    endpoint = Endpoint(config.vault.address, config.vault.ca_bundle)
     token = monitored.workspace.environment["VAULT_TOKEN"]
     for path in (f"sys/policies/acl/{access.policy}", f"auth/{access.auth_mount}/role/{access.role}"):
         assert endpoint.request("GET", path, token=token).status == 404

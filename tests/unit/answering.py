@@ -1,7 +1,7 @@
-"""A server on loopback that gives each GET the answer that a test wants."""
+"""A server on loopback that gives each request the answer that a test wants."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Server:
-    """Answers each GET with a status, a body and headers."""
+    """Answers each request with a status, a body and headers."""
 
     address: str
     status: int = 200
@@ -18,6 +18,8 @@ class Server:
     location: str | None = None
     asked: list[str] = field(default_factory=list[str])
     """Paths of the requests."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Headers of the last one."""
 
 
 @contextmanager
@@ -27,6 +29,8 @@ def answering() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answers.asked.append(self.path)
+            answers.headers = dict(self.headers)
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
             content = answers.body.encode()
             self.send_response(answers.status)
             if answers.location:
@@ -34,6 +38,8 @@ def answering() -> Iterator[Server]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        do_POST = do_PATCH = do_GET  # noqa: N815 - names of the base class
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
             """Keep the tests' output readable."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets.credential.vault import EntryMetadata, MountSettings, VersionState
+from pullsecrets.credential.vault_transport import Answer
 from pullsecrets.doctor import egress_rules, vault_server
 from pullsecrets.doctor.checks.egress import destinations, egress_denied
 from pullsecrets.doctor.checks.eso import (
@@ -33,16 +33,7 @@ from pullsecrets.doctor.egress_rules import Destination
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Refusal, login_of, refusal_of
-from pullsecrets.doctor.vault_server import (
-    Answer,
-    Condition,
-    VaultServer,
-    connection_reason,
-    endpoint_of,
-    judge,
-    probe,
-    tls_reason,
-)
+from pullsecrets.doctor.vault_server import Condition, VaultServer, endpoint_of, judge, probe
 from pullsecrets.errors import UnreachableError
 from pullsecrets.kube.eso import Installation
 from pullsecrets.kube.marks import LAST_APPLIED
@@ -139,13 +130,6 @@ def test_a_store_that_names_another_vault_is_the_cause_of_what_follows() -> None
     assert other.severity is Severity.CLUSTER
     store["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
     assert found(store_names_other_vault, **{STORE_READ: store})[0].severity is Severity.WARNING
-
-
-def test_reasons_are_told_in_words_of_our_own() -> None:
-    refused = requests.exceptions.ConnectionError("HTTPSConnectionPool(0x7f): [Errno 111] Connection refused")
-    assert connection_reason(refused) == "connection refused"
-    untrusted = Exception("SSLError(1, '[SSL] certificate verify failed: self-signed certificate (_ssl.c:1006)')")
-    assert tls_reason(untrusted) == "certificate verify failed: self-signed certificate"
 
 
 # The login
