@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ HIDDEN = ("/run", "/var/lib", "/var/log")
 """Folders of the machine in whose place the node has empty ones of its own, in memory."""
 FILE_SYSTEMS = Path("/proc/filesystems")
 """Those of the kernel."""
-_CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+"""Where cgroups are mounted."""
 _COMMANDS = ("unshare", "nsenter", "mount")
 _EMPTY_SECONDS = 10
 
@@ -37,7 +39,7 @@ def require_supported(layout: Layout) -> None:
     if "overlay" not in FILE_SYSTEMS.read_text(encoding="utf-8").split():
         raise NodeUnsupported("the kernel offers no overlay file system: `modprobe overlay` may bring it")
     if not controllers():
-        raise NodeUnsupported(f"no cgroup controllers that can be written below {_CGROUPS}")
+        raise NodeUnsupported(f"no cgroup controllers that can be written below {CGROUPS}")
     for path in (layout.state, paths.cache_home(), paths.repository(), Path(sys.prefix)):
         for hidden in HIDDEN:
             if path.resolve().is_relative_to(hidden):
@@ -55,11 +57,17 @@ def _require_runc() -> None:
         raise NodeUnsupported(f"{runc} is built without seccomp, which restricted Pod security needs: install another")
 
 
-def controllers() -> list[Path]:
-    """Return the roots of the machine's cgroup hierarchies: one of version 2, or those of version 1."""
-    if (_CGROUPS / "cgroup.controllers").exists():
-        return [_CGROUPS]
-    return sorted(path for path in _CGROUPS.glob("*") if (path / "cgroup.procs").exists() and not path.is_symlink())
+def controllers(root: Path = CGROUPS) -> list[Path]:
+    """Return the roots of the cgroup hierarchies below `root` that can be written: one of version 2, or version 1's.
+
+    Containers often have them read-only.
+    """
+    found = [root] if (root / "cgroup.controllers").exists() else sorted(root.glob("*"))
+    return [path for path in found if (path / "cgroup.procs").exists() and not path.is_symlink() and _writable(path)]
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK)
 
 
 def cgroup_name(layout: Layout) -> str:

@@ -52,6 +52,38 @@ def test_what_is_missing_is_said(fitting, monkeypatch, where, what, instead, sai
         machine.require_supported(fitting)
 
 
+@pytest.fixture
+def hierarchies(tmp_path):
+    """Makes what is mounted as cgroups: a file of processes in each folder."""
+
+    def make(*folders):
+        for folder in folders:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "cgroup.procs").touch()
+        return tmp_path
+
+    return make
+
+
+def test_cgroups_of_version_1_are_a_hierarchy_for_each_controller(hierarchies, tmp_path):
+    root = hierarchies("cpu,cpuacct", "memory")
+    (root / "cpu").symlink_to("cpu,cpuacct")
+    (root / "not-a-hierarchy").mkdir()
+    assert machine.controllers(root) == [tmp_path / "cpu,cpuacct", tmp_path / "memory"]
+
+
+def test_cgroups_of_version_2_are_one_hierarchy(hierarchies, tmp_path):
+    root = hierarchies(".", "system.slice")
+    (root / "cgroup.controllers").touch()
+    assert machine.controllers(root) == [tmp_path]
+
+
+def test_cgroups_that_cannot_be_written_are_none(hierarchies, monkeypatch):
+    # Root may write whatever its mode says, but for a file system that is mounted read-only.
+    monkeypatch.setattr(machine, "_writable", lambda path: path.name == "memory")
+    assert [path.name for path in machine.controllers(hierarchies("cpu", "memory"))] == ["memory"]
+
+
 def test_cgroups_of_a_node_that_is_gone_are_removed(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "controllers", lambda: [tmp_path / "cpu", tmp_path / "memory"])
     layout = Layout(tmp_path / "state")
