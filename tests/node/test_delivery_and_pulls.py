@@ -259,7 +259,8 @@ def test_what_fails_no_pull(stack: NodeStack, pods: Pods, fault: Fault) -> None:
         assert pods.pull(NAMESPACES[0], image).pulled
     repository, _, tag = image.partition("/")[2].rpartition(":")
     seen = [pull for pull in stack.node.pulls(APP) if (pull.repository, pull.reference) == (repository, tag)]
-    # By way of the mirror, too: the kubelet gives it the login of the registry that it stands for.
+    # By way of the mirror, too: a login that names no server is given to any (containerd v2.4.2,
+    # internal/cri/server/images/image_pull.go, ParseAuth).
     assert [pull.user for pull in seen if pull.succeeded] == [stack.user_of(stack.passwords[REGISTRY])]
 
 
