@@ -56,11 +56,12 @@ def _control_plane() -> ControlPlane:
 def build(
     tools: Annotated[list[str] | None, typer.Argument(help="Tools to build; all when none is named.")] = None,
     *,
+    tests: Annotated[bool, typer.Option("--tests", help="With what tests and lint alone need.")] = False,
     timings: Annotated[bool, typer.Option("--timings", help="Print what the builds took and what they left.")] = False,
 ) -> None:
     """Build what the control plane runs, from the package registries; a no-op when it is there."""
     with _messages():
-        toolchain.ensure(*(tools or ()))
+        toolchain.ensure(*(tools or ()), for_tests=tests)
         if timings:
             _table_console().print(toolchain.build_times())
 

@@ -21,8 +21,8 @@ from local.toolchain.errors import BuildFailed, ToolchainError, ToolMissing
 from local.toolchain.official import install_official_plugin
 from local.toolchain.recipes import (
     KUBERNETES_PLUGIN_VERSION,
+    OF_TESTS,
     OF_THE_NODE,
-    ON_DEMAND,
     RECIPES,
     VAULT_PLUGIN_VERSION,
     Recipe,
@@ -97,10 +97,10 @@ def runs_nodes() -> bool:
     return platform.system() == "Linux" and os.geteuid() == 0
 
 
-def _needed() -> list[Recipe]:
+def _needed(*, for_tests: bool) -> list[Recipe]:
     """Return what this machine builds unasked: not what it has, or can download, of Pulumi's releases."""
     release = official.pulumi_folder()
-    spared = set(ON_DEMAND if runs_nodes() else ON_DEMAND | OF_THE_NODE)
+    spared = {*(() if for_tests else OF_TESTS), *(() if runs_nodes() else OF_THE_NODE)}
     if release is not None:
         spared.add(_PULUMI)
         for name, version in _PLUGINS.items():
@@ -109,15 +109,18 @@ def _needed() -> list[Recipe]:
     return [recipe for recipe in RECIPES if recipe.name not in spared]
 
 
-def ensure(*wanted: str) -> None:
-    """Build what is missing of the named tools, with progress on standard error; of all of them when none is named, but
-    for those on demand.
+def ensure(*wanted: str, for_tests: bool = False) -> None:
+    """Build what is missing of the named tools, with progress on standard error.
+
+    Args:
+        wanted: what is to be there. When none is named, all that the control plane runs.
+        for_tests: then with what tests alone need.
 
     Raises BuildFailed when a build fails, ToolMissing for a name that is not a tool. Interrupted, it ends the compilers
     that it has started; the next call goes on from there.
     """
     try:
-        chosen = [_recipe(name) for name in wanted if name not in _PACKAGED] if wanted else _needed()
+        chosen = [_recipe(name) for name in wanted if name not in _PACKAGED] if wanted else _needed(for_tests=for_tests)
         if wanted and pulumi_is_official():
             chosen = [recipe for recipe in chosen if recipe.name != _PULUMI]
         wanted_folders = {_folder(recipe): recipe for recipe in RECIPES if recipe in chosen}
@@ -203,7 +206,7 @@ def binary(name: str) -> Path:
     release = official.pulumi_folder() if recipe.name == _PULUMI else None
     path = (release or _folder(recipe) / "bin") / name
     if not path.is_file():
-        how = f"python -m local build {recipe.name}" if recipe.name in ON_DEMAND else "make build"
+        how = f"python -m local build {recipe.name}" if recipe.name in OF_TESTS else "make build"
         raise ToolMissing(f"{name} is not built: run `{how}`.")
     return path
 

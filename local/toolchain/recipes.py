@@ -115,8 +115,8 @@ _CONTAINERD = "github.com/containerd/containerd/v2/cmd"
 _CNI_PLUGINS = "github.com/containernetworking/plugins/plugins"
 _SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
 
-# Built only when they are named: few need them.
-ON_DEMAND: Final = frozenset({"promtool", "sealed-secrets"})
+# What tests and lint need, and the control plane does not.
+OF_TESTS: Final = frozenset({"actionlint", "promtool", "sealed-secrets"})
 
 # Only where a real node can run: on Linux, as root.
 OF_THE_NODE: Final = frozenset({"containerd", "registry"})

@@ -39,7 +39,7 @@ def built(name: str) -> Path:
 @pytest.mark.parametrize("name", [name for name in toolchain.names() if name not in {"bao", "kubectl"}])
 def test_an_absent_tool_says_what_to_run(name: str) -> None:
     recipe = next(one for one in recipes.RECIPES if name in one.executables)
-    how = f"python -m local build {recipe.name}" if recipe.name in recipes.ON_DEMAND else "make build"
+    how = f"python -m local build {recipe.name}" if recipe.name in recipes.OF_TESTS else "make build"
     with pytest.raises(toolchain.ToolMissing, match=rf"{name} is not built: run `{how}`"):
         toolchain.binary(name)
 
@@ -86,13 +86,23 @@ def test_a_release_on_path_stands_in_for_the_build(empty: Path, monkeypatch: pyt
 @pytest.mark.usefixtures("empty")
 def test_nothing_to_do_takes_no_time() -> None:
     for recipe in recipes.RECIPES:
-        if recipe.name not in recipes.ON_DEMAND:
+        if recipe.name not in recipes.OF_TESTS:
             built(recipe.name)
     store.key.cache_clear()
     golang.required.cache_clear()
     started = time.process_time()
     toolchain.ensure()
     assert time.process_time() - started < 0.05
+
+
+@pytest.mark.usefixtures("empty")
+def test_what_tests_need_is_built_with_the_rest_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[str]] = []
+    monkeypatch.setattr(toolchain, "_build", lambda missing: asked.append({item.name for item in missing.values()}))
+    toolchain.ensure()
+    toolchain.ensure(for_tests=True)
+    assert asked[1] - asked[0] == {"actionlint", "promtool", "sealed-secrets"}
+    assert asked[0] < asked[1]
 
 
 @pytest.mark.usefixtures("empty")
