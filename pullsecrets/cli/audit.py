@@ -15,14 +15,14 @@ from rich.text import Text
 
 from pullsecrets.cli import console, options
 from pullsecrets.config.fields import check_pushgateway
-from pullsecrets.coverage.audit import Audit, Coverage, audit
+from pullsecrets.coverage.audit import Audit, audit
 from pullsecrets.coverage.report import Format, render
 from pullsecrets.coverage.report.summary import actions, headline, removal
+from pullsecrets.coverage.rows import Coverage, State
 from pullsecrets.coverage.strays import OtherSecret
 from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.files import write_whole
-from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.text import listed
 
 POLL_SECONDS = 1.0
@@ -126,7 +126,7 @@ def _show(found: Audit, stack: str, screen: Console) -> None:
     for item in found.totals():
         matches = item.selected == item.delivered == item.proved == item.green == item.expected
         screen.print(
-            _mark(matches, item.registry),
+            console.marked(State.GOOD if matches else State.BROKEN, item.registry),
             f"{item.selected} labelled of {item.expected} expected, "
             f"{item.delivered} hold the Secret, {item.proved} with the seeded content, {item.green} green",
         )
@@ -177,36 +177,9 @@ def _remarks(item: OtherSecret) -> str:
     return ", ".join(text for holds, text in remarks if holds)
 
 
-_COLUMNS = ("namespace", "registry", "label", "ExternalSecret", "Secret", "content", "ServiceAccounts")
+_COLUMNS = ("namespace", "registry", "label", "ExternalSecret", "Secret", "type", "content", "ServiceAccounts")
 
 
 def _cells(row: Coverage) -> list[Text]:
-    wanted = len(row.bound) + len(row.unbound)
-    without = f" without {listed(row.unbound)}" if row.unbound else ""
-    awaited = f" awaiting {listed(row.awaited)}" if row.awaited else ""
-    secret = "dockerconfigjson" if row.typed else "wrong type" if row.secret else "absent"
-    return [
-        Text(row.namespace if row.declared else f"{row.namespace} (by label)"),
-        Text(row.registry),
-        _mark(row.labelled, "yes" if row.labelled else "no"),
-        _mark(row.ready, "Ready" if row.ready else row.reason),
-        _mark(row.typed, secret),
-        _mark(row.proved, _content(row)),
-        _mark(not row.unbound, f"{len(row.bound)}/{wanted}{without}{awaited}{_how(row)}"),
-    ]
-
-
-def _how(row: Coverage) -> str:
-    return " by Pod admission" if row.binding == ADMISSION else ""
-
-
-def _content(row: Coverage) -> str:
-    if row.digest is None:
-        return "unknown"
-    if row.seeded_digest is None:
-        return f"{row.digest} (seeded digest not recorded)"
-    return row.digest if row.proved else f"{row.digest} is not {row.seeded_digest}"
-
-
-def _mark(good: bool, text: str) -> Text:
-    return Text(f"✓ {text}", style="green") if good else Text(f"✗ {text}", style="red")
+    place = row.namespace if row.declared else f"{row.namespace} (by label)"
+    return [Text(place), Text(row.registry), *(console.marked(step.state, step.text) for step in row.steps())]

@@ -9,8 +9,10 @@ from typing import Any, TextIO
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from pullsecrets.config import Registry, StackConfig, load_stack
+from pullsecrets.coverage.rows import State
 from pullsecrets.credential.vault_transport import way_from_here
 from pullsecrets.errors import BadInputError
 
@@ -25,6 +27,8 @@ def piped(stream: TextIO | None = None) -> Console:
 output = Console(highlight=False) if sys.stdout.isatty() else piped()
 errors = Console(stderr=True, highlight=False)
 
+_MARKS = {State.GOOD: ("✓", "green"), State.BROKEN: ("✗", "red"), State.UNKNOWN: ("?", "yellow")}
+
 
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before something is changed, on standard error: standard output may be one JSON document.
@@ -38,6 +42,12 @@ def confirm(question: str, *, yes: bool) -> None:
         raise BadInputError("no terminal to confirm on; nothing was changed; add --yes to go on, or --dry-run to look")
     if not typer.confirm(question, err=True):
         raise BadInputError("not confirmed; nothing was changed")
+
+
+def marked(state: State, text: str) -> Text:
+    """Return a text with the mark and colour of its state."""
+    mark, style = _MARKS[state]
+    return Text.assemble((f"{mark} ", style), text)
 
 
 def print_step(text: str) -> None:

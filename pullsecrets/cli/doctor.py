@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pullsecrets.cli import console, options
 from pullsecrets.config import StackConfig
-from pullsecrets.doctor.chain import Chain, State, chains
+from pullsecrets.doctor.chain import Chain, chains
 from pullsecrets.doctor.checks import all_checks
 from pullsecrets.doctor.diagnosis import Diagnosis, Report, Unchecked, diagnose
 from pullsecrets.doctor.model import Remedy, Severity
@@ -30,7 +30,6 @@ NAMED = 5
 """Namespaces that are named one by one."""
 
 _STYLES = {Severity.CLUSTER: "bold red", Severity.TENANT: "red", Severity.WARNING: "yellow"}
-_MARKS = {State.GOOD: ("✓", "green"), State.BROKEN: ("✗", "red"), State.UNKNOWN: ("?", "yellow")}
 
 
 @dataclass(frozen=True)
@@ -207,9 +206,8 @@ def _show_chains(snapshot: Snapshot) -> None:
 def _show_chain(chain: Chain) -> None:
     console.output.print(Text(f"{chain.registry} in {chain.namespace}", style="bold"))
     for step in chain.steps:
-        mark, style = _MARKS[step.state]
         here = "   <- the chain breaks here" if step.name == chain.breaks_at else ""
-        _line(Text.assemble((f"{mark} ", style), f"{step.name:<16} {step.text}", (here, "bold red")), 2)
+        _line(console.marked(step.state, f"{step.name:<16} {step.text}").append(here, "bold red"), 2)
     console.output.print()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.coverage.inventory import Inventory, read_inventory
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.coverage.strays import (
     Concerned,
     Orphan,
@@ -38,63 +39,6 @@ SECRETS_UNREADABLE = (
     "Secrets of other names could not be listed, so unmanaged pull Secrets are shown only where they have a "
     "registry's name; that takes `pull-secrets roles --surveyors` beside the auditor's role"
 )
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """One registry in one namespace."""
-
-    namespace: str
-    registry: str
-    declared: bool
-    labelled: bool
-    ready: bool
-    reason: str
-    secret: bool
-    typed: bool
-    digest: str | None
-    seeded_digest: str | None
-    binding: str
-    """How Pods get the entry: by their `serviceAccounts`, or by `admission` whatever ServiceAccount they run as."""
-    bound: tuple[str, ...]
-    unbound: tuple[str, ...]
-    awaited: tuple[str, ...]
-    """Wanted ServiceAccounts that do not exist yet, so that no Pod can run under them."""
-    doubt: str | None = None
-    """Why the digest beside the Secret does not prove its content; None where it does."""
-    pulled: str | None = None
-    """What proves that a kubelet pulled with the Secret since the delivery: a run of `verify`, or a Pod made since."""
-
-    @property
-    def proved(self) -> bool:
-        """Whether the delivered content is the seeded content."""
-        return self.digest is not None and self.digest == self.seeded_digest and self.doubt is None
-
-    @property
-    def green(self) -> bool:
-        """Whether the Secret is delivered, bound and current."""
-        return not self.faults
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """What keeps Pods of this namespace from pulling: the first gap in the delivery, and the missing entries."""
-        delivery = (
-            (self.labelled, "the namespace is missing or not labelled"),
-            (self.ready, f"the ExternalSecret is not ready: {self.reason}"),
-            (self.secret, "there is no Secret"),
-            (self.typed, "the Secret is of the wrong type"),
-            (self.proved, self._unproved),
-        )
-        gaps = [text for good, text in delivery if not good][:1]
-        return (*gaps, *([f"ServiceAccounts without the entry: {', '.join(self.unbound)}"] if self.unbound else []))
-
-    @property
-    def _unproved(self) -> str:
-        if self.seeded_digest is None:
-            return "it is not recorded which content was seeded"
-        if self.digest is None:
-            return "the Secret's content is not known"
-        return self.doubt or "the Secret holds another credential"
 
 
 @dataclass(frozen=True)
@@ -323,7 +267,7 @@ def _readiness(external_secret: Mapping[str, Any] | None) -> tuple[bool, str]:
     ready = condition(external_secret, "Ready")
     if ready is None:
         return False, "not reconciled yet"
-    return ready["status"] == "True", ready.get("message", "")
+    return ready["status"] == "True", ready.get("message") or ready.get("reason", "")
 
 
 def _totals(registry: str, rows: list[Coverage]) -> RegistryTotals:

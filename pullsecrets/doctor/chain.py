@@ -2,32 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pullsecrets.config import Registry
-from pullsecrets.coverage.audit import Coverage
+from pullsecrets.coverage.rows import Coverage, State, Step
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.manifests.guard import ADMISSION
-from pullsecrets.text import listed
 from pullsecrets.workloads.pods import PodPull
-
-
-class State(StrEnum):
-    """How a step is."""
-
-    GOOD = "good"
-    BROKEN = "broken"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One link of the chain."""
-
-    name: str
-    state: State
-    text: str
 
 
 @dataclass(frozen=True)
@@ -61,11 +41,7 @@ def chains(snapshot: Snapshot, namespace: str) -> tuple[Chain, ...]:
 def _steps(snapshot: Snapshot, registry: Registry, namespace: str, row: Coverage | None) -> Iterator[Step]:
     yield _label(snapshot, registry, namespace, row)
     if row:
-        delivered = f"of type {'kubernetes.io/dockerconfigjson' if row.typed else 'another type'}"
-        yield _judged("ExternalSecret", row.ready, "Ready" if row.ready else f"not Ready: {row.reason}")
-        yield _judged("Secret", row.secret and row.typed, delivered if row.secret else "there is none")
-        yield _content(row)
-        yield _accounts(row)
+        yield from list(row.steps())[1:]
     yield _pulls(snapshot, registry, namespace)
 
 
@@ -77,23 +53,6 @@ def _label(snapshot: Snapshot, registry: Registry, namespace: str, row: Coverage
         return Step("label", State.GOOD, wanted)
     declared = "the stack declares it" if row and row.declared else "its Pods pull from the registry without opting in"
     return Step("label", State.BROKEN, f"{wanted} is not set, although {declared}")
-
-
-def _content(row: Coverage) -> Step:
-    if row.digest is None or row.seeded_digest is None:
-        unknown = "beside the Secret" if row.digest is None else "in Vault"
-        return Step("content", State.UNKNOWN, f"no digest {unknown} to compare")
-    if row.digest != row.seeded_digest:
-        return Step("content", State.BROKEN, f"digest {row.digest}, seeded {row.seeded_digest}")
-    return _judged("content", row.proved, f"digest {row.digest}, as seeded{f'; {row.doubt}' if row.doubt else ''}")
-
-
-def _accounts(row: Coverage) -> Step:
-    how = " (by Pod admission)" if row.binding == ADMISSION else ""
-    if row.unbound:
-        return Step("ServiceAccounts", State.BROKEN, f"{listed(row.unbound)} without the entry{how}")
-    awaited = f"; not made yet: {listed(row.awaited)}" if row.awaited else ""
-    return Step("ServiceAccounts", State.GOOD, f"{listed(row.bound)} with the entry{how}{awaited}")
 
 
 def _pulls(snapshot: Snapshot, registry: Registry, namespace: str) -> Step:
@@ -112,7 +71,3 @@ def _pods(snapshot: Snapshot) -> list[PodPull] | None:
         return snapshot.pods
     except PullSecretsError:
         return None
-
-
-def _judged(name: str, good: bool, text: str) -> Step:
-    return Step(name, State.GOOD if good else State.BROKEN, text)

@@ -7,15 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from pullsecrets.config import Registry, StackConfig, VaultStore
-from pullsecrets.coverage.audit import (
-    Coverage,
-    Credential,
-    concerned_namespaces,
-    coverage,
-    credential,
-    sealed_credential,
-)
+from pullsecrets.coverage.audit import Credential, concerned_namespaces, coverage, credential, sealed_credential
 from pullsecrets.coverage.inventory import Inventory, read_inventory
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.credential import vault_token
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.doctor.store_access import StoreAccess, open_as_eso

@@ -8,7 +8,7 @@ from typing import Any
 
 from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.config import Registry
-from pullsecrets.coverage.audit import Coverage
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import eso

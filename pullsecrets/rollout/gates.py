@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.coverage.audit import concerned_namespaces, coverage
@@ -16,6 +16,16 @@ from pullsecrets.workloads.pods import list_pods
 PULL_REASONS = frozenset({"Failed", "BackOff", "InspectFailed"})
 """Reasons of the kubelet's events about images; `Failed` and `BackOff` have other meanings too, so that the message is
 looked at (https://github.com/kubernetes/kubernetes, pkg/kubelet/events/event.go)."""
+
+
+class Reason(str):
+    """Why something does not pass a gate; never empty, whatever a server said."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Keep a text without what a terminal would not show at its ends."""
+        return super().__new__(cls, text.strip() or "no reason was given")
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ def undelivered(
     return {
         row.namespace: "; ".join(row.faults)
         for row in rows
-        if row.registry == registry.name and row.namespace in namespaces and not row.green
+        if row.registry == registry.name and row.namespace in namespaces and row.faults
     }
 
 

@@ -12,7 +12,7 @@ from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.objects import annotations_of
 from pullsecrets.rollout import gates
 from pullsecrets.rollout.argocd import ArgoCd
-from pullsecrets.rollout.gates import SmokeCheck
+from pullsecrets.rollout.gates import Reason, SmokeCheck
 from pullsecrets.rollout.plan import Wave
 from pullsecrets.workloads.restart import RestartResult, Workload, list_workloads, restart, take_back
 
@@ -50,7 +50,7 @@ class WaveReport:
     passed: list[str] = field(default_factory=list[str])
     """Gates, in the order in which they were passed."""
     failed_gate: str | None = None
-    problems: Mapping[str, str] = field(default_factory=dict[str, str])
+    problems: Mapping[str, Reason] = field(default_factory=dict[str, Reason])
     """What the failed gate found: thing and reason."""
     restarted: int = 0
     seconds: float = 0.0
@@ -139,10 +139,11 @@ class Rollout:
                     f"--abort: wave {wave.name}: this rollout has synced none of its Applications, or has rolled them "
                     "back already; to go back further, revert the commits in their repositories"
                 )
-            report.problems = self._settings.argocd.roll_back(wave.namespaces, self.reason, self._settings.timeout)
+            problems = self._settings.argocd.roll_back(wave.namespaces, self.reason, self._settings.timeout)
         else:
             result = take_back(self._cluster, self._begun(wave), self.reason, self._settings.timeout)
-            report.restarted, report.problems = len(result.restarted), _problems(result)
+            report.restarted, problems = len(result.restarted), _problems(result)
+        report.problems = _reasons(problems)
         self._mark(wave, None)
         report.state = "not rolled back" if report.problems else "rolled back"
         report.failed_gate = UPDATE if report.problems else None
@@ -164,7 +165,7 @@ class Rollout:
         for gate, problems_of in steps:
             if (gate == SMOKE and not self._settings.smoke) or (gate == PULL and not self._settings.pull):
                 continue
-            report.problems = problems_of()
+            report.problems = _reasons(problems_of())
             report.seconds = time.monotonic() - began
             if report.problems:
                 report.state, report.failed_gate = "failed", gate
@@ -242,3 +243,7 @@ def require_unfinished(rollout: Rollout, waves: Sequence[Wave]) -> Wave:
 def _problems(result: RestartResult) -> dict[str, str]:
     remaining = dict.fromkeys(result.remaining, "not started or not yet ready, because another one failed")
     return {**remaining, **result.held, **result.failed}
+
+
+def _reasons(problems: Mapping[str, str]) -> dict[str, Reason]:
+    return {thing: Reason(text) for thing, text in problems.items()}

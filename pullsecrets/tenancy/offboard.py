@@ -8,7 +8,7 @@ finished by running it again.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -194,7 +194,7 @@ def declared_in(config: StackConfig, namespace: str, registries: Sequence[Regist
         yield f"tenants.matrices[{index}].services: remove {service!r}{more}, or list its namespaces one by one"
 
 
-def removable_labels(config: StackConfig, chosen: Sequence[Registry], labels: dict[str, str]) -> tuple[str, ...]:
+def removable_labels(config: StackConfig, chosen: Sequence[Registry], labels: Mapping[str, str]) -> tuple[str, ...]:
     """Return the keys to take off so that no chosen registry selects the namespace and every other still does.
 
     Raises:

@@ -70,7 +70,7 @@ def as_json(document: Any) -> str:
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
-def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The path of every command, of those that hold others too."""
     yield path
     for name, below in getattr(command, "commands", {}).items():

@@ -13,8 +13,9 @@ from typing import cast
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from pullsecrets.coverage.audit import Audit, Coverage, RegistryTotals
+from pullsecrets.coverage.audit import Audit, RegistryTotals
 from pullsecrets.coverage.report.summary import actions, expires_soon, headline, removal
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.kube.marks import PULL_SECRET_TYPE
 
 MOST_CAUSES = 5

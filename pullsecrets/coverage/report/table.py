@@ -3,7 +3,8 @@
 import csv
 import io
 
-from pullsecrets.coverage.audit import Audit, Coverage
+from pullsecrets.coverage.audit import Audit
+from pullsecrets.coverage.rows import Coverage
 
 COLUMNS = (
     "cluster",

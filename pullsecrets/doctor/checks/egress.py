@@ -82,7 +82,7 @@ def _pod_labels(snapshot: Snapshot) -> Mapping[str, str]:
         path = DEPLOYMENT.collection(snapshot.config.eso.namespace)
         names = {item.name for item in snapshot.installations}
         found = [item for item in snapshot.cluster.items(path, CONTROLLER) if item["metadata"]["name"] in names]
-        labels = labels_of(template_of(found[0])) if found else {}
+        labels = labels_of(template_of(found[0] if found else {}))
         return labels or snapshot.config.eso.pod_labels
 
     return snapshot.once("eso/pod-labels", read)

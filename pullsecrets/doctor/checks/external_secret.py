@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import NamedTuple, cast
 
 from pullsecrets.config import Registry
-from pullsecrets.coverage.audit import Coverage
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.doctor.model import Finding, Severity, check
 from pullsecrets.doctor.platform import again_command, readiness, up_command, warnings
 from pullsecrets.doctor.snapshot import Snapshot

@@ -7,7 +7,7 @@ from typing import Any
 
 from pullsecrets import names
 from pullsecrets.config import Registry
-from pullsecrets.coverage.audit import Coverage
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.doctor.model import Finding, Remedy, Severity, check
 from pullsecrets.doctor.platform import again_command, up_command
 from pullsecrets.doctor.snapshot import Snapshot

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pullsecrets.config import Registry
-from pullsecrets.coverage.audit import Coverage
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.doctor.model import Finding, Remedy, Severity, check
 from pullsecrets.doctor.platform import warnings
 from pullsecrets.doctor.snapshot import Snapshot
@@ -353,7 +353,7 @@ def pod_cannot_pull(snapshot: Snapshot) -> Iterator[Finding]:
         # Unless Vault tells what was seeded, nobody can say that the registry is to blame: then it is not checked.
         snapshot.credential(registry)
     for row in rows(snapshot):
-        if not all((row.labelled, row.ready, row.secret, row.typed, row.proved)):
+        if row.gap:
             continue
         hosts = snapshot.config.registry(row.registry).hosts
         pods = [

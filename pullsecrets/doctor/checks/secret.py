@@ -6,7 +6,7 @@ from enum import Enum
 
 from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.config import Registry
-from pullsecrets.coverage.audit import Coverage
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.credential.vault import EntryMetadata
 from pullsecrets.credential.vault_entry import DIGEST_KEY, VERSION_KEY, seeded_digest
 from pullsecrets.doctor.model import Finding, Severity, check

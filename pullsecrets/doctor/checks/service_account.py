@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from pullsecrets.coverage.audit import Coverage
 from pullsecrets.coverage.inventory import SMALL_OBJECTS
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.doctor.model import Finding, Remedy, Severity, check
 from pullsecrets.doctor.platform import up_command
 from pullsecrets.doctor.snapshot import Snapshot

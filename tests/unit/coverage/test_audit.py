@@ -161,16 +161,26 @@ def test_a_tenant_as_it_should_be_is_green_and_nothing_stands_beside_it(
     assert (web.registry, web.expected) == ("web", 0)
 
 
-def test_the_first_gap_of_a_delivery_is_its_fault(config: StackConfig, cluster: FakeCluster) -> None:
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"labelled": False, "ready": False}, "label: not set, or there is no such namespace"),
+        ({"ready": False, "reason": "403", "secret": False}, "ExternalSecret: not Ready: 403"),
+        ({"ready": False, "reason": ""}, "ExternalSecret: not Ready: it says no reason"),
+        ({"secret": False, "typed": False}, "Secret: there is none"),
+        ({"typed": False}, "type: not kubernetes.io/dockerconfigjson"),
+        ({"digest": "x"}, f"content: digest x, seeded {DIGEST}"),
+        ({"digest": None}, "content: no digest beside the Secret to compare"),
+        ({"seeded_digest": None}, "content: no digest of what was seeded to compare"),
+        ({"doubt": "edited"}, f"content: digest {DIGEST}, as seeded; edited"),
+        ({"unbound": ("default", "b")}, "ServiceAccounts: default, b without the entry"),
+    ],
+)
+def test_the_first_gap_of_a_delivery_is_its_fault(
+    config: StackConfig, cluster: FakeCluster, change: Object, fault: str
+) -> None:
     (row,) = run(config, cluster).rows
-    assert replace(row, labelled=False, ready=False).faults == ("the namespace is missing or not labelled",)
-    assert replace(row, ready=False, reason="403", secret=False).faults == ("the ExternalSecret is not ready: 403",)
-    assert replace(row, secret=False, typed=False).faults == ("there is no Secret",)
-    assert replace(row, typed=False).faults == ("the Secret is of the wrong type",)
-    assert replace(row, digest="x").faults == ("the Secret holds another credential",)
-    assert replace(row, digest=None).faults == ("the Secret's content is not known",)
-    assert replace(row, seeded_digest=None).faults == ("it is not recorded which content was seeded",)
-    assert replace(row, unbound=("default", "b")).faults == ("ServiceAccounts without the entry: default, b",)
+    assert replace(row, **change).faults == (fault,)
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 
 from local import toolchain
 from pullsecrets.cli.app import app
-from pullsecrets.coverage.audit import PODS_UNREADABLE, Audit, Coverage, Credential
+from pullsecrets.coverage.audit import PODS_UNREADABLE, Audit, Credential
 from pullsecrets.coverage.report import Format, page, render
 from pullsecrets.coverage.report.metrics import collect
 from pullsecrets.coverage.report.summary import actions, headline
 from pullsecrets.coverage.report.table import COLUMNS, cell
+from pullsecrets.coverage.rows import Coverage
 from pullsecrets.coverage.strays import Orphan, OtherSecret, UnlistedUse
 from pullsecrets.errors import BadInputError
 
@@ -134,7 +135,7 @@ class TestPage:
         order = ["In 1 of 2 namespaces", "pull-secrets doctor user-dev", "Worth a look", "Exceptions", "All namespaces"]
         positions = [seen.index(text) for text in order]
         assert positions == sorted(positions)
-        assert "the ExternalSecret is not ready: 403" in seen
+        assert "ExternalSecret: not Ready: 403" in seen
         for text in ("regcred", "sandbox", "it would hang", "pull-secrets offboard gone", PODS_UNREADABLE):
             assert text in seen
 
@@ -177,7 +178,7 @@ class TestCsv:
         rows = list(csv.DictReader(io.StringIO(render(TROUBLED, Format.CSV, "prod", "spoke"))))
         assert [row["namespace"] for row in rows] == ["auth-dev", "user-dev"]
         assert [row["green"] for row in rows] == ["yes", "no"]
-        assert rows[1]["faults"] == "the ExternalSecret is not ready: 403"
+        assert rows[1]["faults"] == "ExternalSecret: not Ready: 403"
         assert set(rows[0]) == set(COLUMNS)
         assert {field.name for field in fields(Coverage)} - set(COLUMNS) == {"reason", "doubt"}, (
             "both are in the faults"
@@ -200,7 +201,7 @@ class TestJson:
     def test_it_holds_rows_with_what_follows_from_them(self) -> None:
         document = json.loads(render(TROUBLED, Format.JSON, "prod", "spoke"))
         assert (document["green"], document["warnings"], document["requests"]) == (False, 4, 9)
-        assert document["rows"][1]["faults"] == ["the ExternalSecret is not ready: 403"]
+        assert document["rows"][1]["faults"] == ["ExternalSecret: not Ready: 403"]
         assert [row["green"] for row in document["rows"]] == [True, False]
         assert document["totals"][0]["expected"] == 2
         assert document["credentials"][0]["seeded_at"] == "2026-04-01T12:00:00+00:00"

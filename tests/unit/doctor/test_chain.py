@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from pullsecrets.doctor.chain import Chain, State, chains
+from pullsecrets.coverage.rows import State
+from pullsecrets.doctor.chain import Chain, chains
 from tests.unit.doctor.tenants import APP, TENANTS, World, healthy
 
 TENANT = TENANTS[0]
-STEPS = ["label", "ExternalSecret", "Secret", "content", "ServiceAccounts", "Pods"]
+STEPS = ["label", "ExternalSecret", "Secret", "type", "content", "ServiceAccounts", "Pods"]
 
 
 def chain(world: World, namespace: str = TENANT) -> Chain:
@@ -64,7 +65,7 @@ def test_nothing_breaks_in_a_healthy_namespace() -> None:
         (unlabel, "label"),
         (remove_external_secret, "ExternalSecret"),
         (remove_secret, "Secret"),
-        (change_type, "Secret"),
+        (change_type, "type"),
         (change_content, "content"),
         (unbind, "ServiceAccounts"),
         (fail_to_pull, "Pods"),

@@ -1,10 +1,12 @@
 """Waves of a rollout, what Applications wait for and go back to, and which events are about pulls."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.errors import BadInputError
@@ -15,6 +17,7 @@ from pullsecrets.rollout.plan import Target, Wave, plan
 from pullsecrets.rollout.run import Rollout, Settings, require_unfinished
 from tests.components.program import stack_file
 from tests.unit.cluster import FakeCluster
+from tests.unit.doctor.tenants import World, healthy, ready, stack_config
 from tests.unit.fakes import FakeLists
 
 REGISTRY = "registry-api-tanhdev"
@@ -67,6 +70,34 @@ def test_a_stack_without_waves_has_no_rollout() -> None:
     config = stack(waves=[])
     with pytest.raises(BadInputError, match=r"rollout\.waves: found none"):
         plan(config, config.registry(REGISTRY))
+
+
+def of_another_type(world: World) -> None:
+    world.secrets["team-a"]["type"] = "Opaque"
+
+
+def failing_without_a_word(world: World) -> None:
+    world.external_secrets["team-a"]["status"]["conditions"] = [ready("False", "")]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (of_another_type, "type: not kubernetes.io/dockerconfigjson"),
+        (failing_without_a_word, "ExternalSecret: not Ready: it says no reason"),
+    ],
+)
+def test_a_namespace_that_does_not_pass_the_delivery_says_why(change: Callable[[World], None], reason: str) -> None:
+    world = healthy()
+    change(world)
+    config = stack_config()
+    found = gates.undelivered(config, world.cluster(), config.registry("app"), "0123456789abcdef", ["team-a", "team-b"])
+    assert found == {"team-a": reason}
+
+
+@given(st.text())
+def test_a_gate_never_fails_without_a_reason(text: str) -> None:
+    assert gates.Reason(text).strip()
 
 
 def application(phase: str = "Succeeded", sync: str = "Synced", health: str = "Healthy") -> dict[str, Any]:
