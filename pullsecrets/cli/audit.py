@@ -22,7 +22,6 @@ from pullsecrets.coverage.rows import Coverage, State
 from pullsecrets.coverage.strays import OtherSecret
 from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, ExitCode
-from pullsecrets.files import write_whole
 from pullsecrets.text import listed
 
 POLL_SECONDS = 1.0
@@ -106,10 +105,7 @@ def _deliver(content: str, output: Path | None) -> None:
         # Not through the console: it would wrap lines and read markup into them.
         sys.stdout.write(content)
         return
-    try:
-        write_whole(output, content)
-    except OSError as error:
-        raise BadInputError(f"--output {output}: {error.strerror}; name a file that can be written") from None
+    console.write("--output", output, content)
 
 
 def _plain(found: Audit, stack: str) -> str:

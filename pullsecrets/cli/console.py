@@ -15,6 +15,7 @@ from pullsecrets.config import Registry, StackConfig, load_stack
 from pullsecrets.coverage.rows import State
 from pullsecrets.credential.vault_transport import way_from_here
 from pullsecrets.errors import BadInputError
+from pullsecrets.files import write_whole
 
 PIPED_WIDTH = 200
 
@@ -89,3 +90,15 @@ def registry_of(config: StackConfig, name: str, stack: str, option: str = "regis
 def print_json(document: Any) -> None:
     """Print one JSON document, unwrapped and without colour, for other programs."""
     sys.stdout.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
+def write(option: str, file: Path, text: str) -> None:
+    """Put a text into the file that an option names, at once.
+
+    Raises:
+        BadInputError: when it cannot be written.
+    """
+    try:
+        write_whole(file, text)
+    except OSError as error:
+        raise BadInputError(f"{option} {file}: {error.strerror}; name a file that can be written") from None

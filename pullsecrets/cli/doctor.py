@@ -1,29 +1,35 @@
 """`pull-secrets doctor`: what is wrong, why, and how to put it right."""
 
-import time
-from collections.abc import Sequence
+import json as jsons
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
 from pullsecrets.cli import console, options
-from pullsecrets.config import StackConfig
+from pullsecrets.doctor.bundle import write_bundle
 from pullsecrets.doctor.chain import Chain, chains
-from pullsecrets.doctor.checks import all_checks
+from pullsecrets.doctor.checks import all_checks, checks_of
 from pullsecrets.doctor.diagnosis import Diagnosis, Report, Unchecked, diagnose
-from pullsecrets.doctor.model import Remedy, Severity
+from pullsecrets.doctor.exchange import as_document, as_junit, as_sarif
+from pullsecrets.doctor.gate import choose, look_until
+from pullsecrets.doctor.model import Check, Phase, Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.suppression import Suppression, read_suppressions, stale
+from pullsecrets.durations import parse_duration
 from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.text import counted
 
 SETTLE_SECONDS = 20.0
 """How long after a fix the controllers may take to show that it helped."""
-PAUSE_SECONDS = 1.0
 ROUNDS = 3
 """How often is looked again: once label and entry are there, Pods that were made without them can be recreated."""
 NAMED = 5
@@ -50,6 +56,93 @@ def _list_checks(wanted: bool) -> None:
     raise typer.Exit
 
 
+class FailOn(StrEnum):
+    """The least severe finding that exits with 1."""
+
+    WARNING = "warning"
+    TENANT = "tenant"
+    CLUSTER = "cluster"
+
+    @property
+    def severity(self) -> Severity:
+        """The severity of that name."""
+        return Severity[self.name]
+
+
+Look = Callable[[], tuple[Snapshot, Report]]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What passes, which checks are asked, and how long is waited for them."""
+
+    pre: Annotated[
+        bool, typer.Option("--pre", help="Before the first `pulumi up`: cluster, ESO, Vault, rights, a dry run.")
+    ] = False
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="DURATION", help="Look again until it passes, at most 90s, 10m.")
+    ] = None
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CHECK", help="Run this check alone; may be repeated.")
+    ] = None
+    skip: Annotated[
+        list[str] | None, typer.Option("--skip", metavar="CHECK", help="Leave this check out; may be repeated.")
+    ] = None
+    fail_on: Annotated[FailOn, typer.Option("--fail-on", help="The least severe finding that fails.")] = FailOn.TENANT
+    suppress: Annotated[
+        Path | None,
+        typer.Option("--suppress", metavar="FILE", help="YAML: findings that are accepted, why and until when."),
+    ] = None
+
+    def checks(self) -> tuple[Check, ...]:
+        """Return the checks to run."""
+        return choose(checks_of(Phase.BEFORE if self.pre else Phase.RUNNING), self.only or (), self.skip or ())
+
+    def suppressions(self) -> tuple[Suppression, ...]:
+        """Return what is accepted, and say which entries are stale."""
+        found = read_suppressions(self.suppress) if self.suppress else ()
+        names = [check.name for check in all_checks()]
+        for text in stale(found, names, datetime.now(UTC).date()):
+            console.errors.print(f"[yellow]--suppress {escape(str(self.suppress))}:[/] {escape(text)}", soft_wrap=True)
+        return found
+
+    def seconds(self) -> float:
+        """Return how long is waited."""
+        try:
+            return parse_duration(self.wait).total_seconds() if self.wait else 0
+        except ValueError:
+            raise BadInputError(f"--wait: found {self.wait!r}; allowed: a duration such as 90s, 10m, 1h30m") from None
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files that are written beside what is printed."""
+
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report: each check is a test case.")
+    ] = None
+    sarif: Annotated[
+        Path | None, typer.Option("--sarif", metavar="FILE", help="Write a SARIF report for code scanning.")
+    ] = None
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="FILE", help="Write a .tar.gz for a ticket, without any credential."),
+    ] = None
+
+    def write(self, snapshot: Snapshot, report: Report, fail_on: Severity) -> None:
+        """Write those that were asked for."""
+        stack, cluster = snapshot.stack, snapshot.config.cluster.name
+        reports = (
+            ("--junit", self.junit, lambda: as_junit(report, stack, fail_on)),
+            ("--sarif", self.sarif, lambda: jsons.dumps(as_sarif(report, stack, cluster), indent=2) + "\n"),
+        )
+        for option, file, text in reports:
+            if file:
+                console.write(option, file, text())
+        if self.bundle:
+            write_bundle(self.bundle, snapshot, as_document(report, stack, snapshot.only, _chains(snapshot)))
+
+
 @options.expanded
 def command(  # noqa: PLR0913 - each is an option
     stack: options.Stack,
@@ -59,11 +152,14 @@ def command(  # noqa: PLR0913 - each is an option
     directory: options.Directory = Path(),
     *,
     reach: options.Cluster,
+    gate: Gate,
+    files: Files,
     fix: Annotated[bool, typer.Option("--fix", help="Apply the fixes that lose nothing, after showing them.")] = False,
     _listed: Annotated[
         bool,
         typer.Option("--list", help="List every check and exit.", is_eager=True, callback=_list_checks),
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name the checks that found nothing too.")] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     json: options.Json = False,
@@ -73,8 +169,8 @@ def command(  # noqa: PLR0913 - each is an option
     Reads only, of Secrets the metadata alone. To see what Vault refuses, doctor logs in as External Secrets Operator
     does; that needs permission to create a token for its ServiceAccount. What could not be checked is listed as such.
 
-    Exit code 0 when there is nothing but warnings, 1 when something keeps namespaces from pulling (an unreachable Vault
-    too) or could not be checked, 4 when the cluster is unreachable.
+    Exit code 0 when there is nothing of `--fail-on` or above it, 1 when there is (an unreachable Vault too) or a check
+    could not look, 2 when an option or the stack file is wrong, 4 when the cluster is unreachable.
 
     Examples:
 
@@ -82,19 +178,31 @@ def command(  # noqa: PLR0913 - each is an option
 
         pull-secrets doctor apps-payments-prod --stack prod
 
+        pull-secrets doctor --stack prod --pre --as system:serviceaccount:ci:deployer
+
+        pull-secrets doctor --stack prod --wait 10m --fail-on warning --suppress accepted.yaml --junit doctor.xml
+
         pull-secrets doctor --stack prod --fix --dry-run
 
         pull-secrets doctor --stack prod --fix --yes --json
     """
+    if gate.pre and (namespace or fix):
+        raise BadInputError("--pre looks at the whole stack before it is up, and fixes nothing; leave the others out")
+    checks, suppressions, seconds = gate.checks(), gate.suppressions(), gate.seconds()
+    fail_on = gate.fail_on.severity
     config = console.load(stack, directory)
     cluster = reach.connect(config)
     # Without the cluster there is nothing to diagnose: no check would say more than that.
     cluster.get("/version")
-    snapshot = Snapshot(config, stack, cluster, only=namespace)
-    _require_namespace(snapshot)
-    report = diagnose(snapshot)
+
+    def look() -> tuple[Snapshot, Report]:
+        snapshot = Snapshot(config, stack, cluster, only=namespace)
+        _require_namespace(snapshot)
+        return snapshot, diagnose(snapshot, checks, suppressions)
+
+    snapshot, report = look_until(look, lambda seen: seen[1].passes(fail_on), seconds)
     if not json:
-        _show(snapshot, report)
+        _show(snapshot, report, verbose=verbose)
     outcomes: list[Outcome] = []
     if fix:
         outcomes = _fix(cluster, report.remedies(), dry_run=dry_run, yes=yes, quiet=json)
@@ -102,16 +210,18 @@ def command(  # noqa: PLR0913 - each is an option
     for left in reversed(range(ROUNDS)):
         if not any(item.applied for item in last):
             break
-        snapshot, report = _settled(config, stack, cluster, namespace, outcomes)
+        snapshot, report = _settled(look, outcomes)
         if not json:
             console.output.print("\n[bold]What is left[/]")
-            _show(snapshot, report)
+            _show(snapshot, report, verbose=verbose)
         fresh = _untried(report, outcomes) if left else ()
         last = _fix(cluster, fresh, dry_run=False, yes=yes, quiet=json) if fresh else []
         outcomes += last
     if json:
-        console.print_json(_document(snapshot, report, outcomes))
-    if not report.healthy:
+        document = as_document(report, stack, namespace, _chains(snapshot))
+        console.print_json({**document, "fixes": [asdict(item) for item in outcomes]})
+    files.write(snapshot, report, fail_on)
+    if not report.passes(fail_on):
         raise typer.Exit(ExitCode.PROBLEM)
 
 
@@ -161,24 +271,24 @@ def _untried(report: Report, outcomes: Sequence[Outcome]) -> tuple[Remedy, ...]:
     return tuple(item for item in report.remedies() if item.description not in tried)
 
 
-def _settled(
-    config: StackConfig, stack: str, cluster: KubernetesClient, namespace: str | None, outcomes: Sequence[Outcome]
-) -> tuple[Snapshot, Report]:
+def _settled(look: Look, outcomes: Sequence[Outcome]) -> tuple[Snapshot, Report]:
     """Look again until nothing is left that a fix was for, another fix became possible, or its time is up."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
-        snapshot = Snapshot(config, stack, cluster, only=namespace)
-        report = diagnose(snapshot)
-        if not report.remedies() or _untried(report, outcomes) or time.monotonic() >= deadline:
-            return snapshot, report
-        time.sleep(PAUSE_SECONDS)
+
+    def done(seen: tuple[Snapshot, Report]) -> bool:
+        return not seen[1].remedies() or bool(_untried(seen[1], outcomes))
+
+    return look_until(look, done, SETTLE_SECONDS)
 
 
-def _show(snapshot: Snapshot, report: Report) -> None:
+def _show(snapshot: Snapshot, report: Report, *, verbose: bool = False) -> None:
     _show_chains(snapshot)
     for number, item in enumerate(report.diagnoses, 1):
         _show_diagnosis(number, item)
     _show_unchecked(report.unchecked)
+    for check in report.passed if verbose else ():
+        _line(Text.assemble(("✓ ", "green"), f"{check.name}  {check.title}"), 0)
+    for found, by in report.suppressed:
+        _line(Text.assemble(("accepted: ", "dim"), f"{by} until {by.until}: {by.reason} ({found.cause})"), 0)
     _show_summary(report)
 
 
@@ -219,6 +329,7 @@ def _show_diagnosis(number: int, item: Diagnosis) -> None:
     _parts("evidence", item.evidence)
     _parts("fix", item.fix)
     _parts("prevent", (item.prevention,))
+    _parts("more", (item.link,))
     for below in item.consequences:
         _line(Text.assemble(("follows  ", "dim"), (below.check, _STYLES[below.severity]), f"  {_scope(below)}"), 3)
     console.output.print()
@@ -256,9 +367,9 @@ def _show_unchecked(unchecked: tuple[Unchecked, ...]) -> None:
 
 
 def _show_summary(report: Report) -> None:
-    total = len(all_checks())
+    total = len(report.checks)
     if not report.diagnoses and not report.unchecked:
-        console.output.print(f"[green]✓[/] healthy: {total} checks found nothing")
+        console.output.print(f"[green]✓[/] healthy: {counted(total, 'check')} found nothing")
         return
     warnings = sum(item.severity == Severity.WARNING for item in report.diagnoses)
     parts = [
@@ -266,7 +377,7 @@ def _show_summary(report: Report) -> None:
         counted(warnings, "warning"),
         f"{len(report.unchecked)} not checked",
     ]
-    console.output.print(f"{total} checks: {', '.join(parts)}")
+    console.output.print(f"{counted(total, 'check')}: {', '.join(parts)}")
 
 
 def _show_remedies(remedies: tuple[Remedy, ...]) -> None:
@@ -276,31 +387,3 @@ def _show_remedies(remedies: tuple[Remedy, ...]) -> None:
     console.output.print("[bold]Safe fixes[/]")
     for item in remedies:
         _line(Text(f"- {item.description}"), 2)
-
-
-def _document(snapshot: Snapshot, report: Report, outcomes: list[Outcome]) -> dict[str, Any]:
-    return {
-        "stack": snapshot.stack,
-        "namespace": snapshot.only,
-        "healthy": report.healthy,
-        "diagnoses": [_entry(item) for item in report.diagnoses],
-        "unchecked": [asdict(item) for item in report.unchecked],
-        "chains": [{**asdict(chain), "breaks_at": chain.breaks_at} for chain in _chains(snapshot)],
-        "safe_fixes": [item.description for item in report.remedies()],
-        "fixes": [asdict(item) for item in outcomes],
-    }
-
-
-def _entry(item: Diagnosis) -> dict[str, Any]:
-    return {
-        "check": item.check,
-        "severity": item.severity.name.lower(),
-        "registry": item.registry,
-        "namespaces": list(item.namespaces),
-        "symptom": item.symptom,
-        "causes": list(item.causes),
-        "evidence": list(item.evidence),
-        "fix": list(item.fix),
-        "prevention": item.prevention,
-        "consequences": [_entry(below) for below in item.consequences],
-    }

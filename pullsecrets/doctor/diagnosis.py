@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from pullsecrets.doctor.checks import all_checks
-from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
+from pullsecrets.doctor.checks import checks_of
+from pullsecrets.doctor.model import Check, Finding, Phase, Remedy, Severity, link
 from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.doctor.suppression import Suppression
 from pullsecrets.errors import PullSecretsError
 
 WORKERS = 16
@@ -39,6 +40,11 @@ class Diagnosis:
     def check(self) -> str:
         """Name of the check."""
         return self.findings[0].check
+
+    @property
+    def link(self) -> str:
+        """Where docs/diagnoses.md describes the check."""
+        return link(self.check)
 
     @property
     def severity(self) -> Severity:
@@ -105,11 +111,25 @@ class Report:
     diagnoses: tuple[Diagnosis, ...]
     """Most severe first."""
     unchecked: tuple[Unchecked, ...]
+    checks: tuple[Check, ...] = ()
+    """Those that ran."""
+    suppressed: tuple[tuple[Finding, Suppression], ...] = ()
+    """What was found and is accepted, with who accepts it."""
 
     @property
     def healthy(self) -> bool:
         """Whether every check could look and none found more than a warning."""
-        return not self.unchecked and all(item.severity == Severity.WARNING for item in self.all_diagnoses())
+        return self.passes(Severity.TENANT)
+
+    @property
+    def passed(self) -> tuple[Check, ...]:
+        """The checks that looked and found nothing, be it accepted or not."""
+        silent = {item.check for item in (*self.unchecked, *self.findings(), *(found for found, _ in self.suppressed))}
+        return tuple(check for check in self.checks if check.name not in silent)
+
+    def passes(self, fail_on: Severity) -> bool:
+        """Tell whether every check could look and none found anything of a severity or above it."""
+        return not self.unchecked and all(item.severity < fail_on for item in self.all_diagnoses())
 
     def all_diagnoses(self) -> Iterator[Diagnosis]:
         """Yield causes, each followed by its consequences."""
@@ -127,23 +147,31 @@ class Report:
         return tuple({remedy.description: remedy for remedy in found}.values())
 
 
-def diagnose(snapshot: Snapshot, checks: Sequence[Check] | None = None) -> Report:
+def diagnose(
+    snapshot: Snapshot, checks: Sequence[Check] | None = None, suppressions: Iterable[Suppression] = ()
+) -> Report:
     """Run the checks at once and rank what they find.
 
-    Where the snapshot asks about one namespace, findings of others are left out and those of the cluster stay.
+    Where the snapshot asks about one namespace, findings of others are left out and those of the cluster stay. What is
+    suppressed explains nothing: what follows from it is shown by itself.
 
     Args:
         snapshot: what to look at.
-        checks: all of them by default.
+        checks: by default all that look at a stack that is up.
+        suppressions: findings that are accepted.
     """
-    chosen = all_checks() if checks is None else tuple(checks)
+    chosen = checks_of(Phase.RUNNING) if checks is None else tuple(checks)
+    accepted = [item for item in suppressions if item.until >= snapshot.now.date()]
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
         outcomes = list(pool.map(partial(_run, snapshot), chosen))
     findings = [found for outcome in outcomes if not isinstance(outcome, Unchecked) for found in outcome]
     wanted = [found for found in findings if snapshot.only in {None, found.namespace} or found.namespace is None]
+    by = {found: next((item for item in accepted if item.covers(found)), None) for found in _unique(wanted)}
     return Report(
-        diagnoses=rank(wanted, {check.name: check for check in chosen}),
+        diagnoses=rank((found for found in by if by[found] is None), {check.name: check for check in chosen}),
         unchecked=tuple(outcome for outcome in outcomes if isinstance(outcome, Unchecked)),
+        checks=chosen,
+        suppressed=tuple((found, item) for found, item in by.items() if item),
     )
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from pullsecrets.doctor.checks import all_checks
-from pullsecrets.doctor.model import Check
+from pullsecrets.doctor.model import Check, Phase
 from pullsecrets.files import keep_page
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "diagnoses.md"
@@ -16,9 +16,9 @@ _INTRODUCTION = """\
 <!-- Written by `make docs` from the checks themselves; change those, not this file. -->
 # Diagnoses
 
-What `pull-secrets doctor` looks for, by the name of the fault. Each finding has its evidence and the commands that put
-it right; here is what each check judges, and what it explains: those findings are shown below it and not as causes of
-their own.
+What `pull-secrets doctor` looks for, by the name of the fault, the stable code of its findings in every format.
+Each finding has its evidence and the commands that put it right; here is what each check judges, and what it explains:
+those findings are shown below it and not as causes of their own.
 """
 
 
@@ -33,7 +33,8 @@ def _section(check: Check) -> str:
     explains = (
         [f"Explains: {', '.join(f'[{name}](#{name})' for name in check.explains)}.", ""] if check.explains else []
     )
-    return "\n".join([f"## {check.name}", "", check.page, "", *explains])
+    phase = [] if check.phase is Phase.RUNNING else [f"Looked for {check.phase.value} (`--pre`).", ""]
+    return "\n".join([f"## {check.name}", "", check.page, "", *phase, *explains])
 
 
 def main(arguments: list[str]) -> int:

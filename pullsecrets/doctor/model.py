@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from enum import Enum, IntEnum
 from inspect import cleandoc
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,14 @@ from pullsecrets.kube.client import KubernetesClient
 
 if TYPE_CHECKING:
     from pullsecrets.doctor.snapshot import Snapshot
+
+
+PAGE = "docs/diagnoses.md"
+
+
+def link(name: str) -> str:
+    """Return where a check of that name is described, in this project's repository."""
+    return f"{PAGE}#{name}"
 
 
 class Severity(IntEnum):
@@ -57,26 +65,41 @@ Find = Callable[["Snapshot"], Iterable[Finding]]
 """Looks at a snapshot and yields what is wrong."""
 
 
+class Phase(Enum):
+    """When a check can look."""
+
+    BEFORE = "before the first `pulumi up`"
+    RUNNING = "once a stack is up"
+    ALWAYS = "before the first `pulumi up` and afterwards"
+
+
 @dataclass(frozen=True)
 class Check:
     """One check, as the decorator `check` makes it."""
 
     name: str
-    """Verb-free name of the fault, such as `vault-sealed`."""
+    """Verb-free name of the fault, such as `vault-sealed`: the stable code of each finding."""
     title: str
     find: Find
     explains: tuple[str, ...] = ()
     """Checks whose findings follow from this one's: they are shown below it and not as causes of their own."""
     page: str = ""
     """What it judges, for docs/diagnoses.md."""
+    phase: Phase = Phase.RUNNING
+
+    @property
+    def link(self) -> str:
+        """Where docs/diagnoses.md describes it."""
+        return link(self.name)
 
 
-def check(title: str, *, explains: tuple[str, ...] = ()) -> Callable[[Find], Check]:
+def check(title: str, *, explains: tuple[str, ...] = (), phase: Phase = Phase.RUNNING) -> Callable[[Find], Check]:
     """Make a check of a function that finds a fault: it is named after the function, and its docstring is its page.
 
     Args:
         title: what is so when the fault is not there.
         explains: names of the checks whose findings follow from this one's.
+        phase: when it can look.
     """
 
     def made(find: Find) -> Check:
@@ -85,6 +108,6 @@ def check(title: str, *, explains: tuple[str, ...] = ()) -> Callable[[Find], Che
         def named(snapshot: "Snapshot") -> Iterator[Finding]:
             return (replace(found, check=name) for found in find(snapshot))
 
-        return Check(name, title, named, explains, cleandoc(find.__doc__ or ""))
+        return Check(name, title, named, explains, cleandoc(find.__doc__ or ""), phase)
 
     return made

@@ -28,6 +28,9 @@ STORE_STOPS = "The store stops being Ready, and no namespace receives a new or r
 ESO_STOPS = "No namespace receives a new or rotated credential, and no status of ESO's objects changes."
 """Symptoms that several causes share."""
 
+PROJECT = "pull-secrets"
+"""Name of the Pulumi project, which owners of objects are told by."""
+
 CONTROLLER = "kubectl get deployments -A -l app.kubernetes.io/name=external-secrets"
 
 LONGEST_MESSAGE = 400

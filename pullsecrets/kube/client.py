@@ -18,6 +18,7 @@ from pullsecrets.kube.refusal import Refusal, Refuser, read_refusal
 FIELD_MANAGER = "pull-secrets"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA_EVENTS = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 CONNECT_SECONDS = 5.0

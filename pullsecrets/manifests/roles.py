@@ -1,6 +1,8 @@
-"""The roles of one stack, for whoever administers its cluster to apply."""
+"""The roles of one stack, for whoever administers its cluster to apply, and the single rights in them."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from pullsecrets.config import StackConfig
 from pullsecrets.kube.objects import KubernetesObject
@@ -37,20 +39,39 @@ class Groups:
     verifiers: str = "pull-secrets-verifiers"
 
 
-def stack_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
-    """Return every role and binding that people and pipelines need in the stack's cluster."""
-    eso, prefix = config.eso, f"{PREFIX}-{config.cluster.name}"
-    registries = [registry.name for registry in config.registries]
-    by_admission = config.binding == ADMISSION
-    platform = Platform(
-        eso_namespace=eso.namespace,
-        reviewers=[ReviewerSpec.of(config).name] if config.has_vault else [],
-        relays=[config.relay_store(registry) for registry in config.registries if registry.relayed],
-        sealed=any(registry.sealed for registry in config.registries),
-        distribution=eso.distribution,
-        guard=config.guard.mode != "off",
-        pod_admission=by_admission,
-    )
+@dataclass(frozen=True)
+class Right:
+    """One thing that a role lets its members do, as a review of access asks for it."""
+
+    role: str
+    verb: str
+    group: str
+    resource: str
+    """With its subresource, such as `pods/eviction`."""
+    name: str = ""
+    """The one object that it is for; any when empty."""
+    namespace: str = ""
+    """Where; everywhere when empty."""
+
+    def __str__(self) -> str:
+        """Say it as kubectl does, such as `create clustersecretstores.external-secrets.io`."""
+        where = f" in {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''} {self.name}".strip() + where
+
+
+def rights_of(roles: Iterable[KubernetesObject]) -> Iterator[Right]:
+    """Yield every single right that roles grant; objects that are no roles grant none."""
+    for role in roles:
+        metadata = role["metadata"]
+        for rule in role.get("rules", ()):
+            names = rule.get("resourceNames", [""])
+            for group, resource, name, verb in product(rule["apiGroups"], rule["resources"], names, rule["verbs"]):
+                yield Right(metadata["name"], verb, group, resource, name, metadata.get("namespace", ""))
+
+
+def deployment_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
+    """Return the roles of whoever runs the first `pulumi up`: what stands above tenants, and tenants."""
+    prefix, platform = f"{PREFIX}-{config.cluster.name}", _platform(config)
     monitoring: list[KubernetesObject] = []
     if config.monitoring.enabled:
         monitoring = monitoring_deployer_roles(
@@ -60,7 +81,16 @@ def stack_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
         *deployer_roles(groups.deployers, platform, prefix),
         *administrator_roles(groups.administrators, platform, prefix),
         *monitoring,
-        *auditor_roles(groups.auditors, registries, f"{prefix}-auditor", by_admission=by_admission),
+    ]
+
+
+def stack_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
+    """Return every role and binding that people and pipelines need in the stack's cluster."""
+    eso, prefix, platform = config.eso, f"{PREFIX}-{config.cluster.name}", _platform(config)
+    registries = [registry.name for registry in config.registries]
+    return [
+        *deployment_roles(config, groups),
+        *auditor_roles(groups.auditors, registries, f"{prefix}-auditor", by_admission=platform.pod_admission),
         *surveyor_roles(groups.surveyors, prefix),
         *operator_roles(
             groups.operators,
@@ -79,3 +109,15 @@ def stack_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
         *migrator_roles(groups.migrators, prefix),
         *verifier_roles(groups.verifiers, prefix),
     ]
+
+
+def _platform(config: StackConfig) -> Platform:
+    return Platform(
+        eso_namespace=config.eso.namespace,
+        reviewers=[ReviewerSpec.of(config).name] if config.has_vault else [],
+        relays=[config.relay_store(registry) for registry in config.registries if registry.relayed],
+        sealed=any(registry.sealed for registry in config.registries),
+        distribution=config.eso.distribution,
+        guard=config.guard.mode != "off",
+        pod_admission=config.binding == ADMISSION,
+    )

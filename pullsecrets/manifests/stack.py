@@ -34,6 +34,12 @@ def platform_objects(config: StackConfig, stack: str) -> Iterator[tuple[str, Kub
         yield f"monitoring/{item['metadata']['name']}-{item['kind'].lower()}", item
 
 
+def stack_objects(config: StackConfig, stack: str) -> list[KubernetesObject]:
+    """Return every object, the tenants' namespaces last, which need what is declared above them."""
+    tenants = [builders.tenant_namespace(tenant) for tenant in config.resolve_tenants()]
+    return [*(item for _, item in platform_objects(config, stack)), *tenants]
+
+
 def monitoring_objects(config: StackConfig, stack: str) -> list[KubernetesObject]:
     """Return the objects that monitoring adds; none where it is off."""
     if not config.monitoring.enabled:

@@ -19,6 +19,7 @@ from pullsecrets.cli import doctor
 from pullsecrets.cli.app import app
 from pullsecrets.config import parse
 from pullsecrets.doctor.diagnosis import diagnose
+from pullsecrets.doctor.exchange import as_document
 from pullsecrets.manifests.render import as_yaml, render
 from pullsecrets.manifests.roles import Groups, stack_roles
 from tests.components.program import run_program, stack_file
@@ -63,7 +64,7 @@ def diagnosed(fault: Fault, namespace: str | None, _: pytest.MonkeyPatch) -> str
     world = healthy()
     fault(world)
     snapshot = world.snapshot(namespace)
-    return as_json(doctor._document(snapshot, diagnose(snapshot, CHECKS), []))
+    return as_json(as_document(diagnose(snapshot, CHECKS), snapshot.stack, namespace, doctor._chains(snapshot)))
 
 
 def as_json(document: Any) -> str:

@@ -6,18 +6,15 @@ from typing import Any, cast
 from pullsecrets.config import StackConfig
 from pullsecrets.doctor.egress_rules import Destination, denied, described, isolating
 from pullsecrets.doctor.model import Finding, Remedy, Severity, check
-from pullsecrets.doctor.platform import STORE_UNUSABLE, again_command, elsewhere, store_evidence, up_command
+from pullsecrets.doctor.platform import PROJECT, STORE_UNUSABLE, again_command, elsewhere, store_evidence, up_command
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import marks
-from pullsecrets.kube.client import FIELD_MANAGER, KubernetesClient
+from pullsecrets.kube.client import APPLY, FIELD_MANAGER, KubernetesClient
 from pullsecrets.kube.eso import CONTROLLER
 from pullsecrets.kube.objects import labels_of
 from pullsecrets.kube.podspec import DEPLOYMENT, template_of
 from pullsecrets.manifests import builders
 from pullsecrets.text import listed
-
-PROJECT = "pull-secrets"
-APPLY = "application/apply-patch+yaml"
 
 
 @check("ESO's Pods can reach Vault, DNS and the API server", explains=STORE_UNUSABLE)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
-from pullsecrets.doctor.model import Finding, Severity, check
+from pullsecrets.doctor.model import Finding, Phase, Severity, check
 from pullsecrets.doctor.platform import (
     CONTROLLER,
     ESO_STOPS,
@@ -48,6 +48,7 @@ INSTALL = (
 @check(
     "External Secrets Operator is installed",
     explains=("eso-crds-absent", "eso-not-reconciling", "store-missing", "fanout-missing", *STORE_UNUSABLE),
+    phase=Phase.ALWAYS,
 )
 def eso_absent(snapshot: Snapshot) -> Iterator[Finding]:
     """External Secrets Operator is not installed: no Deployment of its controller is in the cluster.
@@ -66,7 +67,11 @@ def eso_absent(snapshot: Snapshot) -> Iterator[Finding]:
     )
 
 
-@check("ESO's custom resource definitions are installed", explains=("store-missing", "fanout-missing", *STORE_UNUSABLE))
+@check(
+    "ESO's custom resource definitions are installed",
+    explains=("store-missing", "fanout-missing", *STORE_UNUSABLE),
+    phase=Phase.ALWAYS,
+)
 def eso_crds_absent(snapshot: Snapshot) -> Iterator[Finding]:
     """The cluster does not serve ESO's kinds: its custom resource definitions are not installed, or not all of them.
 
@@ -84,7 +89,7 @@ def eso_crds_absent(snapshot: Snapshot) -> Iterator[Finding]:
     )
 
 
-@check("ESO's controller has a ready Pod", explains=("eso-not-reconciling", *STORE_UNUSABLE))
+@check("ESO's controller has a ready Pod", explains=("eso-not-reconciling", *STORE_UNUSABLE), phase=Phase.ALWAYS)
 def eso_not_running(snapshot: Snapshot) -> Iterator[Finding]:
     """External Secrets Operator is installed and none of its Pods is ready, or it is scaled to zero."""
     if not snapshot.installations or any(item.ready for item in snapshot.installations):
@@ -197,7 +202,7 @@ def _requeue(flags: Mapping[str, str]) -> timedelta:
     return parse_duration(flags.get("store-requeue-interval", "5m"))
 
 
-@check("One controller of ESO works on the cluster")
+@check("One controller of ESO works on the cluster", phase=Phase.ALWAYS)
 def eso_duplicated(snapshot: Snapshot) -> Iterator[Finding]:
     """More than one controller of External Secrets Operator works on the cluster's objects.
 
@@ -225,7 +230,11 @@ def eso_duplicated(snapshot: Snapshot) -> Iterator[Finding]:
 OLDEST = (0, 17, 0)
 
 
-@check("External Secrets Operator serves v1 (0.17 or newer)", explains=("eso-v1beta1-manifests", *STORE_UNUSABLE))
+@check(
+    "External Secrets Operator serves v1 (0.17 or newer)",
+    explains=("eso-v1beta1-manifests", *STORE_UNUSABLE),
+    phase=Phase.ALWAYS,
+)
 def eso_outdated(snapshot: Snapshot) -> Iterator[Finding]:
     """External Secrets Operator is older than 0.17, or the cluster does not serve `external-secrets.io/v1`.
 

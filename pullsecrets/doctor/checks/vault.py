@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pullsecrets.config import Registry
 from pullsecrets.delivery.rotation import DEFAULT_TIMEOUT
-from pullsecrets.doctor.model import Finding, Severity, check
+from pullsecrets.doctor.model import Finding, Phase, Severity, check
 from pullsecrets.doctor.platform import (
     NOT_SYNCED,
     STORE_STOPS,
@@ -30,7 +30,7 @@ from pullsecrets.errors import PullSecretsError
 from pullsecrets.manifests.builders import ReviewerSpec, vault_policy_name
 
 
-@check("Vault answers", explains=STORE_UNUSABLE)
+@check("Vault answers", explains=STORE_UNUSABLE, phase=Phase.ALWAYS)
 def vault_unreachable(snapshot: Snapshot) -> Iterator[Finding]:
     """Vault does not answer at the address that the store names.
 
@@ -68,7 +68,7 @@ def _doubt(snapshot: Snapshot) -> tuple[str, ...]:
     )
 
 
-@check("Vault's certificate is trusted by the store", explains=STORE_UNUSABLE)
+@check("Vault's certificate is trusted by the store", explains=STORE_UNUSABLE, phase=Phase.ALWAYS)
 def vault_certificate_untrusted(snapshot: Snapshot) -> Iterator[Finding]:
     """Vault's certificate is not signed by what the store trusts, has expired, or is for another name.
 
@@ -99,7 +99,7 @@ def vault_certificate_untrusted(snapshot: Snapshot) -> Iterator[Finding]:
     )
 
 
-@check("Vault is unsealed", explains=STORE_UNUSABLE)
+@check("Vault is unsealed", explains=STORE_UNUSABLE, phase=Phase.ALWAYS)
 def vault_sealed(snapshot: Snapshot) -> Iterator[Finding]:
     """Vault runs and is sealed, or was never initialised, so that it refuses every request.
 
@@ -132,7 +132,11 @@ SKEW_REFUSED = timedelta(seconds=150)
 CLOCK_SERVERS = ("the API server", "Vault")
 
 
-@check("API server, Vault and this machine agree on the time", explains=("vault-login-refused", *STORE_UNUSABLE))
+@check(
+    "API server, Vault and this machine agree on the time",
+    explains=("vault-login-refused", *STORE_UNUSABLE),
+    phase=Phase.ALWAYS,
+)
 def clock_skew(snapshot: Snapshot) -> Iterator[Finding]:
     """The clocks of the API server, of Vault and of this machine differ.
 
@@ -314,7 +318,7 @@ def _policy_cause(snapshot: Snapshot, path: str, policy: str, access: StoreAcces
     return f"Vault's policy {policy!r} does not let {path} be read."
 
 
-@check("The caller's Vault token outlives a rotation")
+@check("The caller's Vault token outlives a rotation", phase=Phase.ALWAYS)
 def vault_token_ending(snapshot: Snapshot) -> Iterator[Finding]:
     """The caller's Vault token ends before a rotation would: what is written could be neither recorded nor taken back.
 

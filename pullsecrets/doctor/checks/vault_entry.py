@@ -10,7 +10,7 @@ from pullsecrets.credential.sealed import EXPIRES_AT_ANNOTATION
 from pullsecrets.credential.vault import EntryMetadata, MountSettings, VersionState
 from pullsecrets.credential.vault_entry import EXPIRES_AT_KEY, SEEDED_HOSTS_KEY, seeded_digest
 from pullsecrets.delivery.retirement import DEFAULT_GRACE, retired
-from pullsecrets.doctor.model import Finding, Severity, check
+from pullsecrets.doctor.model import Finding, Phase, Severity, check
 from pullsecrets.doctor.platform import (
     NOT_SYNCED,
     again_command,
@@ -39,7 +39,7 @@ def last_live(metadata: EntryMetadata) -> str:
     return f"last live version: {max(live)}" if live else "no version is live any more"
 
 
-@check("Each registry's Vault path holds a credential", explains=NOT_SYNCED)
+@check("Each registry's Vault path holds a credential", explains=NOT_SYNCED, phase=Phase.ALWAYS)
 def vault_path_unpopulated(snapshot: Snapshot) -> Iterator[Finding]:
     """A registry's Vault path was never written, so that ExternalSecrets have nothing to resolve.
 

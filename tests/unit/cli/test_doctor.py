@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from pullsecrets.cli import doctor, options
 from pullsecrets.cli.app import app
+from pullsecrets.doctor import gate
 from pullsecrets.doctor.checks import all_checks
 from pullsecrets.doctor.diagnosis import Report, Unchecked, rank
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
@@ -30,7 +31,8 @@ FAILING = [
     for number in range(7)
 ]
 NAMED = "team-0, team-1, team-2, team-3, team-4"
-CHECKS = {"vault-sealed": Check("vault-sealed", "Vault is unsealed", lambda _: (), ("external-secret-failing",))}
+SEAL = Check("vault-sealed", "Vault is unsealed", lambda _: (), ("external-secret-failing",))
+CHECKS = {SEAL.name: SEAL}
 UNCHECKED = tuple(Unchecked(name, "title", "Vault is sealed") for name in ("role", "policy"))
 
 
@@ -40,18 +42,19 @@ def printed(report: Report, capsys: pytest.CaptureFixture[str], only: str | None
 
 
 def test_a_diagnosis_has_every_part_and_its_consequences_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = printed(Report(rank([*FAILING, SEALED], CHECKS), UNCHECKED), capsys)
-    assert lines[:7] == [
+    lines = printed(Report(rank([*FAILING, SEALED], CHECKS), UNCHECKED, (SEAL,)), capsys)
+    assert lines[:8] == [
         "1. vault-sealed  the whole cluster",
         "   No namespace receives a credential.",
         "   cause    Vault [at https://vault] is sealed.",
         "   evidence GET seal-status: sealed",
         "   fix      vault operator unseal",
         "   prevent  Auto-unseal.",
+        "   more     docs/diagnoses.md#vault-sealed",
         f"   follows  external-secret-failing  registry app, 7 namespaces: {NAMED} and 2 more",
     ]
     assert "? could not be checked: role, policy: Vault is sealed" in lines
-    assert lines[-1] == f"{len(all_checks())} checks: 1 cause, 0 warnings, 2 not checked"
+    assert lines[-1] == "1 check: 1 cause, 0 warnings, 2 not checked"
 
 
 def test_a_namespace_is_explained_first(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,8 +90,8 @@ def test_what_a_fix_makes_possible_is_applied_too(
     label, pods = Report(rank([found("label")], CHECKS), ()), Report(rank([found("evict")], CHECKS), ())
     # The label's finding stays for a moment; nothing that was tried is tried again.
     reports = iter([label, label, pods, Report((), ())])
-    monkeypatch.setattr(doctor, "diagnose", lambda _: next(reports))
-    monkeypatch.setattr(doctor, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(doctor, "diagnose", lambda *_: next(reports))
+    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0)
     monkeypatch.setattr(options, "KubernetesClient", lambda _: healthy().snapshot(None).cluster)
     monkeypatch.setattr(doctor, "Snapshot", lambda *_, **__: healthy().snapshot(None))
     monkeypatch.setattr(doctor.console, "load", lambda *_: healthy().snapshot(None).config)

@@ -163,6 +163,7 @@ class World:
                 "/api/v1/secrets": list(self.secrets.values()),
                 "/api/v1/pods": self.pods,
                 "/api/v1/events": self.events,
+                "/apis/apps/v1/deployments": [],
                 **{path: self._made_by(kind) for kind, path in _TEMPLATES.items()},
                 "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings": self.policies,
             }
