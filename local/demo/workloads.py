@@ -10,7 +10,9 @@ from typing import Any
 from local.controlplane.api import KubernetesApi, RequestRefused, path_of
 from local.controlplane.waiting import NotYet, until
 from local.demo.steps import UnexpectedError
-from pullsecrets.gitops.kustomize import build_all
+from pullsecrets.config.gitops import Build, GitOps
+from pullsecrets.gitops.kustomize import build_all, find_builder
+from pullsecrets.gitops.repository import Root, load
 from pullsecrets.kube.objects import holds, is_leaving
 from pullsecrets.kube.pull_failure import PULL_FAILURES
 
@@ -46,12 +48,12 @@ def build(repository: Path, services: Sequence[str], environment: str) -> list[d
     Raises:
         UnexpectedError: one does not build.
     """
-    folders = [PurePosixPath("apps", service, "overlays", environment) for service in services]
-    built = build_all(repository, folders)
-    broken = [f"{folder}: {found.failure}" for folder, found in built.items() if found.failure]
+    roots = [Root(PurePosixPath("apps", service, "overlays", environment)) for service in services]
+    built = build_all(load(repository, GitOps()), roots, find_builder(Build()))
+    broken = [f"{root}: {found.failure}" for root, found in built.items() if found.failure]
     if broken:
         raise UnexpectedError("; ".join(broken))
-    return [dict(item) for found in built.values() for item in found.objects]
+    return [dict(made.item) for found in built.values() for made in found.objects]
 
 
 def apply(api: KubernetesApi, objects: Sequence[Mapping[str, Any]]) -> Applied:

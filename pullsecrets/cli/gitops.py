@@ -1,24 +1,28 @@
 """`pull-secrets gitops`: audits a GitOps repository, moves it to one shared pull Secret, and keeps it there."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
 from pullsecrets.cli import console, options
-from pullsecrets.config import Registry, StackConfig, load_stack
+from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.config.gitops import GitOps
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.gitops import applications, discover, migrate
 from pullsecrets.gitops import check as checking
-from pullsecrets.gitops.repository import Repository, load
+from pullsecrets.gitops.kustomize import cache_folder
+from pullsecrets.gitops.repository import load
+from pullsecrets.gitops.survey import Survey, survey
 from pullsecrets.manifests import render as rendering
 from pullsecrets.policy import lint
-from pullsecrets.text import counted
+from pullsecrets.text import counted, listed
 
 
 class Format(StrEnum):
@@ -32,23 +36,83 @@ class Format(StrEnum):
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="A GitOps repository of Kustomize services: discover, migrate, check, render.",
+    help="A GitOps repository of any layout: discover, migrate, check, render.",
 )
 
-Root = Annotated[Path, typer.Argument(metavar="PATH", help="Root of the GitOps repository, which holds apps/.")]
+Root = Annotated[Path, typer.Argument(metavar="PATH", help="Root of the GitOps repository.")]
 RegistryName = Annotated[
     str | None,
     typer.Option("--registry", "-r", help="Registry of the stack; by default the one that the repository pulls from."),
 ]
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What is looked at and how it is built, where the stack file and the repository do not say it."""
+
+    only: Annotated[
+        list[str] | None, typer.Option("--path", metavar="FOLDER", help="Look only below this folder; repeatable.")
+    ] = None
+    roots: Annotated[
+        list[str] | None,
+        typer.Option("--root", metavar="FOLDER", help="Build this folder and no other; * and ** match; repeatable."),
+    ] = None
+    builder: Annotated[
+        str | None,
+        typer.Option("--builder", metavar="PROGRAM", help="kubectl or kustomize to build with, in place of our own."),
+    ] = None
+    enable_helm: Annotated[
+        bool | None, typer.Option("--enable-helm/--no-enable-helm", help="As kustomize's; else as argocd-cm has it.")
+    ] = None
+    load_restrictor: Annotated[
+        str | None,
+        typer.Option(
+            "--load-restrictor", help="As kustomize's; else LoadRestrictionsNone where argocd-cm has it, or with Flux."
+        ),
+    ] = None
+    enable_alpha_plugins: Annotated[
+        bool, typer.Option("--enable-alpha-plugins", help="As kustomize's: runs programs that the repository names.")
+    ] = False
+    enable_exec: Annotated[
+        bool, typer.Option("--enable-exec", help="As kustomize's: runs programs that the repository names.")
+    ] = False
+
+    def over(self, declared: GitOps) -> GitOps:
+        """Return what a stack declares with the options in its place.
+
+        Raises:
+            BadInputError: when an option has no such value.
+        """
+        build = {
+            "command": self.builder,
+            "enable_helm": self.enable_helm,
+            "load_restrictor": self.load_restrictor,
+            "enable_alpha_plugins": self.enable_alpha_plugins or None,
+            "enable_exec": self.enable_exec or None,
+        }
+        given = {"paths": tuple(self.only or ()), "roots": tuple(self.roots or ())}
+        found = {key: value for key, value in given.items() if value}
+        own = declared.build.model_dump() | {key: value for key, value in build.items() if value is not None}
+        try:
+            return GitOps.model_validate({**declared.model_dump(), **found, "build": own}, by_name=True)
+        except ValidationError as error:
+            (first, *_) = error.errors()
+            option = str(first["loc"][-1 if first["loc"][0] == "build" else 0]).replace("_", "-")
+            raise BadInputError(f"--{_OPTIONS.get(option, option)}: {first['msg']}") from None
+
+
+_OPTIONS = {"paths": "path", "roots": "root"}
+
+
 @commands.command("discover")
+@options.expanded
 def discover_command(
     path: Root,
     stack: options.Stack,
     registry: RegistryName = None,
     directory: options.Directory = Path(),
     *,
+    layout: Layout,
     json: options.Json = False,
 ) -> None:
     """Show services, workload files, registries, hard-coded pull Secrets, and gaps.
@@ -60,8 +124,8 @@ def discover_command(
         pull-secrets gitops discover ../gitops --stack dev --json
     """
     config = load_stack(stack, directory)
-    repository = load(path)
-    found = discover.discover(repository, config, _registry(repository, config, registry))
+    found_in = _survey(path, config, layout)
+    found = discover.discover(found_in, config, found_in.registries(config, registry))
     if json:
         console.print_json(asdict(found))
     else:
@@ -69,21 +133,27 @@ def discover_command(
 
 
 @commands.command("migrate")
-def migrate_command(
+@options.expanded
+def migrate_command(  # noqa: PLR0913 - each is an option
     path: Root,
     stack: options.Stack,
     registry: RegistryName = None,
     directory: options.Directory = Path(),
+    place: Annotated[
+        migrate.Place,
+        typer.Option("--place", help="The component where workloads are listed, or built; or an entry in each file."),
+    ] = migrate.Place.BASE,
     *,
+    layout: Layout,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
     """Move the repository to a shared Kustomize component, and take hard-coded entries of its Secret out.
 
-    The changes are shown as a diff, and proved by building every overlay before and after in a copy: nothing may differ
-    but lists of pull Secrets. They are written all or nothing, and only into a clean git work tree. Run again, it
-    changes nothing.
+    The changes are shown as a diff, and proved by building what they reach before and after in a copy: nothing may
+    differ but lists of pull Secrets. They are written all or nothing, and only into a clean git work tree. Run again,
+    it changes nothing. Exit code 1 when something is left that was not moved.
 
     Examples:
 
@@ -92,37 +162,44 @@ def migrate_command(
         pull-secrets gitops migrate ../gitops --stack dev --yes
     """
     config = load_stack(stack, directory)
-    repository = load(path)
-    planned = migrate.plan(repository, _registry(repository, config, registry))
+    found_in = _survey(path, config, layout, keeping=False)
+    planned = migrate.plan(found_in, found_in.registry(config, registry), place)
     outcome = "unchanged" if not planned.edits else "planned" if dry_run else "written"
     if not json:
         _show_plan(planned)
-    if planned.edits:
-        if not dry_run:
-            migrate.refuse_dirty(path)
-        migrate.prove(repository, planned)
     if outcome == "written":
+        migrate.refuse_dirty(path, planned)
         console.confirm(f"Write {counted(len(planned.edits), 'file')}?", yes=yes)
         migrate.apply(path, planned)
     if json:
         console.print_json(_plan_document(planned, outcome))
     else:
         console.output.print(_sentence(planned, outcome))
+    if planned.left:
+        raise typer.Exit(ExitCode.PROBLEM)
 
 
 @commands.command("check")
-def check_command(
+@options.expanded
+def check_command(  # noqa: PLR0913 - each is an option
     path: Root,
     stack: options.Stack,
     registry: RegistryName = None,
     directory: options.Directory = Path(),
     report_format: Annotated[Format, typer.Option("--format", "-f", help="Form of the report.")] = Format.TEXT,
+    changed_since: Annotated[
+        str | None,
+        typer.Option(
+            "--changed-since", metavar="REV", help="Judge only what changed since this commit, branch or tag."
+        ),
+    ] = None,
     *,
+    layout: Layout,
     json: options.Json = False,
 ) -> None:
-    """Build every overlay and judge the workloads: each that pulls from the registry refers to its Secret.
+    """Build what is deployed and judge the workloads: each that pulls from the registry refers to its Secret.
 
-    Exit code 1 when one does not, or when something does not build.
+    Exit code 1 when one does not, or when something does not build; 2 when there was nothing to judge.
 
     Examples:
 
@@ -131,8 +208,12 @@ def check_command(
         pull-secrets gitops check . --stack dev --format sarif > gitops.sarif
     """
     config = load_stack(stack, directory)
-    repository = load(path)
-    report = checking.check(repository, config, _registry(repository, config, registry))
+    found_in = _survey(path, config, layout, changed_since=changed_since)
+    partly = changed_since is not None
+    if partly and not found_in.built:
+        console.errors.print(f"nothing that is built changed since {changed_since}", markup=False)
+        return
+    report = checking.check(found_in, config, found_in.registry(config, registry), partly=partly)
     # Not through the console: it would wrap lines and read markup into them.
     sys.stdout.write(lint.render(report, Format.JSON if json else report_format) + "\n")
     if report.mandatory:
@@ -187,40 +268,35 @@ def render_command(  # noqa: PLR0913 - each is an option
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-def _registry(repository: Repository, config: StackConfig, name: str | None) -> Registry:
-    """Return the registry of that name, or the only one of the stack that the repository pulls from."""
-    known = ", ".join(registry.name for registry in config.registries)
-    if name is not None:
-        try:
-            return config.registry(name)
-        except KeyError:
-            raise BadInputError(f"--registry: found {name!r}; allowed in this stack: {known}") from None
-    hosts = {host for item in repository.resources for host in item.hosts}
-    used = [registry for registry in config.registries if hosts & set(registry.hosts)]
-    if len(used) != 1:
-        found = (
-            f"pulls from {len(used)} of the stack's registries" if used else "pulls from none of the stack's registries"
-        )
-        raise BadInputError(f"{repository.root}: {found}; name one with --registry: {known}")
-    return used[0]
+def _survey(
+    path: Path, config: StackConfig, layout: Layout, *, keeping: bool = True, changed_since: str | None = None
+) -> Survey:
+    repository = load(path, layout.over(config.gitops))
+    found = survey(repository, kept_in=cache_folder() if keeping else None, changed_since=changed_since)
+    said = [f"{counted(len(found.built), 'folder')} built with {found.builder}", *found.builder.notes]
+    console.errors.print("; ".join(said), soft_wrap=True, markup=False)
+    return found
 
 
 def _show_discovery(found: discover.Discovery) -> None:
     files = found.workload_files
     roles = " + ".join(f"{count} {role}" for role, count in files.items())
     table = Table(show_header=False, title="Discovery")
-    table.add_row("services", str(len(found.services)))
-    table.add_row("workload files", f"{sum(files.values())} = {roles}")
+    table.add_row("services", str(len(found.services)) if found.services else "none that the layout names")
+    table.add_row("built", counted(len(found.roots), "folder"))
+    table.add_row("workload files", f"{sum(files.values())} = {roles}" if files else "0")
     for registry in found.registries:
         table.add_row("registry", f"{registry.host}: {registry.files} files, {registry.percent} %")
     for secret in found.secrets:
         where = ", ".join(secret.defined_in) or Text("never defined", style="red")
         table.add_row("Secret", Text.assemble(f"{secret.name}: {counted(secret.references, 'reference')}, ", where))
     environments = ", ".join(found.environments)
-    table.add_row(
-        "namespaces", f"{len(found.namespaces)} = {counted(len(found.services), 'service')} in {environments}"
-    )
+    if found.namespaces:
+        products = f"{counted(len(found.services), 'service')} in {environments}"
+        table.add_row("namespaces", f"{len(found.namespaces)} = {products}")
     table.add_row("hard-coded lists", str(len(found.hard_coded)))
+    if found.not_looked_at:
+        table.add_row("not looked at", "; ".join(found.not_looked_at))
     console.output.print(table)
     if not found.gaps:
         return
@@ -237,6 +313,14 @@ def _show_plan(planned: migrate.MigrationPlan) -> None:
     sys.stdout.write(planned.diff())
     for kept in planned.kept:
         console.output.print(f"kept {kept.file}:{kept.line}: {kept.reason}", soft_wrap=True, markup=False)
+    for left in planned.left:
+        console.output.print(f"left {left.what}: {left.reason}", soft_wrap=True, markup=False)
+    if planned.neighbours:
+        named = listed(planned.neighbours)
+        text = (
+            f"{counted(len(planned.neighbours), 'workload')} of other registries get the entry too, which does nothing "
+        )
+        console.output.print(f"{text}there: {named}", soft_wrap=True, markup=False)
 
 
 def _plan_document(planned: migrate.MigrationPlan, outcome: str) -> dict[str, object]:
@@ -247,6 +331,8 @@ def _plan_document(planned: migrate.MigrationPlan, outcome: str) -> dict[str, ob
         "referenced": planned.referenced,
         "removed": planned.removed,
         "kept": [asdict(kept) for kept in planned.kept],
+        "left": [asdict(left) for left in planned.left],
+        "neighbours": list(planned.neighbours),
         "diff": planned.diff(),
     }
 

@@ -188,6 +188,27 @@ def _shown(title: str, example: str, pattern: re.Pattern[str] | None = None) -> 
     return WithJsonSchema(shown | ({"pattern": f"^({pattern.pattern})$"} if pattern else {}))
 
 
+def _check_in_repository(text: str) -> str:
+    if not PurePosixPath(text).parts or text.startswith("/") or ".." in PurePosixPath(text).parts:
+        raise ValueError("a path inside the repository, such as 'apps'")
+    return text
+
+
+def _check_services(text: str) -> str:
+    if text.count("{service}") != 1:
+        raise ValueError("a path that names {service} once, such as 'apps/{service}'")
+    return _check_in_repository(text)
+
+
+def _check_environments(text: str) -> str:
+    if text.count("{environment}") != 1 or text.count("{service}") > 1:
+        raise ValueError(
+            "a path that names {environment} once, such as 'overlays/{environment}' below each service, "
+            "or from the top with both names, such as 'environments/{environment}/{service}'"
+        )
+    return _check_in_repository(text)
+
+
 Label = Annotated[
     str, AfterValidator(lambda text: _full_match("label", text)), _shown("DNS label", "auth-dev", names.DNS_LABEL)
 ]
@@ -239,3 +260,10 @@ class ConfigModel(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
     )
+
+
+RepositoryPath = Annotated[str, AfterValidator(_check_in_repository), _shown("path in the repository", "apps")]
+ServicesPattern = Annotated[str, AfterValidator(_check_services), _shown("path with {service}", "apps/{service}")]
+EnvironmentsPattern = Annotated[
+    str, AfterValidator(_check_environments), _shown("path with {environment}", "overlays/{environment}")
+]

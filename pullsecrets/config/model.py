@@ -28,6 +28,7 @@ from pullsecrets.config.fields import (
     Selector,
     TokenTtl,
 )
+from pullsecrets.config.gitops import GitOps
 from pullsecrets.config.tenants import NamespaceTenant, Tenant, Tenants, expand
 from pullsecrets.errors import BadInputError
 
@@ -318,6 +319,8 @@ class StackConfig(ConfigModel):
     """The order in which services are rolled out."""
     monitoring: Monitoring = Monitoring()
     """Alert rules, a dashboard and the daily validation."""
+    gitops: GitOps = GitOps()
+    """How the GitOps repository of the services is laid out and built."""
     gate: Literal["warn", "fail", "off"] = "warn"
     """What `pulumi up` does about a path in Vault that holds no credential."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from pullsecrets.config import StackConfig
 from pullsecrets.config.tenants import TenantMatrix, expand
 from pullsecrets.errors import BadInputError
-from pullsecrets.gitops.repository import APPS, OVERLAYS
+from pullsecrets.gitops.repository import overlay_pattern
 from pullsecrets.manifests.render import as_yaml
 
 HEADER = "# Rendered by `pull-secrets gitops render --stack {stack}`: change Pulumi.{stack}.yaml and render again.\n"
@@ -65,7 +65,7 @@ def render(root: Path, config: StackConfig, stack: str, argo: ArgoCd, infrastruc
                 argo, name, str(infrastructure), config.eso.namespace, 0
             )
         for service, environment, namespace in _placed(config, matrix):
-            path = APPS / service / OVERLAYS / environment
+            path = overlay_pattern(config.gitops).format(service=service, environment=environment)
             if not (root / path).is_dir():
                 missing.append(namespace)
                 continue
@@ -84,7 +84,7 @@ def _placed(config: StackConfig, matrix: TenantMatrix) -> list[tuple[str, str, s
 
 
 def _file(environment: str, name: str) -> PurePosixPath:
-    return PurePosixPath("environments", environment, APPS, f"{name}-app.yaml")
+    return PurePosixPath("environments", environment, "apps", f"{name}-app.yaml")
 
 
 def _application(argo: ArgoCd, name: str, path: str, namespace: str, wave: int) -> dict[str, Any]:

@@ -8,19 +8,18 @@ every login for an image's host, their order means nothing.
 from pathlib import PurePosixPath
 from typing import Final
 
+from pullsecrets.config.gitops import GitOps
 from pullsecrets.data import Values
 from pullsecrets.kube.podspec import CRON_JOB, DAEMON_SET, DEPLOYMENT, JOB, STATEFUL_SET, PodKind
-
-FOLDER: Final = PurePosixPath("components", "imagepullsecret")
 
 KINDS: Final = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
 """The kinds whose list is merged. By version: of others, such as custom resources, kustomize does not know the list's
 merge key and would replace it."""
 
 
-def folder(secret: str) -> PurePosixPath:
-    """Return the component's folder in the repository."""
-    return FOLDER / secret
+def folder(settings: GitOps, secret: str) -> PurePosixPath:
+    """Return the component's folder in a repository."""
+    return PurePosixPath(settings.components, secret)
 
 
 def covers(item: Values) -> bool:

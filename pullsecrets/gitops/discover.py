@@ -10,10 +10,10 @@ import yaml
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.data import dig, mapping, sequence
-from pullsecrets.gitops import component
-from pullsecrets.gitops.repository import APPS, LIST, OVERLAYS, Repository, Workload, service_of
+from pullsecrets.gitops.repository import LIST, Repository, Workload
+from pullsecrets.gitops.survey import Survey
 from pullsecrets.guard.targets import Answer, targets_of
-from pullsecrets.policy.lint.reading import KUSTOMIZATIONS
+from pullsecrets.kube.objects import kind_of
 from pullsecrets.text import counted
 
 DEFAULT_PATTERN = "{service}-{environment}"
@@ -21,7 +21,7 @@ DEFAULT_PATTERN = "{service}-{environment}"
 
 @dataclass(frozen=True)
 class RegistryUse:
-    """How many workload files pull from one registry."""
+    """How many workload files pull from one registry as they are deployed."""
 
     host: str
     files: int
@@ -30,7 +30,7 @@ class RegistryUse:
 
 @dataclass(frozen=True)
 class SecretUse:
-    """How often one pull Secret is named below apps/, and where the repository defines it."""
+    """How often one pull Secret is named, and where the repository defines it."""
 
     name: str
     references: int
@@ -66,22 +66,26 @@ class Discovery:
     services: tuple[str, ...]
     environments: tuple[str, ...]
     namespaces: tuple[str, ...]
+    roots: tuple[str, ...]
+    """What is built by itself."""
     workload_files: dict[str, int]
     """Number of files by what they hold: deployments, workers, migration jobs, and other kinds by name."""
     registries: tuple[RegistryUse, ...]
     secrets: tuple[SecretUse, ...]
     hard_coded: tuple[HardCoded, ...]
     gaps: tuple[Gap, ...]
+    not_looked_at: tuple[str, ...]
 
 
-def discover(repository: Repository, config: StackConfig, registry: Registry) -> Discovery:
-    """Audit a repository for one registry.
+def discover(survey: Survey, config: StackConfig, registries: Sequence[Registry]) -> Discovery:
+    """Audit a repository.
 
     Args:
-        repository: the repository as read.
+        survey: the repository and what it builds.
         config: the stack, whose matrices say how a service's namespaces are named.
-        registry: the registry whose hosts and Secret count.
+        registries: the registries whose hosts and Secrets count.
     """
+    repository = survey.repository
     pattern = next((matrix.pattern for matrix in config.tenants.matrices), DEFAULT_PATTERN)
     return Discovery(
         repository.services,
@@ -91,16 +95,19 @@ def discover(repository: Repository, config: StackConfig, registry: Registry) ->
             for service in repository.services
             for environment in repository.environments
         ),
+        tuple(map(str, survey.built)),
         _workload_files(repository),
-        _registries(repository),
+        _registries(survey),
         _secrets(repository),
         tuple(_hard_coded(item) for item in repository.workloads if item.references),
-        tuple(_gaps(repository, registry)),
+        tuple(_gaps(survey, registries)),
+        repository.not_looked_at,
     )
 
 
 def _workload_files(repository: Repository) -> dict[str, int]:
-    first = {item.file: item for item in reversed(repository.resources)}
+    resources = [item for item in repository.workloads if not item.patch and item.hosts]
+    first = {item.file: item for item in reversed(resources)}
     return dict(sorted(Counter(map(_role, first.values())).items()))
 
 
@@ -114,11 +121,12 @@ def _role(workload: Workload) -> str:
     return f"{workload.kind}s"
 
 
-def _registries(repository: Repository) -> tuple[RegistryUse, ...]:
-    files = {item.file for item in repository.resources}
-    pairs = {(host, item.file) for item in repository.resources for host in item.hosts}
-    counted = Counter(host for host, _ in pairs)
-    return tuple(RegistryUse(host, count, round(100 * count / len(files))) for host, count in counted.most_common())
+def _registries(survey: Survey) -> tuple[RegistryUse, ...]:
+    """Count where images come from as they are deployed; what was fetched counts for the root that builds it."""
+    pairs = {(host, found.file or found.root) for found in survey.deployments for host in found.hosts}
+    places = {place for _, place in pairs}
+    counts = Counter(host for host, _ in pairs)
+    return tuple(RegistryUse(host, count, round(100 * count / len(places))) for host, count in counts.most_common())
 
 
 def _secrets(repository: Repository) -> tuple[SecretUse, ...]:
@@ -129,21 +137,22 @@ def _secrets(repository: Repository) -> tuple[SecretUse, ...]:
 
 def _definitions(repository: Repository, name: str) -> Iterator[str]:
     """Yield the files with an object that is the Secret, or whose controller writes it."""
-    for file, manifest in repository.manifests:
-        for target in targets_of(manifest.item):
-            if (target.group, target.kind) == ("", "Secret") and target.name.answer(name) is Answer.CERTAIN:
-                yield str(file)
-                break
+    for file in repository.mentioning(name):
+        targets = (target for manifest in repository.manifests(file) for target in targets_of(manifest.item))
+        secrets = (target for target in targets if (target.group, target.kind) == ("", "Secret"))
+        if any(target.name.answer(name) is Answer.CERTAIN for target in secrets):
+            yield str(file)
 
 
 def _hard_coded(item: Workload) -> HardCoded:
     return HardCoded(str(item.file), item.line, f"{item.kind} {item.name}", item.references, item.patch)
 
 
-def _gaps(repository: Repository, registry: Registry) -> Iterator[Gap]:
+def _gaps(survey: Survey, registries: Sequence[Registry]) -> Iterator[Gap]:
+    repository = survey.repository
     for used in _secrets(repository):
         if not used.defined_in:
-            ours = used.name == registry.name
+            ours = any(used.name == registry.name for registry in registries)
             fix = (
                 "let the stack deliver it: `pulumi up`, or `pull-secrets render`"
                 if ours
@@ -152,71 +161,83 @@ def _gaps(repository: Repository, registry: Registry) -> Iterator[Gap]:
             problem = (
                 f"Secret {used.name} has {counted(used.references, 'reference')} and no definition in the repository"
             )
-            yield Gap("secret-undefined", str(APPS), 1, problem, fix)
-    yield from _without_reference(repository, registry)
+            yield Gap("secret-undefined", ".", 1, problem, fix)
+    for registry in registries:
+        yield from _without_reference(survey, registry)
+    yield from _broken(survey)
     yield from _not_built(repository)
     yield from _without_overlay(repository)
     yield from _overwritten(repository)
     for folder in repository.charts:
         fix = "pipe `helm template` into `pull-secrets lint -`"
         yield Gap("chart", str(folder), 1, f"{folder} is a Helm chart, whose templates were not judged", fix)
-    for file, found in repository.unread:
-        fix = "make it plain YAML, or judge what is built from it: pipe that into `pull-secrets lint -`"
-        yield Gap("unread", str(file), found.line, f"{file} could not be read: {found.reason}", fix)
+    for file in repository.files:
+        for found in repository.unread(file):
+            fix = "make it plain YAML, or judge what is built from it: pipe that into `pull-secrets lint -`"
+            yield Gap("unread", str(file), found.line, f"{file} could not be read: {found.reason}", fix)
 
 
-def _without_reference(repository: Repository, registry: Registry) -> Iterator[Gap]:
-    given = repository.carrying(component.folder(registry.name))
-    for item in repository.resources:
-        if item.file in given and component.covers(item.item):
+def _without_reference(survey: Survey, registry: Registry) -> Iterator[Gap]:
+    told: set[tuple[str, str]] = set()
+    for found in survey.deployments:
+        if not found.pulls_from(registry) or registry.name in found.references:
             continue
-        if item.hosts & set(registry.hosts) and registry.name not in item.references:
-            problem = f"{item.kind} {item.name} pulls from {registry.name}'s registry and does not name that Secret"
+        source = survey.source(found)
+        file = str(source.file if source else found.file or found.root)
+        name = f"{kind_of(found.item)} {source.name if source else dig(found.item, ('metadata', 'name'))}"
+        if (file, name) not in told:
+            told.add((file, name))
+            problem = f"{name} pulls from {registry.name}'s registry and does not name that Secret"
             fix = "`pull-secrets gitops migrate` gives it the reference"
-            yield Gap("no-reference", str(item.file), item.line, problem, fix)
+            yield Gap("no-reference", file, source.line if source else 1, problem, fix)
+
+
+def _broken(survey: Survey) -> Iterator[Gap]:
+    for found in survey.broken:
+        fix = "repair it, or give the options that its controller builds it with"
+        yield Gap("not-building", str(found.root), 1, f"{found.root} does not build: {found.failure}", fix)
 
 
 def _not_built(repository: Repository) -> Iterator[Gap]:
-    reached = repository.reached(repository.builds)
     for service in repository.services:
-        if not any(APPS / service in folder.parents for folder in repository.kustomizations):
+        if not any(repository.service_of(folder) == service for folder in repository.kustomizations):
+            folder = repository.settings.services.format(service=service)
             fix = "add base/kustomization.yaml, which can take in the shared component"
-            yield Gap(
-                "no-kustomization", f"{APPS}/{service}", 1, f"service {service} has no kustomization to build", fix
-            )
-    for item in repository.resources:
-        if item.file not in reached and _has_kustomization(repository, item):
+            yield Gap("no-kustomization", folder, 1, f"service {service} has no kustomization to build", fix)
+    for item in repository.plain:
+        if _has_kustomization(repository, item):
             problem = f"{item.kind} {item.name} stands in a file that no kustomization names"
             yield Gap("not-built", str(item.file), item.line, problem, "list the file under `resources:`, or remove it")
 
 
 def _has_kustomization(repository: Repository, item: Workload) -> bool:
-    return any(APPS / service_of(item.file) in folder.parents for folder in repository.kustomizations)
+    service = repository.service_of(item.file)
+    return any(
+        folder in item.file.parents or (service is not None and repository.service_of(folder) == service)
+        for folder in repository.kustomizations
+    )
 
 
 def _without_overlay(repository: Repository) -> Iterator[Gap]:
     for service in repository.services:
-        overlays = APPS / service / OVERLAYS
         for environment in repository.environments:
-            if overlays / environment not in repository.kustomizations:
+            overlay = repository.overlay(service, environment)
+            if overlay not in repository.kustomizations:
                 problem = f"service {service} has no overlay for {environment}"
-                yield Gap(
-                    "no-overlay", str(overlays), 1, problem, f"add {overlays / environment}, or leave it out there"
-                )
+                yield Gap("no-overlay", str(overlay.parent), 1, problem, f"add {overlay}, or leave it out there")
 
 
 def _overwritten(repository: Repository) -> Iterator[Gap]:
     """Yield JSON patches that set the list: they come after the component and replace what it added."""
-    for file, manifest in repository.manifests:
-        if APPS not in file.parents or file.name not in KUSTOMIZATIONS:
-            continue
+    for item in repository.kustomizations.values():
         for key in ("patches", "patchesJson6902"):
-            for index, entry in enumerate(sequence(manifest.item.get(key))):
-                if any(str(mapping(step).get("path")).endswith(f"/{LIST}") for step in _steps(repository, file, entry)):
+            for index, entry in enumerate(sequence(item.manifest.item.get(key))):
+                steps = _steps(repository, item.file, entry)
+                if any(str(mapping(step).get("path")).endswith(f"/{LIST}") for step in steps):
                     problem = f"a JSON patch sets the whole {LIST}, and with it drops what is there"
                     fix = "use a strategic-merge patch, or add single entries by a path that ends in `/-`"
-                    line = manifest.position((key, index))[0]
-                    yield Gap("list-replaced", str(file), line, problem, fix)
+                    line = item.manifest.position((key, index))[0]
+                    yield Gap("list-replaced", str(item.file), line, problem, fix)
 
 
 def _steps(repository: Repository, file: PurePosixPath, entry: Any) -> Sequence[Any]:

@@ -4,6 +4,7 @@ A parser tells where things stand; the text itself is edited, never written anew
 anchors and document markers stay. Each edit is proved: what the new text holds must equal what was intended.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,8 +70,30 @@ def remove_entries(text: str, secret: str, covered: Callable[[Values], bool]) ->
     return Removal(text, removed, tuple(kept.values()))
 
 
-def add_component(text: str, path: str) -> str:
-    """Add a path to the `components:` of a kustomization, unless it is there.
+def add_entries(text: str, secret: str, wanted: Callable[[Values], bool]) -> str:
+    """Add a Secret to the `imagePullSecrets` of workloads of a text, behind the entries that are there.
+
+    Args:
+        text: a file of YAML documents.
+        secret: name of the new entry.
+        wanted: tells which objects get it.
+
+    Raises:
+        NotEditableError: when it cannot be added without changing more.
+    """
+    for index, *path in _pods_without(text, secret, wanted):
+        content = _load(text)
+        holder: Any = content[index]
+        for part in path:
+            holder = holder[part]
+        holder[LIST] = [*(holder.get(LIST) or ()), {"name": secret}]
+        node = _node(_compose(text)[index], tuple(path))
+        text = _proved(_with_item(text, node, LIST, f"name: {secret}", f"{{name: {secret}}}"), content)
+    return text
+
+
+def add_to_kustomization(text: str, key: str, item: Values | str) -> str:
+    """Add an item to a list of a kustomization, such as its `components:`, unless it is there.
 
     Raises:
         NotEditableError: when the text is not one mapping, or cannot be edited without changing more.
@@ -79,14 +102,27 @@ def add_component(text: str, path: str) -> str:
     if not content or not isinstance(content[0], dict):
         raise NotEditableError("it holds no mapping")
     wanted = cast("dict[str, Any]", content[0])
-    listed = wanted.get("components")
+    listed = wanted.get(key)
     if listed is not None and not isinstance(listed, list):
-        raise NotEditableError("its components are no list")
+        raise NotEditableError(f"its {key} are no list")
     present = list(sequence(listed))
-    if path in present:
+    if item in present:
         return text
-    wanted["components"] = [*present, path]
-    return _proved(_with_component(text, path), content)
+    wanted[key] = [*present, item]
+    line = item if isinstance(item, str) else json.dumps(item)
+    return _proved(_with_item(text, _compose(text)[0], key, line, line), content)
+
+
+def _pods_without(text: str, secret: str, wanted: Callable[[Values], bool]) -> list[tuple[Any, ...]]:
+    """Return where the Pods of a text's workloads are specified that do not name a Secret."""
+    return [
+        (index, *where, *pod)
+        for index, document in enumerate(_load(text))
+        if isinstance(document, dict)
+        for where, item in unlisted(cast("Values", document))
+        if (pod := pod_path(item)) is not None and isinstance(dig(item, pod), dict) and wanted(item)
+        if all(mapping(entry).get("name") != secret for entry in sequence(dig(item, (*pod, LIST))))
+    ]
 
 
 def _entries(text: str, secret: str, covered: Callable[[Values], bool]) -> Iterator[tuple[Any, ...]]:
@@ -134,12 +170,17 @@ def _remove(text: str, place: tuple[Any, ...]) -> str:
 
 def _pod_and_pair(document: Any, path: Path) -> tuple[Any, int]:
     """Return the mapping at a path and the position of the list in it."""
+    node = _node(document, path)
+    return node, _position(node, LIST)
+
+
+def _node(document: Any, path: Path) -> Any:
     node = document
     for part in path:
         child = node.value[part] if isinstance(part, int) else node.value[_position(node, part)][1]
         _refuse_alias(child, node.start_mark.index)
         node = child
-    return node, _position(node, LIST)
+    return node
 
 
 def _position(node: Any, key: str) -> int:
@@ -229,35 +270,51 @@ def _end(node: Any) -> int:
     return max(_end(value), key.end_mark.index)
 
 
-def _with_component(text: str, path: str) -> str:
-    root = _compose(text)[0]
-    position = next((index for index, (key, _) in enumerate(root.value) if key.value == "components"), None)
+def _with_item(text: str, holder: Any, key: str, line: str, inline: str) -> str:
+    """Add an item to the list at a key of a mapping, which is made where there is none.
+
+    Args:
+        text: the text.
+        holder: the mapping's node.
+        key: the list's key.
+        line: the item as it stands behind a dash.
+        inline: the item as it stands in brackets.
+    """
+    position = next((index for index, (name, _) in enumerate(holder.value) if name.value == key), None)
     if position is None:
-        return _with_new_key(text, root, path)
-    key, value = root.value[position]
+        return _with_new_key(text, holder, key, line, inline)
+    name, value = holder.value[position]
     if value.tag == _NULL and not value.value:
-        colon = text.index(":", key.end_mark.index) + 1
-        return f"{text[:colon]} [{path}]{text[colon:]}"
-    _refuse_alias(value, key.end_mark.index)
+        colon = text.index(":", name.end_mark.index) + 1
+        return f"{text[:colon]} [{inline}]{text[colon:]}"
+    _refuse_alias(value, name.end_mark.index)
     if not _is(value, SequenceNode) or not value.value:
-        return f"{text[: value.start_mark.index]}[{path}]{text[value.end_mark.index :]}"
+        return f"{text[: value.start_mark.index]}[{inline}]{text[value.end_mark.index :]}"
     end = _end(value.value[-1])
     if value.flow_style:
-        return f"{text[:end]}, {path}{text[end:]}"
-    return _inserted(text, text.find("\n", end) + 1 or len(text), f"{_bullet(text, value)}{path}")
+        return f"{text[:end]}, {inline}{text[end:]}"
+    return _inserted(text, text.find("\n", end) + 1 or len(text), f"{_bullet(text, value)}{line}")
 
 
-def _with_new_key(text: str, root: Any, path: str) -> str:
-    if root.flow_style:
-        end = _end(root.value[-1][1])
-        return f"{text[:end]}, components: [{path}]{text[end:]}"
-    indent = " " * root.start_mark.column
-    lists = (value for _, value in root.value if _is(value, SequenceNode) and not value.flow_style)
+def _with_new_key(text: str, holder: Any, key: str, line: str, inline: str) -> str:
+    if holder.flow_style:
+        end = _end(holder.value[-1][1])
+        return f"{text[:end]}, {key}: [{inline}]{text[end:]}"
+    indent = " " * holder.start_mark.column
+    lists = (value for _, value in holder.value if _is(value, SequenceNode) and not value.flow_style and value.value)
     listed = next(lists, None)
     bullet = f"{indent}  - " if listed is None else _bullet(text, listed)
-    marker = _DOCUMENT_END.search(text, root.start_mark.index)
-    end = marker.start() if marker else len(text)
-    return _inserted(text, end, f"{indent}components:{_newline(text)}{bullet}{path}")
+    added = f"{indent}{key}:{_newline(text)}{bullet}{line}"
+    if not holder.start_mark.column:
+        marker = _DOCUMENT_END.search(text, holder.start_mark.index)
+        return _inserted(text, marker.start() if marker else len(text), added)
+    # In front of a key that begins its line: what stands behind the last one may be a comment on what follows.
+    for name, _ in reversed(holder.value):
+        begin = text.rfind("\n", 0, name.start_mark.index) + 1
+        if not text[begin : name.start_mark.index].strip():
+            return _inserted(text, begin, added)
+    end = _end(holder.value[-1][1])
+    return _inserted(text, text.find("\n", end) + 1 or len(text), added)
 
 
 def _bullet(text: str, items: Any) -> str:

@@ -1,26 +1,40 @@
 """Moves a GitOps repository to the shared component: planned as a diff, proved by building, written all or nothing."""
 
 import difflib
+import json
 import os
 import posixpath
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
 
 from pullsecrets.config import Registry
 from pullsecrets.data import Path as ValuePath
-from pullsecrets.data import Values, dig, mapping, sequence
+from pullsecrets.data import Values, dig, mapping, shown
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.gitops import component
-from pullsecrets.gitops.edits import NotEditableError, add_component, remove_entries
+from pullsecrets.gitops.edits import NotEditableError, add_entries, add_to_kustomization, remove_entries
 from pullsecrets.gitops.kustomize import Built, build_all
-from pullsecrets.gitops.repository import APPS, LIST, Kustomization, Repository, Workload, service_of, source_of
-from pullsecrets.image import written_host
-from pullsecrets.kube.podspec import images_at, pod_path
+from pullsecrets.gitops.repository import LIST, Repository, Root, Workload, references_of
+from pullsecrets.gitops.survey import Deployment, Survey
+from pullsecrets.kube.objects import group_of, kind_of
+from pullsecrets.kube.podspec import pod_path
+
+
+class Place(StrEnum):
+    """Where workloads get the reference."""
+
+    BASE = "base"
+    """The component, in each kustomization that lists them."""
+    OVERLAY = "overlay"
+    """The component, in each folder that is built."""
+    MANIFESTS = "manifests"
+    """An entry in each manifest."""
 
 
 @dataclass(frozen=True)
@@ -42,93 +56,300 @@ class KeptEntry:
 
 
 @dataclass(frozen=True)
+class Left:
+    """Something that stays as it is, and what can be done about it."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class MigrationPlan:
     """Everything that a migration changes."""
 
     registry: Registry
     edits: tuple[FileEdit, ...]
     referenced: int
-    """How many kustomizations gain the component."""
+    """How many kustomizations and manifests gain the reference."""
     removed: int
     """How many hard-coded entries go."""
     kept: tuple[KeptEntry, ...]
-    before: Mapping[PurePosixPath, Built]
-    """What everything below apps/ builds as it is."""
+    left: tuple[Left, ...] = ()
+    """What is not moved."""
+    neighbours: tuple[str, ...] = ()
+    """Workloads that gain the entry without pulling from the registry: the same kustomization lists them."""
 
     def diff(self) -> str:
         """Return the edits as a unified diff."""
         return "".join(line for edit in self.edits for line in _diff(edit))
 
 
-def plan(repository: Repository, registry: Registry) -> MigrationPlan:
-    """Plan the component, the references to it, and the removal of hard-coded entries of its Secret.
+def plan(survey: Survey, registry: Registry, place: Place = Place.BASE) -> MigrationPlan:
+    """Plan the component, the references to it, and the removal of hard-coded entries of its Secret, and prove it.
+
+    Roots that do not build, and those of which more would change than lists of pull Secrets, are left out with
+    everything that they take in.
+
+    Args:
+        survey: the repository and what it builds, whole.
+        registry: the registry.
+        place: where workloads get the reference.
 
     Raises:
-        BadInputError: when a kustomization that needs the component cannot be edited, a file to change is a link out of
-            the repository, or nothing is installed to build with.
+        BadInputError: when a file to change is a link out of the repository, or nothing of what has to change builds.
+        PullSecretsError: when all that could be changed would change more than lists of pull Secrets.
     """
-    built = build_all(repository.root, repository.builds)
-    owners = _owners(repository, registry, built)
-    texts = {item.file: _component_added(repository, item, registry) for item in owners}
-    edits = [FileEdit(file, before, after) for file, (before, after) in texts.items() if before != after]
-    referenced = len(edits)
-    removed = 0
-    kept: list[KeptEntry] = []
-    holding = {item.file: item for item in repository.workloads if registry.name in item.references}
-    for file, item in holding.items():
-        if not _is_covered(item, owners):
-            kept.append(KeptEntry(str(file), item.line, "no kustomization that takes in the component builds it"))
-            continue
-        before = (repository.root / file).read_bytes()
-        removal = remove_entries(before.decode(), registry.name, component.covers)
-        kept.extend(KeptEntry(str(file), left.line, left.reason) for left in removal.kept)
-        removed += removal.removed
-        if removal.removed:
-            edits.append(FileEdit(file, before, removal.text.encode()))
-    if owners:
-        edits = [*_component_written(repository, registry), *edits]
-    _refuse_outside(repository.root, edits)
-    return MigrationPlan(registry, tuple(edits), referenced, removed, tuple(kept), built)
+    left = {found.root: found.failure or "" for found in survey.broken}
+    broken = len(left)
+    while True:
+        planned = _Planner(survey, registry, place, frozenset(left)).plan()
+        problems = _problems(survey, planned)
+        if not problems:
+            break
+        left |= problems
+    builds = {root for root, built in survey.built.items() if not built.failure}
+    told = tuple(
+        Left(str(root), reason if root in builds else f"does not build: {reason}") for root, reason in left.items()
+    )
+    if not planned.edits and left:
+        text = "\n  ".join(f"{root}: {reason}" for root, reason in left.items())
+        if len(left) > broken:
+            raise PullSecretsError(f"the migration would do more than it should; nothing was changed:\n  {text}")
+        if _Planner(survey, registry, place, frozenset()).plan().edits or not any(survey.deployments):
+            raise BadInputError(f"does not build as it is, so a change cannot be proved; repair it first:\n  {text}")
+    found = MigrationPlan(
+        registry,
+        planned.edits,
+        planned.referenced,
+        planned.removed,
+        planned.kept,
+        (*told, *planned.left),
+        planned.neighbours,
+    )
+    _refuse_outside(survey.repository.root, found.edits)
+    return found
 
 
-def refuse_dirty(root: Path) -> None:
+@dataclass(frozen=True)
+class _Planner:
+    survey: Survey
+    registry: Registry
+    place: Place
+    without: frozenset[Root]
+    """Roots that nothing may be changed of."""
+
+    def plan(self) -> MigrationPlan:
+        edits: dict[PurePosixPath, FileEdit] = {}
+        left: list[Left] = []
+        owners = self._owners() - self._untouched
+        for folder in sorted(owners):
+            self._edit(edits, self.repository.kustomizations[folder].file, self._with_component(folder), left)
+        for file, wanted in sorted(self._manifests()):
+            self._edit(edits, file, wanted, left)
+        for folder, items in self._patched().items():
+            self._edit(edits, self.repository.kustomizations[folder].file, _with_patches(items), left)
+        referenced = len(edits)
+        removed, kept = self._without_entries(edits, owners)
+        shared = component.folder(self.repository.settings, self.registry.name) / "kustomization.yaml"
+        if owners and (before := _read(self.repository.root / shared)) != (after := _rendered(self.registry)):
+            edits = {shared: FileEdit(shared, before, after), **edits}
+        neighbours = tuple(sorted(self._neighbours(owners)))
+        return MigrationPlan(
+            self.registry, tuple(edits.values()), referenced, removed, tuple(kept), tuple(left), neighbours
+        )
+
+    @property
+    def repository(self) -> Repository:
+        return self.survey.repository
+
+    @property
+    def _untouched(self) -> frozenset[PurePosixPath]:
+        """The files and folders that a root takes in of which nothing may be changed."""
+        return frozenset[PurePosixPath]().union(
+            *(self.repository.inputs(root) | {root.folder} for root in self.without)
+        )
+
+    @property
+    def _using(self) -> Iterator[Deployment]:
+        """The workloads that are deployed and pull from the registry."""
+        return (found for found in self.survey.deployments if found.pulls_from(self.registry))
+
+    def _owners(self) -> set[PurePosixPath]:
+        """Return the folders of the kustomizations that need the component.
+
+        That is each one that lists a workload's file. What lists none, such as of a remote base, or generates it, gets
+        it where it is built: what a kustomization generates comes after its own components.
+        """
+        owners: set[PurePosixPath] = set()
+        for found in self._using:
+            if found.root is None or not component.covers(found.item):
+                continue
+            listing = self._listing(found)
+            if self.place is Place.BASE and listing:
+                owners |= listing
+            elif self._is_without(found) and not (self.place is Place.MANIFESTS and listing):
+                owners.add(found.root.folder)
+        return owners
+
+    def _listing(self, found: Deployment) -> set[PurePosixPath]:
+        """Return the folders that a root takes in which list the file that a workload comes from."""
+        if found.root is None or found.file is None or found.generated:
+            return set()
+        folders = self.repository.reach(found.root.folder) & self.repository.kustomizations.keys()
+        return {folder for folder in folders if found.file in self.repository.kustomizations[folder].resources}
+
+    def _is_without(self, found: Deployment) -> bool:
+        return self.registry.name not in found.references and not self._is_own(found)
+
+    def _is_own(self, found: Deployment) -> bool:
+        """Tell whether the kustomization that is built generates a workload itself."""
+        return bool(found.generated and found.root and found.file and found.file.parent == found.root.folder)
+
+    def _manifests(self) -> list[tuple[PurePosixPath, Callable[[str], str]]]:
+        """Return the files in which workloads get an entry, and the edit."""
+        wanted: dict[PurePosixPath, set[tuple[str, str]]] = {}
+        for found in self._using:
+            source = self.survey.source(found)
+            by_hand = self.place is Place.MANIFESTS or (found.root and not component.covers(found.item))
+            if source and by_hand and self.registry.name not in found.references and source.file not in self._untouched:
+                wanted.setdefault(source.file, set()).add((source.kind, source.name))
+        return [(file, self._with_entries(names)) for file, names in wanted.items()]
+
+    def _with_entries(self, names: set[tuple[str, str]]) -> Callable[[str], str]:
+        def is_wanted(item: Values) -> bool:
+            return (kind_of(item), str(dig(item, ("metadata", "name")) or "")) in names
+
+        return lambda text: add_entries(text, self.registry.name, is_wanted)
+
+    def _patched(self) -> Mapping[PurePosixPath, list[Values]]:
+        """Return the patches of what is fetched or generated and that the component cannot reach, by folder."""
+        patches: dict[PurePosixPath, list[Values]] = {}
+        for found in self._using:
+            reached = component.covers(found.item) and not self._is_own(found)
+            if found.root is None or reached or self.survey.source(found) or found.root.folder in self._untouched:
+                continue
+            if self.registry.name not in found.references:
+                patches.setdefault(found.root.folder, []).append(_patch(found, self.registry))
+        return patches
+
+    def _with_component(self, folder: PurePosixPath) -> Callable[[str], str]:
+        shared = component.folder(self.repository.settings, self.registry.name)
+        if shared in self.repository.kustomizations[folder].components:
+            return lambda text: text
+        return lambda text: add_to_kustomization(text, "components", posixpath.relpath(shared, folder))
+
+    def _edit(
+        self, edits: dict[PurePosixPath, FileEdit], file: PurePosixPath, edit: Callable[[str], str], left: list[Left]
+    ) -> None:
+        before = edits[file].after if file in edits else (self.repository.root / file).read_bytes()
+        try:
+            after = edit(before.decode()).encode()
+        except (NotEditableError, UnicodeDecodeError) as error:
+            left.append(Left(str(file), f"cannot be edited ({error}); write the reference there by hand"))
+            return
+        if after != before:
+            edits[file] = FileEdit(file, edits[file].before if file in edits else before, after)
+
+    def _without_entries(
+        self, edits: dict[PurePosixPath, FileEdit], owners: set[PurePosixPath]
+    ) -> tuple[int, list[KeptEntry]]:
+        removed, kept = 0, list[KeptEntry]()
+        holding = {item.file: item for item in self.repository.workloads if self.registry.name in item.references}
+        if self.place is not Place.BASE:
+            return 0, []
+        for file, item in holding.items():
+            if file in self._untouched or not self._is_covered(item, owners):
+                reason = "no kustomization that takes in the component builds it"
+                kept.append(KeptEntry(str(file), item.line, reason))
+                continue
+            before = edits[file].after if file in edits else (self.repository.root / file).read_bytes()
+            removal = remove_entries(before.decode(), self.registry.name, component.covers)
+            kept.extend(KeptEntry(str(file), left.line, left.reason) for left in removal.kept)
+            removed += removal.removed
+            if removal.removed:
+                edits[file] = FileEdit(file, before, removal.text.encode())
+        return removed, kept
+
+    def _is_covered(self, item: Workload, owners: set[PurePosixPath]) -> bool:
+        """Tell whether everything that names a file has the component: it lists it, or patches what a part lists."""
+        naming = [one for one in self.repository.kustomizations.values() if item.file in (*one.resources, *one.patches)]
+        if not item.patch:
+            return bool(naming) and all(one.folder in owners for one in naming)
+        return any(owners & self.repository.reach(one.folder) for one in naming)
+
+    def _neighbours(self, owners: set[PurePosixPath]) -> set[str]:
+        shared = component.folder(self.repository.settings, self.registry.name)
+        files = {file for folder in owners for file in self.repository.kustomizations[folder].resources}
+        carried = {
+            folder for folder in owners if shared not in self.repository.kustomizations[folder].components
+        }  # fmt: skip
+        return {
+            f"{kind_of(found.item)} {dig(found.item, ('metadata', 'name'))} in {found.root}"
+            for found in self.survey.deployments
+            if found.root and not found.pulls_from(self.registry) and component.covers(found.item)
+            if (found.file in files or found.root.folder in owners) and self.registry.name not in found.references
+            if carried & self.repository.reach(found.root.folder)
+        }
+
+
+def _rendered(registry: Registry) -> bytes:
+    return component.render(registry.name).encode()
+
+
+def _patch(found: Deployment, registry: Registry) -> Values:
+    """Return a kustomization's patch that adds the entry to one workload, behind those that are there."""
+    target = {"group": group_of(found.item), "kind": kind_of(found.item), "name": dig(found.item, ("metadata", "name"))}
+    pointer = "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (*found.pod, LIST))
+    entry = {"name": registry.name}
+    has_list = dig(found.item, (*found.pod, LIST)) is not None
+    step = {"op": "add", "path": f"{pointer}/-" if has_list else pointer, "value": entry if has_list else [entry]}
+    return {"target": {key: value for key, value in target.items() if value}, "patch": json.dumps([step])}
+
+
+def _with_patches(patches: list[Values]) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        for patch in patches:
+            text = add_to_kustomization(text, "patches", patch)
+        return text
+
+    return edit
+
+
+def refuse_dirty(root: Path, planned: MigrationPlan) -> None:
     """Refuse to change a folder whose changes could not be told from what was there, or undone.
 
     Raises:
         BadInputError: when it is in no git work tree.
-        ConflictError: when files are modified, or untracked below apps/ or components/.
+        ConflictError: when files are modified, or untracked in a folder in which something is written.
     """
+    tops = {edit.file.parts[0] for edit in planned.edits if len(edit.file.parts) > 1}
     changed = _git_status(root, "--untracked-files=no", ".")
-    changed += _git_status(root, "--untracked-files=all", str(APPS), component.FOLDER.parts[0])
+    changed += _git_status(root, "--untracked-files=all", *sorted(tops)) if tops else []
     if changed:
-        shown = ", ".join(dict.fromkeys(changed[:5]))
+        shown_files = ", ".join(dict.fromkeys(changed[:5]))
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise ConflictError(f"{root}: the work tree has changes of its own ({shown}{more}); commit or stash them first")
+        raise ConflictError(
+            f"{root}: the work tree has changes of its own ({shown_files}{more}); commit or stash them first"
+        )
 
 
-def prove(repository: Repository, planned: MigrationPlan) -> None:
-    """Build everything below apps/ in a copy as it would be, and compare with what it builds as it is.
-
-    Raises:
-        BadInputError: when something does not build as it is.
-        PullSecretsError: when more would change than lists of pull Secrets, or an entry would be lost.
-    """
-    before = planned.before
-    broken = [f"{found.folder}: {found.failure}" for found in before.values() if found.failure]
-    if broken:
-        text = "\n  ".join(broken)
-        raise BadInputError(f"does not build as it is, so a change cannot be proved; repair it first:\n  {text}")
+def _problems(survey: Survey, planned: MigrationPlan) -> dict[Root, str]:
+    """Build in a copy what the edits reach, and return what would change that should not, by root."""
+    repository = survey.repository
+    edited = {edit.file for edit in planned.edits}
+    roots = [root for root, built in survey.built.items() if not built.failure]
+    roots = [root for root in roots if not edited.isdisjoint(repository.inputs(root))]
+    if not roots:
+        return {}
     with tempfile.TemporaryDirectory(prefix="pull-secrets-") as folder:
-        copy = Path(folder, "repository")
+        copy = Path(folder, "repository").resolve()
         shutil.copytree(repository.root, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
         _keep_links_inside(copy, repository.root)
         for edit in planned.edits:
             _write(copy / edit.file, edit.after)
-        after = build_all(copy, repository.builds)
-    problems = [text for name, found in after.items() for text in differences(before[name], found, planned.registry)]
-    if problems:
-        text = "\n  ".join(problems)
-        raise PullSecretsError(f"the migration would do more than it should; nothing was changed:\n  {text}")
+        after = build_all(repository, roots, survey.builder, top=copy)
+    found = {root: list(differences(survey.built[root], after[root], planned.registry)) for root in roots}
+    return {root: "; ".join(texts) for root, texts in found.items() if texts}
 
 
 def apply(root: Path, planned: MigrationPlan) -> None:
@@ -158,93 +379,37 @@ def apply(root: Path, planned: MigrationPlan) -> None:
 
 
 def differences(before: Built, after: Built, registry: Registry) -> Iterator[str]:
-    """Yield what differs between two builds of a folder beyond new entries of the registry's Secret."""
+    """Yield what differs between two builds of a root beyond new entries of the registry's Secret."""
     if after.failure:
-        yield f"{after.folder} would not build: {after.failure}"
+        yield f"would not build: {after.failure}"
         return
     old, new = _by_identity(before), _by_identity(after)
     for identity in sorted(old.keys() ^ new.keys()):
-        yield f"{after.folder}: {' '.join(identity)} would {'disappear' if identity in old else 'appear'}"
+        yield f"{' '.join(identity)} would {'disappear' if identity in old else 'appear'}"
     for identity in sorted(old.keys() & new.keys()):
-        yield from (
-            f"{after.folder}: {_named(identity)} {text}" for text in _changes(old[identity], new[identity], registry)
-        )
+        yield from (f"{_named(identity)} {text}" for text in _changes(old[identity], new[identity], registry))
 
 
 def _changes(old: Values, new: Values, registry: Registry) -> Iterator[str]:
     pod = pod_path(old)
     if pod is None:
-        if old != new:
-            yield "would change"
+        if (path := _first_difference(old, new, ("",))) is not None:
+            yield f"would change at {shown(path)}"
         return
-    if _without_list(old, pod) != _without_list(new, pod):
-        yield f"would change in more than {LIST}"
-    held, holds = _names(old, pod), _names(new, pod)
+    found = Deployment(new, pod, None, None)
+    if (path := _first_difference(old, new, (*found.pod, LIST))) is not None:
+        yield f"would change at {shown(path) or 'the whole object'}; try `--place overlay` or `--place manifests`"
+    held, holds = set(references_of(old, found.pod)), set(found.references)
     lost = sorted(held - holds)
     if lost:
         yield f"would lose {', '.join(lost)} from {LIST}"
-    if _uses(new, pod, registry) and component.covers(new) and registry.name not in holds and registry.name not in lost:
+    if found.pulls_from(registry) and registry.name not in {*holds, *lost}:
         yield f"would still be without {registry.name}: a patch or another transformer replaces its list afterwards"
     if holds - held - {registry.name}:
         yield f"would gain more than {registry.name} in {LIST}"
 
 
-def _owners(repository: Repository, registry: Registry, built: Mapping[PurePosixPath, Built]) -> list[Kustomization]:
-    """Return the kustomizations below apps/ that need the component for workloads which pull from the registry.
-
-    That is each one that names a workload's file. Whether a workload pulls from the registry is determined by its file
-    and by what is built from it, as its image may be set by an overlay. Where no file below apps/ is its source, as
-    for a remote base, the folder that is built needs the component itself.
-    """
-    users = {
-        item.file for item in repository.resources if item.hosts & set(registry.hosts) and component.covers(item.item)
-    }
-    folders: set[PurePosixPath] = set()
-    for folder, found in built.items():
-        sources = repository.sources(folder)
-        for item in found.objects:
-            pod = pod_path(item)
-            if pod is None or not component.covers(item) or not _uses(item, pod, registry):
-                continue
-            if source := source_of(item, sources):
-                users.add(source.file)
-            elif registry.name not in _names(item, pod):
-                folders.add(folder)
-    below = (item for item in repository.kustomizations.values() if APPS in item.folder.parents)
-    return [item for item in below if users & set(item.resources) or item.folder in folders]
-
-
-def _uses(item: Values, pod: ValuePath, registry: Registry) -> bool:
-    return any(written_host(image) in registry.hosts for _, image in images_at(item, pod))
-
-
-def _is_covered(item: Workload, owners: list[Kustomization]) -> bool:
-    if item.patch:
-        return any(service_of(owner.file) == service_of(item.file) for owner in owners)
-    return any(item.file in owner.resources for owner in owners)
-
-
-def _component_added(repository: Repository, item: Kustomization, registry: Registry) -> tuple[bytes, bytes]:
-    path = posixpath.relpath(component.folder(registry.name), item.folder)
-    before = (repository.root / item.file).read_bytes()
-    if component.folder(registry.name) in item.components:
-        return before, before
-    try:
-        return before, add_component(before.decode(), path).encode()
-    except NotEditableError as error:
-        raise BadInputError(
-            f"{item.file}: cannot be edited ({error}); add {path} to its `components:` by hand"
-        ) from None
-
-
-def _component_written(repository: Repository, registry: Registry) -> Iterator[FileEdit]:
-    file = component.folder(registry.name) / "kustomization.yaml"
-    before, after = _read(repository.root / file), component.render(registry.name).encode()
-    if before != after:
-        yield FileEdit(file, before, after)
-
-
-def _refuse_outside(root: Path, edits: list[FileEdit]) -> None:
+def _refuse_outside(root: Path, edits: tuple[FileEdit, ...]) -> None:
     for edit in edits:
         target = (root / edit.file).resolve()
         if not target.is_relative_to(root.resolve()):
@@ -292,7 +457,7 @@ Identity = tuple[str, str, str, str]
 
 
 def _by_identity(built: Built) -> Mapping[Identity, Values]:
-    return {_identity(item): item for item in built.objects}
+    return {_identity(made.item): made.item for made in built.objects}
 
 
 def _identity(item: Values) -> Identity:
@@ -306,18 +471,26 @@ def _named(identity: Identity) -> str:
     return f"{identity[1]} {identity[3]}"
 
 
-def _names(item: Values, pod: tuple[str | int, ...]) -> set[str]:
-    return {str(mapping(entry).get("name")) for entry in sequence(dig(item, (*pod, LIST)))}
-
-
-def _without_list(item: Any, pod: tuple[str | int, ...]) -> Any:
-    """Return an object without the list in the specification of its Pods."""
-    if not isinstance(item, Mapping):
-        return item
-    values = cast("Mapping[str, Any]", item)
-    if not pod:
-        return {key: value for key, value in values.items() if key != LIST}
-    return {key: _without_list(value, pod[1:]) if key == pod[0] else value for key, value in values.items()}
+def _first_difference(old: Any, new: Any, ignored: ValuePath, path: ValuePath = ()) -> ValuePath | None:
+    """Return where two objects differ first, but for a list at a path and fields that are null: a merge drops those."""
+    if path == ignored:
+        return None
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        left, right = cast("Values", old), cast("Values", new)
+        for key in dict.fromkeys([*left, *right]):
+            found = _first_difference(left.get(key), right.get(key), ignored, (*path, key))
+            if found is not None:
+                return found
+        return None
+    if isinstance(old, list) and isinstance(new, list):
+        before, after = cast("list[Any]", old), cast("list[Any]", new)
+        for index, (one, other) in enumerate(zip(before, after, strict=False)):
+            found = _first_difference(one, other, ignored, (*path, index))
+            if found is not None:
+                return found
+        return None if len(before) == len(after) else path
+    old, new = cast("tuple[object, object]", (old, new))
+    return None if old == new and type(old) is type(new) else path
 
 
 _NEW_FILE_MODE: Final = 0o644

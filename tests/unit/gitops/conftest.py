@@ -7,7 +7,9 @@ import pytest
 
 from local import sample_gitops
 from pullsecrets.config import Registry, StackConfig, load_stack
+from pullsecrets.config.gitops import GitOps
 from pullsecrets.gitops.repository import Repository, load
+from pullsecrets.gitops.survey import Survey, survey
 from tests.components.program import REPOSITORY
 
 DEPLOYMENT = """\
@@ -54,7 +56,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     folder = tmp_path_factory.mktemp("sample")
     sample_gitops.build(folder)
     sample_gitops.commit(folder)
-    return load(folder)
+    return load(folder, GitOps())
+
+
+@pytest.fixture(scope="session")
+def surveyed(sample: Repository) -> Survey:
+    return survey(sample)
 
 
 @pytest.fixture
@@ -67,6 +74,6 @@ def shop(tmp_path: Path) -> Shop:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(text.encode())
         sample_gitops.commit(tmp_path)
-        return load(tmp_path)
+        return load(tmp_path, GitOps())
 
     return build

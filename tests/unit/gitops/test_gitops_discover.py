@@ -11,6 +11,7 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.errors import BadInputError
 from pullsecrets.gitops.discover import Discovery, Gap, discover
 from pullsecrets.gitops.repository import Repository
+from pullsecrets.gitops.survey import Survey, survey
 from tests.components.program import REPOSITORY
 from tests.unit.gitops.conftest import DEPLOYMENT, Shop
 
@@ -18,12 +19,12 @@ ESO = "apiVersion: external-secrets.io/v1\nkind: "
 
 
 @pytest.fixture(scope="module")
-def found(sample: Repository, config: StackConfig, registry: Registry) -> Discovery:
-    return discover(sample, config, registry)
+def found(surveyed: Survey, config: StackConfig, registry: Registry) -> Discovery:
+    return discover(surveyed, config, [registry])
 
 
 def gaps(repository: Repository, config: StackConfig, registry: Registry) -> dict[str, Gap]:
-    return {gap.kind: gap for gap in discover(repository, config, registry).gaps}
+    return {gap.kind: gap for gap in discover(survey(repository), config, [registry]).gaps}
 
 
 def test_the_numbers_are_those_of_the_source(found: Discovery) -> None:
@@ -69,7 +70,7 @@ def test_whatever_writes_the_secret_defines_it(
     shop: Shop, config: StackConfig, registry: Registry, definition: str
 ) -> None:
     repository = shop({"infrastructure/secret.yaml": definition})
-    assert discover(repository, config, registry).secrets[0].defined_in == ("infrastructure/secret.yaml",)
+    assert discover(survey(repository), config, [registry]).secrets[0].defined_in == ("infrastructure/secret.yaml",)
     assert "secret-undefined" not in gaps(repository, config, registry)
 
 
@@ -96,16 +97,16 @@ def test_a_json_patch_that_sets_the_list_is_a_gap(
     assert (found.file, found.line) == ("apps/shop/overlays/dev/kustomization.yaml", 3)
 
 
-def test_a_folder_without_apps_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_manifests_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["gitops", "discover", str(tmp_path), "--stack", "dev", "-C", str(REPOSITORY)])
     assert isinstance(result.exception, BadInputError)
-    assert "no folder apps/ there; name the root of the GitOps repository" in str(result.exception)
+    assert "no YAML or JSON file there; name the root of the GitOps repository" in str(result.exception)
 
 
 def test_the_command_tells_the_same_as_a_table_and_as_json(sample: Repository) -> None:
     arguments = ["gitops", "discover", str(sample.root), "--stack", "dev", "-C", str(REPOSITORY)]
     table = CliRunner().invoke(app, arguments).output
-    document = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)
+    document = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert "50 = 24 deployments + 13 migration jobs + 13 workers" in table
     assert sum(document["workload_files"].values()) == 50
     assert len(document["gaps"]) == 7
@@ -115,6 +116,6 @@ def test_a_stacks_registry_that_nothing_pulls_from_must_be_named(shop: Shop) -> 
     files = {"apps/shop/base/deployment.yaml": DEPLOYMENT.replace("registry-api.tanhdev.com", "quay.io")}
     root = str(shop(files).root)
     result = CliRunner().invoke(app, ["gitops", "check", root, "--stack", "dev", "-C", str(REPOSITORY)])
-    assert "pulls from none of the stack's registries; name one with --registry: app-registry-pull" in str(
+    assert "pulls from none of the stack's registries, but from quay.io; name one with --registry: app-reg" in str(
         result.exception
     )

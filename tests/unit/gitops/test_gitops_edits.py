@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pullsecrets.gitops import component
-from pullsecrets.gitops.edits import NotEditableError, add_component, remove_entries
+from pullsecrets.gitops.edits import NotEditableError, add_to_kustomization, remove_entries
 
 OURS = "ours"
 PATH = "../../../components/imagepullsecret/ours"
@@ -193,7 +193,7 @@ def kustomizations(draw: st.DrawFn) -> tuple[str, list[str]]:
 @settings(max_examples=100, deadline=None)
 def test_a_component_is_added_in_one_place(given_text: tuple[str, list[str]]) -> None:
     text, present = given_text
-    added = add_component(text, PATH)
+    added = add_to_kustomization(text, "components", PATH)
     wanted = {**yaml.safe_load(text), "components": [*present, PATH]}
     assert yaml.safe_load(added) == wanted
     assert ("\r\n" in added) == ("\r\n" in text)
@@ -203,10 +203,10 @@ def test_a_component_is_added_in_one_place(given_text: tuple[str, list[str]]) ->
     changed = [line for tag, start, end, *_ in changes if tag != "equal" for line in text.splitlines()[start:end]]
     assert all(line.startswith("components:") for line in changed)
     assert len(changed) <= 1
-    assert add_component(added, PATH) == added
+    assert add_to_kustomization(added, "components", PATH) == added
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "components: {a: b}\n", "a: [\n", "components: text\n"])
 def test_what_is_no_kustomization_is_refused(text: str) -> None:
     with pytest.raises(NotEditableError):
-        add_component(text, PATH)
+        add_to_kustomization(text, "components", PATH)

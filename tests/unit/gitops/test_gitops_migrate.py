@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,13 +15,15 @@ from typer.testing import CliRunner
 from local import sample_gitops
 from pullsecrets.cli.app import app
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.config.gitops import Build, GitOps
 from pullsecrets.errors import BadInputError, ConflictError, ExitCode, PullSecretsError
 from pullsecrets.gitops import component, migrate
 from pullsecrets.gitops.check import check
 from pullsecrets.gitops.discover import discover
-from pullsecrets.gitops.kustomize import build_all, find_command
+from pullsecrets.gitops.kustomize import build_all, find_builder
 from pullsecrets.gitops.migrate import MigrationPlan
-from pullsecrets.gitops.repository import Repository, load
+from pullsecrets.gitops.repository import Repository, Root, load
+from pullsecrets.gitops.survey import Survey, survey
 from tests.components.program import REPOSITORY
 from tests.unit.gitops.conftest import DEPLOYMENT, OVERLAY, Shop
 
@@ -34,6 +36,10 @@ def run(root: Path, *arguments: str) -> Any:
     return CliRunner().invoke(app, command)
 
 
+def plan(repository: Repository, registry: Registry) -> MigrationPlan:
+    return migrate.plan(survey(repository), registry)
+
+
 def status(root: Path) -> str:
     return subprocess.run(
         ["git", "-C", str(root), "status", "--short"], capture_output=True, text=True, check=True
@@ -43,7 +49,7 @@ def status(root: Path) -> str:
 @dataclass(frozen=True)
 class Migrated:
     plan: MigrationPlan
-    repository: Repository
+    survey: Survey
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +57,10 @@ def migrated(sample: Repository, registry: Registry, tmp_path_factory: pytest.Te
     """A copy of the sample after the migration."""
     root = tmp_path_factory.mktemp("migrated") / "gitops"
     shutil.copytree(sample.root, root)
-    repository = load(root)
-    planned = migrate.plan(repository, registry)
-    migrate.refuse_dirty(root)
-    migrate.prove(repository, planned)
+    planned = plan(load(root, GitOps()), registry)
+    migrate.refuse_dirty(root, planned)
     migrate.apply(root, planned)
-    return Migrated(planned, load(root))
+    return Migrated(planned, survey(load(root, GitOps())))
 
 
 def test_the_counts_of_the_sample(migrated: Migrated) -> None:
@@ -68,14 +72,14 @@ def test_the_counts_of_the_sample(migrated: Migrated) -> None:
 def test_every_workload_of_every_overlay_has_the_secret_afterwards(
     migrated: Migrated, config: StackConfig, registry: Registry
 ) -> None:
-    report = check(migrated.repository, config, registry)
-    assert (report.violations, report.objects, len(report.files)) == ((), 99, 47)
+    report = check(migrated.survey, config, registry)
+    assert (report.violations, report.objects, len(report.files)) == ((), 99, 48)
 
 
 def test_the_audit_finds_no_workload_without_the_reference_afterwards(
     migrated: Migrated, config: StackConfig, registry: Registry
 ) -> None:
-    kinds = Counter(gap.kind for gap in discover(migrated.repository, config, registry).gaps)
+    kinds = Counter(gap.kind for gap in discover(migrated.survey, config, [registry]).gaps)
     assert kinds == {"secret-undefined": 3, "no-overlay": 1, "chart": 1, "unread": 1}
 
 
@@ -108,7 +112,7 @@ def test_files_keep_their_line_ends_and_comments(migrated: Migrated) -> None:
 
 
 def test_other_entries_stay(migrated: Migrated) -> None:
-    left = {item.name: item.references for item in migrated.repository.workloads if item.references}
+    left = {item.name: item.references for item in migrated.survey.repository.workloads if item.references}
     assert left == {
         "admin": ("legacy-registry",),
         "customer": ("legacy-registry",),
@@ -120,7 +124,7 @@ def test_other_entries_stay(migrated: Migrated) -> None:
 
 
 def test_a_second_run_changes_nothing(migrated: Migrated, registry: Registry) -> None:
-    planned = migrate.plan(migrated.repository, registry)
+    planned = migrate.plan(migrated.survey, registry)
     assert (planned.edits, planned.diff()) == ((), "")
 
 
@@ -152,10 +156,11 @@ def test_kustomize_merges_the_entry_into_every_kind_and_every_list(tmp_path: Pat
     (tmp_path / "app").mkdir()
     (tmp_path / "app/all.yaml").write_text("---\n".join(objects))
     (tmp_path / "app/kustomization.yaml").write_text("resources: [all.yaml]\ncomponents: [../component]\n")
-    folder = PurePosixPath("app")
-    built = build_all(tmp_path, [folder])[folder]
+    root = Root(PurePosixPath("app"))
+    built = build_all(load(tmp_path, GitOps()), [root], find_builder(Build()))[root]
     assert built.failure is None
-    found = {(item["kind"], item["metadata"]["name"]): list(_entries(item)) for item in built.objects}
+    items = [dict(made.item) for made in built.objects]
+    found = {(item["kind"], item["metadata"]["name"]): list(_entries(item)) for item in items}
     assert found == {(kind, name): wanted for _, kind, _ in WORKLOADS for name, (_, wanted) in LISTS.items()}
 
 
@@ -173,10 +178,10 @@ def test_the_command_shows_a_diff_and_asks(shop: Shop) -> None:
     refused = run(root)
     assert isinstance(refused.exception, BadInputError)
     assert status(root) == ""
-    document = json.loads(run(root, "--yes", "--json").output)
+    document = json.loads(run(root, "--yes", "--json").stdout)
     assert (document["outcome"], document["removed"], document["referenced"]) == ("written", 1, 1)
     assert "imagePullSecrets" not in (root / "apps/shop/base/deployment.yaml").read_text()
-    assert run(root, "--yes").output == "nothing to change\n"
+    assert run(root, "--yes").stdout == "nothing to change\n"
 
 
 @pytest.mark.parametrize(
@@ -193,10 +198,10 @@ def test_a_dirty_work_tree_is_refused(shop: Shop, name: str) -> None:
     assert SECRET in (root / "apps/shop/base/deployment.yaml").read_text()
 
 
-def test_an_untracked_file_elsewhere_is_no_hindrance(shop: Shop) -> None:
+def test_an_untracked_file_elsewhere_is_no_hindrance(shop: Shop, registry: Registry) -> None:
     root = shop({}).root
     (root / "notes.txt").write_text("mine")
-    migrate.refuse_dirty(root)
+    migrate.refuse_dirty(root, plan(load(root, GitOps()), registry))
 
 
 def test_a_folder_that_is_no_git_work_tree_is_refused(shop: Shop) -> None:
@@ -228,7 +233,7 @@ def test_an_entry_that_only_a_foreign_kind_holds_is_kept(shop: Shop) -> None:
 
 
 def test_what_no_kustomization_takes_in_keeps_its_entry(shop: Shop, registry: Registry) -> None:
-    planned = migrate.plan(shop({"apps/plain/deployment.yaml": DEPLOYMENT}), registry)
+    planned = plan(shop({"apps/plain/deployment.yaml": DEPLOYMENT}), registry)
     assert [kept.file for kept in planned.kept] == ["apps/plain/deployment.yaml"]
     assert "apps/plain/deployment.yaml" not in {str(edit.file) for edit in planned.edits}
 
@@ -238,26 +243,28 @@ def test_an_overlay_with_a_workload_of_its_own_gets_the_component_too(shop: Shop
     overlay = f"{OVERLAY}  - debug.yaml\n"
     folder = "apps/shop/overlays/dev"
     repository = shop({f"{folder}/debug.yaml": own, f"{folder}/kustomization.yaml": overlay})
-    planned = migrate.plan(repository, registry)
-    migrate.prove(repository, planned)
+    planned = plan(repository, registry)
     assert (planned.referenced, planned.removed) == (2, 2)
 
 
 def test_what_does_not_build_as_it_is_is_refused(shop: Shop, registry: Registry) -> None:
     repository = shop({"apps/shop/overlays/dev/kustomization.yaml": f"{OVERLAY}  - absent.yaml\n"})
     with pytest.raises(BadInputError, match=r"repair it first:\n  apps/shop/overlays/dev: accumulating resources"):
-        migrate.prove(repository, migrate.plan(repository, registry))
+        plan(repository, registry)
 
 
 def test_a_change_of_anything_else_is_refused(shop: Shop, registry: Registry) -> None:
-    repository = shop({})
-    planned = migrate.plan(repository, registry)
-    edits = tuple(
-        migrate.FileEdit(edit.file, edit.before, edit.after.replace(b"shop:1", b"shop:2")) for edit in planned.edits
+    # A transformer that copies the name of a pull Secret into a label makes the entry more than an entry.
+    copies = (
+        "replacements:\n- source: {kind: Deployment, fieldPath: spec.template.spec.imagePullSecrets.0.name}\n"
+        "  targets:\n  - select: {kind: Deployment}\n    fieldPaths: [metadata.labels.pull]\n"
+        "    options: {create: true}\n"
     )
-    other = replace(planned, edits=edits)
-    with pytest.raises(PullSecretsError, match=r"Deployment shop would change in more than imagePullSecrets"):
-        migrate.prove(repository, other)
+    other = {"apps/shop/base/deployment.yaml": DEPLOYMENT.replace(SECRET, "other")}
+    repository = shop({"apps/shop/overlays/dev/kustomization.yaml": OVERLAY + copies, **other})
+    with pytest.raises(PullSecretsError, match=r"dev: Deployment shop would change at metadata\.labels\.pull; try"):
+        plan(repository, registry)
+    assert status(repository.root) == ""
 
 
 @pytest.mark.parametrize(
@@ -280,7 +287,7 @@ def test_a_failed_write_takes_the_others_back(
     text: str | None,
 ) -> None:
     repository = shop({})
-    planned = migrate.plan(repository, registry)
+    planned = plan(repository, registry)
     write = migrate._write
     last = repository.root / planned.edits[-1].file
 
@@ -297,7 +304,7 @@ def test_a_failed_write_takes_the_others_back(
 
 def test_a_file_changed_meanwhile_is_a_conflict(shop: Shop, registry: Registry) -> None:
     repository = shop({})
-    planned = migrate.plan(repository, registry)
+    planned = plan(repository, registry)
     (repository.root / "apps/shop/base/deployment.yaml").write_text("# rewritten\n")
     with pytest.raises(ConflictError, match=r"apps/shop/base/deployment\.yaml: changed by somebody else meanwhile"):
         migrate.apply(repository.root, planned)
@@ -308,7 +315,7 @@ def test_without_kubectl_the_error_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(BadInputError, match=r"kubectl: not installed.*https://kubernetes\.io/docs/tasks/tools"):
-        find_command()
+        find_builder(Build())
 
 
 IMAGES = "images:\n  - name: shop\n    newName: registry-api.tanhdev.com/shop\n    newTag: v1\n"
@@ -323,12 +330,12 @@ def test_a_workload_whose_image_an_overlay_sets_gets_the_component_and_loses_its
     done = run(root, "--registry", SECRET, "--yes")
     assert "3 files: 1 reference added, 1 entry removed" in done.output
     assert "components:" in (root / "apps/shop/base/kustomization.yaml").read_text()
-    assert check(load(root), config, registry).violations == ()
+    assert check(survey(load(root, GitOps())), config, registry).violations == ()
     sample_gitops.commit(root)
-    assert run(root, "--registry", SECRET, "--yes").output == "nothing to change\n"
+    assert run(root, "--registry", SECRET, "--yes").stdout == "nothing to change\n"
 
 
-def test_a_workload_that_no_file_below_apps_holds_gets_it_where_it_is_built(
+def test_a_workload_outside_apps_gets_it_where_it_is_listed(
     shop: Shop, config: StackConfig, registry: Registry
 ) -> None:
     files = {
@@ -338,10 +345,10 @@ def test_a_workload_that_no_file_below_apps_holds_gets_it_where_it_is_built(
     }
     root = shop(files).root
     assert run(root, "--yes").exit_code == ExitCode.DONE
-    assert f"imagepullsecret/{SECRET}" in (root / "apps/web/overlays/dev/kustomization.yaml").read_text()
-    assert check(load(root), config, registry).violations == ()
+    assert f"imagepullsecret/{SECRET}" in (root / "shared/web/kustomization.yaml").read_text()
+    assert check(survey(load(root, GitOps())), config, registry).violations == ()
     sample_gitops.commit(root)
-    assert run(root, "--yes").output == "nothing to change\n"
+    assert run(root, "--yes").stdout == "nothing to change\n"
 
 
 def test_what_a_kustomization_outside_apps_takes_in_is_proved(shop: Shop, registry: Registry) -> None:
@@ -351,7 +358,7 @@ def test_what_a_kustomization_outside_apps_takes_in_is_proved(shop: Shop, regist
     }
     repository = shop(files)
     with pytest.raises(BadInputError, match=r"repair it first:\n  apps/shop/overlays/dev: accumulating resources"):
-        migrate.prove(repository, migrate.plan(repository, registry))
+        plan(repository, registry)
 
 
 def test_a_dry_run_writes_nothing_through_an_absolute_link(shop: Shop) -> None:
@@ -370,10 +377,11 @@ def test_a_dry_run_writes_nothing_through_an_absolute_link(shop: Shop) -> None:
 def test_a_file_that_is_a_link_out_of_the_repository_is_refused(
     shop: Shop, registry: Registry, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    repository = shop({})
-    file = repository.root / "apps/shop/base/deployment.yaml"
-    target = tmp_path_factory.mktemp("elsewhere") / "deployment.yaml"
+    root = shop({}).root
+    file = root / "apps/shop/base/kustomization.yaml"
+    target = tmp_path_factory.mktemp("elsewhere") / "file.yaml"
     file.rename(target)
     file.symlink_to(target)
-    with pytest.raises(BadInputError, match=rf"base/deployment\.yaml: leads to {target}, outside the repository"):
-        migrate.plan(load(repository.root), registry)
+    settings = GitOps.model_validate({"build": {"loadRestrictor": "LoadRestrictionsNone"}})
+    with pytest.raises(BadInputError, match=rf"base/kustomization\.yaml: leads to {target}, outside the repository"):
+        plan(load(root, settings), registry)

@@ -23,6 +23,7 @@ from local.demo.numbers import Measured, rows, table
 from local.demo.placing import place
 from local.demo.steps import Steps, UnexpectedError
 from local.paths import repository
+from pullsecrets.config.gitops import GitOps
 from pullsecrets.gitops.repository import load
 
 MEASURED = Measured(
@@ -150,7 +151,7 @@ def test_an_unbound_worker_is_a_gap_and_the_rest_of_the_sample_is_as_it_was(tmp_
         if file.read_bytes() != (with_workers / file.relative_to(plain)).read_bytes()
     }
     assert changed == {f"apps/{service}/base/deployment.yaml" for service in sample_gitops.UNBOUND}
-    names = {item.name for item in load(with_workers).resources if not item.references}
+    names = {item.name for item in load(with_workers, GitOps()).workloads if item.hosts and not item.references}
     assert names == {f"{service}-indexer" for service in sample_gitops.UNBOUND}
 
 

@@ -1,0 +1,37 @@
+"""Section `gitops` of a stack's configuration: how the repository of its services is laid out and built."""
+
+from typing import Literal
+
+from pullsecrets.config.fields import ConfigModel, EnvironmentsPattern, RepositoryPath, ServicesPattern
+
+
+class Build(ConfigModel):
+    """How kustomizations are built; what is left out is as the repository's controller has it."""
+
+    command: str | None = None
+    """kubectl or kustomize to build with; by default the kubectl that is installed beside this program."""
+    enable_helm: bool | None = None
+    """Whether charts are rendered, as with kustomize's `--enable-helm`."""
+    load_restrictor: Literal["LoadRestrictionsRootOnly", "LoadRestrictionsNone"] | None = None
+    """Whether kustomizations may take in files from outside their folders."""
+    enable_alpha_plugins: bool = False
+    """Whether programs that the repository names are run; never taken from the repository."""
+    enable_exec: bool = False
+    """Whether functions of the repository are run as programs; never taken from the repository."""
+
+
+class GitOps(ConfigModel):
+    """The layout of the GitOps repository of the stack's services, where its own files do not tell."""
+
+    services: ServicesPattern = "apps/{service}"
+    """Folder of each service."""
+    environments: EnvironmentsPattern = "overlays/{environment}"
+    """Overlay of each environment, below the service's folder; from the top where it names the service too."""
+    components: RepositoryPath = "components/imagepullsecret"
+    """Folder of the shared components, one for each Secret."""
+    paths: tuple[RepositoryPath, ...] = ()
+    """Folders that are looked at; empty: all of them."""
+    roots: tuple[RepositoryPath, ...] = ()
+    """Folders that are built; `*` stands for a part of a name, `**` for any folders; empty: those that are found."""
+    build: Build = Build()
+    """What builds it, and with which options."""

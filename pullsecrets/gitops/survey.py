@@ -1,0 +1,152 @@
+"""What of a repository is deployed, as it is built: the one reading that discovery, migration and check go by."""
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from pullsecrets.config import Registry, StackConfig
+from pullsecrets.data import Path as ValuePath
+from pullsecrets.data import Values, dig
+from pullsecrets.errors import BadInputError
+from pullsecrets.gitops.kustomize import Builder, Built, Made, build_all, find_builder
+from pullsecrets.gitops.repository import Repository, Root, Workload, hosts_of, references_of
+from pullsecrets.kube.objects import kind_of
+from pullsecrets.text import listed
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A workload as it is deployed: as a root builds it, or as it stands in a file that nothing builds."""
+
+    item: Values
+    pod: ValuePath
+    file: PurePosixPath | None
+    """The file of the repository that it comes from; None for what was fetched."""
+    root: Root | None
+    generated: bool = False
+    """Whether the file says how it is generated, such as from a chart."""
+
+    @cached_property
+    def hosts(self) -> frozenset[str]:
+        """Hosts of the registries that its containers of every sort pull from."""
+        return hosts_of(self.item, self.pod)
+
+    @cached_property
+    def references(self) -> tuple[str, ...]:
+        """Names in its list of pull Secrets."""
+        return references_of(self.item, self.pod)
+
+    def pulls_from(self, registry: Registry) -> bool:
+        """Tell whether one of its containers pulls from a registry."""
+        return not self.hosts.isdisjoint(registry.hosts)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A repository and what it builds."""
+
+    repository: Repository
+    builder: Builder
+    built: Mapping[Root, Built]
+
+    @cached_property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Every workload that is deployed, those of each root first."""
+        made = (self._of(found.root, item) for found in self.built.values() for item in found.objects)
+        plain = (Deployment(item.item, item.pod, item.file, None) for item in self.repository.plain)
+        return (*(one for one in made if one), *plain)
+
+    def _of(self, root: Root, made: Made) -> Deployment | None:
+        return Deployment(made.item, made.pod, made.origin, root, made.generated) if made.pod is not None else None
+
+    @property
+    def broken(self) -> Iterator[Built]:
+        """What does not build."""
+        return (found for found in self.built.values() if found.failure)
+
+    def source(self, deployed: Deployment) -> Workload | None:
+        """Return the workload of a file that a deployed one comes from."""
+        if deployed.file is None or deployed.generated:
+            return None
+        return source_of(deployed.item, self.repository.workloads_in(deployed.file))
+
+    def registries(self, config: StackConfig, name: str | None) -> tuple[Registry, ...]:
+        """Return the registry of a name, or those of the stack that the repository pulls from.
+
+        Raises:
+            BadInputError: when the stack has no registry of that name.
+        """
+        if name is None:
+            used = (one for one in config.registries if any(found.pulls_from(one) for found in self.deployments))
+            return tuple(used)
+        try:
+            return (config.registry(name),)
+        except KeyError:
+            raise BadInputError(f"--registry: found {name!r}; allowed in this stack: {_known(config)}") from None
+
+    def registry(self, config: StackConfig, name: str | None) -> Registry:
+        """Return the registry of a name, or the only one of the stack that the repository pulls from.
+
+        Raises:
+            BadInputError: when the stack has no such registry, or the repository pulls from several or none.
+        """
+        used = self.registries(config, name)
+        if len(used) == 1:
+            return used[0]
+        hosts = listed(sorted({host for found in self.deployments for host in found.hosts}))
+        several = f"pulls from {len(used)} of the stack's registries"
+        none = f"pulls from none of the stack's registries, but from {hosts or 'nowhere that was found'}"
+        raise BadInputError(
+            f"{self.repository.root}: {several if used else none}; name one with --registry: {_known(config)}"
+        )
+
+
+def _known(config: StackConfig) -> str:
+    return ", ".join(registry.name for registry in config.registries)
+
+
+def source_of(built: Values, sources: tuple[Workload, ...]) -> Workload | None:
+    """Find what a built object comes from; an overlay may have put something before or behind its name."""
+    name = str(dig(built, ("metadata", "name")))
+    same_kind = (found for found in sources if found.kind == kind_of(built) and found.name in name)
+    return max(same_kind, key=lambda found: len(found.name), default=None)
+
+
+def survey(repository: Repository, *, kept_in: Path | None = None, changed_since: str | None = None) -> Survey:
+    """Build what a repository deploys.
+
+    Args:
+        repository: the repository.
+        kept_in: folder of what earlier runs built.
+        changed_since: a revision of git; roots of which nothing changed since are left out.
+
+    Raises:
+        BadInputError: when there is nothing to build with, or git knows no such revision.
+    """
+    builder = find_builder(repository.settings.build, repository)
+    roots = repository.roots
+    if changed_since is not None:
+        changed = _changed(repository.root, changed_since)
+        roots = tuple(root for root in roots if not changed.isdisjoint(repository.inputs(root)))
+    return Survey(repository, builder, build_all(repository, roots, builder, kept_in=kept_in))
+
+
+def _changed(root: Path, revision: str) -> set[PurePosixPath]:
+    """Return the files that differ from a revision, those that git does not know yet included."""
+    commands = (
+        ("diff", "--name-only", "--relative", "-z", revision, "--"),
+        ("ls-files", "--others", "-z", "--exclude-standard"),
+    )
+    found: set[PurePosixPath] = set()
+    for command in commands:
+        try:
+            ended = subprocess.run(["git", "-C", str(root), *command], capture_output=True, check=False)
+        except FileNotFoundError:
+            raise BadInputError("git: not installed; --changed-since asks it what changed") from None
+        if ended.returncode:
+            reason = ended.stderr.decode(errors="replace").strip().splitlines()[0]
+            raise BadInputError(f"--changed-since {revision}: {reason}; name a commit, branch or tag that is here")
+        found |= {PurePosixPath(name) for name in ended.stdout.decode(errors="surrogateescape").split("\0") if name}
+    return found
