@@ -8,8 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pullsecrets.cli import console
 from pullsecrets.delivery import proof
+from pullsecrets.delivery.deliver import Delivered
 from pullsecrets.delivery.proof import OnProgress
-from pullsecrets.delivery.rotation import Delivered
 from pullsecrets.text import counted
 
 NAMED = 5

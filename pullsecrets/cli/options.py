@@ -146,7 +146,9 @@ class NewCredential:
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of each class among its parameters, in that parameter's place."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, type[Any]] = {
+        name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)
+    }
 
     @functools.wraps(command)
     def with_options(**options: Any) -> None:

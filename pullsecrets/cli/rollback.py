@@ -9,7 +9,8 @@ from rich.table import Table
 from pullsecrets.cli import console, credential, delivering, options
 from pullsecrets.credential import history, vault_token
 from pullsecrets.credential.history import RollbackPlan
-from pullsecrets.delivery import prechecks, rotation
+from pullsecrets.delivery import prechecks
+from pullsecrets.delivery.deliver import DEFAULT_TIMEOUT, deliver, finish
 from pullsecrets.errors import ExitCode
 
 
@@ -21,7 +22,7 @@ def command(  # noqa: PLR0913 - each is an option
     to: Annotated[
         int | None, typer.Option("--to", min=1, help="Version to bring back; by default the last other.")
     ] = None,
-    timeout: options.ProofTimeout = rotation.DEFAULT_TIMEOUT,
+    timeout: options.ProofTimeout = DEFAULT_TIMEOUT,
     *,
     reach: options.Cluster,
     dry_run: options.DryRun = False,
@@ -61,7 +62,7 @@ def command(  # noqa: PLR0913 - each is an option
         console.confirm(f"Write version {planned.source} of {planned.path} over version {planned.version}?", yes=yes)
     version = history.restore(vault, config, chosen, planned)
     with delivering.progress(quiet=json) as on_progress:
-        delivered = rotation.deliver(target, installation, version, planned.digest, timeout, on_progress=on_progress)
+        delivered = deliver(target, installation, version, planned.digest, timeout, on_progress=on_progress)
     if json:
         outcome = "unchanged" if planned.unchanged else "restored"
         console.print_json({**_document(planned), **delivering.document(delivered), "outcome": outcome})
@@ -69,7 +70,7 @@ def command(  # noqa: PLR0913 - each is an option
         delivering.show(delivered, chosen.name)
     if delivered.missing:
         raise typer.Exit(ExitCode.PROBLEM)
-    rotation.finish(target, version)
+    finish(target, version)
 
 
 def _document(planned: RollbackPlan) -> dict[str, object]:

@@ -1,10 +1,10 @@
 """`pull-secrets rotate`: a new credential in Vault, proved in every namespace, and the Pods that need it recreated."""
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,28 +15,18 @@ from pullsecrets import redaction
 from pullsecrets.cli import console, credential, delivering, options
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.cli.verify import ending_on_terminate
-from pullsecrets.config import StackConfig
-from pullsecrets.credential import sealed, vault_entry, vault_token
-from pullsecrets.delivery import prechecks, retirement
-from pullsecrets.delivery import verify as verification
+from pullsecrets.credential import vault_token
+from pullsecrets.credential.document import DockerConfig
+from pullsecrets.delivery import retirement
+from pullsecrets.delivery.deliver import DEFAULT_TIMEOUT, Delivered
+from pullsecrets.delivery.plan import Choices, Plan, plan
 from pullsecrets.delivery.prechecks import Outlook, Target
-from pullsecrets.delivery.proof import OnProgress, selected_namespaces
-from pullsecrets.delivery.rotation import (
-    DEFAULT_TIMEOUT,
-    Choices,
-    Delivered,
-    Listener,
-    Outcome,
-    PodsLeft,
-    Rotation,
-    Verify,
-)
-from pullsecrets.delivery.verify import Trial
-from pullsecrets.durations import parse_duration
+from pullsecrets.delivery.proof import OnProgress
+from pullsecrets.delivery.rotation import Effects, Listener, Outcome, PodsLeft, Rotation
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.text import counted
-from pullsecrets.workloads import evict, restart
-from pullsecrets.workloads.evict import Evictions, LackingPods
+from pullsecrets.workloads import restart
+from pullsecrets.workloads.evict import LackingPods
 from pullsecrets.workloads.restart import RestartResult, Workload
 
 
@@ -115,74 +105,98 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
         pull-secrets rotate app-registry-pull --stack prod -f ./new.json --verify app-registry.example.com/team/app:1
     """
-    restart.wave_length(wave_size, 1)
-    if all_or_nothing and not rollback_on_failure:
-        raise BadInputError("--all-or-nothing: says how far --rollback-on-failure goes; give that one too")
-    kept_for = _grace(grace, rollback_on_failure, only) if destroy_previous else None
-    config = console.load(stack, directory)
-    wanted = frozenset(only) if only else None
     choices = Choices(
-        wanted,
-        timeout,
-        wave_size,
-        wave_timeout,
-        restart_workloads,
-        recreate_pods,
-        rollback_on_failure,
-        all_or_nothing,
-        by_content,
+        only=frozenset(only) if only else None,
+        timeout=timeout,
+        wave_size=wave_size,
+        wave_timeout=wave_timeout,
+        restart=restart_workloads,
+        recreate=recreate_pods,
+        take_back=rollback_on_failure,
+        all_or_nothing=all_or_nothing,
+        by_content=by_content,
+        image=verify_image,
+        grace=grace if destroy_previous else None,
     )
-    if any(item.sealed for item in config.registries if item.name == registry):
-        never_asked = replace(choices, recreate=bool(recreate_pods))
+    config = console.load(stack, directory)
+    chosen = console.registry_of(config, registry, stack)
+    if chosen.sealed:
         if given.given or rollback_on_failure or destroy_previous:
-            raise _sealed(registry)
-        _deliver_sealed(config, registry, reach, never_asked, verify_image, dry_run=dry_run, json=json)
+            raise BadInputError(
+                f"registry {registry!r} is sealed: its credential, expiry and way back are in the file that git keeps; "
+                f"renew it with `pull-secrets seal {registry}` and `pulumi up`, then run this without them"
+            )
+        carry_out(Target(config, chosen, reach.connect(config), None), choices, Dialog(json, dry_run, yes=True))
         return
-    source = given.source()
-    chosen = credential.registry_of(config, registry, stack)
-    expires = given.expiry()
+    source, expires = given.source(), given.expiry()
     content = credential.read(source, chosen)
     if given.verify_login:
         credential.verify_login(content, given.registry_ca)
-    cluster = reach.connect(config)
-    vault = vault_token.open_vault(config)
-    target = Target(config, chosen, cluster, vault)
-    installation = prechecks.prepare(target, wanted)
-    if rollback_on_failure:
-        prechecks.require_way_back(target)
-    _require_rights(target, choices, verify_image)
-    planned = vault_entry.plan(vault, config, chosen, content, expires)
-    outlook = prechecks.foresee(target, wanted, timeout)
-    if not json:
-        show(planned)
-    _show_outlook(outlook)
-    if dry_run:
-        _show_plan(target, planned, outlook, choices, json=json)
+    target = Target(config, chosen, reach.connect(config), vault_token.open_vault(config))
+    carry_out(target, choices, Dialog(json, dry_run, yes, source.takes_standard_input), content, expires)
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """How a command talks to whoever runs it."""
+
+    json: bool = False
+    dry_run: bool = False
+    yes: bool = False
+    piped: bool = False
+    """Whether standard input is the credential, so that no question can be answered there."""
+
+    @property
+    def unattended(self) -> bool:
+        """Whether no question is asked."""
+        return self.json or self.yes or self.piped
+
+
+def carry_out(
+    target: Target,
+    choices: Choices,
+    dialog: Dialog,
+    content: DockerConfig | None = None,
+    expires: datetime | None = None,
+    effects: Effects | None = None,
+) -> None:
+    """Plan a rotation, show the plan, and unless it is a dry run carry it out; `effects` is for tests.
+
+    Raises:
+        typer.Exit: when it did not end well.
+        PullSecretsError: what ended it before its time.
+    """
+    planned = plan(target, choices, content, expires)
+    seed = planned.seed
+    if not dialog.json:
+        if seed:
+            show(seed)
+        else:
+            console.output.print(f"digest  {planned.digest}, as the cluster's SealedSecret says")
+    _show_outlook(planned.outlook)
+    if dialog.dry_run:
+        _show_plan(planned, json=dialog.json)
         return
-    version = planned.version
-    if not planned.unchanged:
-        confirm_write(planned, yes=yes, piped=source.takes_standard_input)
-        version = vault_entry.write(vault, config, chosen, content, planned)
-    asked = None if recreate_pods is None and not (yes or json or source.takes_standard_input) else bool(recreate_pods)
-    run = Rotation(
-        target,
-        installation,
-        version,
-        planned.new_digest,
-        replace(choices, recreate=asked),
-        wrote=not planned.stored,
-        listener=Listener() if json else _Console(chosen.name),
-        verify=_verify(target, verify_image),
-    )
-    named = {"registry": chosen.name, "path": planned.path, "foreseen": dict(outlook.obstacles)}
-    _carry_out(run, named, json=json, kept_for=kept_for)
+    if seed and not seed.unchanged:
+        confirm_write(seed, yes=dialog.yes, piped=dialog.piped)
+    listener = Listener() if dialog.json else _Console(target.registry.name, asks=not dialog.unattended)
+    run = Rotation(planned, planned.write(), listener, effects or Effects())
+    with ending_on_terminate():
+        outcome = run.run()
+    if dialog.json:
+        console.print_json({**_named(planned), "wrote": run.wrote, **_document(outcome)})
+    if outcome.error:
+        raise outcome.error
+    if outcome.result != "done":
+        raise typer.Exit(ExitCode.PROBLEM)
 
 
 class _Console(Listener):
-    """Prints how a rotation goes, and asks the person before the terminal."""
+    """Prints the events of a rotation, and asks on a terminal."""
 
-    def __init__(self, registry: str) -> None:
+    def __init__(self, registry: str, *, asks: bool) -> None:
         self._registry = registry
+        self._asks = asks
 
     def delivering(self) -> AbstractContextManager[OnProgress | None]:
         """Show a bar, or lines."""
@@ -214,13 +228,18 @@ class _Console(Listener):
         _show_lacking(found)
 
     def wants_eviction(self, number: int) -> bool:
-        """Ask, where somebody is there."""
-        there = console.output.is_terminal and sys.stdin.isatty()
+        """Ask on a terminal."""
+        there = self._asks and console.output.is_terminal and sys.stdin.isatty()
         return there and typer.confirm(f"Evict these {number} Pods?")
 
     def evicted(self, found: PodsLeft) -> None:
-        """Print what became of the Pods."""
-        _show_recreated(found.recreated, found.left, found.kept)
+        """Print the counts and the Pods that are left."""
+        _show_recreated(found)
+
+    def destroyed(self, versions: Sequence[int]) -> None:
+        """Print their numbers."""
+        what = f"versions {', '.join(map(str, versions))}" if versions else "nothing, all is too recent"
+        self.say(f"destroyed permanently: {what}")
 
     def say(self, text: str) -> None:
         """Print it."""
@@ -250,38 +269,15 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         parts["rolledBack"] = delivering.document(outcome.rolled_back)
     if outcome.not_rolled_back:
         parts["notRolledBack"] = outcome.not_rolled_back
+    if outcome.destroyed is not None:
+        parts["destroyed"] = list(outcome.destroyed)
     return parts
 
 
-def _grace(text: str, rollback_on_failure: bool, only: Collection[str] | None) -> timedelta:
-    """Return how long replaced versions stay, where they may be destroyed at all."""
-    if rollback_on_failure:
-        raise BadInputError("--destroy-previous: not with --rollback-on-failure, which may need what it destroys")
-    if only:
-        raise BadInputError("--destroy-previous: not with --only: other namespaces are not proved to need it no more")
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise BadInputError(f"--grace: found {text!r}; allowed: {error}") from None
-
-
-def _carry_out(run: Rotation, named: dict[str, Any], *, json: bool, kept_for: timedelta | None = None) -> None:
-    """Run it to its end, destroy what is out of use once all is proved, tell the outcome, and end as it did."""
-    outcome = run.run()
-    destroyed: dict[str, Any] = {}
-    if kept_for is not None and outcome.result == "done" and not outcome.error:
-        destroyed["destroyed"] = retirement.destroy(run.target, kept_for, datetime.now(UTC))
-    if json:
-        console.print_json({**named, "wrote": run.wrote, **_document(outcome), **destroyed})
-    elif destroyed:
-        numbers = ", ".join(map(str, destroyed["destroyed"]))
-        console.output.print(
-            f"destroyed for good: {f'versions {numbers}' if numbers else 'nothing, all is too recent'}"
-        )
-    if outcome.error:
-        raise outcome.error
-    if outcome.result != "done":
-        raise typer.Exit(ExitCode.PROBLEM)
+def _named(planned: Plan) -> dict[str, Any]:
+    """Return what `--json` prints of a rotation's plan."""
+    name, seed = planned.target.registry.name, planned.seed
+    return {"registry": name} | ({"path": seed.path, "foreseen": dict(planned.outlook.obstacles)} if seed else {})
 
 
 def _show_outlook(outlook: Outlook) -> None:
@@ -289,88 +285,39 @@ def _show_outlook(outlook: Outlook) -> None:
         console.errors.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     if outlook.obstacles:
         number = counted(len(outlook.obstacles), "namespace")
-        console.errors.print(f"[bold yellow]warning:[/] {number} will not take it, for a reason that is there already:")
+        text = f"[bold yellow]warning:[/] {number} will not receive it, for a reason that already exists:"
+        console.errors.print(text, soft_wrap=True)
     for name, reason in outlook.obstacles.items():
         console.errors.print(f"  {name}: {reason}", markup=False, soft_wrap=True)
 
 
-def _deliver_sealed(
-    config: StackConfig,
-    name: str,
-    reach: options.Cluster,
-    choices: Choices,
-    verify_image: str | None,
-    *,
-    dry_run: bool,
-    json: bool,
-) -> None:
-    """Have what `seal` and `pulumi up` brought into the cluster delivered now, and prove it."""
-    cluster = reach.connect(config)
-    target = Target(config, config.registry(name), cluster, None)
-    installation = prechecks.prepare(target, choices.only)
-    _require_rights(target, choices, verify_image)
-    digest = sealed.declared_digest(config, cluster, target.registry)
-    if not json:
-        console.output.print(f"digest  {digest}, as the cluster's SealedSecret says")
-    if dry_run:
-        console.output.print("dry run: nothing was changed")
+def _show_plan(planned: Plan, *, json: bool) -> None:
+    if planned.seed is None:
+        if json:
+            console.print_json({**_named(planned), "digest": planned.digest, "outcome": "planned"})
+        else:
+            console.output.print("dry run: nothing was changed")
         return
-    listener = Listener() if json else _Console(name)
-    verify = _verify(target, verify_image)
-    run = Rotation(target, installation, 0, digest, choices, wrote=False, listener=listener, verify=verify)
-    _carry_out(run, {"registry": name}, json=json)
-
-
-def _sealed(name: str) -> BadInputError:
-    return BadInputError(
-        f"registry {name!r} is sealed: its credential, expiry and way back are in the file that git keeps; renew it "
-        f"with `pull-secrets seal {name}` and `pulumi up`, then run this without them"
-    )
-
-
-def _require_rights(target: Target, choices: Choices, verify_image: str | None) -> None:
-    """Refuse what the caller may not do, before anything is written."""
-    if choices.by_content:
-        prechecks.require_readable(target)
-    if verify_image is not None:
-        verification.registry_of_image(target.config, verify_image, target.registry.name)
-        prechecks.require_verifier(target)
-
-
-def _verify(target: Target, image: str | None) -> Verify | None:
-    """Return what has a test Pod pull an image in each namespace; None where none is to be pulled."""
-    if image is None:
-        return None
-    trial = Trial(target.config, target.registry, image)
-
-    def pull(namespaces: Collection[str]) -> Mapping[str, str]:
-        with ending_on_terminate():
-            return verification.failures(verification.run(target.cluster, trial, namespaces))
-
-    return pull
-
-
-def _show_plan(
-    target: Target, planned: vault_entry.SeedPlan, outlook: Outlook, choices: Choices, *, json: bool
-) -> None:
-    namespaces = sorted(selected_namespaces(target.cluster, target.registry, choices.only))
-    lacking = evict.find_lacking(target.cluster, target.config, target.registry, namespaces)
-    found = restart.list_workloads(target.cluster, target.registry, namespaces) if choices.restart else []
+    found, outlook = planned.foresee(), planned.outlook
     if json:
-        pods = [f"{pod.namespace}/{pod.name}" for pod in lacking.evictable]
-        foreseen = {
-            "foreseen": dict(outlook.obstacles),
-            "warnings": list(outlook.warnings),
-            "unchecked": list(outlook.unchecked),
-        }
-        plan = {**foreseen, "namespaces": namespaces, "pods": {"kept": pods, "others": dict(lacking.others)}}
+        pods = [f"{pod.namespace}/{pod.name}" for pod in found.lacking.evictable]
         console.print_json(
-            {**asdict(planned), **plan, "workloads": [str(item) for item in found], "outcome": "planned"}
+            {
+                **asdict(planned.seed),
+                "foreseen": dict(outlook.obstacles),
+                "warnings": list(outlook.warnings),
+                "unchecked": list(outlook.unchecked),
+                "namespaces": found.namespaces,
+                "pods": {"kept": pods, "others": dict(found.lacking.others)},
+                "workloads": [str(item) for item in found.workloads],
+                "outcome": "planned",
+            }
         )
         return
-    console.output.print(f"{counted(len(namespaces), 'namespace')} would receive it: {delivering.named(namespaces)}")
-    _show_lacking(lacking)
-    for item in found:
+    names = delivering.named(found.namespaces)
+    console.output.print(f"{counted(len(found.namespaces), 'namespace')} would receive it: {names}")
+    _show_lacking(found.lacking)
+    for item in found.workloads:
         console.output.print(f"  {item}: {item.untouched or 'would be restarted'}", markup=False)
     for item in outlook.unchecked:
         console.output.print(f"not checked: {item}", markup=False)
@@ -384,15 +331,17 @@ def _show_lacking(lacking: LackingPods) -> None:
     delivering.show_each({**pods, **lacking.others})
 
 
-def _show_recreated(recreated: Sequence[str], left: Evictions, kept: Sequence[str]) -> None:
-    if recreated:
-        console.output.print(f"[green]✓[/] {counted(len(recreated), 'Pod')} evicted; the controller recreates them")
-    if kept:
-        console.output.print(f"{counted(len(kept), 'Pod')} left alone; add --recreate-pods to evict them")
-    if left.held or left.refused:
-        number = counted(len(left.held) + len(left.refused), "Pod")
+def _show_recreated(found: PodsLeft) -> None:
+    if found.recreated:
+        number = counted(len(found.recreated), "Pod")
+        console.output.print(f"[green]✓[/] {number} evicted; the controller recreates them")
+    if found.kept:
+        console.output.print(f"{counted(len(found.kept), 'Pod')} left alone; add --recreate-pods to evict them")
+    left = {**found.left.held, **found.left.refused}
+    if left:
+        number = counted(len(left), "Pod")
         console.output.print(f"[red]✗[/] {number} not evicted; fix the cause and run the same command again:")
-    delivering.show_each({**left.held, **left.refused})
+    delivering.show_each(left)
 
 
 def _show_restart(result: RestartResult) -> None:

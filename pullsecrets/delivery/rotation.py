@@ -1,261 +1,25 @@
-"""Rotation: makes what Vault holds arrive in every namespace, proves it, and takes it back when that fails."""
+"""A rotation after its write: delivered, proved, completed with restarts and evictions, or rolled back."""
 
-import base64
-import binascii
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from typing import TypeVar, cast
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
 
 from pullsecrets import redaction
-from pullsecrets.credential import history
-from pullsecrets.credential.document import content_digest
+from pullsecrets.delivery import retirement, verify
+from pullsecrets.delivery.deliver import Delivered, compare_bytes, deliver, finish, is_finished, write_back
+from pullsecrets.delivery.plan import Plan
 from pullsecrets.delivery.prechecks import Target
-from pullsecrets.delivery.proof import OnProgress, Progress, prove_digest
+from pullsecrets.delivery.proof import OnProgress, Progress
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
-from pullsecrets.kube import eso
-from pullsecrets.kube.eso import Installation, external_secret_path
-from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
-from pullsecrets.kube.objects import annotations_of, secret_path
-from pullsecrets.kube.ownership import Delivery, not_synced, read_deliveries
 from pullsecrets.kube.waiting import patiently
 from pullsecrets.workloads import evict, restart
 from pullsecrets.workloads.evict import Evictions, LackingPods
-from pullsecrets.workloads.pods import PodPull
 from pullsecrets.workloads.restart import RestartResult, Workload
 
-DEFAULT_TIMEOUT = 300
-"""Seconds to wait for the proof of a delivery."""
-
-LOOK_AT_VAULT_SECONDS = 15.0
-"""How often the wait looks whether somebody else has written: then it would never end well."""
-
-_POLL_SECONDS = 0.5
-_PARALLEL = 8
-_FINISHED_PREFIX = "rotated-in-"
-
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """How a version arrived."""
-
-    version: int
-    digest: str
-    namespaces: tuple[str, ...]
-    """Those that hold the content."""
-    missing: Mapping[str, str]
-    """Those that do not, and what ESO says of each."""
-    seconds: float
-    synced: bool = field(default=True)
-    """Whether ESO had to be told; False when all of them held the content already."""
-
-
-def deliver(
-    target: Target,
-    installation: Installation,
-    version: int,
-    digest: str,
-    timeout: float,
-    *,
-    only: Collection[str] | None = None,
-    on_progress: OnProgress | None = None,
-) -> Delivered:
-    """Make ESO sync a version now and wait until every namespace is proved to hold it.
-
-    Where all hold it already, ESO is left alone.
-
-    Args:
-        target: what is delivered, and where.
-        installation: as `prepare` gives it.
-        version: the version in Vault; 0 for what was sealed.
-        digest: of its content.
-        timeout: seconds.
-        only: wait for these namespaces alone.
-        on_progress: told whenever what is missing changes.
-
-    Raises:
-        ConflictError: when another version was written meanwhile.
-    """
-    began = time.monotonic()
-    deadline = began + timeout
-
-    def look(seconds: float) -> Progress:
-        left = max(0.0, min(seconds, deadline - time.monotonic()))
-        return prove_digest(target.cluster, target.registry, digest, only, timeout=left, on_progress=on_progress)
-
-    progress = patiently(deadline, look, 0)
-    synced = bool(progress.missing)
-    if synced:
-        if target.registry.relayed:
-            _pass_relay(target, version, digest, deadline)
-        _sync(target, installation, progress, deadline)
-        while progress.missing and time.monotonic() < deadline:
-            progress = patiently(deadline, look, LOOK_AT_VAULT_SECONDS)
-            if progress.missing:
-                patiently(deadline, _require_current, target, version)
-                if not installation.hands_on:
-                    _sync(target, installation, progress, deadline)
-    return Delivered(
-        version=version,
-        digest=digest,
-        # What was seen together: a namespace that joined since is not proved.
-        namespaces=tuple(sorted(progress.wanted - progress.missing)),
-        missing=_explained(target, digest, progress.missing),
-        seconds=time.monotonic() - began,
-        synced=synced,
-    )
-
-
-def compare_bytes(target: Target, delivered: Delivered) -> Delivered:
-    """Read each Secret that is proved by its metadata, and leave out those that hold other bytes than were written."""
-
-    def differs(namespace: str) -> bool:
-        found = target.cluster.find(secret_path(namespace, target.registry.name)) or {}
-        encoded = cast("dict[str, str]", found.get("data") or {}).get(PULL_SECRET_KEY, "")
-        redaction.register(encoded)
-        try:
-            content = base64.b64decode(encoded, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return True
-        redaction.register(content)
-        return content_digest(content) != delivered.digest
-
-    names = delivered.namespaces
-    with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-        others = {name for name, other in zip(names, pool.map(differs, names), strict=True) if other}
-    text = "its bytes are not those that were written, whatever its metadata says"
-    return replace(
-        delivered,
-        namespaces=tuple(name for name in names if name not in others),
-        missing={**delivered.missing, **dict.fromkeys(sorted(others), text)},
-    )
-
-
-def take_back(
-    target: Target,
-    installation: Installation,
-    version: int,
-    timeout: float,
-    *,
-    only: Collection[str] | None = None,
-    on_progress: OnProgress | None = None,
-) -> Delivered:
-    """Write the content before a version that did not arrive as a new version, and prove that one.
-
-    Raises:
-        ConflictError: when somebody else wrote after that version; theirs is left alone.
-        BadInputError: when there is no earlier version to go back to.
-    """
-    if target.vault is None:
-        raise BadInputError("a sealed credential is taken back in git, where its file is kept, and by `pulumi up`")
-    deadline = time.monotonic() + timeout
-    planned = patiently(deadline, history.plan, target.vault, target.config, target.registry)
-    if planned.version != version:
-        _require_current(target, version)
-    restored = history.restore(target.vault, target.config, target.registry, planned)
-    return deliver(target, installation, restored, planned.digest, timeout, only=only, on_progress=on_progress)
-
-
-def finish(target: Target, version: int) -> None:
-    """Record that a version was rotated in to the end in this cluster, so that no later failure takes it back.
-
-    Only where it was proved in every namespace: one that was proved in some may still fail in the others.
-    """
-    key = f"{_FINISHED_PREFIX}{target.config.cluster.name}"
-    if target.vault and _records(target).get(key) != str(version):
-        target.vault.patch_metadata(target.config.vault.mount, target.registry.path, {key: str(version)})
-
-
-def is_finished(target: Target, version: int) -> bool:
-    """Tell whether a rotation of that version ended well before, in this cluster or another one.
-
-    Clusters may share a path, and each is rotated by itself: what has arrived in one is not for another to take back.
-    """
-    found = {value for key, value in _records(target).items() if key.startswith(_FINISHED_PREFIX)}
-    return str(version) in found
-
-
-def _records(target: Target) -> Mapping[str, str]:
-    found = target.vault.read_metadata(target.config.vault.mount, target.registry.path) if target.vault else None
-    return found.custom if found else {}
-
-
-def explain(target: Target, digest: str, missing: Iterable[str]) -> dict[str, str]:
-    """Return, for each namespace that is not proved to hold a content, why."""
-    names = sorted(missing)
-    if not names:
-        return {}
-    name = target.registry.name
-    found = read_deliveries(target.cluster, name)
-    relay = found.get(target.config.eso.namespace) if target.registry.relayed else None
-    if relay and relay.external_secret and (problem := not_synced(relay.external_secret)):
-        # What is not even in the one Secret that all others are made from is no fault of theirs.
-        return dict.fromkeys(names, redaction.redact(f"its relay in {target.config.eso.namespace}: {problem}"))
-    doubts = {item: found.get(item, Delivery(name, None, None)).unproved(digest) for item in names}
-    return {item: redaction.redact(doubt or "it arrived when the time was over") for item, doubt in doubts.items()}
-
-
-def _explained(target: Target, digest: str, missing: frozenset[str]) -> dict[str, str]:
-    try:
-        return explain(target, digest, missing)
-    except PullSecretsError as error:
-        # That they lack the content is known all the same.
-        return dict.fromkeys(sorted(missing), redaction.redact(f"its ExternalSecret cannot be read: {error}"))
-
-
-def _sync(target: Target, installation: Installation, progress: Progress, deadline: float) -> None:
-    patiently(deadline, eso.force_sync, target.cluster, target.registry, installation, progress.missing)
-
-
-def _require_current(target: Target, version: int) -> None:
-    if target.vault is None:
-        return
-    found = target.vault.read_metadata(target.config.vault.mount, target.registry.path)
-    current = found.current_version if found else 0
-    if current != version:
-        raise ConflictError(
-            f"Vault path {target.config.vault.mount}/{target.registry.path}: version {current} was written while "
-            f"version {version} was being delivered; look at who wrote it, then rotate again"
-        )
-
-
-def _pass_relay(target: Target, version: int, digest: str, deadline: float) -> None:
-    """Refresh the one Secret in ESO's namespace that the tenants' copies are made from, before they are refreshed."""
-    namespace, name = target.config.eso.namespace, target.registry.name
-    if not target.registry.sealed:
-        patiently(deadline, target.cluster.merge_patch, external_secret_path(namespace, name), eso.sync_request())
-    while patiently(deadline, _relayed_digest, target) != digest and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-    patiently(deadline, _require_current, target, version)
-
-
-def _relayed_digest(target: Target) -> str | None:
-    query = {"fieldSelector": f"metadata.name={target.registry.name}"}
-    path = f"/api/v1/namespaces/{target.config.eso.namespace}/secrets"
-    items = target.cluster.items(path, query, metadata_only=True)
-    return next((annotations_of(item).get(CONTENT_DIGEST_ANNOTATION) for item in items), None)
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the caller chose for the time after the write."""
-
-    only: frozenset[str] | None
-    timeout: float
-    wave_size: str
-    wave_timeout: float
-    restart: bool
-    recreate: bool | None
-    """Whether Pods without the reference are evicted; None to ask."""
-    take_back: bool
-    """Whether the content before is written again where the new one arrived nowhere, or hurts where it arrived."""
-    all_or_nothing: bool = False
-    """Whether it is taken back as well where it arrived in some namespaces and not in others."""
-    by_content: bool = False
 
 
 @dataclass
@@ -271,74 +35,93 @@ class Outcome:
     pods: "PodsLeft | None" = None
     rolled_back: Delivered | None = None
     not_rolled_back: str | None = None
+    destroyed: tuple[int, ...] | None = None
+    """Versions that were destroyed; None where none was to be."""
     error: PullSecretsError | None = None
     """What ended a step before its time."""
 
 
 @dataclass(frozen=True)
 class PodsLeft:
-    """What became of the Pods that lack the reference."""
+    """The Pods that lack the reference, by what was done with them."""
 
     recreated: tuple[str, ...]
     left: Evictions
     kept: tuple[str, ...]
-    """Left alone, because nobody wanted them evicted."""
+    """Left alone, because eviction was not requested."""
     others: Mapping[str, str]
 
 
 class Listener:
-    """Is told how a rotation goes; this one keeps it to itself, and asks nobody."""
+    """Receives the events of a rotation; this one ignores them and declines every question."""
 
     def delivering(self) -> AbstractContextManager[OnProgress | None]:
-        """Give what shows the progress of a delivery."""
+        """Return what shows the progress of a delivery."""
         return nullcontext()
 
     def delivered(self, found: Delivered) -> None:
-        """Hear how a version arrived."""
+        """A version was delivered, or was not in time."""
 
     def wave(self, wave: Sequence[Workload], done: RestartResult, after: int) -> None:
-        """Hear which workloads are restarted next."""
+        """These workloads are restarted next."""
 
     def restarted(self, result: RestartResult) -> None:
-        """Hear how the restart ended."""
+        """The restart ended."""
 
     def unpulled(self, found: Mapping[str, str]) -> None:
-        """Hear where a test Pod could not pull."""
+        """A test Pod pulled everywhere but in these namespaces."""
 
     def lacking(self, found: LackingPods) -> None:
-        """Hear which Pods lack the reference."""
+        """These Pods lack the reference."""
 
     def wants_eviction(self, number: int) -> bool:
-        """Ask whether Pods are to be evicted."""
+        """Return whether that many Pods are to be evicted."""
         del number
         return False
 
     def evicted(self, found: PodsLeft) -> None:
-        """Hear what became of the Pods."""
+        """Pods were evicted, or left alone."""
+
+    def destroyed(self, versions: Sequence[int]) -> None:
+        """These versions were destroyed."""
 
     def say(self, text: str) -> None:
-        """Hear what happens with a failure."""
+        """A failure is handled in this way."""
 
 
-Verify = Callable[[Collection[str]], Mapping[str, str]]
-"""Has a test Pod pull in each namespace; returns where it could not, and why."""
+def pull_everywhere(target: Target, image: str, namespaces: Collection[str]) -> Mapping[str, str]:
+    """Have a test Pod pull an image in each namespace; return where it could not, with the kubelet's message."""
+    trial = verify.Trial(target.config, target.registry, image)
+    return verify.failures(verify.run(target.cluster, trial, namespaces))
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What a rotation does that takes its time in a real cluster; a test passes its own."""
+
+    deliver: Callable[..., Delivered] = deliver
+    pull: Callable[[Target, str, Collection[str]], Mapping[str, str]] = pull_everywhere
+    list_workloads: Callable[..., list[Workload]] = restart.list_workloads
+    restart: Callable[..., RestartResult] = restart.restart
 
 
 @dataclass
 class Rotation:
     """Everything after the write: proof, restarts, Pods, and the way back."""
 
-    target: Target
-    installation: Installation
+    plan: Plan
     version: int
-    digest: str
-    choices: Choices
-    wrote: bool
+    """As `Plan.write` returned it."""
     listener: Listener = field(default_factory=Listener)
-    verify: Verify | None = None
+    effects: Effects = field(default_factory=Effects)
     outcome: Outcome = field(default_factory=Outcome)
     _unfinished: bool = False
     """Whether something was left to do: a namespace lacked the content, or an earlier run had begun the restart."""
+
+    @property
+    def wrote(self) -> bool:
+        """Whether the credential was written, and not only delivered again."""
+        return self.plan.seed is not None and not self.plan.seed.stored
 
     def run(self) -> Outcome:
         """Carry it to its end and return how it ended.
@@ -351,6 +134,7 @@ class Rotation:
             self.outcome.result = self._take_back()
         elif self._attempt(lambda: self._complete(arrived)):
             self.outcome.result = "done"
+            self._attempt(self._destroy)
         return self.outcome
 
     def _attempt(self, step: Callable[[], _T]) -> _T | None:
@@ -366,21 +150,27 @@ class Rotation:
     def _arrive(self) -> Delivered | None:
         """Have the version delivered, tried by a pull, and workloads restarted; None when one is not complete."""
         found = self._deliver()
-        if self.verify and found.namespaces:
-            self.outcome.unpulled = self.verify(found.namespaces)
+        if self.plan.choices.image and found.namespaces:
+            self.outcome.unpulled = self.effects.pull(self.plan.target, self.plan.choices.image, found.namespaces)
             self.listener.unpulled(self.outcome.unpulled)
-        good = not (found.missing or self.outcome.unpulled) and (not self.choices.restart or self._restart(found))
+        good = not (found.missing or self.outcome.unpulled) and (not self.plan.choices.restart or self._restart(found))
         return found if good else None
 
     def _complete(self, arrived: Delivered) -> bool:
-        """Record the success, and make Pods anew; False when one of them is left."""
+        """Record the success, and evict Pods; False when one of them is left."""
         # What was proved in some namespaces alone may still fail in the others.
-        if self.choices.only is None:
-            patiently(self._deadline(), finish, self.target, self.version)
+        if self.plan.choices.only is None:
+            patiently(self._deadline(), finish, self.plan.target, self.version)
         return self._recreate(arrived)
 
+    def _destroy(self) -> None:
+        if (grace := self.plan.choices.grace) is not None:
+            period = self.plan.choices.grace_period(grace)
+            self.outcome.destroyed = retirement.destroy(self.plan.target, period, datetime.now(UTC))
+            self.listener.destroyed(self.outcome.destroyed)
+
     def _deliver(self) -> Delivered:
-        choices = self.choices
+        plan, choices = self.plan, self.plan.choices
         with self.listener.delivering() as show:
 
             def on_progress(state: Progress) -> None:
@@ -388,30 +178,30 @@ class Rotation:
                 if show:
                     show(state)
 
-            found = deliver(
-                self.target,
-                self.installation,
+            found = self.effects.deliver(
+                plan.target,
+                plan.installation,
                 self.version,
-                self.digest,
+                plan.digest,
                 choices.timeout,
                 only=choices.only,
                 on_progress=on_progress,
             )
         if choices.by_content:
-            found = patiently(self._deadline(), compare_bytes, self.target, found)
+            found = patiently(self._deadline(), compare_bytes, plan.target, found)
         self._unfinished |= found.synced
         self.outcome.delivered = found
         self.listener.delivered(found)
         return found
 
     def _restart(self, arrived: Delivered) -> bool:
-        target, choices = self.target, self.choices
+        target, choices = self.plan.target, self.plan.choices
         workloads = patiently(
-            self._deadline(), restart.list_workloads, target.cluster, target.registry, arrived.namespaces
+            self._deadline(), self.effects.list_workloads, target.cluster, target.registry, arrived.namespaces
         )
-        reason = f"{target.registry.name}@{self.version or self.digest}"
+        reason = f"{target.registry.name}@{self.version or self.plan.digest}"
         self._unfinished |= any(item.restarted_for == reason for item in workloads)
-        result = restart.restart(
+        result = self.effects.restart(
             target.cluster, workloads, reason, choices.wave_size, choices.wave_timeout, self.listener.wave
         )
         self.outcome.restart = result
@@ -419,7 +209,7 @@ class Rotation:
         return result.complete
 
     def _recreate(self, arrived: Delivered) -> bool:
-        target = self.target
+        target = self.plan.target
         lacking = patiently(
             self._deadline(),
             evict.find_lacking,
@@ -429,13 +219,13 @@ class Rotation:
             arrived.namespaces,
         )
         self.listener.lacking(lacking)
-        chosen = self.choices.recreate
+        chosen = self.plan.choices.recreate
         if chosen is None:
             chosen = bool(lacking.evictable) and self.listener.wants_eviction(len(lacking.evictable))
         left = Evictions({}, {})
         if chosen:
-            left = evict.evict(target.cluster, lacking.evictable, self.choices.wave_timeout)
-        evictable = sorted(_named(lacking.evictable))
+            left = evict.evict(target.cluster, lacking.evictable, self.plan.choices.wave_timeout)
+        evictable = sorted(f"{pod.namespace}/{pod.name}" for pod in lacking.evictable)
         found = PodsLeft(
             recreated=tuple(name for name in evictable if chosen and name not in {*left.held, *left.refused}),
             left=left,
@@ -448,7 +238,8 @@ class Rotation:
 
     def _take_back(self) -> str:
         """Say how a failure ends: `failed`, or `rolled back` when the old content was written and proved again."""
-        if self.target.vault is None:
+        plan, timeout = self.plan, self.plan.choices.timeout
+        if plan.target.vault is None:
             self.listener.say(
                 "the sealed credential stays; run the same command again, or put the old file back with git"
             )
@@ -457,9 +248,10 @@ class Rotation:
             if reason := self._stays():
                 self.listener.say(reason)
                 return "failed"
+            restored, digest = write_back(plan.target, self.version, timeout)
             with self.listener.delivering() as on_progress:
-                found = take_back(
-                    self.target, self.installation, self.version, self.choices.timeout, on_progress=on_progress
+                found = self.effects.deliver(
+                    plan.target, plan.installation, restored, digest, timeout, on_progress=on_progress
                 )
         except ConflictError:
             raise
@@ -473,11 +265,11 @@ class Rotation:
 
     def _stays(self) -> str | None:
         """Say why the version stays although something failed; None when it is to be taken back."""
-        name, found = self.target.registry.name, self.outcome.delivered
+        name, found = self.plan.target.registry.name, self.outcome.delivered
         again = f"version {self.version} stays; run the same command again, or `pull-secrets rollback {name}`"
-        if not self.choices.take_back or not self._is_ours():
+        if not self.plan.choices.take_back or not self._is_ours():
             return again
-        if self._arrived_in_part() and not self.choices.all_or_nothing:
+        if self._arrived_in_part() and not self.plan.choices.all_or_nothing:
             lacking = ", ".join(sorted(found.missing)) if found else ""
             return f"{again}: it arrived everywhere but in {lacking}, and --all-or-nothing was not given"
         return None
@@ -495,7 +287,7 @@ class Rotation:
             self.listener.say(f"not rolled back: {text}")
             return
         # It may have ended before or after its write.
-        name = self.target.registry.name
+        name = self.plan.target.registry.name
         self.listener.say(f"not rolled back to the end: {text}; see `pull-secrets rollback {name} --dry-run`")
         self.outcome.error = self.outcome.error or error
 
@@ -507,12 +299,8 @@ class Rotation:
         result = self.outcome.restart
         if (result and result.held and not result.failed) or not (self.wrote or self._unfinished):
             return False
-        return not patiently(self._deadline(), is_finished, self.target, self.version)
+        return not patiently(self._deadline(), is_finished, self.plan.target, self.version)
 
     def _deadline(self) -> float:
         """Until when a single request is tried again."""
-        return time.monotonic() + self.choices.timeout
-
-
-def _named(pods: Iterable[PodPull]) -> Iterator[str]:
-    return (f"{pod.namespace}/{pod.name}" for pod in pods)
+        return time.monotonic() + self.plan.choices.timeout

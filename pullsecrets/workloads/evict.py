@@ -1,4 +1,4 @@
-"""Pods that were admitted without a registry's reference: which ones making anew would help, and their eviction."""
+"""Pods that were admitted without a registry's reference: which of them an eviction helps, and their eviction."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -23,9 +23,9 @@ class LackingPods:
     """Pods that pull from a registry without its Secret; their list was fixed when they were admitted."""
 
     evictable: tuple[PodPull, ...]
-    """Something makes them again, and the new ones will have the reference."""
+    """A controller recreates them, and the new ones will have the reference."""
     others: Mapping[str, str]
-    """Each other Pod as `namespace/name`, and why making it anew is not ours or would not help."""
+    """Each other Pod as `namespace/name`, and why evicting it is not ours or would not help."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def find_lacking(
 
 
 def evict(cluster: KubernetesClient, pods: Iterable[PodPull], timeout: float) -> Evictions:
-    """Evict Pods so that their controllers make them again, as fast as PodDisruptionBudgets allow.
+    """Evict Pods so that their controllers recreate them, as fast as PodDisruptionBudgets allow.
 
     One that the API server refuses to evict does not keep the others.
 
@@ -110,7 +110,7 @@ def _obstacle(
     templates: Callable[[str], Templates],
 ) -> str | None:
     if pod.owner is None:
-        return "nothing would make it again: delete and apply it by hand"
+        return "nothing would recreate it: delete it and apply it again"
     if pod.owner.startswith("Node/"):
         return STATIC_POD
     if config.binding == ADMISSION:

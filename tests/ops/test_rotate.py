@@ -281,7 +281,7 @@ def test_pods_that_were_admitted_too_early_are_made_anew(stack: Stack, early: st
         list_entries(stack, early, [REGISTRY])
         second = rotate(stack, "for-early-pods")[1]["pods"]
         assert (second["kept"], second["recreated"]) == ([name], [])
-        assert "nothing would make it again" in second["others"][f"{early}/bare"]
+        assert "nothing would recreate it" in second["others"][f"{early}/bare"]
         third = rotate(stack, "for-early-pods", "--recreate-pods")[1]["pods"]
         assert third["recreated"] == [name]
         workloads.until_ready(stack.admin, late)

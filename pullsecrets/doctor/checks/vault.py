@@ -6,7 +6,7 @@ from itertools import combinations, islice
 from urllib.parse import urlsplit
 
 from pullsecrets.config import Registry
-from pullsecrets.delivery.rotation import DEFAULT_TIMEOUT
+from pullsecrets.delivery.deliver import DEFAULT_TIMEOUT
 from pullsecrets.doctor.model import Finding, Phase, Severity, check
 from pullsecrets.doctor.platform import (
     NOT_SYNCED,

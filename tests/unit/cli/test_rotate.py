@@ -1,65 +1,89 @@
-"""`rotate` as a command: what it asks, prints and returns, with the cluster's part played by fakes."""
+"""`rotate` after its options: what it asks, prints and returns, with what takes time in a cluster passed in."""
 
 import base64
 import json
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+import typer
 
-from pullsecrets.cli import console, options
-from pullsecrets.cli import rotate as rotate_module
-from pullsecrets.cli.app import app
-from pullsecrets.credential import vault_token
+from pullsecrets.cli import rotate
+from pullsecrets.cli.rotate import Dialog
+from pullsecrets.credential import document
 from pullsecrets.credential.vault import MountSettings
-from pullsecrets.delivery import prechecks, rotation, verify
-from pullsecrets.delivery.rotation import Delivered
-from pullsecrets.delivery.verify import Pull, Trial
+from pullsecrets.delivery.deliver import Delivered
+from pullsecrets.delivery.plan import Choices
+from pullsecrets.delivery.prechecks import Target
+from pullsecrets.delivery.rotation import Effects
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
-from pullsecrets.kube import eso
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.eso import GROUP
 from pullsecrets.kube.ownership import Delivery
-from pullsecrets.workloads import evict, restart
-from pullsecrets.workloads.evict import Evictions, LackingPods
-from pullsecrets.workloads.pods import list_pods
 from pullsecrets.workloads.restart import RestartResult, Workload
 from tests.unit import delivered
 from tests.unit.credential.test_history import CONFIG, Versions, credential
-from tests.unit.kube.test_eso import installation
-from tests.unit.workloads.test_evict import Pods, pod
+from tests.unit.kube.test_eso import REGISTRY, deployment
+from tests.unit.workloads.test_evict import pod
+
+IMAGE = "app.example.com/team/auth:1"
 
 
 class Cluster(KubernetesClient):
-    """What is asked of the API server before the write."""
+    """Namespaces a and b with what ESO delivered to them, and one ESO."""
 
     def __init__(self) -> None:
         self.may = {"patch": True, "get": True, "create": True}
-        self.mistyped: list[str] = []
+        self.labelled = ["a", "b"]
         self.leaving: list[str] = []
+        self.deliveries = {
+            name: Delivery("app", delivered.external_secret(name), delivered.secret(name, "0" * 16)) for name in "ab"
+        }
+        self.mistyped: list[str] = []
         self.events: dict[str, str] = {}
         self.refused: dict[str, str] = {}
         self.contents: dict[str, Any] = {}
+        self.pods = [pod_in("a", "bare", owner=None)]
+        self.evictions: dict[str, Exception] = {}
 
     def items(
         self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
     ) -> Iterator[dict[str, Any]]:
         del metadata_only
-        if path == "/api/v1/secrets":
-            assert "type!=" in (query or {})["fieldSelector"]
+        if path == "/api/v1/secrets" and "type!=" in (query or {})["fieldSelector"]:
             yield from ({"metadata": {"namespace": name}} for name in self.mistyped)
+        elif path == "/api/v1/secrets":
+            yield from (dict(found.secret) for found in self.deliveries.values() if found.secret)
+        elif path == f"{GROUP}/externalsecrets":
+            yield from (dict(found.external_secret) for found in self.deliveries.values() if found.external_secret)
         elif path == "/api/v1/namespaces":
+            yield from ({"metadata": {"name": name}} for name in self.labelled)
             yield from ({"metadata": {"name": name, "deletionTimestamp": "now"}} for name in self.leaving)
-        else:
-            assert path == "/api/v1/events"
+        elif path == "/apis/apps/v1/deployments":
+            yield deployment()
+        elif path == "/api/v1/pods":
+            yield from self.pods
+        elif path == "/api/v1/serviceaccounts":
+            yield from (
+                {"metadata": {"namespace": name, "name": "default"}, "imagePullSecrets": [{"name": "app"}]}
+                for name in "ab"
+            )
+        elif path == "/api/v1/events":
             for name, message in self.events.items():
                 yield {"involvedObject": {"namespace": name}, "message": message}
 
     def request(
         self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **_: Any
     ) -> dict[str, Any]:
+        if path == f"{GROUP}/clusterexternalsecrets/app":
+            return {"spec": {"externalSecretSpec": {}}}
         if path.endswith("selfsubjectaccessreviews"):
             return {"status": {"allowed": self.may[body["spec"]["resourceAttributes"]["verb"]]}}
+        if path.endswith("eviction"):
+            if error := self.evictions.get(body["metadata"]["name"]):
+                raise error
+            return {}
         namespace = path.split("/")[4]
         if method == "GET":
             content = base64.b64encode(self.contents[namespace].encode()).decode()
@@ -70,41 +94,39 @@ class Cluster(KubernetesClient):
         return {}
 
 
+def pod_in(namespace: str, name: str, **how: Any) -> dict[str, Any]:
+    found = pod(name, **how)
+    return {**found, "metadata": {**found["metadata"], "namespace": namespace}}
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    stdout: str
+    stderr: str
+    exit_code: int = 0
+    exception: BaseException | None = None
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+
 class Surroundings:
     """A Vault with some versions, and a delivery that reaches all namespaces but the missing ones."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
         self.vault = Versions("old")
-        self.missing: dict[str, str] = {}
-        self.labelled = frozenset({"a", "b"})
-        self.synced = True
         self.cluster = Cluster()
-        self.deliveries = {
-            name: Delivery("app", delivered.external_secret(name), delivered.secret(name, "0" * 16)) for name in "ab"
-        }
+        self.missing: dict[str, str] = {}
+        self.synced = True
         self.error: Exception | None = None
         self.way_back: Exception | None = None
-        self.restarted = RestartResult()
+        self.restarted: RestartResult | PullSecretsError = RestartResult()
         self.workloads: list[Workload] = []
-        self.lacking = LackingPods((), {"a/bare": "delete it by hand"})
-        self.left = Evictions({}, {})
-        self.config = CONFIG
-        monkeypatch.setattr(console, "load", lambda *_: self.config)
-        monkeypatch.setattr(vault_token, "open_vault", lambda _: self.vault)
-        monkeypatch.setattr(options, "KubernetesClient", lambda _: self.cluster)
-        monkeypatch.setattr(eso, "require_refreshing", lambda *_: None)
-        monkeypatch.setattr(eso, "find_installations", lambda _: [installation()])
-        monkeypatch.setattr(rotation, "deliver", self.deliver)
-        monkeypatch.setattr(prechecks, "selected_namespaces", self.selected)
-        monkeypatch.setattr(prechecks, "read_deliveries", lambda *_: self.deliveries)
-        monkeypatch.setattr(rotate_module, "selected_namespaces", self.selected)
-        monkeypatch.setattr(evict, "find_lacking", lambda *_: self.lacking)
-        monkeypatch.setattr(evict, "evict", lambda *_: self.left)
-        monkeypatch.setattr(restart, "list_workloads", lambda *_: self.workloads)
-        monkeypatch.setattr(restart, "restart", lambda *_: self.restarted)
-
-    def selected(self, _cluster: object, _registry: object, only: frozenset[str] | None = None) -> frozenset[str]:
-        return self.labelled if only is None else self.labelled & only
+        self.unpulled: dict[str, str] = {}
 
     def deliver(
         self, _target: object, _which: object, version: int, digest: str, *_: object, **__: object
@@ -114,32 +136,53 @@ class Surroundings:
         if error:
             raise error
         missing = {} if back else self.missing
-        namespaces = tuple(sorted(self.labelled - missing.keys()))
+        namespaces = tuple(sorted(set(self.cluster.labelled) - missing.keys()))
         return Delivered(version, digest, namespaces, missing, 1.5, self.synced)
+
+    def restart(self, *_: object) -> RestartResult:
+        if isinstance(self.restarted, PullSecretsError):
+            raise self.restarted
+        return self.restarted
+
+    def pull(self, _target: object, image: str, namespaces: Collection[str]) -> Mapping[str, str]:
+        assert (image, sorted(namespaces)) == (IMAGE, ["a", "b"])
+        return self.unpulled
 
     def failing_restart(self, restarted_for: str | None = None) -> None:
         self.workloads = [Workload("Deployment", "a", "auth", restarted_for, None)]
         self.restarted = RestartResult(failed={"deployment/auth in a": "exceeded its progress deadline"})
 
-    def run(self, *options: str, user: str = "new") -> Result:
-        words = ["rotate", "app", "--stack", "dev", "--from-file", "-", *options]
-        return CliRunner().invoke(app, words, input=credential(user))
+    def run(self, *, user: str = "new", **chosen: Any) -> Done:
+        named = {item.name for item in fields(Dialog)}
+        dialog = Dialog(**{name: chosen.pop(name) for name in named & chosen.keys()})
+        effects = Effects(self.deliver, self.pull, lambda *_: self.workloads, self.restart)
+        code, raised = 0, None
+        try:
+            choices = Choices(wave_timeout=0, **chosen)
+            target = Target(CONFIG, REGISTRY, self.cluster, self.vault)
+            rotate.carry_out(target, choices, dialog, document.parse(credential(user)), effects=effects)
+        except typer.Exit as end:
+            code = end.exit_code
+        except PullSecretsError as error:
+            code, raised = int(error.exit_code), error
+        shown = self.capsys.readouterr()
+        return Done(shown.out, shown.err, code, raised)
 
-    def json(self, *options: str, user: str = "new") -> tuple[int, dict[str, Any]]:
-        done = self.run("--yes", "--json", *options, user=user)
+    def json(self, *, user: str = "new", **chosen: Any) -> tuple[int, dict[str, Any]]:
+        done = self.run(user=user, yes=True, json=True, **chosen)
         return done.exit_code, json.loads(done.stdout)
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Surroundings:
-    return Surroundings(monkeypatch)
+def here(capsys: pytest.CaptureFixture[str]) -> Surroundings:
+    return Surroundings(capsys)
 
 
 def test_it_says_what_it_did_and_never_the_credential(here: Surroundings) -> None:
-    done = here.run("--yes")
+    done = here.run(yes=True)
     assert done.exit_code == 0
     assert "2 of 2 namespaces hold version 2 of app in 1.5 s" in done.stdout
-    assert "a/bare: delete it by hand" in done.stdout
+    assert "a/bare: nothing would recreate it: delete it and apply it again" in done.stdout
     assert "password-of" not in done.output
     assert here.vault.custom["rotated-in-dev"] == "2"
 
@@ -156,15 +199,15 @@ def test_nothing_is_written_without_a_yes_or_in_a_dry_run(here: Surroundings) ->
     refused = here.run()
     assert isinstance(refused.exception, BadInputError)
     assert "add --yes" in str(refused.exception)
-    planned = here.run("--dry-run")
+    planned = here.run(dry_run=True)
     assert "2 namespaces would receive it: a, b" in planned.stdout
-    assert here.json("--dry-run")[1]["outcome"] == "planned"
+    assert here.json(dry_run=True)[1]["outcome"] == "planned"
     assert len(here.vault.states) == 1
 
 
 def test_what_is_missing_is_named_with_its_cause_and_the_version_stays(here: Surroundings) -> None:
     here.missing = {"b": "could not get secret data"}
-    done = here.run("--yes")
+    done = here.run(yes=True)
     assert done.exit_code == 1
     assert "b: could not get secret data" in done.stdout
     assert "version 2 stays; run the same command again, or `pull-secrets rollback app`" in done.stdout
@@ -173,7 +216,7 @@ def test_what_is_missing_is_named_with_its_cause_and_the_version_stays(here: Sur
 
 def test_a_failure_is_taken_back_when_that_is_asked_for(here: Surroundings) -> None:
     here.missing = {"b": "could not get secret data"}
-    code, found = here.json("--rollback-on-failure", "--all-or-nothing")
+    code, found = here.json(take_back=True, all_or_nothing=True)
     assert (code, found["outcome"], found["rolledBack"]["version"]) == (1, "rolled back", 3)
     assert here.vault.data[3] == here.vault.data[1]
 
@@ -181,29 +224,29 @@ def test_a_failure_is_taken_back_when_that_is_asked_for(here: Surroundings) -> N
 def test_a_rerun_after_a_kill_takes_back_too_but_not_a_version_that_had_arrived(here: Surroundings) -> None:
     assert here.json()[0] == 0
     here.missing = {"b": "could not get secret data"}
-    assert here.json("--rollback-on-failure", "--all-or-nothing")[1]["outcome"] == "failed"
+    assert here.json(take_back=True, all_or_nothing=True)[1]["outcome"] == "failed"
     assert len(here.vault.states) == 2
     del here.vault.custom["rotated-in-dev"]
-    assert here.json("--rollback-on-failure", "--all-or-nothing")[1]["outcome"] == "rolled back"
+    assert here.json(take_back=True, all_or_nothing=True)[1]["outcome"] == "rolled back"
 
 
 def test_the_first_version_cannot_be_taken_back(here: Surroundings) -> None:
     here.vault = Versions()
     here.missing = {"b": "could not get secret data"}
-    code, found = here.json("--rollback-on-failure", "--all-or-nothing")
+    code, found = here.json(take_back=True, all_or_nothing=True)
     assert (code, found["outcome"]) == (1, "failed")
     assert "no earlier version is live" in found["notRolledBack"]
 
 
-@pytest.mark.parametrize("options", [("--yes",), ("--dry-run",)])
+@pytest.mark.parametrize("options", [{"yes": True}, {"dry_run": True}])
 def test_a_namespace_without_the_label_is_refused_before_anything_is_written(
-    here: Surroundings, options: tuple[str, ...]
+    here: Surroundings, options: dict[str, Any]
 ) -> None:
-    refused = here.run(*options, "--only", "a", "--only", "app-paymnts").exception
+    refused = here.run(**options, only=frozenset({"a", "app-paymnts"})).exception
     assert isinstance(refused, BadInputError)
     assert "--only: found app-paymnts; allowed: namespaces that carry apps.platform/tenant=true" in str(refused)
-    here.labelled = frozenset()
-    refused = here.run(*options).exception
+    here.cluster.labelled = []
+    refused = here.run(**options).exception
     assert isinstance(refused, BadInputError)
     assert "use `pull-secrets seed` to write the credential alone" in str(refused)
     assert len(here.vault.states) == 1
@@ -211,34 +254,34 @@ def test_a_namespace_without_the_label_is_refused_before_anything_is_written(
 
 def test_what_arrived_elsewhere_is_not_taken_back_for_one_namespace(here: Surroundings) -> None:
     here.missing = {"b": "exceeded quota"}
-    done = here.run("--yes", "--rollback-on-failure")
+    done = here.run(yes=True, take_back=True)
     assert done.exit_code == 1
     assert "it arrived everywhere but in b, and --all-or-nothing was not given" in done.stdout
     assert len(here.vault.states) == 2
     here.vault, here.missing = Versions("old"), dict.fromkeys("ab", "exceeded quota")
-    assert here.json("--rollback-on-failure")[1]["outcome"] == "rolled back"
-    assert "give that one too" in str(here.run("--yes", "--all-or-nothing").exception)
+    assert here.json(take_back=True)[1]["outcome"] == "rolled back"
+    assert "found without --rollback-on-failure" in str(here.run(yes=True, all_or_nothing=True).exception)
 
 
 def test_what_will_not_take_it_is_told_before_the_write(here: Surroundings) -> None:
-    here.deliveries["a"] = Delivery("app", delivered.external_secret("a", status="False"), None)
+    here.cluster.deliveries["a"] = Delivery("app", delivered.external_secret("a", status="False"), None)
     here.cluster.events = {"a": 'secrets "app" is forbidden: exceeded quota: few'}
     here.cluster.refused = {"b": "admission webhook freeze denied the request"}
     here.cluster.leaving = ["c"]
-    code, found = here.json("--dry-run")
+    code, found = here.json(dry_run=True)
     assert (code, len(here.vault.states)) == (0, 1)
     assert found["foreseen"] == {
         "a": 'secrets "app" is forbidden: exceeded quota: few',
         "b": "admission webhook freeze denied the request",
         "c": "it is being deleted, so it is left out",
     }
-    assert "3 namespaces will not take it, for a reason that is there already" in here.run("--yes").output
+    assert "3 namespaces will not receive it, for a reason that already exists" in here.run(yes=True).output
 
 
 def test_whoever_may_not_try_a_policy_is_told_so(here: Surroundings) -> None:
     here.cluster.may["patch"] = False
     here.cluster.refused = {"b": "would be refused"}
-    found = here.json("--dry-run")[1]
+    found = here.json(dry_run=True)[1]
     assert (found["foreseen"], "you may not patch Secrets" in found["unchecked"][0]) == ({}, True)
 
 
@@ -259,29 +302,29 @@ def test_a_secret_that_would_keep_what_it_holds_is_refused_before_the_write(
 ) -> None:
     found = delivered.secret("b", "0" * 16)
     spoil(found["metadata"])
-    here.deliveries["b"] = Delivery("app", delivered.external_secret("b"), found)
-    refused = here.run("--yes").exception
+    here.cluster.deliveries["b"] = Delivery("app", delivered.external_secret("b"), found)
+    refused = here.run(yes=True).exception
     assert isinstance(refused, BadInputError)
     assert cause in str(refused)
     assert len(here.vault.states) == 1
-    assert here.run("--yes", "--only", "a").exit_code == 0
+    assert here.run(yes=True, only=frozenset({"a"})).exit_code == 0
 
 
 def test_a_secret_of_another_type_is_refused_before_the_write(here: Surroundings) -> None:
     here.cluster.mistyped = ["b"]
-    assert "type cannot be changed" in str(here.run("--yes").exception)
+    assert "type cannot be changed" in str(here.run(yes=True).exception)
     assert len(here.vault.states) == 1
 
 
 def test_bytes_are_compared_where_that_is_asked_for_and_permitted(here: Surroundings) -> None:
     here.json()
     here.cluster.contents = dict.fromkeys("ab", here.vault.data[2]["dockerconfigjson"])
-    assert here.json("--by-content")[0] == 0
+    assert here.json(by_content=True)[0] == 0
     here.cluster.contents["b"] = credential("kept-from-before")
-    code, found = here.json("--by-content")
+    code, found = here.json(by_content=True)
     assert (code, found["namespaces"], "its bytes are not those" in found["missing"]["b"]) == (1, ["a"], True)
     here.cluster.may["get"] = False
-    assert "--by-content: you may not get Secrets" in str(here.run("--yes", "--by-content", user="third").exception)
+    assert "--by-content: you may not get Secrets" in str(here.run(yes=True, by_content=True, user="third").exception)
     assert len(here.vault.states) == 2
 
 
@@ -297,41 +340,31 @@ def test_bytes_are_compared_where_that_is_asked_for_and_permitted(here: Surround
 def test_what_vault_will_do_later_is_told_before_the_write(
     here: Surroundings, setting: str, value: object, told: str
 ) -> None:
-    assert here.json("--dry-run")[1]["warnings"] == []
+    assert here.json(dry_run=True)[1]["warnings"] == []
     setattr(here.vault, setting, value)
-    (warning,) = here.json("--dry-run")[1]["warnings"]
+    (warning,) = here.json(dry_run=True)[1]["warnings"]
     assert told in warning
 
 
-def test_a_rotation_is_done_when_a_test_pod_has_pulled_and_taken_back_when_it_cannot(
-    here: Surroundings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pulled = {"a": True, "b": True}
-
-    def pull(_cluster: object, trial: Trial, namespaces: Collection[str]) -> list[Pull]:
-        assert trial.image == "app.example.com/team/auth:1"
-        return [Pull(name, pulled[name], "401 Unauthorized") for name in sorted(namespaces)]
-
-    monkeypatch.setattr(verify, "run", pull)
-    options = ("--verify", "app.example.com/team/auth:1", "--rollback-on-failure")
-    code, found = here.json(*options)
+def test_a_rotation_is_done_when_a_test_pod_has_pulled_and_taken_back_when_it_cannot(here: Surroundings) -> None:
+    code, found = here.json(image=IMAGE, take_back=True)
     assert (code, found["outcome"], found["unpulled"]) == (0, "done", {})
-    here.vault, pulled["b"] = Versions("old"), False
-    code, found = here.json(*options)
+    here.vault, here.unpulled = Versions("old"), {"b": "401 Unauthorized"}
+    code, found = here.json(image=IMAGE, take_back=True)
     assert (code, found["outcome"], found["unpulled"]) == (1, "rolled back", {"b": "401 Unauthorized"})
-    assert "in 1 namespace the test Pod could not pull" in here.run("--yes", *options[:2], user="third").stdout
+    assert "in 1 namespace the test Pod could not pull" in here.run(yes=True, image=IMAGE, user="third").stdout
 
 
 def test_a_pull_that_may_not_be_made_is_refused_before_the_write(here: Surroundings) -> None:
-    assert "none of the stack's" in str(here.run("--yes", "--verify", "busybox:1").exception)
+    assert "none of the stack's" in str(here.run(yes=True, image="busybox:1").exception)
     here.cluster.may["create"] = False
-    assert "one of the verifiers" in str(here.run("--yes", "--verify", "app.example.com/a:1").exception)
+    assert "one of the verifiers" in str(here.run(yes=True, image="app.example.com/a:1").exception)
     assert len(here.vault.states) == 1
 
 
 def test_a_way_back_that_vault_would_drop_is_not_promised(here: Surroundings) -> None:
     here.vault.versions_kept = 1
-    refused = here.run("--yes", "--rollback-on-failure").exception
+    refused = here.run(yes=True, take_back=True).exception
     assert isinstance(refused, BadInputError)
     assert len(here.vault.states) == 1
 
@@ -348,7 +381,7 @@ def test_an_error_after_the_write_is_taken_back_too_and_keeps_its_exit_code(
     here: Surroundings, error: PullSecretsError
 ) -> None:
     here.error = error
-    done = here.run("--yes", "--json", "--rollback-on-failure")
+    done = here.run(yes=True, json=True, take_back=True)
     found = json.loads(done.stdout)
     assert (found["outcome"], found["error"], found["rolledBack"]["version"]) == ("rolled back", str(error), 3)
     assert done.exception is error
@@ -356,20 +389,15 @@ def test_an_error_after_the_write_is_taken_back_too_and_keeps_its_exit_code(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_an_error_of_the_restart_is_taken_back_too(
-    here: Surroundings, error: PullSecretsError, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> RestartResult:
-        raise error
-
-    monkeypatch.setattr(restart, "restart", refuse)
-    done = here.run("--yes", "--json", "--restart", "--rollback-on-failure")
+def test_an_error_of_the_restart_is_taken_back_too(here: Surroundings, error: PullSecretsError) -> None:
+    here.restarted = error
+    done = here.run(yes=True, json=True, restart=True, take_back=True)
     assert (json.loads(done.stdout)["outcome"], done.exception) == ("rolled back", error)
 
 
 def test_without_the_way_back_an_error_says_that_the_version_stays(here: Surroundings) -> None:
     here.error = ERRORS[0]
-    done = here.run("--yes")
+    done = here.run(yes=True)
     assert "version 2 stays; run the same command again" in done.stdout
     assert done.exception is here.error
     assert len(here.vault.states) == 2
@@ -377,28 +405,28 @@ def test_without_the_way_back_an_error_says_that_the_version_stays(here: Surroun
 
 def test_what_somebody_else_wrote_meanwhile_is_not_taken_back(here: Surroundings) -> None:
     here.error = ConflictError("version 3 was written meanwhile")
-    done = here.run("--yes", "--rollback-on-failure")
+    done = here.run(yes=True, take_back=True)
     assert done.exception is here.error
     assert len(here.vault.states) == 2
 
 
 def test_an_error_on_the_way_back_is_in_the_document_beside_the_first_one(here: Surroundings) -> None:
     here.error, here.way_back = ERRORS[0], ERRORS[2]
-    done = here.run("--yes", "--json", "--rollback-on-failure", "--all-or-nothing")
+    done = here.run(yes=True, json=True, take_back=True, all_or_nothing=True)
     found = json.loads(done.stdout)
     assert (found["outcome"], found["error"], found["notRolledBack"]) == ("failed", str(ERRORS[0]), "away")
     assert done.exception is here.error
     here.vault, here.error, here.missing = Versions("old"), None, {"b": "could not get secret data"}
-    done = here.run("--yes", "--rollback-on-failure", "--all-or-nothing")
+    done = here.run(yes=True, take_back=True, all_or_nothing=True)
     assert "not rolled back to the end: away; see `pull-secrets rollback app --dry-run`" in done.stdout
     assert done.exception is here.way_back
 
 
 def test_what_arrived_in_some_namespaces_is_taken_back_when_it_fails_in_the_others(here: Surroundings) -> None:
-    assert here.json("--only", "a")[0] == 0
+    assert here.json(only=frozenset({"a"}))[0] == 0
     assert "rotated-in-dev" not in here.vault.custom
     here.missing = {"b": "could not get secret data"}
-    assert here.json("--rollback-on-failure", "--all-or-nothing")[1]["outcome"] == "rolled back"
+    assert here.json(take_back=True, all_or_nothing=True)[1]["outcome"] == "rolled back"
 
 
 def test_what_had_arrived_by_another_way_is_not_taken_back_for_a_restart_that_fails(here: Surroundings) -> None:
@@ -407,40 +435,40 @@ def test_what_had_arrived_by_another_way_is_not_taken_back_for_a_restart_that_fa
     del here.vault.custom["rotated-in-dev"]
     here.synced = False
     here.failing_restart()
-    assert here.json("--restart", "--rollback-on-failure")[1]["outcome"] == "failed"
+    assert here.json(restart=True, take_back=True)[1]["outcome"] == "failed"
     # An earlier run of this rotation restarted it.
     here.failing_restart("app@2")
-    assert here.json("--restart", "--rollback-on-failure")[1]["outcome"] == "rolled back"
+    assert here.json(restart=True, take_back=True)[1]["outcome"] == "rolled back"
 
 
 def test_what_arrived_in_a_cluster_that_shares_the_path_is_not_taken_back(here: Surroundings) -> None:
     here.json()
     here.vault.custom["rotated-in-other"] = here.vault.custom.pop("rotated-in-dev")
     here.missing = {"b": "its egress is closed"}
-    assert here.json("--rollback-on-failure")[1]["outcome"] == "failed"
+    assert here.json(take_back=True)[1]["outcome"] == "failed"
     assert len(here.vault.states) == 2
 
 
 def test_a_pod_that_is_not_evicted_is_a_problem_after_a_rotation_that_ended_well(here: Surroundings) -> None:
-    here.lacking = LackingPods(tuple(list_pods(Pods([pod("x"), pod("y"), pod("z")]))), {})
-    here.left = Evictions({"apps/x": "would violate the budget"}, {"apps/y": "more than one PodDisruptionBudget"})
-    code, found = here.json("--recreate-pods", "--rollback-on-failure")
-    assert (code, found["outcome"], found["pods"]["recreated"]) == (1, "failed", ["apps/z"])
-    assert (found["pods"]["held"], found["pods"]["refused"]) == (here.left.held, here.left.refused)
+    here.cluster.pods = [pod_in("a", name, owner="DaemonSet") for name in "xyz"]
+    here.cluster.evictions = {
+        "x": KubernetesApiError("POST", "/", 429, "TooManyRequests", "would violate the budget"),
+        "y": KubernetesApiError("POST", "/", 500, "InternalError", "more than one PodDisruptionBudget"),
+    }
+    code, found = here.json(recreate=True, take_back=True)
+    assert (code, found["outcome"], found["pods"]["recreated"]) == (1, "failed", ["a/z"])
+    assert found["pods"]["held"] == {"a/x": "would violate the budget"}
+    assert found["pods"]["refused"] == {"a/y": "more than one PodDisruptionBudget"}
     assert here.vault.custom["rotated-in-dev"] == "2"
-    done = here.run("--yes", "--recreate-pods")
+    done = here.run(yes=True, recreate=True)
     assert "2 Pods not evicted" in done.stdout
-    assert "apps/y: more than one PodDisruptionBudget" in done.stdout
-    assert here.run("--yes", "--keep-pods").exit_code == 0
+    assert "a/y: more than one PodDisruptionBudget" in done.stdout
+    assert here.run(yes=True, recreate=False).exit_code == 0
 
 
-def test_an_outage_while_pods_are_evicted_is_told_with_what_was_delivered(
-    here: Surroundings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object) -> Evictions:
-        raise ERRORS[2]
-
-    monkeypatch.setattr(evict, "evict", away)
-    done = here.run("--yes", "--json", "--recreate-pods", "--rollback-on-failure")
+def test_an_outage_while_pods_are_evicted_is_told_with_what_was_delivered(here: Surroundings) -> None:
+    here.cluster.pods = [pod_in("a", "x", owner="DaemonSet")]
+    here.cluster.evictions = {"x": ERRORS[2]}
+    done = here.run(yes=True, json=True, recreate=True, take_back=True)
     assert (json.loads(done.stdout)["outcome"], done.exception) == ("failed", ERRORS[2])
     assert len(here.vault.states) == 2

@@ -1,4 +1,4 @@
-"""Rotation after the write: told once, proved, superseded by others, taken back."""
+"""One version delivered: synced once, proved, superseded by others, taken back."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from pullsecrets.credential.document import content_digest
 from pullsecrets.credential.vault import EntryMetadata
-from pullsecrets.delivery import prechecks, rotation
+from pullsecrets.delivery import deliver, prechecks
 from pullsecrets.delivery.proof import Progress
 from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
 from pullsecrets.kube import eso, waiting
@@ -64,10 +65,10 @@ class Cluster:
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[prechecks.Target, Cluster]]:
     def make(*missing: set[str], vault: Versions | None = None) -> tuple[prechecks.Target, Cluster]:
         cluster = Cluster(list(missing))
-        monkeypatch.setattr(rotation, "prove_digest", cluster.wait)
+        monkeypatch.setattr(deliver, "prove_digest", cluster.wait)
         monkeypatch.setattr(eso, "force_sync", cluster.force_sync)
         monkeypatch.setattr(waiting, "RETRY_SECONDS", 0)
-        monkeypatch.setattr(rotation, "LOOK_AT_VAULT_SECONDS", 0.01)
+        monkeypatch.setattr(deliver, "LOOK_AT_VAULT_SECONDS", 0.01)
         return prechecks.Target(CONFIG, REGISTRY, cast("KubernetesClient", cluster), vault or Versions("x")), cluster
 
     return make
@@ -78,14 +79,14 @@ Make = Callable[..., tuple[prechecks.Target, Cluster]]
 
 def test_where_all_hold_it_already_eso_is_left_alone(make: Make) -> None:
     target, cluster = make(set())
-    arrived = rotation.deliver(target, installation(), 1, "digest", 5)
+    arrived = deliver.deliver(target, installation(), 1, "digest", 5)
     assert (arrived.synced, arrived.namespaces, cluster.synced) == (False, ("a", "b"), [])
 
 
 def test_a_version_that_hands_on_is_told_once_and_an_older_one_until_it_is_through(make: Make) -> None:
     for which, told in ((installation(), [{"a", "b"}]), (OLD_ESO, [{"a", "b"}, {"b"}])):
         target, cluster = make({"a", "b"}, {"b"}, set())
-        arrived = rotation.deliver(target, which, 1, "digest", 5)
+        arrived = deliver.deliver(target, which, 1, "digest", 5)
         assert arrived.missing == {}
         assert cluster.synced == told
 
@@ -93,7 +94,7 @@ def test_a_version_that_hands_on_is_told_once_and_an_older_one_until_it_is_throu
 def test_what_is_missing_at_the_end_is_explained(make: Make) -> None:
     target, cluster = make({"a", "b", "c"})
     cluster.conditions = {"a": "False", "b": "True"}
-    arrived = rotation.deliver(target, installation(), 1, "digest", 0.05)
+    arrived = deliver.deliver(target, installation(), 1, "digest", 0.05)
     assert arrived.missing == {
         "a": "secret synced",
         "b": f"synced last at {delivered.REFRESHED}, with other content",
@@ -111,7 +112,7 @@ def test_a_namespace_that_joins_after_the_proof_is_not_reported_as_proved() -> N
             self.namespaces = ["a", "b"]
 
     cluster = Joined(["a"], {"a": NEW, "b": OLD}, [])
-    arrived = rotation.deliver(prechecks.Target(CONFIG, REGISTRY, cluster, Versions("x")), installation(), 1, NEW, 5)
+    arrived = deliver.deliver(prechecks.Target(CONFIG, REGISTRY, cluster, Versions("x")), installation(), 1, NEW, 5)
     assert arrived.namespaces == ("a",)
 
 
@@ -136,7 +137,7 @@ def test_an_api_server_and_a_vault_that_are_away_for_a_moment_are_waited_for(mak
     vault.failures = 3
     target, cluster = make({"a", "b"}, {"b"}, set(), vault=vault)
     cluster.failures = {"look": [AWAY, BUSY], "sync": [BUSY, AWAY], "wait": [AWAY, BUSY, AWAY]}
-    assert rotation.deliver(target, OLD_ESO, 1, "digest", 5).missing == {}
+    assert deliver.deliver(target, OLD_ESO, 1, "digest", 5).missing == {}
     assert (cluster.synced, vault.failures) == ([{"a", "b"}, {"b"}], 0)
 
 
@@ -150,13 +151,13 @@ def test_a_refusal_ends_the_delivery_and_so_does_an_outage_that_outlasts_it(
         monkeypatch.setattr(waiting, "RETRY_SECONDS", retry_seconds)
         cluster.failures = {what: [failure]}
         with pytest.raises(type(failure)):
-            rotation.deliver(target, installation(), 1, "digest", 5)
+            deliver.deliver(target, installation(), 1, "digest", 5)
 
 
 def test_what_cannot_be_explained_is_missing_all_the_same(make: Make) -> None:
     target, cluster = make({"a"})
     cluster.failures = {"explain": [KubernetesApiError("GET", "/", 403, "Forbidden", "no")]}
-    missing = rotation.deliver(target, installation(), 1, "digest", 0.02).missing
+    missing = deliver.deliver(target, installation(), 1, "digest", 0.02).missing
     assert missing == {"a": "its ExternalSecret cannot be read: Kubernetes API: GET /: 403 Forbidden: no"}
 
 
@@ -181,26 +182,26 @@ def test_a_newer_write_of_somebody_else_ends_the_wait_and_is_not_taken_back(make
     target, cluster = make({"a"}, vault=vault)
     cluster.on_wait = lambda: vault.states.setdefault(3, vault.states[2].__class__(3, "2026-01-01T00:00:00Z")) and None
     with pytest.raises(ConflictError, match="version 3 was written while version 2 was being delivered"):
-        rotation.deliver(target, installation(), 2, "digest", 5)
+        deliver.deliver(target, installation(), 2, "digest", 5)
     vault.data[3] = {"dockerconfigjson": credential("theirs")}
     with pytest.raises(ConflictError):
-        rotation.take_back(target, installation(), 2, 5)
+        deliver.write_back(target, 2, 5)
     assert len(vault.states) == 3
 
 
-def test_taking_back_writes_the_content_before_as_a_new_version_and_proves_it(make: Make) -> None:
+def test_the_content_before_is_written_as_a_new_version(make: Make) -> None:
     vault = Versions("old", "bad")
     target, _ = make(set(), vault=vault)
-    arrived = rotation.take_back(target, installation(), 2, 5)
-    assert (arrived.version, vault.data[3]) == (3, vault.data[1])
+    assert deliver.write_back(target, 2, 5) == (3, content_digest(credential("old")))
+    assert vault.data[3] == vault.data[1]
 
 
 def test_a_version_that_was_rotated_in_before_is_known(make: Make) -> None:
     vault = Versions("old", "good")
     target, _ = make(set(), vault=vault)
-    assert not rotation.is_finished(target, 2)
-    rotation.finish(target, 2)
-    assert rotation.is_finished(target, 2)
+    assert not deliver.is_finished(target, 2)
+    deliver.finish(target, 2)
+    assert deliver.is_finished(target, 2)
     assert vault.custom["rotated-in-dev"] == "2"
 
 
@@ -208,8 +209,8 @@ def test_a_version_that_another_cluster_rotated_in_has_arrived_too_and_each_reco
     vault = Versions("old", "good")
     target, _ = make(set(), vault=vault)
     vault.custom |= {"rotated-in-other": "2", "rotated-in-dev": "1"}
-    assert rotation.is_finished(target, 2)
-    rotation.finish(target, 2)
+    assert deliver.is_finished(target, 2)
+    deliver.finish(target, 2)
     assert vault.custom["rotated-in-dev"] == "2"
 
 
@@ -223,4 +224,4 @@ def test_a_sealed_credential_is_not_taken_back_here(make: Make) -> None:
     target, _ = make(set())
     sealed = prechecks.Target(CONFIG, REGISTRY, target.cluster, None)
     with pytest.raises(BadInputError, match="taken back in git"):
-        rotation.take_back(sealed, installation(), 0, 1)
+        deliver.write_back(sealed, 0, 1)
