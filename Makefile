@@ -6,8 +6,9 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv || echo .local/uv/bin/uv)
 RUN := .venv/bin/python -m
 export UV_PYTHON_DOWNLOADS := never
-# Without it each process compiles what it imports anew where the machine forbids writing bytecode.
+# Without both each process compiles what it imports anew where the machine forbids writing bytecode.
 export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
 export UV
 
 .DEFAULT_GOAL := help

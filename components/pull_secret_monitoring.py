@@ -3,10 +3,10 @@
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
+import pulumi_kubernetes as kubernetes
 import pulumi_vault as vault
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.batch.v1 import CronJob
-from pulumi_kubernetes.core.v1 import ConfigMap, ServiceAccount
 from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding
 
 from components import _objects
@@ -107,10 +107,16 @@ class PullSecretMonitoring(pulumi.ComponentResource):
             opts=child,
         )
         board = _objects.build(dashboard_config_map, _watched, args)
-        ConfigMap(f"{name}-dashboard", metadata=board.apply(_objects.owned), data=board["data"], opts=child)
+        kubernetes.core.v1.ConfigMap(
+            f"{name}-dashboard", metadata=board.apply(_objects.owned), data=board["data"], opts=child
+        )
         needed = [*self._declare_account(name, args), *self._declare_vault_access(name, args)]
         files = _objects.build(audit_job.stack_config_map, _audited, args)
-        needed.append(ConfigMap(f"{name}-stack", metadata=files.apply(_objects.owned), data=files["data"], opts=child))
+        needed.append(
+            kubernetes.core.v1.ConfigMap(
+                f"{name}-stack", metadata=files.apply(_objects.owned), data=files["data"], opts=child
+            )
+        )
         job = _objects.build(audit_job.cron_job, _audited, args)
         declared = CronJob(
             f"{name}-audit",
@@ -127,7 +133,7 @@ class PullSecretMonitoring(pulumi.ComponentResource):
         roles = _objects.build(audit_job.roles, _audited, args)
         role, binding = roles[0], roles[1]
         found: list[pulumi.Resource] = [
-            ServiceAccount(
+            kubernetes.core.v1.ServiceAccount(
                 f"{name}-audit",
                 metadata=account.apply(_objects.owned),
                 automount_service_account_token=account["automountServiceAccountToken"],

@@ -3,8 +3,8 @@
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
+import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.apiextensions import CustomResource
-from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from components import _objects
@@ -81,7 +81,7 @@ class RegistryRelay(pulumi.ComponentResource):
         reader = _objects.build(builders.relay_reader, builders.RelaySpec, values)
         account, role, binding = reader[0], reader[1], reader[2]
         readers = [
-            ServiceAccount(
+            kubernetes.core.v1.ServiceAccount(
                 f"{name}-reader",
                 metadata=account.apply(_objects.owned),
                 automount_service_account_token=account["automountServiceAccountToken"],

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import Namespace
+import pulumi_kubernetes as kubernetes
 
 from components import _objects
 from components.image_pull_secret_binding import ImagePullSecretBinding
@@ -106,7 +106,7 @@ class TenantNamespace(pulumi.ComponentResource):
             ),
         )
 
-    def _handed_over(self, name: str) -> Namespace:
+    def _handed_over(self, name: str) -> "kubernetes.core.v1.Namespace":
         """Keep the former resource for one more run, in which state learns that its end is not the namespace's."""
         kept = pulumi.ResourceOptions(parent=self, retain_on_delete=True, ignore_changes=["metadata"])
-        return Namespace(f"{name}-namespace", opts=kept)
+        return kubernetes.core.v1.Namespace(f"{name}-namespace", opts=kept)
