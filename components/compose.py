@@ -73,12 +73,14 @@ def _vault(
     """Declare the Vault side and the stores that read it, which labelled namespaces may use."""
     entries = {registry.name: _entry(config, registry, opts) for registry in config.vault_registries}
     access = _access(config, environment, entries, opts)
-    egress = EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(builders.EgressSpec.of(config))), opts)
+    before: list[pulumi.Resource] = [access]
+    if config.declares_egress:
+        before.append(EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(builders.EgressSpec.of(config))), opts))
     return [
         VaultClusterSecretStore(
             store.name,
             cast("VaultClusterSecretStoreArgs", asdict(builders.StoreSpec.of(config, store))),
-            pulumi.ResourceOptions.merge(_after(after_labels, [access, egress]), _kept(config, store)),
+            pulumi.ResourceOptions.merge(_after(after_labels, before), _kept(config, store)),
         )
         for store in config.vault_stores
     ]

@@ -106,13 +106,14 @@ class Vault(ConfigModel):
     """CA certificates in PEM by which ESO trusts Vault."""
     auth: VaultAuth = VaultAuth()
     """How ESO logs in."""
-    egress: VaultEgress
-    """Where ESO's NetworkPolicy lets it reach Vault."""
+    egress: VaultEgress | None = None
+    """Declares a NetworkPolicy that lets ESO reach Vault, DNS and the API server **and nothing else**: what its other
+    stores read needs a policy of its own beside it. Left out, ESO's network access is left to others."""
 
     @property
     def port(self) -> int:
         """TCP port of Vault as ESO's Pods see it."""
-        return self.egress.port or urlsplit(self.address).port or 443
+        return (self.egress and self.egress.port) or urlsplit(self.address).port or 443
 
 
 class Eso(ConfigModel):
@@ -142,7 +143,7 @@ class Registry(ConfigModel):
     rejected_hosts: tuple[Host, ...] = ()
     """Hosts that images must not name, such as a route that was renamed."""
     path: KvPath
-    """Where the credential is below `vault.mount`. Default: `ocp/<cluster>/registries/<name>`."""
+    """The credential, below `vault.mount`. Default: `<cluster>/registries/<name>`, on OpenShift after `ocp/`."""
     property: Annotated[str, Field(min_length=1)] = "dockerconfigjson"
     """Key of the KV entry that holds the document."""
     store: ObjectName | None = None
@@ -342,6 +343,11 @@ class StackConfig(ConfigModel):
     def has_vault(self) -> bool:
         """Whether the stack declares a Vault server that a registry is read from."""
         return self.vault_section is not None and bool(self.vault_registries)
+
+    @property
+    def declares_egress(self) -> bool:
+        """Whether the stack declares what ESO may reach."""
+        return self.has_vault and self.vault.egress is not None
 
     @property
     def vault_stores(self) -> tuple[VaultStore, ...]:

@@ -127,22 +127,24 @@ def _require_mapping(found: Any, key: str) -> dict[str, Any]:
 def _with_registry_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in where a registry's credential stands by default.
 
-    In Vault `ocp/<cluster>/registries/<name>`, the first seed's layout; in the repository
+    In Vault `<cluster>/registries/<name>`, on OpenShift below `ocp/` as in the first seed's layout; in the repository
     `sealed/<cluster>/<name>.yaml`, and that only by way of a relay.
     """
     cluster, registries = raw.get("cluster"), raw.get("registries")
     if not isinstance(cluster, Mapping) or not isinstance(registries, list):
         return dict(raw)
-    name = str(cast("Mapping[str, Any]", cluster).get("name"))
-    return {**raw, "registries": [_with_defaults(entry, name) for entry in cast("list[Any]", registries)]}
+    of = cast("Mapping[str, Any]", cluster)
+    name = str(of.get("name"))
+    folder = f"ocp/{name}" if of.get("platform") == "openshift" else name
+    return {**raw, "registries": [_with_defaults(entry, name, folder) for entry in cast("list[Any]", registries)]}
 
 
-def _with_defaults(entry: Any, cluster: str) -> Any:
+def _with_defaults(entry: Any, cluster: str, folder: str) -> Any:
     if not isinstance(entry, Mapping):
         return entry
     registry = cast("Mapping[str, Any]", entry)
     name = registry.get("name")
-    defaults = {"path": f"ocp/{cluster}/registries/{name}"}
+    defaults = {"path": f"{folder}/registries/{name}"}
     if registry.get("source") == SEALED:
         defaults |= {"sealedFile": f"sealed/{cluster}/{name}.yaml", "delivery": "fanout"}
     return {**defaults, **registry}
@@ -153,7 +155,7 @@ def _without_unused_vault(raw: Mapping[str, Any]) -> dict[str, Any]:
     registries = cast("list[Any]", raw.get("registries") if isinstance(raw.get("registries"), list) else [])
     sources = [cast("Mapping[str, Any]", item).get("source") for item in registries if isinstance(item, Mapping)]
     vault: Any = raw.get("vault") or {}
-    empty = isinstance(vault, Mapping) and "egress" not in vault
+    empty = isinstance(vault, Mapping) and "address" not in vault
     unused = empty and bool(sources) and all(source == SEALED for source in sources)
     return {key: value for key, value in raw.items() if key != "vault" or not unused}
 

@@ -36,6 +36,8 @@ class Platform:
     """Readers of relayed registries in ESO's namespace; no other role there can be changed."""
     sealed: bool = False
     """Whether a registry comes from a SealedSecret."""
+    egress: bool = True
+    """Whether the stack declares what ESO may reach."""
     distribution: str = "helm"
     """Of ESO; with `redhat` the way out to Vault stands in its operator's configuration."""
     guard: bool = True
@@ -44,9 +46,9 @@ class Platform:
     """Whether an admission policy appends to Pods."""
 
     @property
-    def egress(self) -> bool:
+    def network_policy(self) -> bool:
         """Whether the stack has a NetworkPolicy of its own."""
-        return bool(self.reviewers) and self.distribution == "helm"
+        return self.egress and self.distribution == "helm"
 
     @property
     def policies(self) -> list[str]:
@@ -75,7 +77,7 @@ def deployer_roles(group: str, platform: Platform, prefix: str = PREFIX) -> list
         *([_rule(RBAC_GROUP, ["clusterrolebindings"], ["get"], platform.reviewers)] if platform.reviewers else ()),
         *([_rule(ADMISSION_GROUP, platform.policies, ["get"])] if platform.policies else ()),
     ]
-    eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], ["get"])] if platform.egress else []
+    eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], ["get"])] if platform.network_policy else []
     if platform.relays:
         eso_rules.append(_rule(RBAC_GROUP, ["roles", "rolebindings"], ["get"], platform.relays))
     if platform.sealed:
@@ -100,9 +102,9 @@ def administrator_roles(group: str, platform: Platform, prefix: str = PREFIX) ->
         *(_reviewer_rules(platform.reviewers) if platform.reviewers else ()),
         # Names differ by stack, and `create` cannot be restricted by name anyway.
         *([_rule(ADMISSION_GROUP, platform.policies, _EDIT)] if platform.policies else ()),
-        *(_operator_rules() if platform.distribution == "redhat" and platform.reviewers else ()),
+        *(_operator_rules() if platform.distribution == "redhat" and platform.egress else ()),
     ]
-    eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)] if platform.egress else []
+    eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)] if platform.network_policy else []
     eso_rules += _relay_rules(platform.relays, sealed=platform.sealed) if platform.relays else []
     roles = _granted(f"{prefix}-administrator", group, cluster_rules)
     scoped = _granted(f"{prefix}-administrator", group, eso_rules, platform.eso_namespace) if eso_rules else []
@@ -271,7 +273,7 @@ def operator_roles(
         *([_rule(ADMISSION_GROUP, platform.policies, _READ)] if platform.policies else ()),
     ]
     roles = _granted(f"{prefix}-operator", group, cluster_rules)
-    if not platform.egress:
+    if not platform.network_policy:
         return roles
     # What `doctor --fix` puts back.
     egress = [_rule("networking.k8s.io", ["networkpolicies"], _EDIT)]

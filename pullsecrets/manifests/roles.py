@@ -117,6 +117,7 @@ def _platform(config: StackConfig) -> Platform:
         reviewers=[ReviewerSpec.of(config).name] if config.has_vault else [],
         relays=[config.relay_store(registry) for registry in config.registries if registry.relayed],
         sealed=any(registry.sealed for registry in config.registries),
+        egress=config.declares_egress,
         distribution=config.eso.distribution,
         guard=config.guard.mode != "off",
         pod_admission=config.binding == ADMISSION,

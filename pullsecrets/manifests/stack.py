@@ -16,9 +16,10 @@ def platform_objects(config: StackConfig, stack: str) -> Iterator[tuple[str, Kub
 
     SealedSecrets are not among them: `seal` has written them already, where the repository keeps them.
     """
+    if config.declares_egress:
+        yield f"platform/{config.eso.network_policy}", builders.egress(EgressSpec.of(config))
     if config.has_vault:
         reviewer = ReviewerSpec.of(config)
-        yield f"platform/{config.eso.network_policy}", builders.egress(EgressSpec.of(config))
         yield f"platform/{reviewer.name}", builders.token_reviewer_binding(reviewer)
     for store in config.vault_stores:
         yield f"secrets/{store.name}", builders.cluster_secret_store(StoreSpec.of(config, store))

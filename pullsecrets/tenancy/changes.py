@@ -201,7 +201,7 @@ def _moving(before: Before, tenants: Mapping[str, Tenant]) -> Iterator[Change]:
 
 
 def _network(before: Before, config: StackConfig) -> Iterator[Change]:
-    declared = config.has_vault and config.eso.distribution == "helm"
+    declared = config.declares_egress and config.eso.distribution == "helm"
     wanted = builders.egress_rules(builders.EgressSpec.of(config)) if declared else None
     if before.egress is not None and before.egress != wanted:
         yield Change(f"ESO's network access changes: egress {before.egress} becomes {wanted}", True)

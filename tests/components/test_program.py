@@ -12,6 +12,8 @@ from pullsecrets.config import StackConfig, parse
 from pullsecrets.kube.marks import STACK_ANNOTATION
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import builders, guard
+from pullsecrets.manifests.roles import Groups, stack_roles
+from pullsecrets.manifests.stack import platform_objects
 from pullsecrets.tenancy import preflight
 from pullsecrets.tenancy.preflight import Environment, TokenReviews
 from tests.components.program import VAULT, Declared, run_program, stack_file
@@ -51,6 +53,18 @@ def kubernetes_object(inputs: dict[str, Any]) -> dict[str, Any]:
     added = {STACK_ANNOTATION, "pulumi.com/waitFor"}
     annotations = {key: value for key, value in metadata.pop("annotations", {}).items() if key not in added}
     return {**inputs, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}}
+
+
+def test_without_an_egress_section_esos_network_access_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = stack_file("dev")
+    del content["vault"]["egress"]
+    declared = run_program(content, ENVIRONMENT, monkeypatch, "dev")
+    assert not declared.of_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")
+    assert declared.of_type(STORE)
+    items = [item for _, item in platform_objects(parse(content, "dev"), "dev")]
+    assert "NetworkPolicy" not in {item["kind"] for item in items}
+    rules = [rule for item in stack_roles(parse(content, "dev"), Groups()) for rule in item.get("rules", ())]
+    assert not [rule for rule in rules if "networkpolicies" in rule["resources"] and "patch" in rule["verbs"]]
 
 
 def test_every_tenant_of_the_stack_file_is_declared_once(declared: Declared, config: StackConfig) -> None:

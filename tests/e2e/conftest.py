@@ -29,7 +29,7 @@ def stack(plane: ControlPlane) -> Iterator[Stack]:
     stack.workspace.pulumi("stack", "rm", "--yes", STACK)
     stack.delete_namespace(ADOPTED)
     vault = plane.vault("root")
-    for registry in ("ocp/e2e/registries/e2e-app", "e2e/registries/web"):
+    for registry in ("e2e/registries/e2e-app", "e2e/registries/web"):
         vault.secrets.kv.v2.delete_metadata_and_all_versions(registry, mount_point="secret")
 
 

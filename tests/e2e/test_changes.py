@@ -49,7 +49,7 @@ def tenants(
 
 def renamed() -> dict[str, Any]:
     """The first registry under another name, with the credential where it was."""
-    registry = registries(name="e2e-renamed", path="ocp/e2e/registries/e2e-app")
+    registry = registries(name="e2e-renamed", path="e2e/registries/e2e-app")
     names = {"registries": ["e2e-renamed", "e2e-web"]}
     return {**registry, **tenants(adopted=names, matrix={"registries": ["e2e-renamed"]})}
 
@@ -138,7 +138,7 @@ def seeded(stack: Stack, adopted: str) -> Iterator[Stack]:
     assert adopted
     stack.seed_all()
     entries = stack.plane.vault("root").secrets.kv.v2
-    found = entries.read_secret_version("ocp/e2e/registries/e2e-app", mount_point="secret")["data"]["data"]
+    found = entries.read_secret_version("e2e/registries/e2e-app", mount_point="secret")["data"]["data"]
     entries.delete_metadata_and_all_versions(MOVED, mount_point="secret")
     entries.create_or_update_secret(MOVED, found, mount_point="secret")
     yield stack

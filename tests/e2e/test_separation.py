@@ -22,7 +22,7 @@ pytestmark = pytest.mark.controlplane
 
 MINE = "e2e-auth-dev"
 """Opted in to `e2e-app` alone."""
-APP, WEB = "ocp/e2e/registries/e2e-app", "e2e/registries/web"
+APP, WEB = "e2e/registries/e2e-app", "e2e/registries/web"
 OWN_STORE, OTHER_STORE = "vault-e2e", "vault-e2e-e2e-web"
 STORES = f"{GROUP}/clustersecretstores"
 RBAC = "rbac.authorization.k8s.io"

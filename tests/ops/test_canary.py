@@ -63,7 +63,7 @@ def own(plane: ControlPlane, server: TestRegistry) -> Iterator[Stack]:
     own.workspace.environment["VAULT_TOKEN"] = own.seeder_token
     yield own
     plane.vault("root").secrets.kv.v2.delete_metadata_and_all_versions(
-        f"ocp/canary/registries/{NAME}", mount_point="secret"
+        f"canary/registries/{NAME}", mount_point="secret"
     )
 
 

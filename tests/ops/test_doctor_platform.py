@@ -36,8 +36,8 @@ REVIEWER = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/vault-ops-tok
 DEPLOYMENTS = "/apis/apps/v1/namespaces/external-secrets/deployments"
 ROLE = "auth/kubernetes-ops/role/external-secrets-ops"
 POLICY = "pull-secrets-ops-ops-app"
-PATH = "ocp/ops/registries/ops-app"
-EMPTY_PATH = "ocp/ops/registries/ops-web"
+PATH = "ops/registries/ops-app"
+EMPTY_PATH = "ops/registries/ops-web"
 LABELLED = ("ops-auth-dev", "ops-both", "ops-order-dev", "ops-user-dev")
 DEADLINE = 60
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.controlplane
 
 DOCS = Path(__file__).parents[2] / "docs"
 REGISTRY = "ops-app"
-PATH = "ocp/ops/registries/ops-app"
+PATH = "ops/registries/ops-app"
 LABEL = "ops.platform/app"
 TENANTS = ["ops-auth-dev", "ops-both", "ops-order-dev", "ops-user-dev"]
 IMAGE = "app.registry.example.com/team/{}:1"

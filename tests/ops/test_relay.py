@@ -64,7 +64,7 @@ def refreshed(stack: Stack, mark: str) -> None:
 def reads_of_vault(stack: Stack) -> int:
     """How often ESO has read the registry's path, from Vault's own audit log."""
     log = (stack.plane.layout.logs / "openbao-audit.log").read_text().splitlines()
-    path = f"secret/data/ocp/ops/registries/{REGISTRY}"
+    path = f"secret/data/ops/registries/{REGISTRY}"
     entries = [json.loads(line) for line in log if path in line]
     return sum(item["type"] == "request" and item["request"]["operation"] == "read" for item in entries)
 

@@ -23,7 +23,7 @@ from tests.ops import workloads
 pytestmark = pytest.mark.controlplane
 
 REGISTRY = "ops-app"
-PATH = "ocp/ops/registries/ops-app"
+PATH = "ops/registries/ops-app"
 NAMESPACES = ["ops-auth-dev", "ops-both", "ops-order-dev", "ops-user-dev"]
 IMAGE = "app.registry.example.com/team/auth:1"
 FANOUT = f"/apis/external-secrets.io/v1/clusterexternalsecrets/{REGISTRY}"

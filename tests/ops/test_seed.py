@@ -22,7 +22,7 @@ from tests.registry import Behaviour, TestRegistry, registry
 pytestmark = pytest.mark.controlplane
 
 NAME = "seed-app"
-PATH = "ocp/seed/registries/seed-app"
+PATH = "seed/registries/seed-app"
 PASSWORD = "canary-of-the-registry-1c2d3e4f"
 
 Seed = Callable[..., subprocess.CompletedProcess[str]]

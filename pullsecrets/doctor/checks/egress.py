@@ -39,18 +39,18 @@ def egress_denied(snapshot: Snapshot) -> Iterator[Finding]:
     judging = listed(str(item["metadata"]["name"]) for item in isolating(policies, labels))
     own = config.eso.network_policy
     live = next((item for item in policies if item["metadata"]["name"] == own), None)
-    restores = config.eso.distribution == "helm" and not any(elsewhere(snapshot))
+    restores = config.declares_egress and config.eso.distribution == "helm" and not any(elsewhere(snapshot))
     yield Finding(
         severity=Severity.CLUSTER,
         symptom="ESO's logins to Vault hang until they time out; the store stops being Ready.",
         cause=(
             f"NetworkPolicies in {config.eso.namespace} deny ESO's Pods {', '.join(map(str, missing))}"
-            + ("." if live else f"; the stack's policy {own!r} is not there.")
+            + (f"; the stack's policy {own!r} is not there." if config.declares_egress and not live else ".")
         ),
         evidence=(
             f"policies that select ESO's Pods: {judging}",
             *((f"NetworkPolicy {own} permits {_permitted(live)}",) if live else ()),
-            f"the stack file declares {_permitted(builders.egress(builders.EgressSpec.of(config)))}",
+            f"the stack file declares {_declared(config)}",
             store_evidence(snapshot),
         ),
         fix=(*_fix(snapshot, restores=restores), again_command(snapshot)),
@@ -85,6 +85,12 @@ def _pod_labels(snapshot: Snapshot) -> Mapping[str, str]:
     return snapshot.once("eso/pod-labels", read)
 
 
+def _declared(config: StackConfig) -> str:
+    if not config.declares_egress:
+        return "no NetworkPolicy (vault.egress)"
+    return _permitted(builders.egress(builders.EgressSpec.of(config)))
+
+
 def _permitted(policy: Mapping[str, Any]) -> str:
     # Of Red Hat's configuration the rules of its first entry, which is the stack's.
     configured = cast("dict[str, Any]", policy["spec"].get("controllerConfig") or {}).get("networkPolicies")
@@ -97,6 +103,11 @@ def _fix(snapshot: Snapshot, *, restores: bool) -> tuple[str, ...]:
         return (
             "kubectl get externalsecretsconfig cluster -o yaml   # spec.controllerConfig.networkPolicies",
             up_command(snapshot),
+        )
+    if not snapshot.config.declares_egress:
+        return (
+            f"kubectl -n {namespace} get networkpolicies",
+            "declare vault.egress, or have whoever owns these policies permit it",
         )
     unattended = f"pull-secrets doctor --stack {snapshot.stack} --fix   # restores {snapshot.config.eso.network_policy}"
     return (

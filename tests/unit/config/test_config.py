@@ -67,6 +67,15 @@ def problem(config: dict[str, Any]) -> str:
     return str(found)
 
 
+@pytest.mark.parametrize(
+    ("platform", "path"), [("kubernetes", "one/registries/app"), ("openshift", "ocp/one/registries/app")]
+)
+def test_a_path_that_is_left_out_is_named_after_the_cluster(platform: str, path: str) -> None:
+    config = copy.deepcopy(GOOD) | {"cluster": {"name": "one", "platform": platform}}
+    del config["registries"][0]["path"]
+    assert parse(config, "test").registries[0].path == path
+
+
 def test_the_good_configuration_is_good() -> None:
     assert [tenant.name for tenant in parse(GOOD, "test").resolve_tenants()] == ["apps-one"]
 
@@ -327,11 +336,6 @@ def test_the_only_registry_with_a_bad_key_is_not_called_missing_too() -> None:
     config = changed("registries.0.selector", {"team": "yes please"})
     del config["registries"][1]
     assert "registries[0].selector.team: found 'yes please'" in problem(config)
-
-
-def test_a_registry_without_a_path_gets_the_layout_of_the_platform() -> None:
-    config = parse(changed("registries.0.path", ...), "test")
-    assert config.registry("app").path == "ocp/dev/registries/app"
 
 
 def test_nothing_that_is_declared_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -372,6 +372,17 @@ class TestRestoredPolicy:
         assert closed.remedy is None
         assert not any("--fix" in command for command in closed.fix)
 
+    def test_there_is_none_where_the_stack_leaves_egress_to_others(self) -> None:
+        left = CONFIG.vault.model_copy(update={"egress": None})
+        config = CONFIG.model_copy(update={"vault_section": left})
+        seen = Snapshot(config, "test", FakeCluster({POLICIES: [DENY_ALL]}), now=NOW)
+        for name, value in {STORE_READ: None, "eso/pod-labels": LABELS}.items():
+            seen.once(name, lambda value=value: value)
+        (closed,) = egress_denied.find(seen)
+        assert closed.remedy is None
+        assert "the stack file declares no NetworkPolicy (vault.egress)" in closed.evidence
+        assert not any("pulumi up" in command for command in closed.fix)
+
 
 @pytest.mark.parametrize(
     ("rules", "line"),
