@@ -1,4 +1,4 @@
-"""Adoption: takes namespaces with hand-made pull Secrets into the delivery, and back, while Pods go on pulling.
+"""Adoption: takes namespaces with hand-made pull Secrets into the delivery, while Pods go on pulling.
 
 A Secret of the registry's name is taken over in place: ESO becomes its owner and writes the content over (tried on
 0.20.4). One whose type cannot become ours is replaced once the label is on, so that ESO makes the new one if we do not
@@ -9,7 +9,7 @@ the cluster.
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pullsecrets.adoption import backups
@@ -20,7 +20,7 @@ from pullsecrets.credential.vault_entry import seeded_digest
 from pullsecrets.delivery.proof import wait_for_digest
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import objects
-from pullsecrets.kube.client import FIELD_MANAGER, KubernetesApiError, KubernetesClient, edit
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, edit, update
 from pullsecrets.kube.eso import GROUP, external_secret_path, sync_request
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.kube.objects import entries_of, labels_of
@@ -198,7 +198,7 @@ def _make_ready(where: Migration, seeded: Seeded, item: Adoption, on_step: OnSte
     of_same_name = next((found.secret for found in item.found if found.secret.name == name), None)
     if of_same_name and of_same_name.in_place:
         # What `kubectl apply` copied of the content would stay in the annotation, for everyone who lists metadata.
-        _update(where.cluster, objects.secret_path(item.namespace, name), _forget_applied)
+        update(where.cluster, objects.secret_path(item.namespace, name), _forget_applied)
     if of_same_name:
         # The name is there already; of another one, a Pod must not name a Secret that does not exist yet.
         binding.bind(where.cluster, item.namespace, item.service_accounts, [name])
@@ -207,61 +207,6 @@ def _make_ready(where: Migration, seeded: Seeded, item: Adoption, on_step: OnSte
     _replace(where, of_same_name, seeded)
     on_step(f"replaced: Secret {item.namespace}/{name}")
     return True
-
-
-@dataclass(frozen=True)
-class Undo:
-    """What going back would do in one namespace."""
-
-    namespace: str
-    backups: tuple[backups.Backup, ...]
-    offboarding: offboard.OffboardPlan
-
-
-def plan_undo(where: Migration, namespace: str) -> Undo:
-    """Look at what was kept of a namespace; changes nothing.
-
-    Raises:
-        BadInputError: when nothing was kept, or the namespace does not exist.
-    """
-    kept = backups.find(where.vault, where.config, [where.registry], namespace)
-    if not kept:
-        folder = f"{where.config.vault.mount}/{where.registry.path}-backups/{namespace}"
-        raise BadInputError(f"--undo: found no backup of namespace {namespace!r} in Vault below {folder}")
-    offboarding = offboard.plan(where.config, where.cluster, namespace, [where.registry])
-    if not offboarding.exists or offboarding.terminating:
-        raise BadInputError(f"--undo: namespace {namespace!r} does not exist or is being deleted")
-    return Undo(namespace, tuple(kept), offboarding)
-
-
-def undo(where: Migration, planned: Undo, timeout: float, on_step: OnStep) -> None:
-    """Bring the kept Secrets and the entries for them back, and take the namespace out of the delivery.
-
-    The Secret of the registry's name gets the namespace as a second owner first: the garbage collector then lets it
-    stand when ESO's object goes, and its old content is written over the new one without a moment between.
-
-    Raises:
-        ConflictError: when a Secret of a kept name was recreated with other content.
-    """
-    cluster, name = where.cluster, where.registry.name
-    kept = [backups.read(where.vault, where.config, item) for item in planned.backups]
-    same = next((item for item in kept if item.manifest["metadata"]["name"] == name), None)
-    for item in kept:
-        if item is not same:
-            backups.restore(cluster, item)
-            _append(cluster, planned.namespace, item)
-    on_step(f"back: {counted(len(kept) - (same is not None), 'Secret')} of other names")
-    in_place = same is not None and same.manifest["type"] == PULL_SECRET_TYPE
-    if in_place:
-        _hold(cluster, planned.namespace, name)
-    staying = same.service_accounts if same else ()
-    leaving = tuple(account for account in planned.offboarding.service_accounts if account not in staying)
-    offboarding = replace(planned.offboarding, service_accounts=leaving)
-    offboard.carry_out(where.config, cluster, offboarding, timeout, on_step)
-    if same:
-        _put_back(cluster, same, in_place=in_place)
-        _append(cluster, planned.namespace, same)
-        on_step(f"back: Secret {name}, as it was kept")
 
 
 def _adoption(
@@ -435,51 +380,3 @@ def _delete(cluster: KubernetesClient, old: HandMade) -> None:
         backups.delete_as_read(cluster, live)
 
     edit(cluster, objects.secret_path(old.namespace, old.name), delete)
-
-
-def _append(cluster: KubernetesClient, namespace: str, kept: backups.Kept) -> None:
-    live = {item["metadata"]["name"] for item in cluster.items(f"/api/v1/namespaces/{namespace}/serviceaccounts")}
-    accounts = [name for name in kept.service_accounts if name in live]
-    binding.bind(cluster, namespace, accounts, [kept.manifest["metadata"]["name"]])
-
-
-def _hold(cluster: KubernetesClient, namespace: str, name: str) -> None:
-    """Make the namespace a second owner of the Secret: the garbage collector deletes only what has no owner left."""
-    owner = cluster.get(f"/api/v1/namespaces/{namespace}")["metadata"]
-    anchor = {"apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": owner["uid"]}
-
-    def add(secret: dict[str, Any]) -> bool:
-        owners = cast("list[dict[str, Any]]", secret["metadata"].setdefault("ownerReferences", []))
-        if any(item["uid"] == owner["uid"] for item in owners):
-            return False
-        owners.append(anchor)
-        return True
-
-    _update(cluster, objects.secret_path(namespace, name), add)
-
-
-def _put_back(cluster: KubernetesClient, kept: backups.Kept, *, in_place: bool) -> None:
-    metadata = kept.manifest["metadata"]
-    path = objects.secret_path(metadata["namespace"], metadata["name"])
-    live = cluster.find(path)
-    if live is None or not in_place:
-        backups.restore(cluster, kept)
-        return
-
-    def write(secret: dict[str, Any]) -> bool:
-        if backups.is_as_kept(secret, kept):
-            return False
-        version = secret["metadata"]["resourceVersion"]
-        secret.clear()
-        secret.update({**kept.manifest, "metadata": {**metadata, "resourceVersion": version}})
-        return True
-
-    _update(cluster, path, write)
-
-
-def _update(cluster: KubernetesClient, path: str, change: Callable[[dict[str, Any]], bool]) -> None:
-    def write(found: dict[str, Any]) -> None:
-        if change(found):
-            cluster.request("PUT", path, {"fieldManager": FIELD_MANAGER}, body=found)
-
-    edit(cluster, path, write)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pullsecrets.adoption import adopt
+from pullsecrets.adoption import adopt, undo
 from pullsecrets.adoption.adopt import Adoption, Migration, Terms
 from pullsecrets.cli import console, options
 from pullsecrets.credential import vault_token
@@ -91,7 +91,7 @@ def command(  # noqa: PLR0913 - each is an option
 def _undo(
     where: Migration, namespace: str, timeout: float, steps: list[str], *, dry_run: bool, yes: bool, json: bool
 ) -> None:
-    planned = adopt.plan_undo(where, namespace)
+    planned = undo.plan(where, namespace)
     declarations = planned.offboarding.declarations
     if not json:
         for item in planned.backups:
@@ -101,7 +101,7 @@ def _undo(
         console.print_declarations(declarations)
     if not dry_run:
         console.confirm(f"Bring namespace {namespace} back?", yes=yes)
-        adopt.undo(where, planned, timeout, steps.append if json else console.print_step)
+        undo.carry_out(where, planned, timeout, steps.append if json else console.print_step)
     outcome = "planned" if dry_run else "done"
     if json:
         kept = [{"secret": item.secret, "path": item.path, "version": item.version} for item in planned.backups]

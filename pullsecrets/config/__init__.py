@@ -1,7 +1,8 @@
 """Typed configuration of one cluster stack: shape, rules and loading."""
 
+from pullsecrets.config.load import load_stack
 from pullsecrets.config.model import Registry, StackConfig, VaultStore
-from pullsecrets.config.parse import ConfigError, load_stack, parse
+from pullsecrets.config.parse import ConfigError, parse
 from pullsecrets.config.rules import Problem
 from pullsecrets.config.tenants import Tenant
 

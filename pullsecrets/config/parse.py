@@ -3,21 +3,16 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pullsecrets.config.model import StackConfig
 from pullsecrets.config.rules import Problem, check
-from pullsecrets.data import json_type
 from pullsecrets.errors import BadInputError
 from pullsecrets.redaction import PLACEHOLDER
 from pullsecrets.text import counted
 
-PROJECT_FILE = "Pulumi.yaml"
 SEALED = "sealedSecret"
 _USER_INFO = re.compile(r"(?P<start>:(?://)?).*@(?!sha256:)")
 """User and password before a host, up to the last `@`: a password may hold one. An image's digest follows one too."""
@@ -59,69 +54,6 @@ def parse(raw: Mapping[str, Any], source: str) -> StackConfig:
     if problems:
         raise ConfigError(source, problems)
     return config
-
-
-def load_stack(stack: str, directory: Path) -> StackConfig:
-    """Read a stack's configuration from the project's files, as the program gets it from the engine.
-
-    Raises:
-        BadInputError: when a file cannot be read, is no YAML, or has no mapping where one must be.
-        ConfigError: when the configuration breaks its schema or rules.
-    """
-    project = _read_yaml(directory / PROJECT_FILE, "run this in the project's folder, or name it with --directory")
-    if not project.get("name"):
-        raise BadInputError(f"{directory / PROJECT_FILE}: name: missing; expected the project's name")
-    name = str(project["name"])
-    file = directory / f"Pulumi.{stack}.yaml"
-    others = ", ".join(sorted(_stack_names(directory))) or "none"
-    stack_file = _read_yaml(file, f"stacks here: {others}")
-    raw = _project_defaults(_require_mapping(project.get("config") or {}, f"{directory / PROJECT_FILE}: config"), name)
-    for key, value in _require_mapping(stack_file.get("config") or {}, f"{file}: config").items():
-        namespace, _, key_name = str(key).rpartition(":")
-        if namespace in {"", name}:
-            raw[key_name] = value
-    return parse(raw, file.name)
-
-
-def _stack_names(directory: Path) -> list[str]:
-    return [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in directory.glob("Pulumi.*.yaml")]
-
-
-def _project_defaults(declared: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {
-        str(key).removeprefix(f"{name}:"): declaration["default"]
-        for key, declaration in declared.items()
-        if isinstance(declaration, Mapping) and "default" in declaration
-    }
-
-
-def _read_yaml(file: Path, hint: str) -> dict[str, Any]:
-    try:
-        content = cast("Any", YAML(typ="safe")).load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInputError(f"{file}: no such file; {hint}") from None
-    except OSError as error:
-        raise BadInputError(f"{file}: {error.strerror}; {hint}") from None
-    except UnicodeDecodeError:
-        raise BadInputError(f"{file}: found bytes that are not UTF-8; allowed: YAML in UTF-8") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise BadInputError(f"{file}: not YAML: {_yaml_problem(error)}") from None
-    return _require_mapping(content, str(file))
-
-
-def _yaml_problem(error: Exception) -> str:
-    """Say what is wrong and where, without the lines around it, which the error would show as they are."""
-    mark: Any = getattr(error, "problem_mark", None)
-    if isinstance(error, MarkedYAMLError) and mark:
-        return f"{_without_logins(str(cast('Any', error).problem))}, line {mark.line + 1}, column {mark.column + 1}"
-    # Such as a control character, a number of absurd length, or lists nested too deeply.
-    return str(getattr(error, "reason", None) or f"a value that cannot be read ({type(error).__name__})")
-
-
-def _require_mapping(found: Any, key: str) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise BadInputError(f"{key}: found {json_type(found)}; allowed: a mapping of keys to values")
-    return cast("dict[str, Any]", found)
 
 
 def _with_registry_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,11 +169,11 @@ def _at(raw: Any, location: Sequence[str | int]) -> Any:
 
 
 def _shown(found: Any) -> str:
-    text = _without_logins(repr(found))
+    text = without_logins(repr(found))
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _without_logins(text: str) -> str:
+def without_logins(text: str) -> str:
     """Take user and password out of URLs: not everything that prints the exception redacts, such as Pulumi's engine."""
     return _USER_INFO.sub(rf"\g<start>{PLACEHOLDER}@", text)
 

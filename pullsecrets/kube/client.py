@@ -311,6 +311,16 @@ def edit(
     )
 
 
+def update(cluster: KubernetesClient, path: str, change: Callable[[dict[str, Any]], bool]) -> None:
+    """Read an object, change it, and replace it unless the change says that there is nothing to do; as `edit` does."""
+
+    def write(found: dict[str, Any]) -> None:
+        if change(found):
+            cluster.request("PUT", path, {"fieldManager": FIELD_MANAGER}, body=found)
+
+    edit(cluster, path, write)
+
+
 def last_seen(event: Mapping[str, Any]) -> str:
     """Return the RFC 3339 time at which an event was last seen; empty when it does not say."""
     series = cast("Mapping[str, str]", event.get("series") or {})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pullsecrets.adoption import adopt
+from pullsecrets.adoption import adopt, undo
 from pullsecrets.adoption.adopt import Migration
 from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.credential.vault import VaultClient
@@ -214,8 +214,8 @@ def test_killed_after_any_step_it_is_finished_by_running_it_again(stack: Stack, 
             assert owners(stack.get(secret(name, "ops-app"))) == ["ExternalSecret"]
             assert stack.entries(name) == [OTHERS_ENTRY, "ops-app"]
             with pytest.raises(Killed):
-                adopt.undo(where, adopt.plan_undo(where, name), 60, killed_at(undone))
-            adopt.undo(where, adopt.plan_undo(where, name), 60, killed_at(None))
+                undo.carry_out(where, undo.plan(where, name), 60, killed_at(undone))
+            undo.carry_out(where, undo.plan(where, name), 60, killed_at(None))
         assert owners(stack.get(secret(same, "ops-app"))) == []
         assert stack.entries(same) == [OTHERS_ENTRY, "ops-app"]
         assert stack.entries(named) == [OTHERS_ENTRY, "old-regcred"]

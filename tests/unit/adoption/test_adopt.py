@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets.adoption import adopt, backups, cleanup
+from pullsecrets.adoption import adopt, backups, cleanup, undo
 from pullsecrets.adoption.adopt import Migration, Seeded, Terms
 from pullsecrets.adoption.handmade import Verdict, read_entries, read_hand_made
 from pullsecrets.credential.document import DockerConfig, RegistryLogin
@@ -349,7 +349,7 @@ class TestUndo:
         cluster = FakeCluster(namespace(LABEL, FINALIZER), account("theirs", "app"))
         where = migration(cluster, vault)
         backups.save(where.vault, where.config, where.registry, old, ["default", "gone"])
-        adopt.undo(where, adopt.plan_undo(where, "apps-one"), 1, nothing)
+        undo.carry_out(where, undo.plan(where, "apps-one"), 1, nothing)
         assert cluster.objects[path]["data"] == old["data"]
         assert entries_of(cluster.objects["/api/v1/namespaces/apps-one/serviceaccounts/default"]) == ["theirs", "old"]
         left = cluster.objects["/api/v1/namespaces/apps-one"]["metadata"]
@@ -357,7 +357,7 @@ class TestUndo:
 
     def test_a_namespace_of_which_nothing_was_kept_is_refused(self) -> None:
         with pytest.raises(BadInputError, match="below secret/registries/app-backups/apps-one"):
-            adopt.plan_undo(migration(FakeCluster(namespace())), "apps-one")
+            undo.plan(migration(FakeCluster(namespace())), "apps-one")
 
 
 def test_nothing_that_is_shown_holds_content() -> None:
