@@ -1,7 +1,7 @@
 """`pull-secrets doctor`: what is wrong, why, and how to put it right."""
 
 import json as jsons
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,36 +15,24 @@ from rich.text import Text
 
 from pullsecrets.cli import console, options
 from pullsecrets.doctor.bundle import write_bundle
-from pullsecrets.doctor.chain import Chain, chains
+from pullsecrets.doctor.chain import Chain, chains_of, require_namespace
 from pullsecrets.doctor.checks import all_checks, checks_of
 from pullsecrets.doctor.diagnosis import Diagnosis, Report, Unchecked, diagnose
 from pullsecrets.doctor.exchange import as_document, as_junit, as_sarif
+from pullsecrets.doctor.fix import Outcome, Seen, apply_each, follow_up
 from pullsecrets.doctor.gate import choose, look_until
 from pullsecrets.doctor.model import Check, Phase, Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.suppression import Suppression, read_suppressions, stale
 from pullsecrets.durations import parse_duration
-from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
+from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.text import counted
 
-SETTLE_SECONDS = 20.0
-"""How long after a fix the controllers may take to show that it helped."""
-ROUNDS = 3
-"""How often is looked again: once label and entry are there, Pods that were made without them can be recreated."""
 NAMED = 5
 """Namespaces that are named one by one."""
 
 _STYLES = {Severity.CLUSTER: "bold red", Severity.TENANT: "red", Severity.WARNING: "yellow"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a remedy."""
-
-    description: str
-    applied: bool
-    error: str | None = None
 
 
 def _list_checks(wanted: bool) -> None:
@@ -67,9 +55,6 @@ class FailOn(StrEnum):
     def severity(self) -> Severity:
         """The severity of that name."""
         return Severity[self.name]
-
-
-Look = Callable[[], tuple[Snapshot, Report]]
 
 
 @dataclass(frozen=True)
@@ -140,7 +125,7 @@ class Files:
             if file:
                 console.write(option, file, text())
         if self.bundle:
-            write_bundle(self.bundle, snapshot, as_document(report, stack, snapshot.only, _chains(snapshot)))
+            write_bundle(self.bundle, snapshot, as_document(report, stack, snapshot.only, chains_of(snapshot)))
 
 
 @options.expanded
@@ -195,89 +180,47 @@ def command(  # noqa: PLR0913 - each is an option
     # Without the cluster there is nothing to diagnose: no check would say more than that.
     cluster.get("/version")
 
-    def look() -> tuple[Snapshot, Report]:
+    def look() -> Seen:
         snapshot = Snapshot(config, stack, cluster, only=namespace)
-        _require_namespace(snapshot)
+        require_namespace(snapshot)
         return snapshot, diagnose(snapshot, checks, suppressions)
 
-    snapshot, report = look_until(look, lambda seen: seen[1].passes(fail_on), seconds)
-    if not json:
-        _show(snapshot, report, verbose=verbose)
-    outcomes: list[Outcome] = []
-    if fix:
-        outcomes = _fix(cluster, report.remedies(), dry_run=dry_run, yes=yes, quiet=json)
-    last = outcomes
-    for left in reversed(range(ROUNDS)):
-        if not any(item.applied for item in last):
-            break
-        snapshot, report = _settled(look, outcomes)
+    def show_left(now: Seen) -> None:
         if not json:
             console.output.print("\n[bold]What is left[/]")
-            _show(snapshot, report, verbose=verbose)
-        fresh = _untried(report, outcomes) if left else ()
-        last = _fix(cluster, fresh, dry_run=False, yes=yes, quiet=json) if fresh else []
-        outcomes += last
+            _show(*now, verbose=verbose)
+
+    def fix_each(remedies: Sequence[Remedy]) -> list[Outcome]:
+        return _fix(cluster, remedies, dry_run=dry_run, yes=yes, quiet=json)
+
+    seen, outcomes = look_until(look, lambda now: now[1].passes(fail_on), seconds), list[Outcome]()
+    if not json:
+        _show(*seen, verbose=verbose)
+    if fix:
+        seen, outcomes = follow_up(seen, look, fix_each, show_left)
+    snapshot, report = seen
     if json:
-        document = as_document(report, stack, namespace, _chains(snapshot))
+        document = as_document(report, stack, namespace, chains_of(snapshot))
         console.print_json({**document, "fixes": [asdict(item) for item in outcomes]})
     files.write(snapshot, report, fail_on)
     if not report.passes(fail_on):
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-def _require_namespace(snapshot: Snapshot) -> None:
-    if snapshot.only is None:
-        return
-    declared = {tenant.name for tenant in snapshot.config.resolve_tenants()}
-    try:
-        known = snapshot.only in {*declared, *snapshot.namespaces}
-    except PullSecretsError:
-        # What keeps namespaces from being listed is for the checks to say.
-        return
-    if not known:
-        raise BadInputError(
-            f"namespace: found {snapshot.only!r}; allowed: one that is in the cluster or that stack {snapshot.stack!r} "
-            "declares (`kubectl get namespaces`)"
-        )
-
-
 def _fix(
-    cluster: KubernetesClient, remedies: tuple[Remedy, ...], *, dry_run: bool, yes: bool, quiet: bool
+    cluster: KubernetesClient, remedies: Sequence[Remedy], *, dry_run: bool, yes: bool, quiet: bool
 ) -> list[Outcome]:
     if not quiet:
         _show_remedies(remedies)
     if dry_run or not remedies:
         return [Outcome(item.description, applied=False) for item in remedies]
     console.confirm(f"Apply {counted(len(remedies), 'fix', 'fixes')}?", yes=yes)
-    outcomes = [_apply(cluster, item) for item in remedies]
+    outcomes = apply_each(cluster, remedies)
     if not quiet:
         for item in outcomes:
             mark = "[green]✓[/]" if item.applied else "[red]✗[/]"
             console.output.print(mark, Text(item.description + (f": {item.error}" if item.error else "")))
     return outcomes
-
-
-def _apply(cluster: KubernetesClient, remedy: Remedy) -> Outcome:
-    try:
-        remedy.apply(cluster)
-    except PullSecretsError as error:
-        # One that fails must not keep the others from helping.
-        return Outcome(remedy.description, applied=False, error=str(error))
-    return Outcome(remedy.description, applied=True)
-
-
-def _untried(report: Report, outcomes: Sequence[Outcome]) -> tuple[Remedy, ...]:
-    tried = {item.description for item in outcomes}
-    return tuple(item for item in report.remedies() if item.description not in tried)
-
-
-def _settled(look: Look, outcomes: Sequence[Outcome]) -> tuple[Snapshot, Report]:
-    """Look again until nothing is left that a fix was for, another fix became possible, or its time is up."""
-
-    def done(seen: tuple[Snapshot, Report]) -> bool:
-        return not seen[1].remedies() or bool(_untried(seen[1], outcomes))
-
-    return look_until(look, done, SETTLE_SECONDS)
 
 
 def _show(snapshot: Snapshot, report: Report, *, verbose: bool = False) -> None:
@@ -292,20 +235,10 @@ def _show(snapshot: Snapshot, report: Report, *, verbose: bool = False) -> None:
     _show_summary(report)
 
 
-def _chains(snapshot: Snapshot) -> tuple[Chain, ...]:
-    if snapshot.only is None:
-        return ()
-    try:
-        return chains(snapshot, snapshot.only)
-    except PullSecretsError:
-        # The checks that need the same reading say why they could not look.
-        return ()
-
-
 def _show_chains(snapshot: Snapshot) -> None:
     if snapshot.only is None:
         return
-    found = _chains(snapshot)
+    found = chains_of(snapshot)
     if not found:
         text = f"no registry of stack {snapshot.stack} is declared, labelled or pulled from in {snapshot.only}\n"
         console.output.print(text, markup=False, soft_wrap=True)
@@ -380,7 +313,7 @@ def _show_summary(report: Report) -> None:
     console.output.print(f"{counted(total, 'check')}: {', '.join(parts)}")
 
 
-def _show_remedies(remedies: tuple[Remedy, ...]) -> None:
+def _show_remedies(remedies: Sequence[Remedy]) -> None:
     if not remedies:
         console.output.print("nothing that is safe to fix unattended")
         return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pullsecrets.config import Registry
 from pullsecrets.coverage.rows import Coverage, State, Step
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.errors import PullSecretsError
+from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.workloads.pods import PodPull
 
 
@@ -22,6 +22,38 @@ class Chain:
     def breaks_at(self) -> str | None:
         """Name of the first step that is broken; None when none is."""
         return next((step.name for step in self.steps if step.state == State.BROKEN), None)
+
+
+def require_namespace(snapshot: Snapshot) -> None:
+    """Refuse to explain a namespace that is neither in the cluster nor declared.
+
+    Raises:
+        BadInputError: naming it.
+    """
+    if snapshot.only is None:
+        return
+    declared = {tenant.name for tenant in snapshot.config.resolve_tenants()}
+    try:
+        known = snapshot.only in {*declared, *snapshot.namespaces}
+    except PullSecretsError:
+        # What keeps namespaces from being listed is for the checks to say.
+        return
+    if not known:
+        raise BadInputError(
+            f"namespace: found {snapshot.only!r}; allowed: one that is in the cluster or that stack {snapshot.stack!r} "
+            "declares (`kubectl get namespaces`)"
+        )
+
+
+def chains_of(snapshot: Snapshot) -> tuple[Chain, ...]:
+    """Return the chains of the namespace that a snapshot is of; none where it is of the whole stack."""
+    if snapshot.only is None:
+        return ()
+    try:
+        return chains(snapshot, snapshot.only)
+    except PullSecretsError:
+        # The checks that need the same reading say why they could not look.
+        return ()
 
 
 def chains(snapshot: Snapshot, namespace: str) -> tuple[Chain, ...]:

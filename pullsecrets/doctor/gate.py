@@ -45,9 +45,11 @@ def _unknown(option: str, name: str, known: Collection[str]) -> str:
     )
 
 
-def look_until(look: Callable[[], Value], done: Callable[[Value], bool], seconds: float) -> Value:
+def look_until(
+    look: Callable[[], Value], done: Callable[[Value], bool], seconds: float, pause: float = PAUSE_SECONDS
+) -> Value:
     """Look again and again until it is done or the time is up; return what was seen last."""
     deadline = time.monotonic() + seconds
-    while not done(found := look()) and time.monotonic() + PAUSE_SECONDS <= deadline:
-        time.sleep(PAUSE_SECONDS)
+    while not done(found := look()) and time.monotonic() + pause <= deadline:
+        time.sleep(pause)
     return found

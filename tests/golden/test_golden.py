@@ -15,9 +15,9 @@ import typer
 from typer import rich_utils
 from typer.testing import CliRunner
 
-from pullsecrets.cli import doctor
 from pullsecrets.cli.app import app
 from pullsecrets.config import parse
+from pullsecrets.doctor.chain import chains_of
 from pullsecrets.doctor.diagnosis import diagnose
 from pullsecrets.doctor.exchange import as_document
 from pullsecrets.manifests.render import as_yaml, render
@@ -64,7 +64,7 @@ def diagnosed(fault: Fault, namespace: str | None, _: pytest.MonkeyPatch) -> str
     world = healthy()
     fault(world)
     snapshot = world.snapshot(namespace)
-    return as_json(as_document(diagnose(snapshot, CHECKS), snapshot.stack, namespace, doctor._chains(snapshot)))
+    return as_json(as_document(diagnose(snapshot, CHECKS), snapshot.stack, namespace, chains_of(snapshot)))
 
 
 def as_json(document: Any) -> str:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from pullsecrets.cli import doctor, options
+from pullsecrets.cli import doctor
 from pullsecrets.cli.app import app
-from pullsecrets.doctor import gate
+from pullsecrets.doctor import fix
 from pullsecrets.doctor.checks import all_checks
 from pullsecrets.doctor.diagnosis import Report, Unchecked, rank
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
@@ -79,25 +79,21 @@ def test_a_fix_that_fails_does_not_keep_the_others_from_helping(capsys: pytest.C
     assert "somebody else wrote" in capsys.readouterr().out
 
 
-def test_what_a_fix_makes_possible_is_applied_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_fix_makes_possible_is_applied_too() -> None:
     applied: list[str] = []
 
-    def found(name: str) -> Finding:
-        return replace(SEALED, cause=name, remedy=Remedy(name, lambda _: applied.append(name)))
+    def seen(*names: str) -> fix.Seen:
+        remedies = [Remedy(name, lambda _, name=name: applied.append(name)) for name in names]
+        findings = [replace(SEALED, cause=item.description, remedy=item) for item in remedies]
+        return healthy().snapshot(None), Report(rank(findings, CHECKS), ())
 
-    label, pods = Report(rank([found("label")], CHECKS), ()), Report(rank([found("evict")], CHECKS), ())
     # The label's finding stays for a moment; nothing that was tried is tried again.
-    reports = iter([label, label, pods, Report((), ())])
-    monkeypatch.setattr(doctor, "diagnose", lambda *_: next(reports))
-    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0)
-    monkeypatch.setattr(options, "KubernetesClient", lambda _: healthy().snapshot(None).cluster)
-    monkeypatch.setattr(doctor, "Snapshot", lambda *_, **__: healthy().snapshot(None))
-    monkeypatch.setattr(doctor.console, "load", lambda *_: healthy().snapshot(None).config)
-    doctor.command(stack="test", namespace=None, fix=True, yes=True)
-    assert applied == ["label", "evict"]
-    assert capsys.readouterr().out.splitlines()[-1].startswith("✓ healthy")
+    looks, shown = iter([seen("label"), seen("evict"), seen()]), list[fix.Seen]()
+    (_, report), outcomes = fix.follow_up(
+        seen("label"), lambda: next(looks), lambda items: fix.apply_each(FakeCluster({}), items), shown.append, pause=0
+    )
+    assert applied == [item.description for item in outcomes] == ["label", "evict"]
+    assert (len(shown), report.remedies()) == (2, ())
 
 
 def test_list_needs_no_stack_and_names_every_check() -> None:
