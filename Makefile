@@ -67,12 +67,12 @@ status: .venv/.installed ## Show the control plane's components
 	@$(RUN) local status
 
 docs: .venv/.installed ## Write the generated pages: policies, diagnoses, configuration and its schema
-	.venv/bin/python -m policies.document
+	.venv/bin/python -m pullsecrets.packs.document
 	.venv/bin/python -m pullsecrets.doctor.document
 	.venv/bin/python -m pullsecrets.config.document
 
 pack-policies: .venv/.installed ## Build a self-contained folder per policy pack into build/
-	.venv/bin/python -m policies.package
+	.venv/bin/python -m pullsecrets.packs.package
 
 install: .venv/.installed ## Install the pinned dependencies into .venv
 

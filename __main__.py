@@ -1,44 +1,5 @@
-"""The Pulumi program: one cluster stack's registry pull Secrets, from its configuration."""
+"""The Pulumi program: the registry pull Secrets of one cluster stack, from its configuration."""
 
-import asyncio
-from typing import Any
+from pullsecrets.program import run
 
-import pulumi
-
-from components.compose import declare
-from components.engine_log import drop_debug_messages
-from components.settings import read_config
-from components.state import read_before
-from pullsecrets.errors import PullSecretsError
-from pullsecrets.tenancy import changes, preflight
-
-
-async def main() -> dict[str, Any]:
-    """Check the surroundings, declare the stack and return its outputs."""
-    drop_debug_messages()
-    try:
-        config, before = read_config(), await read_before()
-        environment = preflight.inspect(config, pulumi.get_stack(), pulumi.get_project(), known=before.tenants)
-        changes.require_handed_over(before, config)
-        foreseen = changes.foresee(before, config, environment.labels)
-        changes.require_harmless(config, foreseen)
-    except PullSecretsError as error:
-        raise pulumi.RunError(str(error)) from None
-    unpopulated = preflight.gate_messages(config, environment.unpopulated, pulumi.get_stack())
-    for message in (*environment.reviews.warnings, *unpopulated):
-        pulumi.warn(message)
-    for change in foreseen:
-        (pulumi.warn if change.hurts else pulumi.info)(str(change))
-    declare(config, environment, before.handing_over)
-    # Registrations start here and not after the program: the SDK would then look through every output each time one of
-    # them completes, a cost that grows with the square of the tenants.
-    await asyncio.sleep(0)
-    return {
-        "cluster": config.cluster.name,
-        "stores": [store.name for store in config.vault_stores],
-        "registries": {registry.name: list(registry.hosts) for registry in config.registries},
-        "tenants": [tenant.name for tenant in config.resolve_tenants()],
-    }
-
-
-pulumi.run(main)
+run()

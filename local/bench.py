@@ -24,10 +24,10 @@ from local.demo import existing, seed_generated
 from local.packs import pack_options
 from local.paths import repository
 from local.workspace import PROJECT, Workspace
-from policies.packs import PACKS
-from policies.timing import start_seconds
 from pullsecrets.config import load_stack
 from pullsecrets.manifests.builders import namespace
+from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.timing import start_seconds
 
 STACK = "bench"
 REGISTRY = "bench-registry"
@@ -147,7 +147,7 @@ class Benchmark:
     def _packs(self) -> None:
         """What the packs cost: their start, and a no-op preview of the size of stack dev with and without them."""
         for pack in PACKS:
-            seconds = start_seconds(repository() / "policies" / pack.name.replace("-", "_"))
+            seconds = start_seconds(repository() / "pullsecrets" / "packs" / pack.name.replace("-", "_"))
             self.console.print(f"pack {pack.name} starts in {seconds:.2f} s")
         self.configure(PACK_TENANTS)
         self._measure("up", "--yes", "--skip-preview")

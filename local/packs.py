@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local.paths import repository
-from policies.crossguard import Pack
-from policies.packs import PACKS
 from pullsecrets.config import StackConfig
+from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.crossguard import Pack
 from pullsecrets.policy.lint.settings import settings_of
 
 
@@ -26,6 +26,6 @@ def pack_options(config: StackConfig, folder: Path, packs: Sequence[Pack] = PACK
         known = {policy.name for policy in pack.policies}
         own = {name: values for name, values in settings.items() if name in known}
         file.write_text(json.dumps(own, indent=2), encoding="utf-8")
-        source = repository() / "policies" / pack.name.replace("-", "_")
+        source = repository() / "pullsecrets" / "packs" / pack.name.replace("-", "_")
         options += ["--policy-pack", str(source), "--policy-pack-config", str(file)]
     return options

@@ -18,7 +18,7 @@ from local.paths import repository
 from pullsecrets.kube.kubeconfig import Reach, read_access
 
 PROJECT = "pull-secrets"
-_LINKED = ("__main__.py", "components", "policies", "pullsecrets", ".venv", "pyproject.toml", "uv.lock")
+_LINKED = ("__main__.py", "pullsecrets", ".venv", "pyproject.toml", "uv.lock")
 RUN_SECONDS = 900
 
 

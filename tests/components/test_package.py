@@ -9,8 +9,8 @@ import pytest
 from pulumi import ComponentResource
 from pulumi.provider.experimental.analyzer import Analyzer, ComponentDefinition
 
-import components
-from components import __main__ as package
+from pullsecrets import components
+from pullsecrets.components import __main__ as package
 from tests.components.program import REPOSITORY
 
 WITHIN = {"RegistryRelay"}
@@ -23,14 +23,18 @@ def schema() -> dict[str, ComponentDefinition]:
 
 
 def test_every_component_of_the_package_is_served(schema: dict[str, ComponentDefinition]) -> None:
-    for module in pkgutil.iter_modules(components.__path__, "components."):
+    for module in pkgutil.iter_modules(components.__path__, "pullsecrets.components."):
         importlib.import_module(module.name)
-    ours = {kind.__name__ for kind in ComponentResource.__subclasses__() if kind.__module__.startswith("components.")}
+    ours = {
+        kind.__name__
+        for kind in ComponentResource.__subclasses__()
+        if kind.__module__.startswith("pullsecrets.components.")
+    }
     assert {component.__name__ for component in package.COMPONENTS} == set(schema) == ours - WITHIN
 
 
 def test_the_process_of_the_dynamic_resources_loads_no_kubernetes_types() -> None:
-    loaded = "import sys, components.kv_metadata, components.namespace_opt_in, components.image_pull_secret_binding"
+    loaded = "import sys; from pullsecrets.components import image_pull_secret_binding, kv_metadata, namespace_opt_in"
     done = subprocess.run(
         [sys.executable, "-c", f"{loaded}; sys.exit('pulumi_kubernetes' in sys.modules)"], cwd=REPOSITORY, check=False
     )
@@ -38,7 +42,7 @@ def test_the_process_of_the_dynamic_resources_loads_no_kubernetes_types() -> Non
 
 
 def test_the_program_loads_the_types_of_core_objects_only_where_it_declares_one() -> None:
-    loaded = "import sys, components.compose; sys.exit('pulumi_kubernetes.core.v1' in sys.modules)"
+    loaded = "import sys, pullsecrets.components.compose; sys.exit('pulumi_kubernetes.core.v1' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loaded], cwd=REPOSITORY, check=False).returncode == 0
 
 

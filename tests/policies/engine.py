@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-POLICIES = REPOSITORY / "policies"
+POLICIES = REPOSITORY / "pullsecrets" / "packs"
 DEADLINE = 240
 
 

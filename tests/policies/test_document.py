@@ -1,7 +1,7 @@
 """docs/policies.md is what the policies' metadata says."""
 
-from policies import document
-from policies.packs import PACKS
+from pullsecrets.packs import document
+from pullsecrets.packs.catalog import PACKS
 
 
 def test_the_page_is_not_out_of_date() -> None:

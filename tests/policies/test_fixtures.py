@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from policies.crossguard import Pack
-from policies.packs import PACKS
+from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.crossguard import Pack
 from tests.policies.engine import POLICIES, Engine, Outcome
 from tests.policies.fixtures import Fixture, fixtures, write_state
 

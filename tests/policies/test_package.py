@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from policies import package
-from policies.packs import PACKS
-from policies.timing import start_seconds
+from pullsecrets.packs import package
+from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.timing import start_seconds
 from tests.policies.engine import POLICIES, REPOSITORY, Engine, Outcome
 from tests.policies.fixtures import fixtures, write_state
 
@@ -45,7 +45,7 @@ def outcome(engine: Engine, packs: list[Path], tmp_path_factory: pytest.TempPath
 
 
 def test_nothing_of_the_repository_can_be_imported_in_the_packs_environment(packs: list[Path]) -> None:
-    code = "import importlib.util as u; print([n for n in ('policies', 'pullsecrets', 'local') if u.find_spec(n)])"
+    code = "import importlib.util as u; print([n for n in ('pullsecrets', 'local') if u.find_spec(n)])"
     python = packs[0] / "venv" / "bin" / "python"
     done = subprocess.run([python, "-P", "-c", code], cwd="/", capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -77,7 +77,7 @@ def test_a_pack_imports_nothing_heavy(pack: package.Pack) -> None:
     folder = pack.name.replace("-", "_")
     code = (
         "import sys, pulumi; known = set(sys.modules); "
-        f"import policies.{folder}; print(*sorted({{n.partition('.')[0] for n in set(sys.modules) - known}}))"
+        f"import pullsecrets.packs.{folder}; print(*sorted({{n.partition('.')[0] for n in set(sys.modules) - known}}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & set(HEAVY) - NOT_OURS == set()

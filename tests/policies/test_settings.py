@@ -9,10 +9,10 @@ import pulumi
 import pytest
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
-from policies.crossguard import plain, resource_policy, stack_policy
-from policies.packs import PACKS
 from pullsecrets.config import parse
 from pullsecrets.data import UNKNOWN
+from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.crossguard import plain, resource_policy, stack_policy
 from pullsecrets.policy.lint import settings_of
 from pullsecrets.policy.model import Finding, Level, PolicyInfo, Resource, Severity
 from tests.components.program import stack_file

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from policies.packs import PACKS
+from pullsecrets.packs.catalog import PACKS
 from tests.components.program import Declared, run_program, stack_file
 from tests.components.test_monitoring import MONITORING
 from tests.components.test_program import ENVIRONMENT

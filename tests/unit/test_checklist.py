@@ -26,7 +26,7 @@ PAGES = [
 ]
 TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
-TOP = ("components/", "docs/", "local/", "policies/", "pullsecrets/", "scripts/", "tests/", "Dockerfile", "Makefile")
+TOP = ("docs/", "local/", "pullsecrets/", "scripts/", "tests/", "Dockerfile", "Makefile")
 
 
 def spans(page: Path) -> Iterator[str]:

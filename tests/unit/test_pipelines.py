@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from policies.packs import PACKS
 from pullsecrets.gitops import preview_comment
+from pullsecrets.packs.catalog import PACKS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EVENTS = Path(__file__).parent / "gitops" / "previews" / "events.jsonl"
@@ -37,7 +37,7 @@ class Stack:
         for name in ("stack", "state_copy.py"):
             (self.root / ".ci" / name).write_bytes((REPOSITORY / ".ci" / name).read_bytes())
         (self.root / "Pulumi.dev.yaml").write_bytes((REPOSITORY / "Pulumi.dev.yaml").read_bytes())
-        for name in ("Pulumi.yaml", "local", "policies", "pullsecrets", "pyproject.toml", ".venv"):
+        for name in ("Pulumi.yaml", "local", "pullsecrets", "pyproject.toml", ".venv"):
             (self.root / name).symlink_to(REPOSITORY / name)
         self.programs = folder / "programs"
         self.programs.mkdir()
@@ -85,7 +85,7 @@ def test_previews_and_updates_carry_every_pack_with_its_settings(stack: Stack, a
     assert stack.run(action).returncode == 0
     (line,) = [line for line in stack.lines() if " preview " in line or " up " in line]
     for pack in PACKS:
-        assert f"--policy-pack {REPOSITORY / 'policies' / pack.name.replace('-', '_')} " in f"{line} "
+        assert f"--policy-pack {REPOSITORY / 'pullsecrets' / 'packs' / pack.name.replace('-', '_')} " in f"{line} "
         assert f"/{pack.name}.json" in line
 
 

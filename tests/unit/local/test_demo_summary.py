@@ -4,7 +4,7 @@ from local.demo.summary import summary
 
 SECTIONS = """
 Policies:
-    ✅ tenant-delivery@v0.1.0 (local: policies/tenant_delivery)
+    ✅ tenant-delivery@v0.1.0 (local: pullsecrets/packs/tenant_delivery)
 
 Diagnostics:
   kubernetes:core/v1:Namespace (auth-dev):

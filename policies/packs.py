@@ -1,8 +1,0 @@
-"""Every pack of this repository."""
-
-from policies.cluster_pull_secret import PACK as CLUSTER_PULL_SECRET
-from policies.stack_hygiene import PACK as STACK_HYGIENE
-from policies.tenant_delivery import PACK as TENANT_DELIVERY
-from policies.workload_pull_secrets import PACK as WORKLOAD_PULL_SECRETS
-
-PACKS = (CLUSTER_PULL_SECRET, TENANT_DELIVERY, WORKLOAD_PULL_SECRETS, STACK_HYGIENE)

@@ -1,0 +1,247 @@
+"""Composes the components into one cluster stack, in the order in which they need each other."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, cast
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pulumi_vault as vault
+
+from pullsecrets.components.cluster_pull_secret_guard import ClusterPullSecretGuard, ClusterPullSecretGuardArgs
+from pullsecrets.components.eso_egress import EsoEgress, EsoEgressArgs
+from pullsecrets.components.pod_admission import PodAdmission, PodAdmissionArgs
+from pullsecrets.components.pull_secret_monitoring import PullSecretMonitoring, PullSecretMonitoringArgs
+from pullsecrets.components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
+from pullsecrets.components.tenant_namespace import TenantNamespace
+from pullsecrets.components.vault_access import VaultAccess
+from pullsecrets.components.vault_cluster_secret_store import VaultClusterSecretStore, VaultClusterSecretStoreArgs
+from pullsecrets.components.vault_registry_entry import VaultRegistryEntry
+from pullsecrets.config import Registry, StackConfig, Tenant, VaultStore
+from pullsecrets.durations import parse_duration
+from pullsecrets.manifests import builders, guard
+from pullsecrets.manifests.alerts import MonitoringSpec
+from pullsecrets.manifests.audit_job import AuditAccessSpec, AuditJobSpec
+from pullsecrets.tenancy.preflight import Environment
+
+if TYPE_CHECKING:
+    from pullsecrets.components.pull_secret_monitoring import AuditAccessArgs
+    from pullsecrets.components.registry_relay import RegistryRelayArgs
+
+
+def declare(config: StackConfig, environment: Environment, handing_over: Collection[str] = ()) -> None:
+    """Declare everything that a stack's configuration asks for.
+
+    No change is a moment without a Secret. Labels come first, so that a namespace carries the new one before anything
+    looks for it; then what looks for labels; bindings last, which also take away what is not declared any more. A
+    destroy goes the other way.
+
+    Args:
+        config: the stack's configuration.
+        environment: what the preflight learned of the cluster and of Vault.
+        handing_over: namespaces that state holds as resources of the Kubernetes provider.
+    """
+    providers: list[pulumi.ProviderResource] = [_kubernetes_provider(config)]
+    if config.has_vault:
+        providers.append(_vault_provider(environment))
+    opts = pulumi.ResourceOptions(providers=providers)
+    # Who may put which label, before the labels.
+    guards = [_guard(config, opts)] if config.guard.mode != "off" else []
+    opted_in: asyncio.Future[list[pulumi.Resource]] = asyncio.get_running_loop().create_future()
+    after_labels = _after(opts, pulumi.Output.from_input(opted_in))
+    source = _vault(config, environment, opts, after_labels) if config.has_vault else []
+    delivered_by = [
+        *_pod_admissions(config, after_labels),
+        *(
+            RegistryPullSecret(registry.name, _fanout(config, environment, registry), _after(after_labels, source))
+            for registry in config.registries
+        ),
+    ]
+    tenants = [
+        _tenant(config, tenant, tenant.name in handing_over, delivered_by, _after(opts, guards))
+        for tenant in config.resolve_tenants()
+    ]
+    opted_in.set_result([tenant.opted_in for tenant in tenants])
+    if config.monitoring.enabled:
+        PullSecretMonitoring("monitoring", _monitoring(config), _after(opts, source))
+
+
+def _vault(
+    config: StackConfig, environment: Environment, opts: pulumi.ResourceOptions, after_labels: pulumi.ResourceOptions
+) -> list[VaultClusterSecretStore]:
+    """Declare the Vault side and the stores that read it, which labelled namespaces may use."""
+    entries = {registry.name: _entry(config, registry, opts) for registry in config.vault_registries}
+    access = _access(config, environment, entries, opts)
+    before: list[pulumi.Resource] = [access]
+    if config.declares_egress:
+        before.append(EsoEgress("eso-egress", cast("EsoEgressArgs", asdict(builders.EgressSpec.of(config))), opts))
+    return [
+        VaultClusterSecretStore(
+            store.name,
+            cast("VaultClusterSecretStoreArgs", asdict(builders.StoreSpec.of(config, store))),
+            pulumi.ResourceOptions.merge(_after(after_labels, before), _kept(config, store)),
+        )
+        for store in config.vault_stores
+    ]
+
+
+def _kept(config: StackConfig, store: VaultStore) -> pulumi.ResourceOptions:
+    """Protect a store, and take over a relay's store of the same name when its registry becomes direct.
+
+    As another resource the relay's would be deleted after this one was made, and with it the object that both are.
+    """
+    registry = store.registries[0]
+    options = pulumi.ResourceOptions(protect=config.tenants.protect)
+    if store.name == config.relay_store(registry):
+        fanout = pulumi.create_urn(registry.name, "pullsecrets:index:RegistryPullSecret")
+        relay = pulumi.create_urn(f"{registry.name}-relay", "pullsecrets:index:RegistryRelay", fanout)
+        options.aliases = [relay]
+    return options
+
+
+def _fanout(config: StackConfig, environment: Environment, registry: Registry) -> RegistryPullSecretArgs:
+    args = cast("RegistryPullSecretArgs", asdict(builders.PullSecretSpec.of(config, registry)))
+    if not registry.relayed:
+        return args
+    relay = cast("RegistryRelayArgs", asdict(builders.RelaySpec.of(config, registry)))
+    if registry.sealed:
+        relay["sealed_secret"] = environment.sealed[registry.name]
+    return {**args, "relay": relay}
+
+
+def _monitoring(config: StackConfig) -> PullSecretMonitoringArgs:
+    rules, job = MonitoringSpec.of(config), AuditJobSpec.of(config, pulumi.get_stack())
+    args: PullSecretMonitoringArgs = {
+        "name": rules.name,
+        "namespace": rules.namespace,
+        "cluster": rules.cluster,
+        "registries": [asdict(registry) for registry in rules.registries],
+        "stores": [*rules.stores],
+        "coverage_target": rules.coverage_target,
+        "expiry_notice": rules.expiry_notice,
+        "rule_labels": {**rules.rule_labels},
+        "dashboard_labels": {**rules.dashboard_labels},
+        "dashboard_folder": rules.dashboard_folder,
+        "stack": job.stack,
+        "files": {**job.files},
+        "image": job.image,
+        "schedule": job.schedule,
+        "image_pull_secret": job.image_pull_secret,
+        "pushgateway": job.pushgateway,
+    }
+    if config.has_vault:
+        args["vault"] = cast("AuditAccessArgs", asdict(AuditAccessSpec.of(config)))
+    return args
+
+
+def _guard(config: StackConfig, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+    args = cast("ClusterPullSecretGuardArgs", asdict(guard.GuardSpec.of(config)))
+    return ClusterPullSecretGuard("guard", args, opts)
+
+
+def _pod_admissions(config: StackConfig, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
+    if config.binding != guard.ADMISSION:
+        return []
+    specs = {registry.name: guard.PodAdmissionSpec.of(config, registry) for registry in config.registries}
+    return [PodAdmission(name, cast("PodAdmissionArgs", asdict(spec)), opts) for name, spec in specs.items()]
+
+
+def _entry(config: StackConfig, registry: Registry, opts: pulumi.ResourceOptions) -> VaultRegistryEntry:
+    return VaultRegistryEntry(
+        registry.name,
+        {
+            "address": config.vault.address,
+            "ca_bundle": config.vault.ca_bundle,
+            "mount": config.vault.mount,
+            "path": registry.path,
+            "policy": builders.vault_policy_name(config, registry),
+            "cluster": config.cluster.name,
+            "owner": registry.owner,
+            "hosts": list(registry.hosts),
+            "max_versions": registry.max_versions,
+        },
+        opts,
+    )
+
+
+def _access(
+    config: StackConfig,
+    environment: Environment,
+    entries: Mapping[str, VaultRegistryEntry],
+    opts: pulumi.ResourceOptions,
+) -> VaultAccess:
+    auth = config.vault.auth
+    roles = {store.role: [entries[item.name].policy_name for item in store.registries] for store in config.vault_stores}
+    return VaultAccess(
+        "vault-access",
+        {
+            "mount": auth.mount,
+            "create_mount": auth.create,
+            "import_mount": auth.create and environment.auth_mount_exists,
+            "kubernetes_host": environment.reviews.host,
+            "kubernetes_ca_cert": environment.reviews.ca_cert,
+            "role": auth.role,
+            "policies": [*roles.pop(auth.role, ())],
+            "further_roles": {role: [*policies] for role, policies in roles.items()},
+            "audience": auth.audience,
+            "token_ttl": int(parse_duration(auth.token_ttl).total_seconds()),
+            "namespace": config.eso.namespace,
+            "service_account": config.eso.service_account,
+            "reviewer": builders.ReviewerSpec.of(config).name,
+        },
+        opts,
+    )
+
+
+def _tenant(
+    config: StackConfig,
+    tenant: Tenant,
+    hand_over: bool,
+    delivered_by: Sequence[pulumi.Resource],
+    opts: pulumi.ResourceOptions,
+) -> TenantNamespace:
+    return TenantNamespace(
+        tenant.name,
+        {
+            "name": tenant.name,
+            "labels": dict(tenant.labels),
+            "annotations": dict(tenant.annotations),
+            "registries": {name: dict(config.registry(name).selector) for name in tenant.registries},
+            "adopt": tenant.adopt,
+            "delete_on_leave": config.tenants.on_leave == "delete",
+            "protect": config.tenants.protect,
+            "service_accounts": list(tenant.service_accounts),
+            "bind_service_accounts": config.binding != guard.ADMISSION,
+            "context": config.cluster.context,
+            "hand_over": hand_over,
+        },
+        opts,
+        delivered_by,
+    )
+
+
+def _after(
+    opts: pulumi.ResourceOptions, needed: pulumi.Input[Sequence[pulumi.Input[pulumi.Resource]]]
+) -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=needed))
+
+
+def _kubernetes_provider(config: StackConfig) -> kubernetes.Provider:
+    return kubernetes.Provider(
+        "cluster",
+        context=config.cluster.context,
+        enable_server_side_apply=True,
+        # A run killed before it saved its state must converge on a rerun. The preflight has refused every object of
+        # these names that is not this stack's own.
+        upsert_existing_objects=True,
+        # A value that somebody overwrote with kubectl would make the preview of its repair fail with a conflict.
+        enable_patch_force=True,
+        # The defaults, 50 requests a second in bursts of 120, would alone cost 18 seconds for 1,000 tenants.
+        kube_client_settings=kubernetes.KubeClientSettingsArgs(qps=200, burst=400),
+    )
+
+
+def _vault_provider(environment: Environment) -> vault.Provider:
+    # The token comes from VAULT_TOKEN, so that it is never an input and never in state.
+    return vault.Provider("vault", address=environment.vault_address, skip_child_token=True)

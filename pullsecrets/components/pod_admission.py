@@ -1,0 +1,57 @@
+"""`PodAdmission`: one registry's entry in the `imagePullSecrets` of Pods in opted-in namespaces, at admission."""
+
+from typing import TypedDict
+
+import pulumi
+from pulumi_kubernetes.admissionregistration.v1 import MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding
+
+from pullsecrets.components import _objects
+from pullsecrets.manifests import guard
+
+
+class PodAdmissionArgs(TypedDict):
+    """Arguments of `PodAdmission`."""
+
+    name: pulumi.Input[str]
+    """Name of the policy and of its binding."""
+    secret: pulumi.Input[str]
+    """Name of the pull Secret in each namespace."""
+    selector: pulumi.Input[dict[str, pulumi.Input[str]]]
+    """Opt-in labels: Pods of a namespace that carries all of them get the entry."""
+
+
+class PodAdmission(pulumi.ComponentResource):
+    """Declares the MutatingAdmissionPolicy that appends a pull Secret to new Pods, whatever ServiceAccount they run as.
+
+    It replaces `ImagePullSecretBinding` on clusters that serve MutatingAdmissionPolicy in `v1` (Kubernetes 1.36 and
+    newer). Pods that are there already stay as they are.
+    """
+
+    policy_name: pulumi.Output[str]
+    """Name of the policy, known once it is bound."""
+
+    def __init__(self, name: str, args: PodAdmissionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare policy and binding.
+
+        Args:
+            name: resource name.
+            args: the Secret and who receives it.
+            opts: resource options; let tenants depend on it, so that their first Pods get the entry.
+        """
+        super().__init__("pullsecrets:index:PodAdmission", name, {}, opts)
+        item = _objects.build(guard.pod_policy, guard.PodAdmissionSpec, args)
+        policy = MutatingAdmissionPolicy(
+            f"{name}-pod-policy",
+            metadata=item.apply(_objects.owned),
+            spec=item["spec"],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        in_force = _objects.build(guard.pod_policy_binding, guard.PodAdmissionSpec, args)
+        binding = MutatingAdmissionPolicyBinding(
+            f"{name}-pod-binding",
+            metadata=in_force.apply(_objects.owned),
+            spec=in_force["spec"],
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+        )
+        self.policy_name = pulumi.Output.all(args["name"], binding.id).apply(lambda known: str(known[0]))
+        self.register_outputs({"policy_name": self.policy_name})

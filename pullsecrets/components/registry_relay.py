@@ -1,0 +1,114 @@
+"""`RegistryRelay`: one Secret in ESO's namespace, and a store from which opted-in namespaces read that Secret alone."""
+
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
+
+from pullsecrets.components import _objects
+from pullsecrets.components.vault_cluster_secret_store import READY_TIMEOUT
+from pullsecrets.manifests import builders
+
+
+class RegistryRelayArgs(TypedDict):
+    """Arguments of `RegistryRelay`."""
+
+    name: pulumi.Input[str]
+    """Name of the store, and of the ServiceAccount, Role and RoleBinding by which it reads."""
+    secret: pulumi.Input[str]
+    """Name of the relayed Secret."""
+    namespace: pulumi.Input[str]
+    """ESO's namespace, where the relayed Secret stands."""
+    selector: pulumi.Input[dict[str, pulumi.Input[str]]]
+    """Opt-in labels; no other namespace can use the store."""
+    server: pulumi.Input[str]
+    """https URL of the API server as ESO's Pods call it."""
+    refresh: pulumi.Input[str]
+    """How often ESO reads Vault again, such as `1h`."""
+    sync_wave: pulumi.Input[int]
+    """Argo CD sync wave of the fan-out; the relay comes one wave before it."""
+    store: pulumi.Input[str]
+    """ClusterSecretStore of Vault; unused when the credential is sealed."""
+    path: pulumi.Input[str]
+    """KV path below the mount; unused when the credential is sealed."""
+    property: pulumi.Input[str]
+    """Field of the KV entry; unused when the credential is sealed."""
+    sealed_secret: NotRequired[pulumi.Input[dict[str, Any]]]
+    """The SealedSecret to declare in place of a reading from Vault, as `pull-secrets seal` wrote it."""
+
+
+class RegistryRelay(pulumi.ComponentResource):
+    """Declares what a relayed registry has in ESO's namespace.
+
+    Vault then sees one read per refresh and not one per namespace, and a cluster without Vault gets by with a
+    SealedSecret. Each registry has a store and a reader of its own, so that the opt-in to one registry opens no other.
+    """
+
+    store_name: pulumi.Output[str]
+    """Name of the ClusterSecretStore, known once it is Ready."""
+
+    def __init__(self, name: str, args: RegistryRelayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare the relay.
+
+        Args:
+            name: resource name.
+            args: where the credential comes from and who may read it on.
+            opts: resource options; let it depend on the Vault store.
+        """
+        super().__init__("pullsecrets:index:RegistryRelay", name, {}, opts)
+        values = {key: value for key, value in args.items() if key != "sealed_secret"}
+        sealed = args.get("sealed_secret")
+        if sealed is None:
+            source = _objects.build(builders.relay_external_secret, builders.RelaySpec, values)
+        else:
+            source = pulumi.Output.from_input(sealed)
+        children = pulumi.ResourceOptions(parent=self)
+        CustomResource(
+            f"{name}-source",
+            api_version="external-secrets.io/v1" if sealed is None else "bitnami.com/v1alpha1",
+            kind="ExternalSecret" if sealed is None else "SealedSecret",
+            metadata=source.apply(_objects.owned),
+            spec=source["spec"],
+            opts=children,
+        )
+        self.store_name = self._declare_store(name, values)
+        self.register_outputs({"store_name": self.store_name})
+
+    def _declare_store(self, name: str, values: dict[str, Any]) -> pulumi.Output[str]:
+        children = pulumi.ResourceOptions(parent=self)
+        reader = _objects.build(builders.relay_reader, builders.RelaySpec, values)
+        account, role, binding = reader[0], reader[1], reader[2]
+        readers = [
+            kubernetes.core.v1.ServiceAccount(
+                f"{name}-reader",
+                metadata=account.apply(_objects.owned),
+                automount_service_account_token=account["automountServiceAccountToken"],
+                opts=children,
+            ),
+            Role(f"{name}-reader", metadata=role.apply(_objects.owned), rules=role["rules"], opts=children),
+        ]
+        bound = RoleBinding(
+            f"{name}-reader",
+            metadata=binding.apply(_objects.owned),
+            role_ref=binding["roleRef"],
+            subjects=binding["subjects"],
+            opts=pulumi.ResourceOptions.merge(children, pulumi.ResourceOptions(depends_on=readers)),
+        )
+        store = _objects.build(builders.relay_store, builders.RelaySpec, values)
+        declared = CustomResource(
+            f"{name}-store",
+            api_version="external-secrets.io/v1",
+            kind="ClusterSecretStore",
+            metadata=store.apply(
+                lambda known: _objects.owned(known, {_objects.WAIT_FOR_ANNOTATION: "condition=Ready"})
+            ),
+            spec=store["spec"],
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[bound],
+                custom_timeouts=pulumi.CustomTimeouts(create=READY_TIMEOUT, update=READY_TIMEOUT),
+            ),
+        )
+        return pulumi.Output.all(values["name"], declared.id).apply(lambda known: str(known[0]))

@@ -1,0 +1,112 @@
+"""`TenantNamespace`: a namespace that opted in, with its ServiceAccounts bound."""
+
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from pullsecrets.components import _objects
+from pullsecrets.components.image_pull_secret_binding import ImagePullSecretBinding
+from pullsecrets.components.namespace_opt_in import NamespaceOptIn
+from pullsecrets.kube.marks import STANDARD_LABELS
+
+
+class TenantNamespaceArgs(TypedDict):
+    """Arguments of `TenantNamespace`."""
+
+    name: str
+    """Name of the namespace."""
+    labels: dict[str, str]
+    """Labels that it carries: the opt-in labels that grant its registries, and others that it shall have."""
+    annotations: NotRequired[dict[str, str]]
+    """Annotations that it carries."""
+    registries: dict[str, dict[str, str]]
+    """Selector of each registry that the labels grant, by its name, which is also its pull Secret's."""
+    adopt: bool
+    """Whether others create the namespace; if not, it is created where it is missing."""
+    delete_on_leave: bool
+    """Whether a namespace that was created here is deleted when it is not declared any more; otherwise it stays."""
+    protect: bool
+    """Whether that deletion needs `pulumi state unprotect` first."""
+    bind_service_accounts: bool
+    """Whether ServiceAccounts get the entries; not where `PodAdmission` gives them to Pods."""
+    service_accounts: pulumi.Input[list[pulumi.Input[str]]]
+    """ServiceAccounts that pull images, `default` among them."""
+    context: pulumi.Input[str | None]
+    """kubeconfig context; None for the current one."""
+    hand_over: NotRequired[bool]
+    """Whether the state still holds the Namespace resource of version 0.9: it is then let go without being deleted."""
+
+
+class TenantNamespace(pulumi.ComponentResource):
+    """Declares a tenant namespace and its labels, and binds its ServiceAccounts unless admission does.
+
+    Whoever creates it, everything in the namespace survives each change of these arguments.
+    """
+
+    namespace_name: pulumi.Output[str]
+    """Name of the namespace."""
+
+    def __init__(
+        self,
+        name: str,
+        args: TenantNamespaceArgs,
+        opts: pulumi.ResourceOptions | None = None,
+        delivered_by: Sequence[pulumi.Resource] = (),
+    ) -> None:
+        """Declare namespace and binding.
+
+        Args:
+            name: resource name.
+            args: the namespace and who pulls in it.
+            opts: resource options; children inherit the Kubernetes provider.
+            delivered_by: what looks for the labels, such as `RegistryPullSecret`. Let it depend on `opted_in`; the
+                binding comes after it, and with it the end of what is not declared any more.
+        """
+        super().__init__("pullsecrets:index:TenantNamespace", name, {}, opts)
+        self.opted_in = self._opt_in(name, args)
+        ImagePullSecretBinding(
+            f"{name}-binding",
+            {
+                "namespace": args["name"],
+                "service_accounts": args["service_accounts"] if args["bind_service_accounts"] else [],
+                "secrets": [*args["registries"]],
+                "labels": {**args["labels"]},
+                "context": args["context"],
+            },
+            pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[self.opted_in, *delivered_by],
+                aliases=[
+                    pulumi.Alias(name=f"{name}-release", type_="pulumi-python:dynamic/pullsecrets:NamespaceRelease")
+                ],
+            ),
+        )
+        self.namespace_name = pulumi.Output.from_input(args["name"])
+        self.register_outputs({"namespace_name": self.namespace_name})
+
+    def _opt_in(self, name: str, args: TenantNamespaceArgs) -> NamespaceOptIn:
+        standard = {} if args["adopt"] else STANDARD_LABELS
+        return NamespaceOptIn(
+            f"{name}-labels",
+            {
+                "namespace": args["name"],
+                "labels": {**standard, **args["labels"]},
+                "annotations": {**args.get("annotations", {})},
+                "registries": {**args["registries"]},
+                "owner": None if args["adopt"] else _objects.owner(),
+                "delete": args["delete_on_leave"],
+                "context": args["context"],
+            },
+            pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[self._handed_over(name)] if args.get("hand_over") else [],
+                protect=args["protect"] and args["delete_on_leave"] and not args["adopt"],
+            ),
+        )
+
+    def _handed_over(self, name: str) -> "kubernetes.core.v1.Namespace":
+        """Keep the former resource for one more run, in which state learns that its end is not the namespace's."""
+        kept = pulumi.ResourceOptions(parent=self, retain_on_delete=True, ignore_changes=["metadata"])
+        return kubernetes.core.v1.Namespace(f"{name}-namespace", opts=kept)

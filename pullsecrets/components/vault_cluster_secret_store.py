@@ -1,0 +1,73 @@
+"""`VaultClusterSecretStore`: the ClusterSecretStore through which ESO reads the registry paths."""
+
+from typing import TypedDict
+
+import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
+
+from pullsecrets.components import _objects
+from pullsecrets.manifests import builders
+
+READY_TIMEOUT = "3m"
+
+
+class VaultClusterSecretStoreArgs(TypedDict):
+    """Arguments of `VaultClusterSecretStore`."""
+
+    name: pulumi.Input[str]
+    """Name of the ClusterSecretStore."""
+    server: pulumi.Input[str]
+    """https URL of Vault as ESO reaches it."""
+    mount: pulumi.Input[str]
+    """KV mount."""
+    ca_bundle: pulumi.Input[str | None]
+    """Base64 of the PEM certificates that sign Vault's; None for the system's own."""
+    auth_mount: pulumi.Input[str]
+    """Vault's Kubernetes auth mount."""
+    role: pulumi.Input[str]
+    """Role that ESO logs in to."""
+    audiences: pulumi.Input[list[pulumi.Input[str]]]
+    """Audiences of ESO's token: the role's, and the API server's so that the token can review itself."""
+    namespace: pulumi.Input[str]
+    """Namespace of ESO's ServiceAccount."""
+    service_account: pulumi.Input[str]
+    """ESO's ServiceAccount."""
+    selector: pulumi.Input[dict[str, pulumi.Input[str]] | None]
+    """The opt-in label; a namespace without it cannot use the store. None for a relay's: ESO's own namespace alone."""
+
+
+class VaultClusterSecretStore(pulumi.ComponentResource):
+    """Declares the store of one grant and waits until ESO has logged in to Vault through it.
+
+    One opt-in label opens it, and its role reads what that label grants: a tenant's own ExternalSecret reaches no path
+    that the tenant was not granted.
+    """
+
+    store_name: pulumi.Output[str]
+    """Name of the ClusterSecretStore, known once it is Ready."""
+
+    def __init__(
+        self, name: str, args: VaultClusterSecretStoreArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Declare the store.
+
+        Args:
+            name: resource name.
+            args: Vault's side and the namespaces that may use the store.
+            opts: resource options; let it depend on `VaultAccess` and `EsoEgress`, without which it cannot be Ready.
+        """
+        super().__init__("pullsecrets:index:VaultClusterSecretStore", name, {}, opts)
+        item = _objects.build(builders.cluster_secret_store, builders.StoreSpec, args)
+        store = CustomResource(
+            f"{name}-store",
+            api_version="external-secrets.io/v1",
+            kind="ClusterSecretStore",
+            metadata=item.apply(lambda known: _objects.owned(known, {_objects.WAIT_FOR_ANNOTATION: "condition=Ready"})),
+            spec=item["spec"],
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                custom_timeouts=pulumi.CustomTimeouts(create=READY_TIMEOUT, update=READY_TIMEOUT),
+            ),
+        )
+        self.store_name = pulumi.Output.all(args["name"], store.id).apply(lambda known: str(known[0]))
+        self.register_outputs({"store_name": self.store_name})

@@ -1,0 +1,102 @@
+"""Builds each pack as a folder that stands alone: `pulumi policy publish` takes along only what is in the folder.
+
+Run as `python -m pullsecrets.packs.package [OUT]`; OUT is `build/policy-packs` unless named.
+"""
+
+import ast
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from textwrap import dedent
+
+import yaml
+
+from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.crossguard import Pack
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Where `pullsecrets` is imported from: the repository, or where packages are installed."""
+OUT = Path("build/policy-packs")
+_REQUIREMENTS = ("pulumi", "pulumi-policy", "publicsuffixlist")
+
+
+def files_of(pack: Pack) -> dict[PurePosixPath, str]:
+    """Return the files of a pack that stands alone, by path inside its folder."""
+    folder = pack.name.replace("-", "_")
+    source = ROOT / "pullsecrets" / "packs" / folder
+    files = {module: (ROOT / module).read_text(encoding="utf-8") for module in _closure(f"pullsecrets.packs.{folder}")}
+    files |= {module: (ROOT / module).read_text(encoding="utf-8") for module in _closure("pullsecrets.packs.serve")}
+    files[PurePosixPath("__main__.py")] = (source / "__main__.py").read_text(encoding="utf-8")
+    files[PurePosixPath("requirements.txt")] = "".join(f"{name}=={version(name)}\n" for name in _REQUIREMENTS)
+    files[PurePosixPath("PulumiPolicy.yaml")] = _project(source / "PulumiPolicy.yaml")
+    return files
+
+
+def build(pack: Pack, out: Path) -> Path:
+    """Build a pack's folder below `out`, whole or not at all, and return it."""
+    target = out / pack.name
+    draft = out / f".{pack.name}.draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    for path, text in files_of(pack).items():
+        file = draft / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    draft.replace(target)
+    return target
+
+
+def _project(file: Path) -> str:
+    """Return the pack's project file with a virtual environment of its own."""
+    project = yaml.safe_load(file.read_text(encoding="utf-8"))
+    project["runtime"]["options"]["virtualenv"] = "venv"
+    header = dedent("""\
+        # A pack that stands alone, built by `make pack-policies`. `pulumi install` makes its virtual environment,
+        # `pulumi policy publish` publishes it.
+        """)
+    return header + yaml.safe_dump(project, sort_keys=False, width=120)
+
+
+def _closure(name: str) -> set[PurePosixPath]:
+    """Return the files of a module of ours and of all of ours that it imports."""
+    seen: set[PurePosixPath] = set()
+    waiting = [name]
+    while waiting:
+        for file in _files(waiting.pop()):
+            if file not in seen:
+                seen.add(file)
+                waiting.extend(_imports(ROOT / file))
+    return seen
+
+
+def _files(name: str) -> Iterator[PurePosixPath]:
+    """Yield a module's file and those of the packages around it; nothing for a name inside a module."""
+    parts = name.split(".")
+    if parts[0] != "pullsecrets":
+        return
+    for length in range(1, len(parts) + 1):
+        package = PurePosixPath(*parts[:length])
+        for file in (package / "__init__.py", package.with_suffix(".py")):
+            if (ROOT / file).is_file():
+                yield file
+
+
+def _imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def main(arguments: list[str]) -> None:
+    """Build every pack and say where."""
+    out = Path(arguments[0]) if arguments else OUT
+    for pack in PACKS:
+        sys.stdout.write(f"{build(pack, out)}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

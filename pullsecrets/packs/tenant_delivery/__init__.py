@@ -1,0 +1,18 @@
+"""Pack `tenant-delivery`: pull Secrets reach tenants, all of them and nobody else."""
+
+from pullsecrets.packs.crossguard import Pack, resource_policy, stack_policy
+from pullsecrets.policy import complete_delivery, credentials, delivery, vault_access
+
+PACK = Pack(
+    name="tenant-delivery",
+    title="Tenant delivery",
+    description="Holds the delivery of pull Secrets to tenants to the one safe way.",
+    policies=(
+        resource_policy(delivery.DELIVERY, delivery.judge_delivery_resource),
+        resource_policy(credentials.CREDENTIALS, credentials.judge_credentials_resource),
+        resource_policy(delivery.BINDING, delivery.judge_binding_resource),
+        stack_policy(complete_delivery.COMPLETE, complete_delivery.judge_stack),
+        resource_policy(delivery.OPT_IN, delivery.judge_opt_in_resource),
+        resource_policy(vault_access.VAULT_ACCESS, vault_access.judge_vault_access),
+    ),
+)
