@@ -6,7 +6,7 @@ which such values are `UNKNOWN`, and the rule decides what that means. A rule th
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 from pulumi_policy import (
@@ -94,9 +94,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return UNKNOWN if value in _SENTINELS else value
     if isinstance(value, Mapping):
-        return {str(key): _item(value, key) for key in value}
+        found = cast("Mapping[Any, Any]", value)
+        return {str(key): _item(found, key) for key in found}
     if isinstance(value, Sequence):
-        return [_item(value, index) for index in range(len(value))]
+        return [_item(value, index) for index in range(len(cast("Sequence[Any]", value)))]
     if isinstance(value, pulumi.StringAsset):
         return plain(value.text)
     return UNKNOWN if isinstance(value, pulumi.Asset | pulumi.Archive) else value

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, cast
 
 from pulumi_policy import Policy, StackValidationPolicy
 
@@ -159,11 +159,15 @@ def _default(schema: dict[str, Any]) -> str:
     default = schema.get("default")
     if not default:
         return "none"
-    if isinstance(default, list) and all(isinstance(item, dict) and "name" in item for item in default):
-        return ", ".join(f"`{item['name']}`" for item in default)
     if isinstance(default, list):
-        return ", ".join(f"`{'/'.join(item.values()) if isinstance(item, dict) else item}`" for item in default)
+        return ", ".join(f"`{_entry(item)}`" for item in cast("list[Any]", default))
     return ", ".join(f"{key} `{value}`" for key, value in default.items())
+
+
+def _entry(item: str | dict[str, str]) -> str:
+    if isinstance(item, str):
+        return item
+    return item.get("name") or "/".join(item.values())
 
 
 def _level(policy: Policy) -> str:

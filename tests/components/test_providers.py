@@ -7,14 +7,7 @@ from pulumi.dynamic import ResourceProvider
 
 from pullsecrets.components import image_pull_secret_binding, kv_metadata
 
-BINDING = {
-    "namespace": "shop",
-    "service_accounts": ["default"],
-    "secrets": ["app"],
-    "labels": {},
-    "bound": [],
-    "missing": [],
-}
+BINDING = {"namespace": "shop", "service_accounts": ["default"], "secrets": ["app"], "labels": {}}
 METADATA = {"mount": "secret", "path": "app", "custom": {}, "max_versions": 10}
 
 
