@@ -156,8 +156,23 @@ def plan(
     ]
 
 
-def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], timeout: float, on_step: OnStep) -> None:
+def carry_out(
+    where: Migration,
+    seeded: Seeded,
+    adoptions: Sequence[Adoption],
+    timeout: float,
+    on_step: OnStep,
+    wait: Callable[..., Collection[str]] = wait_for_digest,
+) -> None:
     """Adopt the namespaces whose plan has no problems, and wait for the proof.
+
+    Args:
+        where: the registry to adopt for.
+        seeded: its credential.
+        adoptions: as planned.
+        timeout: seconds to wait for the proof.
+        on_step: told of each step.
+        wait: proves the delivery.
 
     Raises:
         PullSecretsError: when a namespace is not proved within the time; running again goes on from there.
@@ -177,7 +192,7 @@ def carry_out(where: Migration, seeded: Seeded, adoptions: Sequence[Adoption], t
     for namespace in replaced:
         _look_again(where, namespace)
     names = [item.namespace for item in chosen]
-    missing = wait_for_digest(where.cluster, where.registry, seeded.digest, names, timeout) if names else ()
+    missing = wait(where.cluster, where.registry, seeded.digest, names, timeout) if names else ()
     if missing:
         raise PullSecretsError(
             f"registry {where.registry.name!r}: not proved within {timeout:g} s in {', '.join(sorted(missing))}; what "

@@ -14,7 +14,7 @@ from pullsecrets.cli.verify import ending_on_terminate
 from pullsecrets.credential import vault_token
 from pullsecrets.credential.recorded import expected_digest
 from pullsecrets.delivery.verify import Trial, registry_of_image
-from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.errors import ExitCode
 from pullsecrets.rollout.argocd import ArgoCd
 from pullsecrets.rollout.gates import SmokeCheck
 from pullsecrets.rollout.plan import Wave, plan
@@ -96,7 +96,9 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     digest = expected_digest(config, cluster, vault, chosen)
     rollout = Rollout(config, cluster, chosen, digest, Settings(timeout, smoke, argocd, trial))
     if abort:
-        reports = [_abort(rollout, waves, named=bool(wave), yes=yes)]
+        unfinished = require_unfinished(rollout, waves, named=bool(wave))
+        console.confirm(f"Roll back wave {unfinished.name} ({', '.join(unfinished.namespaces)})?", yes=yes)
+        reports = [rollout.abort(unfinished)]
     else:
         services = sum(len(item.targets) for item in waves)
         console.confirm(f"Roll out {counted(services, 'service')} in {counted(len(waves), 'wave')}?", yes=yes)
@@ -109,14 +111,6 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         _show_end(reports)
     if any(item.problems for item in reports):
         raise typer.Exit(ExitCode.PROBLEM)
-
-
-def _abort(rollout: Rollout, waves: Sequence[Wave], *, named: bool, yes: bool) -> WaveReport:
-    if named and len(waves) != 1:
-        raise BadInputError("--abort: found several waves; allowed: one --wave")
-    wave = waves[0] if named else require_unfinished(rollout, waves)
-    console.confirm(f"Roll back wave {wave.name} ({', '.join(wave.namespaces)})?", yes=yes)
-    return rollout.abort(wave)
 
 
 class _Asker:

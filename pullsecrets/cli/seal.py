@@ -8,9 +8,7 @@ import typer
 from pullsecrets.cli import console, credential, options
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.credential import sealed
-from pullsecrets.credential.expiry import format_expiry, read_expiry
 from pullsecrets.errors import BadInputError
-from pullsecrets.kube.objects import KubernetesObject
 
 
 @options.expanded
@@ -56,17 +54,14 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     chosen = _sealed_registry(config, registry, stack)
     expires = given.expiry()
     content = credential.read(source, chosen)
-    file = directory / str(chosen.sealed_file)
-    there = _stored(directory, config, chosen, again=again)
-    stored, stored_expiry = sealed.sealed_digest(there), sealed.sealed_expiry(there)
     if given.verify_login:
         credential.verify_login(content, given.registry_ca)
-    new_expiry = format_expiry(expires) if expires else None
-    item = sealed.seal(config, chosen, content, sealed.read_certificate(certificate), new_expiry)
-    same = stored == content.digest and read_expiry(stored_expiry) == expires
-    outcome = "unchanged" if same and not again else "planned" if dry_run else "written"
+    file, key = directory / str(chosen.sealed_file), sealed.read_certificate(certificate)
+    planned = sealed.plan(directory, config, chosen, content, key, expires, again=again)
+    outcome = "unchanged" if planned.unchanged and not again else "planned" if dry_run else "written"
     if outcome == "written":
-        sealed.write_sealed(file, item)
+        sealed.write_sealed(file, planned.item)
+    stored, stored_expiry, new_expiry = planned.stored, planned.stored_expiry, planned.new_expiry
     if json:
         facts = {"file": str(file), "hosts": content.hosts, "stored": stored, "digest": content.digest}
         expiry = {"stored_expiry": stored_expiry, "new_expiry": new_expiry}
@@ -88,18 +83,6 @@ _SENTENCES = {
     "written": "[green]written[/]; commit it, run `pulumi up --stack {stack}`, then `pull-secrets rotate {registry} "
     "--stack {stack}` to have it delivered now and proved",
 }
-
-
-def _stored(directory: Path, config: StackConfig, registry: Registry, *, again: bool) -> KubernetesObject | None:
-    """Return what is there: nothing, too, where it is of no use and is to be replaced anyway."""
-    if not (directory / str(registry.sealed_file)).exists():
-        return None
-    try:
-        return sealed.read_sealed(directory, config, registry)
-    except BadInputError:
-        if again:
-            return None
-        raise
 
 
 def _sealed_registry(config: StackConfig, name: str, stack: str) -> Registry:

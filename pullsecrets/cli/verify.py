@@ -13,9 +13,8 @@ from rich.table import Table
 
 from pullsecrets.cli import console, options
 from pullsecrets.delivery import verify
-from pullsecrets.delivery.proof import label_selector, selected_namespaces
 from pullsecrets.delivery.verify import Node, Pull, Trial
-from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.errors import ExitCode
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.manifests.render import as_yaml
 from pullsecrets.text import counted
@@ -60,8 +59,24 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     trial = Trial(config, verify.registry_of_image(config, image, registry), image, timeout)
-    cluster = reach.connect(config)
-    chosen = _chosen(cluster, trial, namespaces or ())
+    carry_out(reach.connect(config), trial, namespaces or (), each_node=each_node, dry_run=dry_run, json=json)
+
+
+def carry_out(
+    cluster: KubernetesClient,
+    trial: Trial,
+    namespaces: Sequence[str] = (),
+    *,
+    each_node: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Pull in each namespace and print how that went; in a dry run print the Pod.
+
+    Raises:
+        typer.Exit: when a pull failed.
+    """
+    chosen = verify.require_namespaces(cluster, trial, namespaces)
     nodes = verify.list_nodes(cluster) if each_node else []
     if dry_run:
         pod = trial.pod(chosen[0], nodes[0] if nodes else None)
@@ -73,7 +88,9 @@ def command(  # noqa: PLR0913 - each is an option
     with ending_on_terminate():
         pulls = verify.run(cluster, trial, chosen, nodes, None if json else _show_pull)
     if json:
-        console.print_json({"image": image, "registry": trial.registry.name, "pulls": [asdict(item) for item in pulls]})
+        console.print_json(
+            {"image": trial.image, "registry": trial.registry.name, "pulls": [asdict(item) for item in pulls]}
+        )
     else:
         _show_end(pulls, chosen, nodes)
     if verify.failures(pulls):
@@ -92,24 +109,6 @@ def ending_on_terminate() -> Generator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _chosen(cluster: KubernetesClient, trial: Trial, namespaces: Sequence[str]) -> list[str]:
-    """Return the namespaces to pull in.
-
-    Raises:
-        BadInputError: when one does not carry the label, or none does.
-    """
-    labelled = selected_namespaces(cluster, trial.registry)
-    strangers = sorted(set(namespaces) - labelled)
-    if strangers or not labelled:
-        raise BadInputError(
-            f"namespace {strangers[0]!r}: found no label {label_selector(trial.registry)}; allowed: namespaces that "
-            f"receive {trial.registry.name}"
-            if strangers
-            else f"registry {trial.registry.name!r}: no namespace carries {label_selector(trial.registry)}"
-        )
-    return sorted(namespaces or labelled)
 
 
 def _show_pull(pull: Pull) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.credential.document import DockerConfig, require_hosts
+from pullsecrets.credential.expiry import format_expiry, read_expiry
 from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 from pullsecrets.files import write_whole
@@ -100,6 +102,59 @@ def seal(
     else:
         encrypted = base64.b64encode(encrypt(public_key, document, f"{namespace}/{name}".encode())).decode()
     return sealed_secret(name, namespace, encrypted, annotations)
+
+
+@dataclass(frozen=True)
+class SealPlan:
+    """What sealing would write, beside what the file holds."""
+
+    item: KubernetesObject
+    stored: str | None
+    """Digest of what the file holds."""
+    stored_expiry: str | None
+    new_expiry: str | None
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the file holds this credential with this expiry."""
+        same = self.stored == sealed_digest(self.item)
+        return same and read_expiry(self.stored_expiry) == read_expiry(self.new_expiry)
+
+
+def plan(
+    directory: Path,
+    config: StackConfig,
+    registry: Registry,
+    credential: DockerConfig,
+    certificate: bytes,
+    expires_at: datetime | None = None,
+    *,
+    again: bool = False,
+) -> SealPlan:
+    """Seal a credential and compare it with what the registry's file holds; writes nothing.
+
+    Args:
+        directory: the project's folder, below which the file is.
+        config: the stack's configuration.
+        registry: a registry with `source: sealedSecret`.
+        credential: the document to seal.
+        certificate: the controller's public certificate as PEM.
+        expires_at: when the credential expires.
+        again: whether a file that cannot be used is to be replaced.
+
+    Raises:
+        BadInputError: as `seal` does, or the file cannot be used.
+    """
+    there = None
+    if (directory / str(registry.sealed_file)).exists():
+        try:
+            there = read_sealed(directory, config, registry)
+        except BadInputError:
+            if not again:
+                raise
+    expiry = format_expiry(expires_at) if expires_at else None
+    item = seal(config, registry, credential, certificate, expiry)
+    return SealPlan(item, sealed_digest(there), sealed_expiry(there), expiry)
 
 
 def encrypt(public_key: rsa.RSAPublicKey, document: bytes, label: bytes) -> bytes:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.delivery.proof import label_selector, selected_namespaces
 from pullsecrets.errors import BadInputError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
@@ -146,6 +147,25 @@ def registry_of_image(config: StackConfig, image: str, name: str | None = None) 
     if found:
         problem = f"host {host} is that of {', '.join(item.name for item in found)}"
     raise BadInputError(f"image {image!r}: {problem}; allowed: an image of one registry ({known})")
+
+
+def require_namespaces(cluster: KubernetesClient, trial: Trial, namespaces: Collection[str] = ()) -> list[str]:
+    """Return the namespaces to pull in: those that were named, or all with the registry's label.
+
+    Raises:
+        BadInputError: when one does not carry the label, or none does.
+    """
+    label = label_selector(trial.registry)
+    labelled = selected_namespaces(cluster, trial.registry)
+    unlabelled = sorted(set(namespaces) - labelled)
+    if unlabelled:
+        raise BadInputError(
+            f"namespace {unlabelled[0]!r}: found no label {label}; allowed: namespaces that receive "
+            f"{trial.registry.name}"
+        )
+    if not labelled:
+        raise BadInputError(f"registry {trial.registry.name!r}: no namespace carries {label}")
+    return sorted(namespaces or labelled)
 
 
 def list_nodes(cluster: KubernetesClient) -> list[Node]:

@@ -226,13 +226,20 @@ class Rollout:
             self._cluster.merge_patch(f"/api/v1/namespaces/{namespace}", change)
 
 
-def require_unfinished(rollout: Rollout, waves: Sequence[Wave]) -> Wave:
+def require_unfinished(rollout: Rollout, waves: Sequence[Wave], *, named: bool) -> Wave:
     """Return the wave to abort.
 
+    Args:
+        rollout: of which.
+        waves: those that were planned.
+        named: whether the caller named them.
+
     Raises:
-        BadInputError: when no wave was begun and left unfinished.
+        BadInputError: when several were named, or no wave was begun and left unfinished.
     """
-    found = rollout.unfinished(waves)
+    if named and len(waves) != 1:
+        raise BadInputError("--abort: found several waves; allowed: one --wave")
+    found = waves[0] if named else rollout.unfinished(waves)
     if found is None:
         raise BadInputError(
             "--abort: no wave is unfinished; name the one to roll back with --wave, as `pull-secrets rollout` lists it"

@@ -320,27 +320,26 @@ class WrittenMeanwhile(FakeCluster):
             raise KubernetesApiError(method, path, 409, "Conflict", "the precondition failed")
         return super().request(method, path, query, body=body, **more)
 
-    def adopt(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(adopt, "wait_for_digest", lambda *_: ())
+    def adopt(self) -> None:
         where = migration(self)
-        adopt.carry_out(where, seeded(), adopt.plan(where, seeded()), 1, nothing)
+        adopt.carry_out(where, seeded(), adopt.plan(where, seeded()), 1, nothing, lambda *_: ())
 
 
 class TestReplacing:
-    def test_a_label_that_eso_puts_on_meanwhile_stops_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_label_that_eso_puts_on_meanwhile_stops_nothing(self) -> None:
         cluster = WrittenMeanwhile(2)
-        cluster.adopt(monkeypatch)
+        cluster.adopt()
         assert cluster.objects[f"{SECRETS}/app"]["type"] == PULL_TYPE
 
-    def test_content_that_somebody_puts_in_meanwhile_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_content_that_somebody_puts_in_meanwhile_is_left(self) -> None:
         cluster = WrittenMeanwhile(1, "eA==")
         with pytest.raises(ConflictError, match="somebody changed it meanwhile"):
-            cluster.adopt(monkeypatch)
+            cluster.adopt()
         assert cluster.objects[f"{SECRETS}/app"]["data"] == {"x": "eA=="}
 
-    def test_it_ends_when_others_never_cease(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_ends_when_others_never_cease(self) -> None:
         with pytest.raises(ConflictError, match="apps-one/secrets/app: others changed it"):
-            WrittenMeanwhile(-1).adopt(monkeypatch)
+            WrittenMeanwhile(-1).adopt()
 
 
 class TestUndo:

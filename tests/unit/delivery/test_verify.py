@@ -5,13 +5,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from pullsecrets.cli import console, options
 from pullsecrets.cli import verify as command
-from pullsecrets.cli.app import app
 from pullsecrets.delivery import verify
 from pullsecrets.delivery.verify import Node, Pull, Trial, failures, list_nodes, registry_of_image, run
 from pullsecrets.errors import BadInputError
@@ -93,6 +91,9 @@ class Kubelet(KubernetesClient):
     ) -> Iterator[Object]:
         if path == "/api/v1/nodes":
             yield from NODES
+            return
+        if path == "/api/v1/namespaces":
+            yield from ({"metadata": {"name": name}} for name in self.scripts)
             return
         if path.endswith("/secrets"):
             assert metadata_only
@@ -286,34 +287,31 @@ def test_a_verifier_deletes_pods_of_that_name_alone_and_reads_no_secret() -> Non
 
 
 class TestCommand:
-    """The command's words and exit codes."""
+    """What the command prints, and its exit codes."""
 
     @pytest.fixture
-    def cluster(self, monkeypatch: pytest.MonkeyPatch) -> Kubelet:
-        cluster = Kubelet(a=[STARTED], b=[REFUSED])
-        monkeypatch.setattr(console, "load", lambda *_: CONFIG)
-        monkeypatch.setattr(options, "KubernetesClient", lambda _: cluster)
-        monkeypatch.setattr(command, "selected_namespaces", lambda *_: frozenset({"a", "b"}))
-        return cluster
+    def cluster(self) -> Kubelet:
+        return Kubelet(a=[STARTED], b=[REFUSED])
 
-    @staticmethod
-    def run(*options: str) -> Any:
-        return CliRunner().invoke(app, ["verify", "--stack", "dev", "--image", IMAGE, *options])
+    def test_exit_code_1_and_the_kubelets_words_where_a_pull_fails(
+        self, cluster: Kubelet, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(typer.Exit) as ended:
+            command.carry_out(cluster, trial())
+        assert (ended.value.exit_code, cluster.pods) == (1, {})
+        shown = capsys.readouterr().out
+        assert "1 of 2 pulls in 2 namespaces went well" in shown
+        assert "no basic auth credentials" in shown
+        command.carry_out(cluster, trial(), ["a"])
 
-    def test_exit_code_1_and_the_kubelets_words_where_a_pull_fails(self, cluster: Kubelet) -> None:
-        done = self.run()
-        assert (done.exit_code, cluster.pods) == (1, {})
-        assert "1 of 2 pulls in 2 namespaces went well" in done.stdout
-        assert "no basic auth credentials" in done.stdout
-        assert self.run("a").exit_code == 0
-
-    def test_a_dry_run_shows_the_pod_and_makes_none(self, cluster: Kubelet) -> None:
-        done = self.run("--dry-run", "--each-node")
-        assert (done.exit_code, cluster.made) == (0, [])
-        assert "imagePullPolicy: Always" in done.stdout
-        assert "metadata.name" in done.stdout
+    def test_a_dry_run_shows_the_pod_and_makes_none(self, cluster: Kubelet, capsys: pytest.CaptureFixture[str]) -> None:
+        command.carry_out(cluster, trial(), each_node=True, dry_run=True)
+        shown = capsys.readouterr().out
+        assert cluster.made == []
+        assert "imagePullPolicy: Always" in shown
+        assert "metadata.name" in shown
 
     def test_a_namespace_without_the_label_is_refused(self, cluster: Kubelet) -> None:
-        refused = self.run("elsewhere").exception
-        assert isinstance(refused, BadInputError)
+        with pytest.raises(BadInputError, match="'elsewhere': found no label"):
+            command.carry_out(cluster, trial(), ["elsewhere"])
         assert cluster.made == []

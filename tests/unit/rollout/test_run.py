@@ -248,7 +248,7 @@ def test_a_wave_that_was_never_synced_is_not_unfinished_and_is_not_rolled_back(g
     cluster.rollout().run([FIRST, SECOND], may_go_on=lambda _: False)
     asked = list(cluster.asked)
     with pytest.raises(BadInputError, match="--abort: no wave is unfinished"):
-        require_unfinished(cluster.rollout(), [FIRST, SECOND])
+        require_unfinished(cluster.rollout(), [FIRST, SECOND], named=False)
     with pytest.raises(BadInputError, match="wave second: this rollout has synced none of its Applications"):
         cluster.rollout().abort(SECOND)
     assert cluster.asked == asked
@@ -259,7 +259,7 @@ def test_the_wave_whose_sync_failed_is_the_unfinished_one(gate: dict[str, str]) 
     cluster = Controller(auth=history("A"), user=history("A"))
     cluster.phases["user-dev"] = "Failed"
     cluster.rollout().run([FIRST, SECOND])
-    assert require_unfinished(cluster.rollout(), [FIRST, SECOND]) is SECOND
+    assert require_unfinished(cluster.rollout(), [FIRST, SECOND], named=False) is SECOND
 
 
 def test_of_a_wave_only_the_applications_that_were_synced_are_rolled_back(gate: dict[str, str]) -> None:
@@ -278,7 +278,7 @@ def test_a_rollback_that_failed_is_tried_again_and_what_went_back_stays(gate: di
     report = cluster.rollout().abort(BOTH)
     assert (report.state, list(report.problems)) == ("not rolled back", ["user-dev"])
     cluster.phases.clear()
-    assert require_unfinished(cluster.rollout(), [BOTH]) is BOTH
+    assert require_unfinished(cluster.rollout(), [BOTH], named=False) is BOTH
     assert cluster.rollout().abort(BOTH).state == "rolled back"
     assert cluster.asked[-2:] == [("user-dev", "A"), ("user-dev", "A")]
 
