@@ -6,23 +6,24 @@ On a machine that cannot run a real node, the same workloads are on simulated no
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
 from local.controlplane import ControlPlane
-from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.node.machine import NodeUnsupported
 from local.controlplane.node.node import RealNode
-from local.controlplane.waiting import NotYet, until
 from local.demo.steps import UnexpectedError
 from pullsecrets.config import StackConfig
+from pullsecrets.delivery import verify
+from pullsecrets.delivery.verify import Trial
+from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.podspec import DEPLOYMENT
 
-SECONDS = 300
-_POD = "pulls-anew"
 _GROUPS = ("initContainers", "containers")
+_SIDE_BY_SIDE = 16
 
 
 def start_node(plane: ControlPlane) -> tuple[RealNode | None, str]:
@@ -48,17 +49,19 @@ def let_in(node: RealNode, document: str) -> list[tuple[str, str]]:
     return [(host, user) for host, user, _ in found]
 
 
-def push_images(node: RealNode, objects: Sequence[Mapping[str, Any]]) -> int:
-    """Push every image that workloads name, one of a kind each; return how many."""
+def push_images(node: RealNode, objects: Sequence[Mapping[str, Any]], pushed: set[str]) -> int:
+    """Push every image that workloads name, one of a kind each, unless it was pushed before; return how many."""
     images: dict[str, bool] = {}
     for item in objects:
         pod = DEPLOYMENT.spec(item)
         for group in _GROUPS:
             for container in pod.get(group) or ():
                 images[container["image"]] = group == "initContainers"
-    for image, ends in images.items():
-        node.push(image, ends=ends)
-    return len(images)
+    missing = sorted(images.keys() - pushed)
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        list(pool.map(lambda image: node.push(image, ends=images[image]), missing))
+    pushed.update(missing)
+    return len(missing)
 
 
 @dataclass(frozen=True)
@@ -83,27 +86,29 @@ def image_of(config: StackConfig, namespace: str) -> str:
     return f"{host}/{namespace}/anew:1"
 
 
-def pull_anew(api: KubernetesApi, node: RealNode, images: Mapping[str, str]) -> None:
-    """Have a new Pod in each namespace pull its image, which no node has had yet, and take the Pods away again.
+def pull_anew(cluster: KubernetesClient, config: StackConfig, node: RealNode, images: Mapping[str, str]) -> None:
+    """Have each namespace pull its image, which no node has had yet, as `pull-secrets verify` does.
+
+    Of a namespace its own image, so that the registry's count is by namespace; the command has one for all.
+
+    Args:
+        cluster: as somebody who may verify, and record that for `audit`.
+        config: of the stack.
+        node: whose registries get the images.
+        images: by namespace.
 
     Raises:
         UnexpectedError: one cannot pull; the message is the kubelet's.
     """
-    for image in images.values():
+
+    def pull(namespace: str, image: str) -> list[verify.Pull]:
         node.push(image)
-    for namespace, image in images.items():
-        container = {"name": "pull", "image": image, "imagePullPolicy": "Always"}
-        metadata = {"name": _POD, "namespace": namespace}
-        spec = {"containers": [container], "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False}
-        api.call("POST", _pods(namespace), {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    try:
-        for namespace in images:
-            until(lambda at=namespace: _require_pulled(api, at), SECONDS, f"Pod of {namespace} has pulled")
-    finally:
-        for namespace in images:
-            api.call("DELETE", f"{_pods(namespace)}/{_POD}?gracePeriodSeconds=0")
-    for namespace in images:
-        until(lambda at=namespace: _require_gone(api, at), SECONDS, f"Pod of {namespace} gone")
+        return verify.run(cluster, Trial(config, verify.registry_of_image(config, image), image), [namespace])
+
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        pulls = [item for found in pool.map(pull, images, images.values()) for item in found]
+    for namespace, message in verify.failures(pulls).items():
+        raise UnexpectedError(f"a new Pod in {namespace} cannot pull: {message}")
 
 
 def seen(node: RealNode, images: Mapping[str, str], old: set[tuple[str, str]], since: Any) -> dict[str, Seen]:
@@ -137,28 +142,3 @@ def table(found: Mapping[str, Seen]) -> Table:
     for namespace, counts in found.items():
         shown.add_row(namespace, str(counts.before), str(counts.after), str(counts.refused))
     return shown
-
-
-def _pods(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/pods"
-
-
-def _require_pulled(api: KubernetesApi, namespace: str) -> None:
-    status = api.call("GET", f"{_pods(namespace)}/{_POD}")["status"]
-    for container in status.get("containerStatuses") or ():
-        waiting = container["state"].get("waiting")
-        if waiting is None:
-            return
-        if waiting["reason"] in {"ErrImagePull", "ImagePullBackOff"}:
-            raise UnexpectedError(f"a new Pod in {namespace} cannot pull: {waiting['message']}")
-    raise NotYet(f"phase {status.get('phase')}")
-
-
-def _require_gone(api: KubernetesApi, namespace: str) -> None:
-    try:
-        api.call("GET", f"{_pods(namespace)}/{_POD}")
-    except RequestRefused as refused:
-        if refused.status == 404:
-            return
-        raise
-    raise NotYet("it is there")

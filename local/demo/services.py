@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,23 @@ class RolledOut:
     commits: int
 
 
+@dataclass(frozen=True)
+class _Migrated:
+    """What came of the migration.
+
+    Attributes:
+        files: what `gitops migrate` says.
+        diff: of one service.
+        check: what `gitops check` says.
+        objects: that the overlays build now.
+    """
+
+    files: Mapping[str, Any]
+    diff: str
+    check: Mapping[str, Any]
+    objects: Sequence[Mapping[str, Any]]
+
+
 class Services:
     """The services of the sample repository, from audit to the last wave."""
 
@@ -40,6 +57,7 @@ class Services:
         self.repository = steps.plane.layout.state / "gitops"
         matrices = steps.config.tenants.matrices
         self.namespaces = [tenant.name for tenant in steps.config.resolve_tenants() if REGISTRY in tenant.registries]
+        self._pushed: set[str] = set()
         self.services = [
             service for matrix in matrices if ENVIRONMENT in matrix.environments for service in matrix.services
         ]
@@ -61,20 +79,24 @@ class Services:
             if steps.node is None:
                 steps.say("[bold yellow]nodes are simulated: no kubelet runs, nothing is pulled[/]")
                 steps.say("a Pod that names no pull Secret goes to ImagePullBackOff; one that names any gets Ready")
-            trouble = self._apply()
+            self._apply(self._build())
+            # While Pods come up, or a kubelet waits before it tries again, there is time for what needs no cluster.
+            migrating = steps.beside(self._migrate)
+            trouble = self._settle()
         if trouble.failing:
             with steps.step("pull-secrets doctor names the cause"):
                 steps.run(steps.on_call, "doctor", expected=(1,))
         with steps.step("pull-secrets gitops migrate: one component in place of each list; then gitops check"):
-            self._migrate()
-            violations = self._check()
+            migrated = migrating.result()
+            self._show_migrated(migrated)
         with steps.step("The migrated workloads in the cluster"):
-            self._require_running(self._apply())
+            self._apply(migrated.objects)
+            self._require_running(self._settle())
         with steps.step(f"pull-secrets rollout {REGISTRY}, with the committed stack file"):
             self._refused()
         with steps.step(f"pull-secrets rollout {REGISTRY}, canary first"):
             steps.run(steps.on_call, "rollout", REGISTRY, "--yes", "--timeout", "300")
-        return RolledOut(violations, int(self._git("rev-list", "--count", "HEAD")))
+        return RolledOut(int(migrated.check["mandatory"]), int(self._git("rev-list", "--count", "HEAD")))
 
     def _write_repository(self) -> None:
         if self.repository.exists():
@@ -88,11 +110,15 @@ class Services:
         words = ("gitops", command, str(self.repository), *options)
         return self.steps.run(environment, *words, captured=captured).stdout
 
-    def _apply(self) -> Pods:
-        objects = workloads.build(self.repository, self.services, ENVIRONMENT)
+    def _build(self) -> list[dict[str, Any]]:
+        return workloads.build(self.repository, self.services, ENVIRONMENT)
+
+    def _apply(self, objects: Sequence[Mapping[str, Any]]) -> None:
         if self.steps.node is not None:
-            self.steps.say(f"{counted(push_images(self.steps.node, objects), 'image')} pushed")
+            self.steps.say(f"{counted(push_images(self.steps.node, objects, self._pushed), 'image')} pushed")
         self._say_applied(workloads.apply(self.steps.admin, objects))
+
+    def _settle(self) -> Pods:
         pods = workloads.until_settled(self.steps.admin, self.namespaces)
         colour = "red" if pods.failing else "green"
         self.steps.say(f"[bold {colour}]{len(pods.failing)} of {pods.total} Pods cannot pull[/]")
@@ -110,23 +136,24 @@ class Services:
                 f"{len(pods.failing)} Pods cannot pull after the migration: {', '.join(pods.failing)}"
             )
 
-    def _migrate(self) -> None:
-        found: dict[str, Any] = json.loads(self._gitops("migrate", "--yes", "--json", captured=True))
+    def _migrate(self) -> _Migrated:
+        files: dict[str, Any] = json.loads(self._gitops("migrate", "--yes", "--json", captured=True))
+        diff = self._git("diff", "--unified=1", "--", _SHOWN_DIFF)
+        sample_gitops.commit(self.repository)
+        check: dict[str, Any] = json.loads(self._gitops("check", "--json", captured=True))
+        return _Migrated(files, diff, check, self._build())
+
+    def _show_migrated(self, migrated: _Migrated) -> None:
+        found, check = migrated.files, migrated.check
         self.steps.say(
             f"{counted(len(found['files']), 'file')}: {counted(found['referenced'], 'reference')} added, "
             f"{counted(found['removed'], 'entry', 'entries')} removed, {len(found['kept'])} kept; "
             "every overlay built before and after, nothing but pull Secrets differs"
         )
-        self.steps.console.print(self._git("diff", "--unified=1", "--", _SHOWN_DIFF), style="dim", markup=False)
-        sample_gitops.commit(self.repository)
+        self.steps.console.print(migrated.diff, style="dim", markup=False)
         self.steps.say(f"committed; all of it: git -C {self.repository} show")
-
-    def _check(self) -> int:
-        found: dict[str, Any] = json.loads(self._gitops("check", "--json", captured=True))
-        refused = int(found["mandatory"])
-        counted = f"{found['objects']} objects in {found['files']} overlays"
-        self.steps.say(f"{refused} workloads without the reference among {counted}")
-        return refused
+        judged = f"{check['objects']} objects in {check['files']} overlays"
+        self.steps.say(f"{check['mandatory']} workloads without the reference among {judged}")
 
     def _git(self, *words: str) -> str:
         done = subprocess.run(["git", "-C", str(self.repository), *words], capture_output=True, text=True, check=True)

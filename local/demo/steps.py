@@ -3,22 +3,26 @@
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from local.controlplane import ERRORS, ControlPlane
 from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.node.node import RealNode
-from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS
+from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS, VERIFIERS
 from local.controlplane.waiting import NotYet
 from local.demo.summary import summary
 from local.workspace import PulumiError, Workspace
 from pullsecrets.config import StackConfig, load_stack
 from pullsecrets.errors import PullSecretsError
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.kubeconfig import Reach
 
+Value = TypeVar("Value")
 STACK = "dev"
 COMMAND_SECONDS = 600
 
@@ -36,6 +40,7 @@ class Steps:
 
     def __init__(self, plane: ControlPlane, console: Console, node: RealNode | None = None) -> None:
         """Run on this control plane, its Pods on this node or on simulated ones, and print to this console."""
+        self._beside = ThreadPoolExecutor()
         self.node = node
         self.plane = plane
         self.console = console
@@ -47,6 +52,8 @@ class Steps:
         on_call = plane.kubeconfig_for("operator", [OPERATORS, DIAGNOSTICIANS])
         self.on_call = {**self.workspace.environment, "KUBECONFIG": str(on_call)}
         """Environment of the on-call: the operator's kubeconfig, and a token that reads no credential."""
+        self.verifier = KubernetesClient(Reach(plane.kubeconfig_for("verifier", [OPERATORS, VERIFIERS])))
+        """The cluster as whoever may start test Pods."""
         auditor = plane.kubeconfig_for("auditor", [AUDITORS])
         self.auditor = {**self.workspace.environment, "KUBECONFIG": str(auditor)}
 
@@ -70,6 +77,10 @@ class Steps:
         except (*ERRORS, PulumiError, PullSecretsError, UnexpectedError, subprocess.SubprocessError) as error:
             raise StepFailedError(f"step {title!r} failed: {error}") from error
         self.console.print(f"[dim]{time.monotonic() - started:.1f} s[/]")
+
+    def beside(self, call: Callable[[], Value]) -> Future[Value]:
+        """Begin what belongs to a later step, whose result that step waits for."""
+        return self._beside.submit(call)
 
     def say(self, text: str) -> None:
         """Print a line."""

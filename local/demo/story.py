@@ -36,7 +36,7 @@ class _Anew:
         if self._steps.node is None:
             return
         with self._steps.step(title):
-            pulling.pull_anew(self._steps.admin, self._steps.node, self._images)
+            pulling.pull_anew(self._steps.verifier, self._steps.config, self._steps.node, self._images)
             self._steps.say(f"{len(self._images)} of {len(self._images)} namespaces pulled")
 
     def let_in(self, document: str) -> None:
@@ -103,8 +103,9 @@ class Demo:
 
     def _measure(self, taken: SetUp, rolled_out: RolledOut, rotation: float) -> numbers.Measured:
         config = self.steps.config
-        document = self.steps.run(self.steps.auditor, "audit", "--json", captured=True).stdout
-        rows: list[dict[str, Any]] = json.loads(document)["rows"]
+        found = json.loads(self.steps.run(self.steps.auditor, "audit", "--json", captured=True).stdout)
+        self.steps.say(f"pull-secrets audit: {found['headline']}")
+        rows: list[dict[str, Any]] = found["rows"]
         secrets = self._secrets()
         return numbers.Measured(
             commands=len(self.steps.commands),
