@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets.config import StackConfig, parse
+from pullsecrets.delivery import verify
+from pullsecrets.delivery.verify import Pull, Trial
 from pullsecrets.errors import BadInputError
 from pullsecrets.rollout import gates
 from pullsecrets.rollout.argocd import GROUP, ArgoCd, Unfinished, unfinished
@@ -178,9 +180,9 @@ class Controller(FakeCluster):
                 item["status"]["history"] = [*item["status"]["history"], {"revision": revision}]
         return item
 
-    def rollout(self, digest: str = "one") -> Rollout:
+    def rollout(self, digest: str = "one", pull: Trial | None = None) -> Rollout:
         config = stack()
-        settings = Settings(5, argocd=ArgoCd(self, "argocd"))
+        settings = Settings(5, argocd=ArgoCd(self, "argocd"), pull=pull)
         return Rollout(config, self, config.registry(REGISTRY), digest, settings)
 
     def running(self, service: str) -> str:
@@ -200,6 +202,22 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr(gates, "pull_events", lambda *_: problems)
     monkeypatch.setattr(Controller, "clock", lambda _: (SINCE, SINCE))
     return problems
+
+
+@pytest.mark.parametrize(("message", "asked"), [("", [("auth-dev", "B"), ("user-dev", "B")]), ("401", [])])
+def test_nothing_of_a_wave_is_touched_unless_a_test_pod_pulled_in_each_of_its_namespaces(
+    gate: dict[str, str], monkeypatch: pytest.MonkeyPatch, message: str, asked: list[tuple[str, str]]
+) -> None:
+    assert not gate
+    pulls = [Pull("auth-dev", True, "pulled"), Pull("user-dev", not message, message)]
+    monkeypatch.setattr(verify, "run", lambda *_: pulls)
+    cluster = Controller(auth=history("A"), user=history("A"))
+    rollout = cluster.rollout(pull=Trial(stack(), stack().registry(REGISTRY), "registry-api.tanhdev.com/team/auth:1"))
+    (report,) = rollout.run([BOTH])
+    assert cluster.asked == asked
+    assert (report.failed_gate, dict(report.problems)) == (
+        ("test pull", {"user-dev": "401"}) if message else (None, {})
+    )
 
 
 def test_a_failed_sync_is_rolled_back_to_what_ran_and_not_to_the_deploy_before_it(gate: dict[str, str]) -> None:
