@@ -161,21 +161,25 @@ def environment(go: Go, base: Mapping[str, str]) -> dict[str, str]:
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
-    return {**base, **pinned, "GOPROXY": _proxies(go, base)}
+    modules, proxies, settings = _users(go, base)
+    downloaded = Path(modules) / "cache" / "download"
+    if modules and downloaded.is_dir():
+        proxies = f"{downloaded.as_uri()},{proxies}"
+    # Go counts what it is used for in the user's folder of configuration, where the user's own settings are too.
+    return {**base, **pinned, "GOPROXY": proxies, "GOENV": settings, "XDG_CONFIG_HOME": str(caches() / "config")}
 
 
-def _proxies(go: Go, base: Mapping[str, str]) -> str:
-    """Return the user's module proxies, after the user's module cache where there is one."""
+def _users(go: Go, base: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return the user's module cache, module proxies and file of settings, as Go has them."""
     asked = subprocess.run(
-        [go.executable, "env", "GOMODCACHE", "GOPROXY"],
+        [go.executable, "env", "GOMODCACHE", "GOPROXY", "GOENV"],
         env={**base, "GOTOOLCHAIN": "local"},
         capture_output=True,
         text=True,
         check=False,
     )
-    modules, proxies, *_ = [*asked.stdout.splitlines(), "", ""]
-    downloaded = Path(modules) / "cache" / "download"
-    return f"{downloaded.as_uri()},{proxies}" if modules and downloaded.is_dir() else proxies
+    modules, proxies, settings, *_ = [*asked.stdout.splitlines(), "", "", ""]
+    return modules, proxies, settings
 
 
 def _installer() -> list[str]:

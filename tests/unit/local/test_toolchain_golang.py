@@ -82,9 +82,10 @@ def test_a_text_without_a_version_is_refused() -> None:
         golang.parse("devel")
 
 
-# Says where the user's module cache and module proxies are.
+# Says where the user's module cache, module proxies and settings are.
 ASKED = """#!/bin/sh
-[ "$1 $2 $3 $GOTOOLCHAIN" = "env GOMODCACHE GOPROXY local" ] && printf '%s\\n' "$MODULES" "$GOPROXY"
+[ "$* $GOTOOLCHAIN" = "env GOMODCACHE GOPROXY GOENV local" ] || exit 1
+printf '%s\\n' "$MODULES" "$GOPROXY" "$XDG_CONFIG_HOME/go/env"
 """
 
 
@@ -106,10 +107,12 @@ def test_the_environment_pins_what_changes_a_build_and_keeps_the_proxy(go: golan
 
 
 def test_all_that_go_writes_goes_to_a_folder_of_the_cache(tmp_path: Path, go: golang.Go) -> None:
-    users = {name: str(tmp_path / "user" / name) for name in ("GOPATH", "GOMODCACHE", "GOCACHE")}
+    names = ("GOPATH", "GOMODCACHE", "GOCACHE", "XDG_CONFIG_HOME")
+    users = {name: str(tmp_path / "user" / name) for name in names}
     pinned = golang.environment(go, users)
     for name in users:
         assert Path(pinned[name]).is_relative_to(tmp_path / "cache" / "pull-secrets-local" / "go")
+    assert pinned["GOENV"] == f"{users['XDG_CONFIG_HOME']}/go/env", "the user's own settings are read all the same"
 
 
 def test_the_users_module_cache_is_read_as_a_proxy_before_the_others(tmp_path: Path, go: golang.Go) -> None:
