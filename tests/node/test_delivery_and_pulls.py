@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -103,12 +103,13 @@ def hurried(stack: NodeStack) -> Iterator[None]:
     """Let ESO refresh every few seconds, with tokens of Vault that live little longer: what else takes a day."""
     vault, roles = stack.plane.vault("root"), f"auth/{stack.baseline['vault']['auth']['mount']}/role"
     interval = stack.get(FANOUT)["spec"]["externalSecretSpec"]["refreshInterval"]
-    lives = {name: vault.read(f"{roles}/{name}")["data"]["token_ttl"] for name in vault.list(roles)["data"]["keys"]}
+    names = cast("dict[str, Any]", vault.list(roles))["data"]["keys"]
+    lives = {name: cast("dict[str, Any]", vault.read(f"{roles}/{name}"))["data"]["token_ttl"] for name in names}
 
     def hurry(refresh: str, tokens: Mapping[str, int]) -> None:
         stack.patch(FANOUT, {"spec": {"externalSecretSpec": {"refreshInterval": refresh}}})
         for name, life in tokens.items():
-            vault.write(f"{roles}/{name}", token_ttl=life, token_max_ttl=life)
+            vault.write_data(f"{roles}/{name}", data={"token_ttl": life, "token_max_ttl": life})
 
     hurry(f"{REFRESH_SECONDS}s", dict.fromkeys(lives, TOKEN_SECONDS))
     try:

@@ -150,7 +150,7 @@ def test_programs_that_no_clone_asks_for_are_removed_after_a_newer_build(
         folder = cache / name
         folder.mkdir(parents=True)
         (folder / "etcd").write_text("program")
-        os.utime(folder, (time.time() - age,) * 2)
+        os.utime(folder, (time.time() - age, time.time() - age))
     monkeypatch.setattr(toolchain, "_folder", lambda _: cache / "v3-of-this-clone")
     toolchain.ensure("etcd")
     assert len(list(cache.iterdir())) == 3, "nothing is removed unless something was built"
