@@ -93,7 +93,7 @@ class Build:
         self._cpu_seconds = 0.0
         self._idle_seconds = idle_seconds
         self._progress: tuple[int, int] = (0, 0)
-        self._progressed = self._looked = 0.0
+        self._progressed = self._looked = time.monotonic()
 
     def start(self) -> None:
         """Start the work, unless another process is building this tool or has just finished it."""
@@ -152,6 +152,7 @@ class Build:
         if command is None:
             self._finish()
             return
+        self._progressed = time.monotonic()
         with self.step.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self._go.executable), *command],

@@ -211,8 +211,10 @@ def test_a_download_ends_where_nothing_comes_and_not_where_little_comes(
         run()
         assert folder.is_dir()
         return
+    began = time.monotonic()
     with pytest.raises(BuildFailed, match=rf"{cause} 2 s\.(?s:.*)check the network and `go env GOPROXY`"):
         run()
+    assert time.monotonic() - began >= 2
     assert list(folder.parent.iterdir()) == []
 
 
