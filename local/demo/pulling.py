@@ -4,8 +4,9 @@ On a machine that cannot run a real node, the same workloads are on simulated no
 """
 
 import base64
+import datetime as dt
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -51,12 +52,7 @@ def let_in(node: RealNode, document: str) -> list[tuple[str, str]]:
 
 def push_images(node: RealNode, objects: Sequence[Mapping[str, Any]], pushed: set[str]) -> int:
     """Push every image that workloads name, one of a kind each, unless it was pushed before; return how many."""
-    images: dict[str, bool] = {}
-    for item in objects:
-        pod = DEPLOYMENT.spec(item)
-        for group in _GROUPS:
-            for container in pod.get(group) or ():
-                images[container["image"]] = group == "initContainers"
+    images = {image: initial for item in objects for image, initial in _images(item)}
     missing = sorted(images.keys() - pushed)
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         list(pool.map(lambda image: node.push(image, ends=images[image]), missing))
@@ -64,9 +60,23 @@ def push_images(node: RealNode, objects: Sequence[Mapping[str, Any]], pushed: se
     return len(missing)
 
 
+def images_by_namespace(objects: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Return what the workloads of each namespace pull."""
+    found: dict[str, set[str]] = {}
+    for item in objects:
+        found.setdefault(item["metadata"]["namespace"], set()).update(image for image, _ in _images(item))
+    return found
+
+
+def _images(workload: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Yield the images of a workload, and of each whether it is an init container's."""
+    pod = DEPLOYMENT.spec(workload)
+    return ((item["image"], group == "initContainers") for group in _GROUPS for item in pod.get(group) or ())
+
+
 @dataclass(frozen=True)
 class Seen:
-    """What the registry of a namespace's image saw.
+    """What the registries of a namespace's images saw.
 
     Attributes:
         before: pulls that it let in with the login before the rotation.
@@ -111,20 +121,22 @@ def pull_anew(cluster: KubernetesClient, config: StackConfig, node: RealNode, im
         raise UnexpectedError(f"a new Pod in {namespace} cannot pull: {message}")
 
 
-def seen(node: RealNode, images: Mapping[str, str], old: set[tuple[str, str]], since: Any) -> dict[str, Seen]:
-    """Return by namespace what the registries saw of its image.
+def seen(
+    node: RealNode, images: Mapping[str, Collection[str]], old: Collection[tuple[str, str]], since: dt.datetime
+) -> dict[str, Seen]:
+    """Return by namespace what the registries saw of its images.
 
     Args:
         node: whose registries.
-        images: by namespace.
+        images: by namespace: those that none but its Pods pull.
         old: host and user of the logins before the rotation.
         since: when these were revoked.
     """
     found: dict[str, Seen] = {}
     pulls = node.pulls()
-    for namespace, image in images.items():
-        host, _, rest = image.partition("/")
-        ours = [pull for pull in pulls if (pull.host, pull.repository) == (host, rest.rpartition(":")[0])]
+    for namespace, names in images.items():
+        repositories = {image.rpartition(":")[0] for image in names}
+        ours = [pull for pull in pulls if f"{pull.host}/{pull.repository}" in repositories]
         by_old = [pull for pull in ours if (pull.host, pull.user) in old]
         found[namespace] = Seen(
             before=sum(pull.succeeded for pull in by_old),
@@ -136,7 +148,7 @@ def seen(node: RealNode, images: Mapping[str, str], old: set[tuple[str, str]], s
 
 def table(found: Mapping[str, Seen]) -> Table:
     """Return what the registries saw as a table."""
-    shown = Table(title="Pulls of new Pods, as the registries counted them", header_style="bold")
+    shown = Table(title="Pulls, as the registries counted them", header_style="bold")
     for column in ("namespace", "with the login before", "with the new one, the old revoked", "refused"):
         shown.add_column(column, justify="left" if column == "namespace" else "right")
     for namespace, counts in found.items():

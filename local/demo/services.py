@@ -3,14 +3,14 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from local import sample_gitops
 from local.demo import workloads
 from local.demo.placing import place
-from local.demo.pulling import push_images
+from local.demo.pulling import images_by_namespace, push_images
 from local.demo.steps import STACK, Steps, UnexpectedError
 from local.demo.workloads import Applied, Pods
 from pullsecrets.text import counted
@@ -29,6 +29,8 @@ class RolledOut:
     violations: int
     """What the validation found after the migration."""
     commits: int
+    images: Mapping[str, Collection[str]]
+    """What the workloads of each namespace pull."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,11 @@ class Services:
             self._refused()
         with steps.step(f"pull-secrets rollout {REGISTRY}, canary first"):
             steps.run(steps.on_call, "rollout", REGISTRY, "--yes", "--timeout", "300")
-        return RolledOut(int(migrated.check["mandatory"]), int(self._git("rev-list", "--count", "HEAD")))
+        return RolledOut(
+            int(migrated.check["mandatory"]),
+            int(self._git("rev-list", "--count", "HEAD")),
+            images_by_namespace(migrated.objects),
+        )
 
     def _write_repository(self) -> None:
         if self.repository.exists():

@@ -3,11 +3,13 @@
 import datetime as dt
 import json
 import time
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rich.console import Console
 
 from local.controlplane import ControlPlane
+from local.controlplane.node.node import RealNode
 from local.demo import numbers, pulling
 from local.demo.credentials import generated_credential, seeder_token
 from local.demo.services import RolledOut, Services
@@ -16,47 +18,54 @@ from local.demo.steps import Steps, UnexpectedError
 from pullsecrets.credential.vault import VaultClient
 from pullsecrets.kube.client import METADATA_ONLY
 from pullsecrets.kube.objects import owners_of
+from pullsecrets.text import listed
 
 _SECRETS = "/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Fdockerconfigjson"
 
 
-class _Anew:
-    """New Pods in every namespace before and after the rotation, where a real node pulls their images."""
+class _Pulls:
+    """Pulls of every namespace before and after the rotation, on a real node: of its workloads, and of test Pods."""
 
-    def __init__(self, steps: Steps) -> None:
-        """Use the demo's node, if it has one."""
+    def __init__(self, steps: Steps, node: RealNode, of_workloads: Mapping[str, Collection[str]]) -> None:
+        """Use the demo's node, from whose registries workloads have pulled these images by namespace."""
         self._steps = steps
+        self._node = node
         tenants = steps.config.resolve_tenants()
-        self._images = {tenant.name: pulling.image_of(steps.config, tenant.name) for tenant in tenants}
-        self._old: set[tuple[str, str]] = set()
+        self._anew = {tenant.name: pulling.image_of(steps.config, tenant.name) for tenant in tenants}
+        self._images = {name: {image, *of_workloads.get(name, ())} for name, image in self._anew.items()}
+        hosts = {host for registry in steps.config.registries for host in registry.hosts}
+        self._old = {(host, user) for host in hosts for user in node.users(host)}
         self._revoked = dt.datetime.now(dt.UTC)
 
-    def pull(self, title: str) -> None:
-        """Have a new Pod in each namespace pull an image."""
-        if self._steps.node is None:
-            return
-        with self._steps.step(title):
-            pulling.pull_anew(self._steps.verifier, self._steps.config, self._steps.node, self._images)
-            self._steps.say(f"{len(self._images)} of {len(self._images)} namespaces pulled")
+    def before(self) -> None:
+        """Have a test Pod pull where no workload has pulled with the login of now."""
+        if lacking := [name for name, counts in self._seen().items() if not counts.before]:
+            with self._steps.step(f"A test Pod pulls where no workload has: {listed(lacking)}"):
+                self._pull(lacking)
 
     def let_in(self, document: str) -> None:
-        """Let a new credential's logins in beside those before, which are remembered."""
-        if self._steps.node is not None:
-            for host, user in pulling.let_in(self._steps.node, document):
-                self._old |= {(host, name) for name in self._steps.node.users(host) if name != user}
+        """Let a new credential's logins in beside those before."""
+        pulling.let_in(self._node, document)
 
-    def revoke(self) -> None:
-        """Let the logins before in no longer."""
-        if self._steps.node is not None:
-            for host, user in self._old:
-                self._steps.node.revoke(host, user)
-            self._revoked = dt.datetime.now(dt.UTC)
+    def after(self) -> None:
+        """Let the logins before in no longer, and have a test Pod pull in every namespace."""
+        for host, user in self._old:
+            self._node.revoke(host, user)
+        self._revoked = dt.datetime.now(dt.UTC)
+        with self._steps.step("The login before is revoked at the registries; new Pods pull with the new one"):
+            self._pull(self._anew)
 
     def show(self) -> None:
         """Print what the registries saw."""
-        if self._steps.node is not None:
-            found = pulling.seen(self._steps.node, self._images, self._old, self._revoked)
-            self._steps.console.print(pulling.table(found))
+        self._steps.console.print(pulling.table(self._seen()))
+
+    def _pull(self, namespaces: Collection[str]) -> None:
+        images = {name: self._anew[name] for name in namespaces}
+        pulling.pull_anew(self._steps.verifier, self._steps.config, self._node, images)
+        self._steps.say(f"{len(images)} of {len(images)} namespaces pulled an image that no node has had")
+
+    def _seen(self) -> dict[str, pulling.Seen]:
+        return pulling.seen(self._node, self._images, self._old, self._revoked)
 
 
 class Demo:
@@ -79,25 +88,29 @@ class Demo:
         services.forget()
         taken = set_up(self.steps)
         rolled_out = services.run()
-        anew = _Anew(self.steps)
-        anew.pull("New Pods pull with the delivered login, each an image that no node has had")
+        node = self.steps.node
+        pulls = _Pulls(self.steps, node, rolled_out.images) if node else None
+        if pulls:
+            pulls.before()
         with self.steps.step("Rotation of both registries: a new credential, proved in every namespace"):
-            rotation = self._rotate(anew)
-        anew.revoke()
-        anew.pull("The login before is revoked at the registries; new Pods pull with the new one")
+            rotation = self._rotate(pulls)
+        if pulls:
+            pulls.after()
         with self.steps.step("What it comes to"):
             measured = self._measure(taken, rolled_out, rotation)
             self.steps.console.print(numbers.table(measured))
-            anew.show()
+            if pulls:
+                pulls.show()
             self.steps.say(f"{time.monotonic() - began:.0f} s in all. {self._nodes}")
 
-    def _rotate(self, anew: _Anew) -> float:
+    def _rotate(self, pulls: _Pulls | None) -> float:
         environment = {**self.steps.on_call, "VAULT_TOKEN": seeder_token(self.steps.plane)}
         began = time.monotonic()
         for registry in self.steps.config.registries:
             words = ("rotate", registry.name, "--from-file", "-", "--yes")
             document = generated_credential(registry.hosts)
-            anew.let_in(document)
+            if pulls:
+                pulls.let_in(document)
             self.steps.run(environment, *words, stdin=document)
         return time.monotonic() - began
 

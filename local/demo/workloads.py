@@ -85,7 +85,7 @@ def delete_deployments(api: KubernetesApi, places: Sequence[tuple[str, str]]) ->
 
 def until_settled(api: KubernetesApi, namespaces: Collection[str]) -> Pods:
     """Wait until every Pod of the namespaces is Ready, has succeeded, or cannot pull; return them."""
-    return until(lambda: settled(api, frozenset(namespaces)), DEADLINE, "Pods settled", every=0.2)
+    return until(lambda: settled(api, frozenset(namespaces)), DEADLINE, "Pods settled", every=0.5)
 
 
 def settled(api: KubernetesApi, namespaces: frozenset[str]) -> Pods:
@@ -94,10 +94,19 @@ def settled(api: KubernetesApi, namespaces: frozenset[str]) -> Pods:
     Raises:
         NotYet: one is on its way, or a controller has not seen its workload's last change.
     """
+    # Most looks end here; those that do not have to look again, once all that is new is known to be there.
+    _require_still(api, namespaces)
     for path in ("/apis/apps/v1/deployments", "/apis/batch/v1/jobs"):
         for item in _within(api, path, namespaces):
             if not _seen_by_controller(item):
                 raise NotYet(f"{item['metadata']['namespace']}/{item['metadata']['name']} has no new Pods yet")
+    states = _require_still(api, namespaces)
+    failing = {place: found for place, found in states.items() if found in PULL_FAILURES}
+    return Pods(len(states), failing)
+
+
+def _require_still(api: KubernetesApi, namespaces: frozenset[str]) -> dict[str, str]:
+    """Return the state of each Pod, none of which is on its way."""
     states = {
         f"{item['metadata']['namespace']}/{item['metadata']['name']}": state(item)
         for item in _within(api, "/api/v1/pods", namespaces)
@@ -105,8 +114,7 @@ def settled(api: KubernetesApi, namespaces: frozenset[str]) -> Pods:
     moving = {place: found for place, found in states.items() if found not in {"Ready", "Succeeded", *PULL_FAILURES}}
     if moving or "ErrImagePull" in states.values():
         raise NotYet(", ".join(f"{place} {found}" for place, found in (moving or states).items()))
-    failing = {place: found for place, found in states.items() if found in PULL_FAILURES}
-    return Pods(len(states), failing)
+    return states
 
 
 def _apply(api: KubernetesApi, item: Mapping[str, Any]) -> None:
