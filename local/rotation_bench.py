@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from local import toolchain
 from local.bench import LABEL, REGISTRY, STACK, Benchmark
 from local.controlplane import ControlPlane
 from local.controlplane.api import RequestRefused
@@ -22,10 +23,11 @@ from local.controlplane.waiting import NotYet, until
 from local.demo import generated_credential, seed_generated
 from local.demo.credentials import seeder_token
 from pullsecrets.config import load_stack
-from pullsecrets.doctor.checks.eso import RECOMMENDED
+from pullsecrets.kube.eso_versions import parse_version, recommended_flags
 from pullsecrets.manifests.builders import namespace
 
-TUNED = tuple(f"--{name}={value}" for name, value in RECOMMENDED.items())
+_RECOMMENDED = recommended_flags(parse_version(toolchain.version("external-secrets")))
+TUNED = tuple(f"--{name}={value}" for name, value in _RECOMMENDED.items())
 """Flags of ESO that `doctor` recommends for long queues."""
 
 DEADLINE = 1800

@@ -11,18 +11,16 @@ from typing import Any, cast
 from pullsecrets import image
 from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
+from pullsecrets.kube import eso_versions
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.eso_versions import Version, parse_version
 from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION
 from pullsecrets.kube.objects import annotations_of, labels_of, status_of
 from pullsecrets.kube.podspec import DEPLOYMENT, template_of
 
 GROUP = "/apis/external-secrets.io/v1"
-HANDS_ON_SINCE = (0, 20, 0)
-"""First version whose ClusterExternalSecret hands the annotation on to its ExternalSecrets."""
-
 CONTROLLER = {"labelSelector": "app.kubernetes.io/name=external-secrets"}
 _OTHER_PROGRAMS = frozenset({"webhook", "certcontroller"})
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+].*)?")
 _PARALLEL = 8
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 1.0
@@ -34,7 +32,7 @@ class Installation:
 
     namespace: str
     name: str
-    version: tuple[int, int, int] | None
+    version: Version | None
     """From the image's tag, else from the label `app.kubernetes.io/version`; None when neither tells it."""
     replicas: int
     """How many Pods are wanted."""
@@ -45,16 +43,16 @@ class Installation:
     @property
     def fans_out(self) -> bool:
         """Whether it works on ClusterExternalSecrets; one that is scoped to a namespace does not."""
-        return self.flags.get("enable-cluster-external-secret-reconciler", "true") != "false"
+        return not eso_versions.is_off(eso_versions.FANS_OUT, self.flags)
 
     @property
     def hands_on(self) -> bool:
         """Whether an annotation on a ClusterExternalSecret is known to reach its ExternalSecrets."""
-        return self.version is not None and self.version >= HANDS_ON_SINCE
+        return self.version is not None and self.version >= eso_versions.HANDS_ON_FORCE_SYNC
 
     def __str__(self) -> str:
         """Namespace, name and version, for messages."""
-        version = "unknown version" if self.version is None else f"v{'.'.join(map(str, self.version))}"
+        version = "unknown version" if self.version is None else eso_versions.told(self.version)
         return f"{self.namespace}/{self.name} ({version})"
 
 
@@ -130,6 +128,19 @@ def stalled_refresh(spec: Mapping[str, Any]) -> str | None:
     interval = str(spec.get("refreshInterval") or "1h")
     never = interval.startswith("-") or not re.search("[1-9]", interval)
     return f"refreshInterval: {interval}" if never and policy == "Periodic" else None
+
+
+def held_refresh(spec: Mapping[str, Any]) -> str | None:
+    """Return the setting by which ESO does not sync whenever the interval is over; None when it does.
+
+    With `OnChange`, and outside of `syncWindows` (since ESO 2.7), it still syncs when it is told to: a changed
+    annotation comes before both (`shouldRefresh` in pkg/controllers/externalsecret/externalsecret_controller.go of
+    v2.9.0).
+    """
+    policy, windows = spec.get("refreshPolicy"), spec.get("syncWindows")
+    if policy == "OnChange":
+        return "refreshPolicy: OnChange"
+    return stalled_refresh(spec) or (f"syncWindows: {windows['kind']}" if windows else None)
 
 
 def force_sync(
@@ -219,16 +230,10 @@ def _installation(deployment: Mapping[str, Any]) -> Installation | None:
     )
 
 
-def image_version(reference: str) -> tuple[int, int, int] | None:
+def image_version(reference: str) -> Version | None:
     """Return the version that an image's tag tells; None for a digest alone or another tag."""
     found = image.parse(reference)
     return parse_version(found.tag) if found and found.tag else None
-
-
-def parse_version(text: str) -> tuple[int, int, int] | None:
-    """Read `v0.20.4`, `0.9.13-ubi` and the like; None for anything else."""
-    found = _VERSION.fullmatch(text)
-    return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 def _flags(arguments: list[str]) -> Iterator[tuple[str, str]]:

@@ -291,6 +291,20 @@ def old_installation(stack: Stack) -> AbstractContextManager[None]:
     return another_installation(stack, "registry.example.com/external-secrets:v0.16.2", scoped)
 
 
+def newer_installation(stack: Stack) -> AbstractContextManager[None]:
+    scoped = "--enable-cluster-external-secret-reconciler=false"
+    return another_installation(stack, "registry.example.com/external-secrets:v9.0.0", scoped)
+
+
+@contextmanager
+def refresh_stopped(stack: Stack) -> Iterator[None]:
+    stack.patch(FANOUT, {"spec": {"externalSecretSpec": {"refreshPolicy": "OnChange"}}})
+    try:
+        yield
+    finally:
+        stack.patch(FANOUT, {"spec": {"externalSecretSpec": {"refreshPolicy": None}}})
+
+
 @contextmanager
 def old_manifest(stack: Stack) -> Iterator[None]:
     applied = json.dumps({"apiVersion": "external-secrets.io/v1beta1", "kind": "ClusterExternalSecret"})
@@ -369,6 +383,8 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "the store's conditions leave namespaces out": (conditions_changed, "store-denies-namespace", "'vault-ops'"),
     "ESO is installed twice": (two_installations, "eso-duplicated", "external-secrets/second (v0.20.4)"),
     "ESO is too old": (old_installation, "eso-outdated", "external-secrets/second (v0.16.2) is older than v0.17"),
+    "ESO is newer than any that was tried": (newer_installation, "eso-untried", "external-secrets/second (v9.0.0)"),
+    "the refresh is stopped": (refresh_stopped, "refresh-held", "refreshPolicy: OnChange"),
     "a manifest says v1beta1": (old_manifest, "eso-v1beta1-manifests", "external-secrets.io/v1beta1"),
     "the credential expires soon": (expires_soon, "credential-expiring", "expires in"),
     "the credential is expired": (expired, "credential-expiring", "expired 3 days ago"),

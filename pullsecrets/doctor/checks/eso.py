@@ -10,17 +10,23 @@ from pullsecrets.doctor.platform import (
     CONTROLLER,
     ESO_STOPS,
     NOT_SYNCED,
+    STORE_STOPS,
     STORE_UNUSABLE,
     again_command,
     permitted_items,
     readiness,
+    revalidate_command,
+    sole,
     stores,
     up_command,
+    warnings,
 )
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import ago, parse_time
 from pullsecrets.durations import parse_duration
-from pullsecrets.kube.eso import GROUP, Installation, stalled_refresh
+from pullsecrets.kube import eso_versions
+from pullsecrets.kube.eso import GROUP, Installation, held_refresh, stalled_refresh
+from pullsecrets.kube.eso_versions import RED_HAT
 from pullsecrets.kube.marks import LAST_APPLIED
 from pullsecrets.kube.objects import annotations_of, managed_fields, status_of
 from pullsecrets.text import listed
@@ -165,7 +171,7 @@ def overdue_by(item: Mapping[str, Any], now: Any) -> timedelta:
     """
     spec = cast("dict[str, Any]", item.get("spec") or {})
     refreshed = parse_time(status_of(item).get("refreshTime"))
-    if refreshed is None or readiness(item)[0] != "True" or stalled_refresh(spec):
+    if refreshed is None or readiness(item)[0] != "True" or held_refresh(spec):
         return timedelta(0)
     try:
         due = refreshed + parse_duration(str(spec.get("refreshInterval") or "1h"))
@@ -227,9 +233,6 @@ def eso_duplicated(snapshot: Snapshot) -> Iterator[Finding]:
     )
 
 
-OLDEST = (0, 17, 0)
-
-
 @check(
     "External Secrets Operator serves v1 (0.17 or newer)",
     explains=("eso-v1beta1-manifests", *STORE_UNUSABLE),
@@ -241,11 +244,11 @@ def eso_outdated(snapshot: Snapshot) -> Iterator[Finding]:
     Everything that the stack declares is `external-secrets.io/v1`, which ESO serves and stores from 0.17 on.
     """
     versions = served_versions(snapshot)
-    old = [item for item in snapshot.installations if item.version and item.version < OLDEST]
+    old = [item for item in snapshot.installations if item.version and item.version < eso_versions.OLDEST]
     unserved = bool(versions) and "v1" not in versions
     if not old and not unserved:
         return
-    reasons = [*(f"controller {item} is older than v0.17" for item in old)]
+    reasons = [f"controller {item} is older than v0.17" for item in old]
     if unserved:
         reasons.append(f"the API server serves {ESO_GROUP} {', '.join(versions)} and not v1")
     yield Finding(
@@ -258,11 +261,148 @@ def eso_outdated(snapshot: Snapshot) -> Iterator[Finding]:
         ),
         fix=(
             "# read ESO's notes on every minor version between; definitions first, then the controller:",
-            f"helm upgrade external-secrets external-secrets/external-secrets -n {snapshot.config.eso.namespace}",
+            _upgrade(snapshot),
             again_command(snapshot),
         ),
         prevention="Upgrade ESO with the cluster: from 0.20 on one annotation refreshes every namespace at once.",
     )
+
+
+def _upgrade(snapshot: Snapshot, *settings: str) -> str:
+    """Return the command that brings another version, or other settings, to where the stack's ESO was installed."""
+    namespace = snapshot.config.eso.namespace
+    if snapshot.config.eso.distribution == RED_HAT:
+        ships = ", ".join(
+            f"{operator} has ESO {version}" for operator, version in eso_versions.RED_HAT_VERSIONS.items()
+        )
+        return f"kubectl get subscriptions.operators.coreos.com -A   # raise the channel: {ships}, later ones newer"
+    chosen = f" --reuse-values --set {','.join(settings)}" if settings else ""
+    return f"helm upgrade external-secrets external-secrets/external-secrets -n {namespace}{chosen}"
+
+
+@check("ESO is no newer than what the stack's objects were tried with", phase=Phase.ALWAYS)
+def eso_untried(snapshot: Snapshot) -> Iterator[Finding]:
+    """External Secrets Operator is of a minor version that this release of pull-secrets was not tried with.
+
+    Nothing is known to be wrong. The API server tells in a dry run whether its definitions take what the stack declares.
+    """
+    newest = eso_versions.NEWEST_TRIED
+    for item in snapshot.installations:
+        if item.version is None or item.version[:2] <= newest[:2]:
+            continue
+        folder = f"rendered/clusters/{snapshot.config.cluster.name}/secrets"
+        yield Finding(
+            severity=Severity.WARNING,
+            symptom="Nothing yet: ESO may read an object otherwise than it was meant.",
+            cause=f"Controller {item} is newer than {eso_versions.told(newest)}, the newest that was tried.",
+            evidence=(f"Deployment {item.namespace}/{item.name}: version {item}",),
+            fix=(
+                f"pull-secrets render --stack {snapshot.stack} --out rendered",
+                f"kubectl apply --server-side --dry-run=server --validate=strict --force-conflicts -k {folder}",
+                "# where all of it is taken, go on; and upgrade pull-secrets when a release has tried this version",
+            ),
+            prevention="Upgrade ESO and pull-secrets together, on a cluster for trying first.",
+        )
+
+
+@check(
+    "ESO works on cluster-wide stores and fan-outs, in every namespace",
+    explains=("eso-not-reconciling", *STORE_UNUSABLE),
+    phase=Phase.ALWAYS,
+)
+def eso_switched_off(snapshot: Snapshot) -> Iterator[Finding]:
+    """External Secrets Operator runs, with the parts switched off that a stack needs, or scoped to one namespace.
+
+    The chart's `processClusterStore`, `processClusterExternalSecret`, `scopedNamespace` and `scopedRBAC`, and
+    `appConfig.operatingNamespace` of Red Hat's `ExternalSecretsConfig`. What is switched off also has no rights.
+    """
+    off = [(item, dict(eso_versions.switched_off(item.flags))) for item in snapshot.installations]
+    if not all(settings for _, settings in off):
+        return
+    for item, settings in off:
+        undone = _upgrade(snapshot, *settings.values())
+        if snapshot.config.eso.distribution == RED_HAT:
+            patch = '[{"op": "remove", "path": "/spec/appConfig/operatingNamespace"}]'
+            undone = f"kubectl patch externalsecretsconfig cluster --type json --patch '{patch}'"
+        yield Finding(
+            severity=Severity.CLUSTER,
+            symptom=ESO_STOPS,
+            cause=f"Controller {item} leaves out what the stack declares: {', '.join(settings)}.",
+            evidence=(f"Deployment {item.namespace}/{item.name}: {' '.join(settings)}",),
+            fix=(undone, again_command(snapshot)),
+            prevention="Install the ESO that serves tenants with its cluster-wide parts on; scope only further ones.",
+        )
+
+
+@check("ESO may request the tokens that stores log in with", explains=STORE_UNUSABLE)
+def eso_token_forbidden(snapshot: Snapshot) -> Iterator[Finding]:
+    """The API server refuses External Secrets Operator a token of its ServiceAccount, so no store can log in to Vault.
+
+    The chart's `rbac.serviceAccountTokenCreate: false` (since ESO 2.5) or `rbac.create: false` takes the right away.
+    """
+    account = snapshot.config.eso.service_account
+    for store in stores(snapshot):
+        ready, message = readiness(store.item)
+        if ready == "True":
+            continue
+        events = warnings(snapshot, "ClusterSecretStore", "InvalidProviderConfig").get(("", store.name), ())
+        told = next((text for text in (message, *events) if _is_token_refused(text)), None)
+        if told is None:
+            continue
+        bound = f"kubectl -n {snapshot.config.eso.namespace} create"
+        yield Finding(
+            severity=Severity.CLUSTER,
+            symptom=STORE_STOPS,
+            cause=f"ESO may not request tokens of ServiceAccount {account}, with which the store logs in.",
+            evidence=(f"ClusterSecretStore {store.name}: {told}",),
+            fix=(
+                f"{bound} role eso-token --verb=create --resource=serviceaccounts/token --resource-name={account}",
+                f"{bound} rolebinding eso-token --role=eso-token --serviceaccount={snapshot.config.eso.namespace}:{account}",
+                revalidate_command(store.name),
+            ),
+            prevention=f"Where {eso_versions.MAY_REQUEST_TOKENS} is false, keep this Role with ESO's installation.",
+            registry=sole(store.registries),
+        )
+
+
+def _is_token_refused(message: str) -> bool:
+    # `errGetKubeSATokenRequest` in the provider's auth.go, and behind it the API server's own words.
+    return "cannot request Kubernetes service account token" in message and "forbidden" in message
+
+
+@check("Credentials are read again when their interval is over")
+def refresh_held(snapshot: Snapshot) -> Iterator[Finding]:
+    """Somebody stopped the refresh of a registry on purpose, or keeps it to certain hours.
+
+    `refreshPolicy: CreatedOnce` and an interval of 0 stop it for good: not even `rotate` gets through. With
+    `refreshPolicy: OnChange`, and outside of `syncWindows` (ESO 2.7 and newer), ESO reads Vault when it is told to, as
+    `rotate` does, and never by itself: a credential that was written to Vault otherwise does not arrive.
+    """
+    namespace = snapshot.config.eso.namespace
+    for registry in snapshot.config.registries:
+        fanout = snapshot.fanouts[registry.name]
+        live = {f"ClusterExternalSecret {registry.name}": (fanout or {}).get("spec", {}).get("externalSecretSpec")}
+        if registry.relayed:
+            relay = snapshot.external_secrets[registry.name].get(namespace)
+            live[f"ExternalSecret {namespace}/{registry.name}"] = (relay or {}).get("spec")
+        for what, spec in live.items():
+            setting = held_refresh(spec or {})
+            if setting is None:
+                continue
+            never = stalled_refresh(spec or {}) is not None
+            yield Finding(
+                severity=Severity.WARNING,
+                symptom=(
+                    "A changed credential never arrives, and `rotate` refuses to start."
+                    if never
+                    else "A credential that is written to Vault by hand arrives late, or only with the next `rotate`."
+                ),
+                cause=f"{what} has {setting}, and the stack declares a refresh each {registry.refresh}.",
+                evidence=(f"{what}: {setting}",),
+                fix=(up_command(snapshot), again_command(snapshot)),
+                prevention="Change registries[].refresh in the stack file, not the live object.",
+                registry=registry.name,
+            )
 
 
 V1BETA1 = f"{ESO_GROUP}/v1beta1"
@@ -336,8 +476,6 @@ REQUEST_SECONDS = 0.02
 """Taken for one request of one worker; 7 of them are what a refresh waits for. Measured without a network: 14 ms."""
 LONGEST_WAIT = timedelta(minutes=1)
 """A new namespace should not wait longer for its Secret."""
-CACHE = "experimental-enable-vault-token-cache"
-RECOMMENDED = {"concurrent": "50", "client-qps": "500", "client-burst": "1000", CACHE: "true"}
 _DEFAULTS = {"concurrent": "1", "client-qps": "50", "client-burst": "100"}
 
 
@@ -362,7 +500,7 @@ class Capacity:
     @property
     def _vault_requests(self) -> int:
         # With the cache a refresh still looks its token up before it reads (counted in Vault's audit log, ESO 0.20.4).
-        return 2 if self.flags.get(CACHE) == "true" else LOGIN_REQUESTS
+        return 2 if eso_versions.caches_tokens(self.flags) else LOGIN_REQUESTS
 
     def _flag(self, name: str) -> str:
         return self.flags.get(name, _DEFAULTS[name])
@@ -404,10 +542,9 @@ def _count_external_secrets(snapshot: Snapshot) -> int:
 def _long_queue(
     snapshot: Snapshot, installation: Installation, count: int, refresh: timedelta, severity: Severity
 ) -> Finding:
-    now, then = Capacity(installation.flags), Capacity({**installation.flags, **RECOMMENDED})
-    flags = " ".join(f"--{name}" if value == "true" else f"--{name} {value}" for name, value in RECOMMENDED.items())
+    now = Capacity(installation.flags)
     told = ", ".join(f"--{name} {installation.flags.get(name, default)}" for name, default in _DEFAULTS.items())
-    cached = "with" if installation.flags.get(CACHE) == "true" else "without"
+    cached = "with" if eso_versions.caches_tokens(installation.flags) else "without"
     return Finding(
         severity=severity,
         symptom=f"A new namespace waits up to {_told(now.round(count))} for its Secret, a rotation takes as long.",
@@ -419,12 +556,26 @@ def _long_queue(
             f"Deployment {installation.namespace}/{installation.name}: {told}, {cached} the Vault token cache",
             f"GET {GROUP}/externalsecrets: {count}",
         ),
-        fix=(
-            f"# flags of deployment {installation.namespace}/{installation.name} (the chart's extraArgs): {flags}",
-            f"# with them up to {then.per_second:.0f} a second, a round in {_told(then.round(count))} at best",
-            again_command(snapshot),
-        ),
+        fix=(*_faster(snapshot, installation, count), again_command(snapshot)),
         prevention="Set these flags when ESO is installed; beyond some thousand namespaces use delivery: fanout.",
+    )
+
+
+def _faster(snapshot: Snapshot, installation: Installation, count: int) -> tuple[str, ...]:
+    """Return what shortens the queue: flags, and fewer refreshes where Red Hat's operator takes none."""
+    if snapshot.config.eso.distribution == RED_HAT:
+        hours = 1 + 2 * Capacity(installation.flags).round(count) // timedelta(hours=1)
+        return (
+            "# Red Hat's operator fixes the controller's flags, --concurrent=1 among them, so ask less of it:",
+            f"# registries[].refresh: {hours}h or more, which `rotate` does not wait for, and delivery: fanout",
+            up_command(snapshot),
+        )
+    recommended = eso_versions.recommended_flags(installation.version)
+    then = Capacity({**installation.flags, **recommended})
+    flags = " ".join(f"--{name}" if value == "true" else f"--{name} {value}" for name, value in recommended.items())
+    return (
+        f"# flags of deployment {installation.namespace}/{installation.name} (the chart's extraArgs): {flags}",
+        f"# with them up to {then.per_second:.0f} a second, a round in {_told(then.round(count))} at best",
     )
 
 

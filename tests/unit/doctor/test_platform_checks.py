@@ -15,16 +15,19 @@ from pullsecrets.credential.vault_transport import Answer
 from pullsecrets.doctor import egress_rules, vault_server
 from pullsecrets.doctor.checks.egress import destinations, egress_denied
 from pullsecrets.doctor.checks.eso import (
-    RECOMMENDED,
     V1BETA1,
     Capacity,
     eso_absent,
     eso_duplicated,
     eso_not_running,
     eso_outdated,
+    eso_switched_off,
+    eso_token_forbidden,
+    eso_untried,
     judge_queue,
     old_writer,
     overdue_by,
+    refresh_held,
 )
 from pullsecrets.doctor.checks.store import admits, store_names_other_vault
 from pullsecrets.doctor.checks.vault import judge_clocks, vault_token_ending
@@ -36,6 +39,7 @@ from pullsecrets.doctor.store_access import Refusal, login_of, refusal_of
 from pullsecrets.doctor.vault_server import Condition, VaultServer, endpoint_of, judge, probe
 from pullsecrets.errors import UnreachableError
 from pullsecrets.kube.eso import Installation
+from pullsecrets.kube.eso_versions import RED_HAT, Version, recommended_flags
 from pullsecrets.kube.marks import LAST_APPLIED
 from pullsecrets.kube.selectors import selects
 from pullsecrets.manifests.builders import EgressSpec, StoreSpec, cluster_secret_store, egress
@@ -46,6 +50,7 @@ STORE = CONFIG.vault_stores[0]
 STORE_READ = f"store/{STORE.name}"
 POLICIES = "/apis/networking.k8s.io/v1/networkpolicies"
 LABELS = {"app.kubernetes.io/name": "external-secrets"}
+REGISTRY_NAMES = [registry.name for registry in CONFIG.registries]
 
 
 def snapshot(**readings: Any) -> Snapshot:
@@ -200,6 +205,71 @@ def test_eso_is_outdated_by_its_version_or_by_what_is_served(
     assert bool(found(eso_outdated, **readings)) is outdated
 
 
+@pytest.mark.parametrize(
+    ("version", "untried"),
+    [((2, 9, 7), False), ((2, 10, 0), True), ((3, 0, 0), True), ((0, 20, 4), False), (None, False)],
+)
+def test_a_minor_version_that_nobody_has_tried_is_told(version: Version | None, untried: bool) -> None:
+    assert bool(found(eso_untried, installations=(installation(version),))) is untried
+
+
+@pytest.mark.parametrize(
+    ("flags", "cause", "helm"),
+    [
+        ({"enable_cluster_store_reconciler": "false"}, "--enable-cluster-store-", "--set processClusterStore=true"),
+        (
+            {"enable_cluster_external_secret_reconciler": "false"},
+            "--enable-cluster-external-secret-reconciler=false",
+            "--set processClusterExternalSecret=true",
+        ),
+        ({"namespace": "team-a"}, "--namespace=team-a", "--set scopedNamespace=,scopedRBAC=false"),
+    ],
+)
+def test_an_operator_without_the_parts_that_a_stack_needs_is_told(flags: dict[str, str], cause: str, helm: str) -> None:
+    (off,) = found(eso_switched_off, installations=(installation(**flags),))
+    assert cause in off.cause
+    assert helm in off.fix[0]
+    assert not found(eso_switched_off, installations=(installation(**flags), installation()))
+
+
+def test_red_hats_operator_has_no_chart_to_change() -> None:
+    by_red_hat = CONFIG.model_copy(update={"eso": CONFIG.eso.model_copy(update={"distribution": RED_HAT})})
+    old_and_scoped = installation((0, 16, 2), namespace="team-a")
+    seen = snapshot(installations=(old_and_scoped,), **{"eso/served": ("v1",)})
+    seen.config = by_red_hat
+    fixes = {check.name: " ".join(item.fix) for check in (eso_switched_off, eso_outdated) for item in check.find(seen)}
+    assert "patch externalsecretsconfig cluster" in fixes["eso-switched-off"]
+    assert "1.1 has ESO 0.20.4" in fixes["eso-outdated"]
+    assert "helm" not in str(fixes)
+
+
+def test_the_right_to_request_tokens_is_told_apart_from_other_faults_of_a_store() -> None:
+    store = cluster_secret_store(StoreSpec.of(CONFIG, STORE))
+    store["status"] = {"conditions": [{"type": "Ready", "status": "False", "message": "unable to create client"}]}
+    told = 'cannot request Kubernetes service account token for service account "external-secrets": forbidden'
+    events = "events/ClusterSecretStore/InvalidProviderConfig"
+    (item,) = found(eso_token_forbidden, **{STORE_READ: store, events: {("", STORE.name): (told,)}})
+    assert item.fix[0].endswith("--resource=serviceaccounts/token --resource-name=external-secrets")
+    assert not found(eso_token_forbidden, **{STORE_READ: store, events: {}})
+
+
+@pytest.mark.parametrize(
+    ("spec", "held"),
+    [
+        ({"refreshInterval": "1h0m0s", "refreshPolicy": "Periodic"}, None),
+        ({"refreshPolicy": "OnChange"}, "refreshPolicy: OnChange"),
+        ({"refreshPolicy": "CreatedOnce"}, "refreshPolicy: CreatedOnce"),
+        ({"refreshInterval": "0s"}, "refreshInterval: 0s"),
+        ({"syncWindows": {"kind": "allow", "windows": []}}, "syncWindows: allow"),
+    ],
+)
+def test_a_refresh_that_somebody_stopped_is_told(spec: dict[str, Any], held: str | None) -> None:
+    registry = CONFIG.registries[0].name
+    live = {name: {"spec": {"externalSecretSpec": spec if name == registry else {}}} for name in REGISTRY_NAMES}
+    items = found(refresh_held, fanouts=live)
+    assert [item.evidence for item in items] == ([(f"ClusterExternalSecret {registry}: {held}",)] if held else [])
+
+
 def test_old_manifests_are_seen_by_field_manager_and_by_what_was_applied() -> None:
     managed = {"metadata": {"managedFields": [{"manager": "argocd", "apiVersion": V1BETA1}]}}
     applied = {"metadata": {"annotations": {LAST_APPLIED: '{"apiVersion":"external-secrets.io/v1beta1"}'}}}
@@ -238,7 +308,7 @@ def test_the_recommended_flags_are_what_was_measured() -> None:
     assert 75 <= Capacity({"concurrent": "5"}).round(1503).total_seconds() <= 100
     # Measured: 1,000 namespaces in 105 s by default, on one machine; a network adds to it.
     assert 105 <= Capacity({}).round(1000).total_seconds() <= 160
-    recommended = Capacity(RECOMMENDED)
+    recommended = Capacity(recommended_flags((0, 20, 4)))
     assert recommended.round(1503) < timedelta(seconds=25)
 
 

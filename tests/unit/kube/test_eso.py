@@ -12,6 +12,7 @@ from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import eso
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.eso import Installation
+from pullsecrets.kube.eso_versions import parse_version
 from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION
 
 REGISTRY = Registry.model_validate(
@@ -48,7 +49,7 @@ def test_the_version_is_read_from_the_image_tag(image: str, version: tuple[int, 
 
 @given(st.text(max_size=30))
 def test_no_text_breaks_the_reading_of_a_version(text: str) -> None:
-    found = eso.parse_version(text)
+    found = parse_version(text)
     assert found is None or len(found) == 3
 
 
