@@ -20,6 +20,7 @@ from local.toolchain.distribution import ensure_runc, has_seccomp, runc
 from local.toolchain.errors import BuildFailed, ToolchainError, ToolMissing
 from local.toolchain.official import install_official_plugin
 from local.toolchain.recipes import (
+    ESO_DEFINITIONS,
     KUBERNETES_PLUGIN_VERSION,
     OF_TESTS,
     OF_THE_NODE,
@@ -40,6 +41,7 @@ __all__ = [
     "clean",
     "ensure",
     "ensure_runc",
+    "eso_definitions",
     "eso_module",
     "has_seccomp",
     "install_official_plugin",
@@ -225,3 +227,15 @@ def eso_module() -> Path:
     if not folder.is_dir():
         raise ToolMissing("external-secrets is not built: run `make build`.")
     return folder
+
+
+def eso_definitions() -> dict[str, Path]:
+    """Return, by version, the modules with config/crds/bases: that of the operator that is built, and others.
+
+    The others' hold the kinds that stacks declare. Raises ToolMissing, as `binary` does, when they are not there.
+    """
+    folder = _folder(_recipe("eso-definitions"))
+    if not folder.is_dir():
+        raise ToolMissing("eso-definitions is not built: run `python -m local build eso-definitions`.")
+    built = _recipe("external-secrets").version
+    return {built: eso_module(), **{one: folder / one for one in ESO_DEFINITIONS}}

@@ -173,11 +173,13 @@ class Build:
         if wanted := sources.modules(recipe):
             yield ["mod", "download", *wanted]
             sources.complete(recipe, source, self._module_folder)
-        # Loads every package and with it just the modules that the build needs; says nothing.
-        yield ["list", "-deps", "-f", "{{with .Name}}{{end}}", *recipe.flags, *self._packages]
+        if recipe.programs:
+            # Loads every package and with it just the modules that the build needs; says nothing.
+            yield ["list", "-deps", "-f", "{{with .Name}}{{end}}", *recipe.flags, *self._packages]
         downloaded = store.size(golang.downloads()) - downloaded
         self.step.enter(Phase.BUILDING)
-        yield self._compile(staging / "bin")
+        if recipe.programs:
+            yield self._compile(staging / "bin")
         for program in recipe.programs:
             self._try(staging / "bin" / program.name)
         for copy in recipe.copies:

@@ -36,6 +36,7 @@ class Copy:
     """A file or a folder of a required Go module that is kept beside the programs, so that no later step needs Go."""
 
     module: str
+    """With `@version` where the recipe builds no programs, and so requires no modules."""
     source: str
     target: str
     executable: bool = False
@@ -65,7 +66,7 @@ class Recipe:
     Attributes:
         name: the recipe's, and its module folder's.
         version: of the tool.
-        programs: what is built.
+        programs: what is built; nothing, where copies are all that is wanted of modules.
         variables: the linker's `-X` settings.
         copies: what is kept of required modules beside the programs.
         flags: further flags of `go build`.
@@ -116,7 +117,10 @@ _CNI_PLUGINS = "github.com/containernetworking/plugins/plugins"
 _SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
 
 # What tests and lint need, and the control plane does not.
-OF_TESTS: Final = frozenset({"actionlint", "promtool", "sealed-secrets"})
+OF_TESTS: Final = frozenset({"actionlint", "eso-definitions", "promtool", "sealed-secrets"})
+
+# The last of each minor version, as far as its module is to be had, beside the one that runs.
+ESO_DEFINITIONS: Final = ("v0.17.0", "v0.18.2", "v0.19.2", "v1.3.2")
 
 # Only where a real node can run: on Linux, as root.
 OF_THE_NODE: Final = frozenset({"containerd", "registry"})
@@ -244,6 +248,19 @@ RECIPES: Final = (
         version="v0.40.0",
         programs=(Program(".", "sealed-secrets-controller"), Program(f"{_SEALED_SECRETS}/cmd/kubeseal", "kubeseal")),
         copies=(Copy(_SEALED_SECRETS, "helm/sealed-secrets/crds", "crds"),),
+    ),
+    # No part of the control plane: what a stack declares is held against them.
+    Recipe(
+        name="eso-definitions",
+        version=ESO_DEFINITIONS[-1],
+        programs=(),
+        copies=tuple(
+            Copy(f"{_ESO}@{version}", file, f"{version}/{file}")
+            for version in ESO_DEFINITIONS
+            for kind in ("clusterexternalsecrets", "clustersecretstores", "externalsecrets")
+            for file in (f"config/crds/bases/external-secrets.io_{kind}.yaml",)
+        ),
+        extent="and older ones",
     ),
     # No part of the control plane: it tests alert rules, and needs none of the clients of clouds.
     Recipe(

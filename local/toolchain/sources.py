@@ -20,7 +20,8 @@ def lay(recipe: Recipe, folder: Path) -> None:
 
 def modules(recipe: Recipe) -> list[str]:
     """Return the modules that must be at hand before the recipe can be built."""
-    return sorted({*(embed.module for embed in recipe.embeds), *(trim.module for trim in recipe.trims)})
+    copied = () if recipe.programs else recipe.copies
+    return sorted({item.module for item in (*recipe.embeds, *recipe.trims, *copied)})
 
 
 def complete(recipe: Recipe, folder: Path, module_folder: Callable[[str], Path]) -> None:

@@ -27,6 +27,8 @@ class RegistryPullSecretArgs(TypedDict):
     """ClusterSecretStore to read through."""
     sync_wave: pulumi.Input[int]
     """Argo CD sync wave, for clusters where Argo CD also looks at the object."""
+    eso_version: NotRequired[pulumi.Input[str | None]]
+    """Version of the operator, such as `2.5.0`; see `eso.version` of the stack file."""
     relay: NotRequired[RegistryRelayArgs]
     """With it the mode is fan-out: the store is the relay's, which is declared too. Without it each namespace reads
     Vault by itself."""

@@ -35,6 +35,8 @@ class RegistryRelayArgs(TypedDict):
     """KV path below the mount; unused when the credential is sealed."""
     property: pulumi.Input[str]
     """Field of the KV entry; unused when the credential is sealed."""
+    eso_version: NotRequired[pulumi.Input[str | None]]
+    """Version of the operator, such as `2.5.0`; see `eso.version` of the stack file."""
     sealed_secret: NotRequired[pulumi.Input[dict[str, Any]]]
     """The SealedSecret to declare in place of a reading from Vault, as `pull-secrets seal` wrote it."""
 

@@ -125,6 +125,8 @@ class Eso(ConfigModel):
     """ServiceAccount of its controller."""
     distribution: Literal["helm", "redhat"] = "helm"
     """How it is installed: by its chart, or by Red Hat's operator."""
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] | None = None
+    """Such as `2.5.0`. From 2.3.0 on objects are spelled out further, so that Argo CD sees no difference."""
     pod_labels: Annotated[Labels, Field(min_length=1)] = Field({"app.kubernetes.io/name": "external-secrets"})
     """Labels of its controller's Pods, which the NetworkPolicy selects."""
     store: ObjectName = "vault-platform"

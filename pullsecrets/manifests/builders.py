@@ -13,6 +13,7 @@ from pullsecrets.config.model import Registry, StackConfig, VaultStore
 from pullsecrets.config.tenants import Tenant
 from pullsecrets.credential.document import DIGEST_LENGTH
 from pullsecrets.durations import canonical_duration
+from pullsecrets.kube.eso_versions import parse_version, reference_defaults
 from pullsecrets.kube.marks import (
     CONTENT_DIGEST_ANNOTATION,
     PULL_SECRET_KEY,
@@ -120,6 +121,7 @@ class PullSecretSpec:
     refresh: str
     store: str
     sync_wave: int
+    eso_version: str | None = None
 
     @classmethod
     def of(cls, config: StackConfig, registry: Registry) -> Self:
@@ -133,6 +135,7 @@ class PullSecretSpec:
             refresh=registry.refresh,
             store=relay.name if relay else config.store_of(registry),
             sync_wave=registry.sync_wave,
+            eso_version=config.eso.version,
         )
 
 
@@ -151,6 +154,7 @@ class RelaySpec:
     store: str
     path: str
     property: str
+    eso_version: str | None = None
 
     @classmethod
     def of(cls, config: StackConfig, registry: Registry) -> Self:
@@ -166,6 +170,7 @@ class RelaySpec:
             store=config.store_of(registry),
             path=registry.path,
             property=registry.property,
+            eso_version=config.eso.version,
         )
 
 
@@ -302,7 +307,7 @@ def cluster_external_secret(spec: PullSecretSpec) -> KubernetesObject:
                 "refreshInterval": refresh,
                 "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.store},
                 "target": _target(spec.name),
-                "data": [_source(spec.path, spec.property)],
+                "data": [_source(spec)],
             },
         },
     }
@@ -323,7 +328,7 @@ def relay_external_secret(spec: RelaySpec) -> KubernetesObject:
             "refreshInterval": canonical_duration(spec.refresh),
             "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.store},
             "target": _target(spec.secret),
-            "data": [_source(spec.path, spec.property)],
+            "data": [_source(spec)],
         },
     }
 
@@ -379,14 +384,17 @@ def vault_read_policy(mount: str, path: str) -> str:
     return json.dumps({"path": rules}, indent=2, sort_keys=True)
 
 
-def _source(path: str, key: str) -> dict[str, Any]:
+def _source(spec: PullSecretSpec | RelaySpec) -> dict[str, Any]:
     """Return what an ExternalSecret reads, spelled as the API server gives it back.
 
     Argo CD shows drift for ever where defaults that the CRD adds inside a list are left out, or where a duration is not
     spelled as ESO writes it (ESO issues 5895 and 5390).
     """
-    defaults = {"conversionStrategy": "Default", "decodingStrategy": "None", "metadataPolicy": "None"}
-    return {"secretKey": "dockerconfigjson", "remoteRef": {"key": path, "property": key, **defaults}}
+    defaults = reference_defaults(parse_version(spec.eso_version or ""))
+    return {
+        "secretKey": "dockerconfigjson",
+        "remoteRef": {"key": spec.path, "property": spec.property, **defaults},
+    }
 
 
 def _target(name: str) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from local.controlplane.waiting import NotYet, until
+from pullsecrets.kube.objects import path_of
+from pullsecrets.manifests.render import rendered_objects
+from tests import argocd
 from tests.e2e.stack import Stack, secret
 from tests.ops.conftest import OPS
 
@@ -102,6 +105,25 @@ def test_a_rotation_does_not_read_vault_for_each_namespace_and_is_proved_in_all(
     assert json.loads(done.stdout)["namespaces"] == sorted(NAMESPACES)
     # Once; ESO refreshes again when it has not yet seen its own write of the status.
     assert before < reads_of_vault(relayed) < before + len(NAMESPACES)
+
+
+def test_what_argo_cd_applied_stays_in_sync_while_eso_works_on_it(relayed: Stack) -> None:
+    items = [argocd.tracked(item) for _, item in rendered_objects(relayed.config(), relayed.name)]
+    try:
+        for item in items:
+            argocd.apply(relayed.admin, item)
+        relayed.force_sync(REGISTRY)
+        until(lambda: delivered(relayed), 60, "the relayed Secret in each namespace")
+        found = {path_of(item): argocd.differences(relayed.admin, item) for item in items}
+        assert {path: lines for path, lines in found.items() if lines} == {}
+        # Argo CD would take a Secret that bears its marks for its own, and prune it.
+        for namespace in ("external-secrets", NAMESPACES[0]):
+            metadata = relayed.get(secret(namespace, REGISTRY))["metadata"]
+            marks = {*metadata.get("labels", {}), *metadata.get("annotations", {})}
+            assert not marks & {argocd.TRACKING_LABEL, argocd.TRACKING_ANNOTATION}
+    finally:
+        for item in items:
+            argocd.release(relayed.admin, item)
 
 
 def test_nothing_is_left_to_change(relayed: Stack) -> None:
