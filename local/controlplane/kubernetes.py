@@ -108,6 +108,8 @@ class ApiServer(Component):
             f"--service-account-key-file={self.service_account_keys.certificate}",
             f"--service-account-signing-key-file={self.service_account_keys.key}",
             f"--service-cluster-ip-range={_SERVICE_RANGE}",
+            # Where policies on Pods are beta they are served so; by either version it is the same object.
+            "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
             "--profiling=false",
         )
         etcd = self._etcd

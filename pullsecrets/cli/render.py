@@ -7,6 +7,7 @@ import typer
 
 from pullsecrets.cli import console, options
 from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.kube.admission import MUTATING_VERSIONS
 from pullsecrets.manifests import render
 
 
@@ -16,6 +17,15 @@ def command(
     directory: options.Directory = Path(),
     *,
     check: options.Check = False,
+    pod_admission: Annotated[
+        str,
+        typer.Option(
+            "--pod-admission",
+            metavar="VERSION",
+            help="With binding: admission, the API version of the policies on Pods: v1, or v1beta1 where the cluster "
+            "serves nothing newer (Kubernetes 1.34 and 1.35, OpenShift 4.21 and 4.22, with the feature enabled).",
+        ),
+    ] = MUTATING_VERSIONS[0],
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
@@ -30,7 +40,9 @@ def command(
 
         pull-secrets render --stack prod --out ../platform-gitops --check
     """
-    files = render.render(console.load(stack, directory), stack)
+    if pod_admission not in MUTATING_VERSIONS:
+        raise BadInputError(f"--pod-admission: found {pod_admission!r}; allowed: {', '.join(MUTATING_VERSIONS)}")
+    files = render.render(console.load(stack, directory), stack, pod_admission)
     try:
         changes = render.compare(files, out)
         if not check and not dry_run:

@@ -52,7 +52,7 @@ def declare(config: StackConfig, environment: Environment, handing_over: Collect
     after_labels = _after(opts, pulumi.Output.from_input(opted_in))
     source = _vault(config, environment, opts, after_labels) if config.has_vault else []
     delivered_by = [
-        *_pod_admissions(config, after_labels),
+        *_pod_admissions(config, environment, after_labels),
         *(
             RegistryPullSecret(registry.name, _fanout(config, environment, registry), _after(after_labels, source))
             for registry in config.registries
@@ -140,10 +140,13 @@ def _guard(config: StackConfig, opts: pulumi.ResourceOptions) -> pulumi.Resource
     return ClusterPullSecretGuard("guard", args, opts)
 
 
-def _pod_admissions(config: StackConfig, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
+def _pod_admissions(
+    config: StackConfig, environment: Environment, opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
     if config.binding != guard.ADMISSION:
         return []
-    specs = {registry.name: guard.PodAdmissionSpec.of(config, registry) for registry in config.registries}
+    version = environment.pod_admission
+    specs = {registry.name: guard.PodAdmissionSpec.of(config, registry, version) for registry in config.registries}
     return [PodAdmission(name, cast("PodAdmissionArgs", asdict(spec)), opts) for name, spec in specs.items()]
 
 

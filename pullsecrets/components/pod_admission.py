@@ -1,9 +1,9 @@
 """`PodAdmission`: one registry's entry in the `imagePullSecrets` of Pods in opted-in namespaces, at admission."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.admissionregistration.v1 import MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding
+from pulumi_kubernetes.admissionregistration import v1, v1beta1
 
 from pullsecrets.components import _objects
 from pullsecrets.manifests import guard
@@ -18,13 +18,15 @@ class PodAdmissionArgs(TypedDict):
     """Name of the pull Secret in each namespace."""
     selector: pulumi.Input[dict[str, pulumi.Input[str]]]
     """Opt-in labels: Pods of a namespace that carries all of them get the entry."""
+    version: NotRequired[str]
+    """Of the API: `v1`, or `v1beta1` where the cluster serves nothing newer. Known before anything is declared."""
 
 
 class PodAdmission(pulumi.ComponentResource):
     """Declares the MutatingAdmissionPolicy that appends a pull Secret to new Pods, whatever ServiceAccount they run as.
 
-    It replaces `ImagePullSecretBinding` on clusters that serve MutatingAdmissionPolicy in `v1` (Kubernetes 1.36 and
-    newer). Pods that are there already stay as they are.
+    It replaces `ImagePullSecretBinding` on clusters that serve MutatingAdmissionPolicy (in `v1`, Kubernetes 1.36 and
+    newer, or in `v1beta1`). Pods that are there already stay as they are.
     """
 
     policy_name: pulumi.Output[str]
@@ -39,15 +41,17 @@ class PodAdmission(pulumi.ComponentResource):
             opts: resource options; let tenants depend on it, so that their first Pods get the entry.
         """
         super().__init__("pullsecrets:index:PodAdmission", name, {}, opts)
+        # A resource's type is chosen here; each is known to the other as an alias, so that an upgrade replaces nothing.
+        api = v1beta1 if args.get("version") == "v1beta1" else v1
         item = _objects.build(guard.pod_policy, guard.PodAdmissionSpec, args)
-        policy = MutatingAdmissionPolicy(
+        policy = api.MutatingAdmissionPolicy(
             f"{name}-pod-policy",
             metadata=item.apply(_objects.owned),
             spec=item["spec"],
             opts=pulumi.ResourceOptions(parent=self),
         )
         in_force = _objects.build(guard.pod_policy_binding, guard.PodAdmissionSpec, args)
-        binding = MutatingAdmissionPolicyBinding(
+        binding = api.MutatingAdmissionPolicyBinding(
             f"{name}-pod-binding",
             metadata=in_force.apply(_objects.owned),
             spec=in_force["spec"],

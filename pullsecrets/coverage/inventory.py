@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from pullsecrets.config import StackConfig
+from pullsecrets.kube import admission
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.kube.objects import annotations_of, entries_of, managed_fields
@@ -86,7 +87,7 @@ def read_inventory(config: StackConfig, cluster: KubernetesClient) -> Inventory:
         others = {name: listing("/api/v1/secrets", {**SMALL_OBJECTS, **_mistyped(name)}, bare) for name in names}
         namespaces = listing("/api/v1/namespaces", SMALL_OBJECTS, bare)
         by_admission = config.binding == guard.ADMISSION
-        policies = listing(guard.MUTATING_BINDINGS, SMALL_OBJECTS, bare) if by_admission else None
+        admitted = pool.submit(_admitted, cluster) if by_admission else None
         every = pull_secrets.result()
         of_type = (
             every
@@ -103,8 +104,19 @@ def read_inventory(config: StackConfig, cluster: KubernetesClient) -> Inventory:
             pull_secrets=of_type,
             every_pull_secret=every is not None,
             pods=pods.result(),
-            admitted=frozenset(_name(item) for item in policies.result()) if policies else frozenset(),
+            admitted=admitted.result() if admitted else frozenset(),
         )
+
+
+def _admitted(cluster: KubernetesClient) -> frozenset[str]:
+    """Return the bound policies on Pods; none in a cluster that serves none."""
+    version = admission.mutating_version(cluster)
+    path = f"/apis/{admission.GROUP}/{version}/mutatingadmissionpolicybindings"
+    return (
+        frozenset(_name(item) for item in cluster.items(path, SMALL_OBJECTS, metadata_only=True))
+        if version
+        else frozenset()
+    )
 
 
 def bare(item: Object) -> Object:

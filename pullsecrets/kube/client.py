@@ -321,6 +321,12 @@ def update(cluster: KubernetesClient, path: str, change: Callable[[dict[str, Any
     edit(cluster, path, write)
 
 
+def served_kinds(cluster: KubernetesClient, group_version: str) -> set[str]:
+    """Return the kinds that a cluster serves at a path such as `/apis/apps/v1`; none where it serves no such path."""
+    found = cluster.find(group_version) or {"resources": []}
+    return {item["kind"] for item in found["resources"]}
+
+
 def last_seen(event: Mapping[str, Any]) -> str:
     """Return the RFC 3339 time at which an event was last seen; empty when it does not say."""
     series = cast("Mapping[str, str]", event.get("series") or {})

@@ -11,13 +11,12 @@ from typing import Any, Final, Self
 
 from pullsecrets.config.model import Registry, StackConfig
 from pullsecrets.guard import GUARDED_FIELDS, GUARDED_OBJECTS, KUBELET_AUTH_FILE, MACHINE_CONFIG
+from pullsecrets.kube.admission import GROUP, MUTATING_VERSIONS
 from pullsecrets.kube.marks import STANDARD_LABELS
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.names import pattern_to_regex
 
-GROUP: Final = "admissionregistration.k8s.io"
 GROUP_VERSION: Final = f"{GROUP}/v1"
-MUTATING_BINDINGS: Final = f"/apis/{GROUP_VERSION}/mutatingadmissionpolicybindings"
 ADMISSION: Final = "admission"
 
 ADMINISTRATORS: Final = "system:masters"
@@ -89,11 +88,13 @@ class PodAdmissionSpec:
     name: str
     secret: str
     selector: Mapping[str, str]
+    version: str = MUTATING_VERSIONS[0]
+    """Of the API, one that the cluster serves."""
 
     @classmethod
-    def of(cls, config: StackConfig, registry: Registry) -> Self:
+    def of(cls, config: StackConfig, registry: Registry, version: str = MUTATING_VERSIONS[0]) -> Self:
         """Take the values from a stack's configuration."""
-        return cls(f"{_prefix(config)}-{registry.name}", registry.name, registry.selector)
+        return cls(f"{_prefix(config)}-{registry.name}", registry.name, registry.selector, version)
 
 
 def guarded_objects(spec: GuardSpec) -> KubernetesObject:
@@ -254,7 +255,7 @@ def pod_policy(spec: PodAdmissionSpec) -> KubernetesObject:
     entry = f"Object.spec.imagePullSecrets{{name: {value}}}"
     add_entry = f'JSONPatch{{op: "add", path: "/spec/imagePullSecrets/-", value: {entry}}}'
     return {
-        **_object("MutatingAdmissionPolicy", spec.name),
+        **_object("MutatingAdmissionPolicy", spec.name, spec.version),
         "spec": {
             # A Pod that misses the entry can be made again; an expression that fails must not keep all Pods out.
             "failurePolicy": "Ignore",
@@ -282,11 +283,16 @@ def pod_policy(spec: PodAdmissionSpec) -> KubernetesObject:
 
 def pod_policy_binding(spec: PodAdmissionSpec) -> KubernetesObject:
     """Return the binding that puts a registry's policy on Pods into force."""
-    return {**_object("MutatingAdmissionPolicyBinding", spec.name), "spec": {"policyName": spec.name}}
+    return {**_object("MutatingAdmissionPolicyBinding", spec.name, spec.version), "spec": {"policyName": spec.name}}
 
 
-def stack_objects(config: StackConfig) -> list[KubernetesObject]:
-    """Return every admission object of a stack: the guard unless it is off, and Pod admission where it is chosen."""
+def stack_objects(config: StackConfig, pod_admission: str = MUTATING_VERSIONS[0]) -> list[KubernetesObject]:
+    """Return every admission object of a stack: the guard unless it is off, and Pod admission where it is chosen.
+
+    Args:
+        config: the stack's configuration.
+        pod_admission: version of the policies that append to Pods.
+    """
     found: list[KubernetesObject] = []
     if config.guard.mode != "off":
         spec = GuardSpec.of(config)
@@ -295,7 +301,7 @@ def stack_objects(config: StackConfig) -> list[KubernetesObject]:
             found += [policy, guard_binding(policy, spec)]
     if config.binding == ADMISSION:
         for registry in config.registries:
-            pods = PodAdmissionSpec.of(config, registry)
+            pods = PodAdmissionSpec.of(config, registry, pod_admission)
             found += [pod_policy(pods), pod_policy_binding(pods)]
     return found
 
@@ -420,5 +426,9 @@ def _policy(
     return {**_object("ValidatingAdmissionPolicy", name), "spec": spec}
 
 
-def _object(kind: str, name: str) -> KubernetesObject:
-    return {"apiVersion": GROUP_VERSION, "kind": kind, "metadata": {"name": name, "labels": dict(STANDARD_LABELS)}}
+def _object(kind: str, name: str, version: str = "v1") -> KubernetesObject:
+    return {
+        "apiVersion": f"{GROUP}/{version}",
+        "kind": kind,
+        "metadata": {"name": name, "labels": dict(STANDARD_LABELS)},
+    }

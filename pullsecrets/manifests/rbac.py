@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pullsecrets.kube.admission import GROUP as ADMISSION_GROUP
 from pullsecrets.kube.marks import VERIFY_POD_NAME
 from pullsecrets.kube.objects import KubernetesObject
-from pullsecrets.manifests.guard import GROUP as ADMISSION_GROUP
 
 PREFIX = "pull-secrets"
 RBAC_GROUP = "rbac.authorization.k8s.io"

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from pullsecrets.config import StackConfig
 from pullsecrets.files import write_whole
+from pullsecrets.kube.admission import MUTATING_VERSIONS
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import builders
 from pullsecrets.manifests.stack import platform_objects
@@ -32,10 +33,16 @@ class RenderChanges:
 FIELDS = ("written", "removed", "unchanged")
 
 
-def render(config: StackConfig, stack: str) -> dict[PurePosixPath, str]:
-    """Return every file of the stack's tree by its path, such as `clusters/<cluster>/secrets/<registry>/...`."""
+def render(config: StackConfig, stack: str, pod_admission: str = MUTATING_VERSIONS[0]) -> dict[PurePosixPath, str]:
+    """Return every file of the stack's tree by its path, such as `clusters/<cluster>/secrets/<registry>/...`.
+
+    Args:
+        config: the stack's configuration.
+        stack: its name.
+        pod_admission: version of the policies that append to Pods, one that the cluster serves.
+    """
     root = PurePosixPath("clusters", config.cluster.name)
-    objects = {root / folder: item for folder, item in _objects(config, stack)}
+    objects = {root / folder: item for folder, item in rendered_objects(config, stack, pod_admission)}
     files: dict[PurePosixPath, str] = {}
     for folder, item in objects.items():
         name = f"{item['kind'].lower()}.yaml"
@@ -70,8 +77,11 @@ def apply(files: Mapping[PurePosixPath, str], changes: RenderChanges, target: Pa
         _remove_empty(target / path.parent, target)
 
 
-def _objects(config: StackConfig, stack: str) -> Iterator[tuple[str, KubernetesObject]]:
-    yield from platform_objects(config, stack)
+def rendered_objects(
+    config: StackConfig, stack: str, pod_admission: str = MUTATING_VERSIONS[0]
+) -> Iterator[tuple[str, KubernetesObject]]:
+    """Yield every object of the stack's tree, each with its folder."""
+    yield from platform_objects(config, stack, pod_admission)
     for tenant in config.resolve_tenants():
         item = builders.tenant_namespace(tenant)
         # As `protect` does for the program: leaving the repository must not delete a tenant.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pullsecrets.config import StackConfig
+from pullsecrets.kube.admission import MUTATING_VERSIONS
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import audit_job, builders, guard
 from pullsecrets.manifests.alerts import MonitoringSpec, prometheus_rule
@@ -11,10 +12,17 @@ from pullsecrets.manifests.builders import EgressSpec, PullSecretSpec, RelaySpec
 from pullsecrets.manifests.dashboard import dashboard_config_map
 
 
-def platform_objects(config: StackConfig, stack: str) -> Iterator[tuple[str, KubernetesObject]]:
+def platform_objects(
+    config: StackConfig, stack: str, pod_admission: str = MUTATING_VERSIONS[0]
+) -> Iterator[tuple[str, KubernetesObject]]:
     """Yield every object but the tenants' namespaces, each with the folder that `render` keeps it in.
 
     SealedSecrets are not among them: `seal` has written them already, where the repository keeps them.
+
+    Args:
+        config: the stack's configuration.
+        stack: its name.
+        pod_admission: version of the policies that append to Pods.
     """
     if config.declares_egress:
         yield f"platform/{config.eso.network_policy}", builders.egress(EgressSpec.of(config))
@@ -27,7 +35,7 @@ def platform_objects(config: StackConfig, stack: str) -> Iterator[tuple[str, Kub
         yield f"secrets/{registry.name}", builders.cluster_external_secret(PullSecretSpec.of(config, registry))
         if registry.relayed:
             yield from _relay(RelaySpec.of(config, registry), sealed=registry.sealed)
-    for item in guard.stack_objects(config):
+    for item in guard.stack_objects(config, pod_admission):
         # A policy and its binding share a name, and each object has a folder of its own.
         name = f"{item['metadata']['name']}{'-binding' if item['kind'].endswith('Binding') else ''}"
         yield f"platform/{name}", item

@@ -15,7 +15,8 @@ from pullsecrets.credential.vault import VaultClient, VaultDeniedError
 from pullsecrets.credential.vault_token import open_vault
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import marks, objects
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.admission import MUTATING_SINCE, MUTATING_VERSIONS, mutating_version
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, served_kinds
 from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import builders, guard
@@ -26,6 +27,7 @@ Value = TypeVar("Value")
 
 ESO_GROUP_VERSION = "/apis/external-secrets.io/v1"
 MONITORING_GROUP_VERSION = "/apis/monitoring.coreos.com/v1"
+VALIDATING = "ValidatingAdmissionPolicy"
 ESO_KINDS = ("ClusterSecretStore", "ClusterExternalSecret", "ExternalSecret")
 
 
@@ -54,6 +56,8 @@ class Environment:
     """Where this run reaches Vault; None for a stack without one. Only the provider is given it."""
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """Labels of each namespace in the cluster."""
+    pod_admission: str = MUTATING_VERSIONS[0]
+    """Version of the policies that append to Pods, where the stack declares them."""
 
 
 class GateError(PullSecretsError):
@@ -95,10 +99,11 @@ def inspect(
         served = pool.submit(require_eso, cluster)
         admitted = pool.submit(require_admission, cluster, config)
         labeler = pool.submit(require_labeler, cluster, config)
-        owned = pool.submit(require_ownership, cluster, config, stack, builders.owner(project, stack), known)
+        owner = builders.owner(project, stack)
+        owned = pool.submit(lambda: require_ownership(cluster, config, stack, owner, known, admitted.result()))
         unsealing = pool.submit(require_sealed_secrets, cluster, config)
         monitored = pool.submit(require_monitoring, cluster, config)
-        mounted = pool.submit(lambda: vault is not None and own_mount(config, vault, builders.owner(project, stack)))
+        mounted = pool.submit(lambda: vault is not None and own_mount(config, vault, owner))
         versioned = pool.submit(lambda: vault and require_kv(config, vault))
         reading = pool.submit(lambda: vault and require_own_access(config, vault))
         empty = pool.submit(lambda: unpopulated(config, vault) if vault else ())
@@ -113,6 +118,7 @@ def inspect(
         sealed=sealed,
         vault_address=vault.address if vault else None,
         labels=owned.result(),
+        pod_admission=admitted.result(),
     )
 
 
@@ -290,7 +296,7 @@ def require_eso(cluster: KubernetesClient) -> None:
     Raises:
         BadInputError: with what is missing and how it is installed.
     """
-    served = _served_kinds(cluster, ESO_GROUP_VERSION)
+    served = served_kinds(cluster, ESO_GROUP_VERSION)
     missing = [kind for kind in ESO_KINDS if kind not in served]
     if missing:
         raise BadInputError(
@@ -308,7 +314,7 @@ def require_sealed_secrets(cluster: KubernetesClient, config: StackConfig) -> No
         BadInputError: with the registries and how it is installed.
     """
     sealed = [registry.name for registry in config.registries if registry.sealed]
-    if sealed and "SealedSecret" not in _served_kinds(cluster, SEALED_GROUP_VERSION):
+    if sealed and "SealedSecret" not in served_kinds(cluster, SEALED_GROUP_VERSION):
         raise BadInputError(
             f"registries: {', '.join(sealed)} have source: sealedSecret, and the cluster at {cluster.server} does not "
             "serve bitnami.com/v1alpha1 SealedSecret; install the controller: helm install sealed-secrets "
@@ -325,7 +331,7 @@ def require_monitoring(cluster: KubernetesClient, config: StackConfig) -> None:
     if not config.monitoring.enabled:
         return
     problems: list[str] = []
-    if "PrometheusRule" not in _served_kinds(cluster, MONITORING_GROUP_VERSION):
+    if "PrometheusRule" not in served_kinds(cluster, MONITORING_GROUP_VERSION):
         problems.append(
             f"monitoring.enabled: found true, and the cluster at {cluster.server} does not serve "
             "monitoring.coreos.com/v1 PrometheusRule; install the Prometheus Operator with its CRDs (helm install "
@@ -342,41 +348,32 @@ def require_monitoring(cluster: KubernetesClient, config: StackConfig) -> None:
         raise BadInputError("\n".join(problems))
 
 
-def _served_kinds(cluster: KubernetesClient, group_version: str) -> set[str]:
-    found = cluster.find(group_version) or {"resources": []}
-    return {item["kind"] for item in found["resources"]}
-
-
-def require_admission(cluster: KubernetesClient, config: StackConfig) -> None:
+def require_admission(cluster: KubernetesClient, config: StackConfig) -> str:
     """Refuse a cluster that does not serve the admission policies that the stack asks for.
+
+    Returns:
+        The version in which it serves those that append to Pods; the preferred one where the stack has none.
 
     Raises:
         BadInputError: naming each kind that is missing.
     """
-    wanted = {
-        "ValidatingAdmissionPolicy": (
-            config.guard.mode != "off",
-            f"guard.mode: found {config.guard.mode!r}",
-            "Kubernetes 1.30, OpenShift 4.17",
-            "set guard.mode: off",
-        ),
-        "MutatingAdmissionPolicy": (
-            config.binding == guard.ADMISSION,
-            f"binding: found {config.binding!r}",
-            "Kubernetes 1.36",
-            "set binding: serviceAccounts",
-        ),
-    }
-    needed = {kind: text for kind, (chosen, *text) in wanted.items() if chosen}
-    served = _served_kinds(cluster, f"/apis/{guard.GROUP_VERSION}") if needed else set[str]()
-    problems = [
-        f"{found}, and the cluster at {cluster.server} does not serve {kind} in {guard.GROUP_VERSION} "
-        f"({since} and newer); {instead}, or upgrade the cluster"
-        for kind, (found, since, instead) in needed.items()
-        if kind not in served
-    ]
-    if problems:
+    problems: list[str] = []
+    if config.guard.mode != "off" and VALIDATING not in served_kinds(cluster, f"/apis/{guard.GROUP_VERSION}"):
+        problems.append(
+            f"guard.mode: found {config.guard.mode!r}, and the cluster at {cluster.server} does not serve {VALIDATING} "
+            f"in {guard.GROUP_VERSION} (Kubernetes 1.30, OpenShift 4.17 and newer); set guard.mode: off, or upgrade "
+            "the cluster"
+        )
+    version = mutating_version(cluster) if config.binding == guard.ADMISSION else MUTATING_VERSIONS[0]
+    if version is None:
+        problems.append(
+            f"binding: found {config.binding!r}, and the cluster at {cluster.server} serves MutatingAdmissionPolicy in "
+            f"none of {', '.join(MUTATING_VERSIONS)} ({MUTATING_SINCE}); set binding: serviceAccounts, or upgrade the "
+            "cluster"
+        )
+    if problems or version is None:
         raise BadInputError("\n".join(problems))
+    return version
 
 
 def require_labeler(cluster: KubernetesClient, config: StackConfig) -> None:
@@ -400,7 +397,12 @@ def require_labeler(cluster: KubernetesClient, config: StackConfig) -> None:
 
 
 def require_ownership(
-    cluster: KubernetesClient, config: StackConfig, stack: str, stack_owner: str, known: Collection[str]
+    cluster: KubernetesClient,
+    config: StackConfig,
+    stack: str,
+    stack_owner: str,
+    known: Collection[str],
+    pod_admission: str = MUTATING_VERSIONS[0],
 ) -> dict[str, dict[str, str]]:
     """Refuse objects of others, and return the labels of all namespaces, which are listed for that anyway."""
     tenants = config.resolve_tenants()
@@ -415,7 +417,7 @@ def require_ownership(
         raise BadInputError(
             f"eso.namespace: found no namespace {config.eso.namespace!r} in the cluster; allowed: the one ESO runs in"
         )
-    for path in object_paths(config, stack):
+    for path in object_paths(config, stack, pod_admission):
         found = _find(cluster, path, stack)
         if found and _owner_of(found) != stack_owner:
             problems.append(
@@ -450,12 +452,14 @@ def _namespace_problem(tenant: Tenant, found: objects.KubernetesObject | None, s
     )
 
 
-def object_paths(config: StackConfig, stack: str) -> list[str]:
+def object_paths(config: StackConfig, stack: str, pod_admission: str = MUTATING_VERSIONS[0]) -> list[str]:
     """Return where everything stands that the program makes in the cluster, the tenants' namespaces aside.
 
     The configuration of Red Hat's ESO operator is the cluster's own, and patched.
     """
-    made = [item for _, item in platform_objects(config, stack) if item["kind"] != "ExternalSecretsConfig"]
+    made = [
+        item for _, item in platform_objects(config, stack, pod_admission) if item["kind"] != "ExternalSecretsConfig"
+    ]
     sealed = [sealed_secret_path(config, registry) for registry in config.registries if registry.sealed]
     return [*map(path_of, made), *sealed]
 

@@ -12,6 +12,8 @@ from local.controlplane import ControlPlane
 from local.controlplane.api import RequestRefused
 from local.controlplane.waiting import NotYet, until
 from pullsecrets.kube.kubeconfig import Access, Reach, read_access
+from pullsecrets.kube.objects import path_of
+from pullsecrets.manifests.guard import PodAdmissionSpec, pod_policy, pod_policy_binding
 from tests.e2e.stack import ADOPTED, DEADLINE, OTHERS_ENTRY, Stack, namespace
 
 pytestmark = pytest.mark.controlplane
@@ -494,6 +496,30 @@ class TestPods:
 
     def test_of_the_registries_that_the_labels_grant(self, guarded: Guarded) -> None:
         assert pod_entries(guarded, OPTED_IN) == ["e2e-app"]
+
+    def test_through_the_beta_api_a_service_account_that_comes_later_as_well(self, guarded: Guarded) -> None:
+        admin = guarded.stack.admin
+        late = "e2e-guard-late"
+        spec = PodAdmissionSpec("e2e-beta", "beta", {"kubernetes.io/metadata.name": late}, "v1beta1")
+        items = [pod_policy(spec), pod_policy_binding(spec)]
+        guarded.stack.make_namespace(late)
+        try:
+            for item in items:
+                admin.apply_raw(path_of(item), json.dumps(item).encode())
+            account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "late", "namespace": late}}
+            admin.apply(account)
+
+            def check() -> None:
+                found = pod_entries(guarded, late, serviceAccountName="late")
+                if found != ["beta"]:
+                    raise NotYet(f"entries: {found}")
+
+            until(check, DEADLINE, "the policy in force")
+            assert pod_entries(guarded, late) == [OTHERS_ENTRY, "beta"]
+        finally:
+            for item in items:
+                admin.call("DELETE", path_of(item))
+            guarded.stack.delete_namespace(late)
 
     def test_but_not_where_nobody_opted_in(self, guarded: Guarded) -> None:
         assert pod_entries(guarded, OUTSIDE) == [OTHERS_ENTRY]

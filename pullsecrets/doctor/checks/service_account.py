@@ -158,7 +158,7 @@ def pod_admission_missing(snapshot: Snapshot) -> Iterator[Finding]:
             severity=Severity.CLUSTER,
             symptom=f"New Pods cannot pull from {', '.join(registry.hosts)} in any namespace.",
             cause=f"With binding: admission a policy appends {registry.name} to Pods, and it is not bound.",
-            evidence=(f"{guard.MUTATING_BINDINGS}: no {policy}",),
+            evidence=(f"MutatingAdmissionPolicyBindings: no {policy}",),
             fix=(
                 f"kubectl get mutatingadmissionpolicies,mutatingadmissionpolicybindings {policy}",
                 up_command(snapshot),

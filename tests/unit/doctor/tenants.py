@@ -97,7 +97,8 @@ class FakeCluster(KubernetesClient):
 
     def request(self, method: str, path: str, *_arguments: Any, **_named: Any) -> Object:
         self.sent.append((method, path))
-        return {}
+        serves_policies = path == "/apis/admissionregistration.k8s.io/v1"
+        return {"resources": [{"kind": "MutatingAdmissionPolicy"}]} if serves_policies else {}
 
 
 def _selected(item: Object, selector: str) -> bool:

@@ -15,6 +15,7 @@ from pullsecrets.tenancy import preflight
 from tests.unit.config.test_config import GOOD
 
 GUARD = {"mode": "deny", "labelers": {"users": ["pulumi"], "groups": ["engineers"]}, "writers": {"users": ["rotator"]}}
+MUTATING = "MutatingAdmissionPolicy"
 ARGO_NAMESPACE = "system:serviceaccounts:openshift-gitops"
 
 
@@ -226,17 +227,19 @@ def test_plural_names_are_those_that_the_api_serves() -> None:
 
 
 class FakeCluster:
-    """Serves some kinds and knows one user."""
+    """Serves some kinds, in v1 and in v1beta1, and knows one user."""
 
     server = "https://api.example.com:6443"
 
-    def __init__(self, kinds: list[str] | None, user: str = "pulumi") -> None:
-        self.kinds = kinds
+    def __init__(self, kinds: list[str] | None, user: str = "pulumi", beta: tuple[str, ...] = ()) -> None:
+        self.kinds = {"v1": kinds, "v1beta1": [*beta]}
         self.user = user
 
     def find(self, path: str) -> dict[str, Any] | None:
-        assert path == "/apis/admissionregistration.k8s.io/v1"
-        return None if self.kinds is None else {"resources": [{"kind": kind} for kind in self.kinds]}
+        group, _, version = path.rpartition("/")
+        assert group == "/apis/admissionregistration.k8s.io"
+        kinds = self.kinds[version]
+        return None if kinds is None else {"resources": [{"kind": kind} for kind in kinds]}
 
     def request(self, method: str, path: str, *, body: Any) -> dict[str, Any]:
         assert (method, path) == ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews")
@@ -256,7 +259,20 @@ class TestPreflight:
         assert "ValidatingAdmissionPolicy in admissionregistration.k8s.io/v1 (Kubernetes 1.30" in validating
         assert "set guard.mode: off" in validating
         assert mutating.startswith("binding: found 'admission', and the cluster")
-        assert "(Kubernetes 1.36 and newer); set binding: serviceAccounts, or upgrade the cluster" in mutating
+        assert "OpenShift 4.21" in mutating
+        assert "set binding: serviceAccounts, or upgrade the cluster" in mutating
+
+    @pytest.mark.parametrize(
+        ("kinds", "beta", "version"),
+        [([MUTATING], (MUTATING,), "v1"), ([MUTATING], (), "v1"), ([], (MUTATING,), "v1beta1")],
+    )
+    def test_pods_are_changed_by_the_best_version_that_is_served(
+        self, kinds: list[str], beta: tuple[str, ...], version: str
+    ) -> None:
+        found = config(binding="admission", guard={"mode": "off"})
+        assert preflight.require_admission(cast("Any", FakeCluster(kinds, beta=beta)), found) == version
+        versions = {item["apiVersion"] for item in guard.stack_objects(found, version)}
+        assert versions == {f"admissionregistration.k8s.io/{version}"}
 
     def test_what_is_not_asked_for_is_not_needed(self) -> None:
         check_served(["ValidatingAdmissionPolicy"], config())
