@@ -10,6 +10,7 @@ from pullsecrets import redaction
 from pullsecrets.cli import (
     adopt,
     audit,
+    bind,
     cleanup,
     doctor,
     gitops,
@@ -45,7 +46,7 @@ for panel, commands in {
     "Diagnose": {"doctor": doctor, "audit": audit},
     "Migrate": {"adopt": adopt, "rollout": rollout, "cleanup": cleanup},
     "Repository": {"lint": lint, "render": render, "preview-comment": preview_comment},
-    "Administer": {"roles": roles, "offboard": offboard},
+    "Administer": {"roles": roles, "bind": bind, "offboard": offboard},
 }.items():
     for name, module in commands.items():
         app.command(name, rich_help_panel=panel)(module.command)

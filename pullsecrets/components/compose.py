@@ -23,6 +23,7 @@ from pullsecrets.durations import parse_duration
 from pullsecrets.manifests import builders, guard
 from pullsecrets.manifests.alerts import MonitoringSpec
 from pullsecrets.manifests.audit_job import AuditAccessSpec, AuditJobSpec
+from pullsecrets.manifests.bind_watch import BindWatchSpec
 from pullsecrets.tenancy.preflight import Environment
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ def _monitoring(config: StackConfig) -> PullSecretMonitoringArgs:
         "image_pull_secret": job.image_pull_secret,
         "pushgateway": job.pushgateway,
     }
+    if config.monitoring.bind_watch:
+        args["bound_accounts"] = [*BindWatchSpec.of(config, pulumi.get_stack()).accounts]
     if config.has_vault:
         args["vault"] = cast("AuditAccessArgs", asdict(AuditAccessSpec.of(config)))
     return args

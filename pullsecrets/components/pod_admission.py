@@ -3,7 +3,7 @@
 from typing import NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.admissionregistration import v1, v1beta1
+import pulumi_kubernetes as kubernetes
 
 from pullsecrets.components import _objects
 from pullsecrets.manifests import guard
@@ -42,7 +42,8 @@ class PodAdmission(pulumi.ComponentResource):
         """
         super().__init__("pullsecrets:index:PodAdmission", name, {}, opts)
         # A resource's type is chosen here; each is known to the other as an alias, so that an upgrade replaces nothing.
-        api = v1beta1 if args.get("version") == "v1beta1" else v1
+        group = kubernetes.admissionregistration
+        api = group.v1beta1 if args.get("version") == "v1beta1" else group.v1
         item = _objects.build(guard.pod_policy, guard.PodAdmissionSpec, args)
         policy = api.MutatingAdmissionPolicy(
             f"{name}-pod-policy",

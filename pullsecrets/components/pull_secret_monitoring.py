@@ -12,9 +12,10 @@ from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding
 from pullsecrets.components import _objects
 from pullsecrets.durations import parse_duration
 from pullsecrets.kube.objects import KubernetesObject
-from pullsecrets.manifests import audit_job
+from pullsecrets.manifests import audit_job, bind_watch
 from pullsecrets.manifests.alerts import MonitoringSpec, RegistryWatch, prometheus_rule
 from pullsecrets.manifests.audit_job import AuditJobSpec
+from pullsecrets.manifests.bind_watch import BindWatchSpec
 from pullsecrets.manifests.dashboard import dashboard_config_map
 
 
@@ -72,6 +73,8 @@ class PullSecretMonitoringArgs(TypedDict):
     """Secret in the namespace with the login for the image; None where it needs none."""
     pushgateway: pulumi.Input[str | None]
     """URL of the Pushgateway that takes the audit's metrics; None judges the validation by its Jobs alone."""
+    bound_accounts: NotRequired[list[pulumi.Input[str]]]
+    """ServiceAccounts that tenants declare, where a Deployment shall run `pull-secrets bind --watch` for them."""
     vault: NotRequired[AuditAccessArgs]
     """Access to Vault's metadata; left out where no registry is read from Vault."""
 
@@ -124,8 +127,30 @@ class PullSecretMonitoring(pulumi.ComponentResource):
             spec=job["spec"],
             opts=pulumi.ResourceOptions(parent=self, depends_on=needed),
         )
+        if "bound_accounts" in args:
+            self._declare_bind_watch(name, args, pulumi.ResourceOptions(parent=self, depends_on=needed))
         self.cronjob_name = pulumi.Output.all(args["name"], declared.id).apply(lambda known: f"{known[0]}-audit")
         self.register_outputs({"cronjob_name": self.cronjob_name})
+
+    def _declare_bind_watch(self, name: str, args: PullSecretMonitoringArgs, opts: pulumi.ResourceOptions) -> None:
+        made = _objects.build(bind_watch.objects, _binding, args)
+        account, role, binding, deployment = (made[index] for index in range(4))
+        needed = [
+            kubernetes.core.v1.ServiceAccount(
+                f"{name}-bind",
+                metadata=account.apply(_objects.owned),
+                automount_service_account_token=account["automountServiceAccountToken"],
+                opts=opts,
+            ),
+            ClusterRole(f"{name}-bind", metadata=role.apply(_objects.owned), rules=role["rules"], opts=opts),
+            _bound(f"{name}-bind", binding, opts),
+        ]
+        kubernetes.apps.v1.Deployment(
+            f"{name}-bind",
+            metadata=deployment.apply(_objects.owned),
+            spec=deployment["spec"],
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=needed)),
+        )
 
     def _declare_account(self, name: str, args: PullSecretMonitoringArgs) -> list[pulumi.Resource]:
         child = pulumi.ResourceOptions(parent=self)
@@ -199,6 +224,20 @@ def _watched(**known: Any) -> MonitoringSpec:
         rule_labels=known["rule_labels"],
         dashboard_labels=known["dashboard_labels"],
         dashboard_folder=known["dashboard_folder"],
+    )
+
+
+def _binding(**known: Any) -> BindWatchSpec:
+    audit = _audited(**known)
+    return BindWatchSpec(
+        name=f"{known['name']}-bind",
+        namespace=audit.namespace,
+        stack=audit.stack,
+        accounts=known["bound_accounts"],
+        files=audit.files,
+        stack_files=audit.stack_files,
+        image=audit.image,
+        image_pull_secret=audit.image_pull_secret,
     )
 
 

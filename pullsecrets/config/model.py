@@ -299,6 +299,8 @@ class Monitoring(ConfigModel):
     """Where the audit's metrics go; without it the validation is judged by the success of its Jobs alone."""
     vault_role: ObjectName = "pull-secrets-audit"
     """Role in Vault by which the validation reads digests and expiry, and no credential."""
+    bind_watch: bool = False
+    """Whether a Deployment runs `pull-secrets bind --watch`, for ServiceAccounts that appear between two runs."""
 
 
 class StackConfig(ConfigModel):

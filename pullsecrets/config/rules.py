@@ -87,6 +87,8 @@ def _monitoring(config: StackConfig) -> Iterator[Problem]:
     if len(config.cluster.name) > LONGEST_MONITORED_NAME:
         allowed = f"at most {LONGEST_MONITORED_NAME} characters with monitoring, whose CronJob is named after it"
         yield Problem("cluster.name", repr(config.cluster.name), allowed)
+    if monitoring.bind_watch and config.binding != "serviceAccounts":
+        yield Problem("monitoring.bindWatch", "true", "false with binding: admission, which needs no ServiceAccounts")
     roles = [store.role for store in config.vault_stores]
     if monitoring.vault_role in roles:
         yield Problem(

@@ -127,15 +127,13 @@ def orphans(config: StackConfig, found: Inventory, concerned: Concerned) -> tupl
 def unlisted_uses(config: StackConfig, found: Inventory, concerned: Concerned) -> tuple[UnlistedUse, ...]:
     """Return the namespaces whose Pods use a registry without opting in.
 
-    Platform namespaces and that of the daily validation, whose own Pod is passed over, cannot opt in.
+    Platform namespaces cannot opt in, nor can that of the daily validation; its own Pod, and the one that binds, are
+    passed over.
     """
-    validation = audit_job.account(config)
+    own = {audit_job.account(config, job) for job in ("audit", "bind")}
     by_namespace: dict[str, list[PodPull]] = {}
     for pod in found.pods or ():
-        if (
-            not is_platform_namespace(pod.namespace)
-            and ServiceAccount(pod.namespace, pod.service_account) != validation
-        ):
+        if not is_platform_namespace(pod.namespace) and ServiceAccount(pod.namespace, pod.service_account) not in own:
             by_namespace.setdefault(pod.namespace, []).append(pod)
     return tuple(
         _use(registry, namespace, using)

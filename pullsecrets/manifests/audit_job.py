@@ -11,9 +11,9 @@ from pullsecrets.kube.marks import STANDARD_LABELS
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import builders
 from pullsecrets.manifests.alerts import object_name
+from pullsecrets.manifests.command_pod import STACK_FOLDER, CommandPod, template
 from pullsecrets.manifests.rbac import ServiceAccount, auditor_roles
 
-STACK_FOLDER = "/stack"
 TOKEN_FOLDER = "/var/run/secrets/pull-secrets"  # noqa: S105 - a folder
 TOKEN_SECONDS = 600
 """The shortest life that the API server gives a token."""
@@ -69,6 +69,11 @@ class AuditJobSpec:
         )
 
     @property
+    def stack_files(self) -> str:
+        """Name of the ConfigMap with the stack's files."""
+        return f"{self.name}-stack"
+
+    @property
     def account(self) -> ServiceAccount:
         """The ServiceAccount that it runs under."""
         return ServiceAccount(self.namespace, self.name)
@@ -103,9 +108,9 @@ class AuditAccessSpec:
         )
 
 
-def account(config: StackConfig) -> ServiceAccount:
-    """Return the ServiceAccount that a stack's validation runs under."""
-    return ServiceAccount(config.monitoring.namespace, f"{object_name(config)}-audit")
+def account(config: StackConfig, job: str = "audit") -> ServiceAccount:
+    """Return the ServiceAccount that a stack's validation runs under, or another job of the stack's in the cluster."""
+    return ServiceAccount(config.monitoring.namespace, f"{object_name(config)}-{job}")
 
 
 def metadata_policy(mount: str, paths: Sequence[str]) -> str:
@@ -154,12 +159,12 @@ def reviewer_binding(spec: AuditJobSpec) -> KubernetesObject:
 
 def stack_config_map(spec: AuditJobSpec) -> KubernetesObject:
     """Return the ConfigMap with the stack's files."""
-    metadata = {**_metadata(spec), "name": f"{spec.name}-stack"}
+    metadata = {**_metadata(spec), "name": spec.stack_files}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(spec.files)}
 
 
 def cron_job(spec: AuditJobSpec) -> KubernetesObject:
-    """Return the CronJob. Its Pods pass the `restricted` Pod Security Standard."""
+    """Return the CronJob."""
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -202,64 +207,28 @@ def _job(spec: AuditJobSpec) -> dict[str, Any]:
         "activeDeadlineSeconds": DEADLINE_SECONDS,
         "ttlSecondsAfterFinished": KEPT_SECONDS,
         "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": retried}]},
-        "template": {"metadata": {"labels": _pod_labels(spec)}, "spec": _pod(spec)},
+        "template": template(_pod(spec)),
     }
 
 
-def _pod_labels(spec: AuditJobSpec) -> dict[str, str]:
-    """Labels for the NetworkPolicies of a namespace that denies egress."""
-    return {**STANDARD_LABELS, "app.kubernetes.io/name": "pull-secrets-audit", "app.kubernetes.io/instance": spec.name}
-
-
-def _pod(spec: AuditJobSpec) -> dict[str, Any]:
-    # In the Pod and not in its ServiceAccount, whose list OpenShift writes too.
-    pulls = {"imagePullSecrets": [{"name": spec.image_pull_secret}]} if spec.image_pull_secret else {}
-    return {
-        **pulls,
-        "serviceAccountName": spec.name,
-        "automountServiceAccountToken": True,
-        "restartPolicy": "Never",
-        # No user by number: the image names one, and OpenShift gives each namespace a range of its own.
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [_container(spec)],
-        "volumes": _volumes(spec),
-    }
-
-
-def _container(spec: AuditJobSpec) -> dict[str, Any]:
-    words = command(spec)
-    mounts = [{"name": "stack", "mountPath": STACK_FOLDER, "readOnly": True}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the container's own
-    if spec.vault_role:
-        mounts.append({"name": "vault-token", "mountPath": TOKEN_FOLDER, "readOnly": True})
-    return {
-        "name": "audit",
-        "image": spec.image,
-        "command": words[:1],
-        "args": words[1:],
-        "env": [{"name": name, "value": value} for name, value in environment(spec).items()],
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "128Mi", "ephemeral-storage": "16Mi"},
-            "limits": {"cpu": "1", "memory": "512Mi", "ephemeral-storage": "64Mi"},
-        },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": mounts,
-    }
-
-
-def _volumes(spec: AuditJobSpec) -> list[dict[str, Any]]:
-    volumes: list[dict[str, Any]] = [
-        {"name": "stack", "configMap": {"name": f"{spec.name}-stack"}},
-        # For Vault's certificates, which the HTTP library takes from a file only.
-        {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
-    ]
+def _pod(spec: AuditJobSpec) -> CommandPod:
+    volumes: list[dict[str, Any]] = []
+    mounts: list[dict[str, Any]] = []
     if spec.vault_role:
         token = {"audience": spec.vault_audience, "expirationSeconds": TOKEN_SECONDS, "path": "vault"}
-        volumes.append({"name": "vault-token", "projected": {"sources": [{"serviceAccountToken": token}]}})
-    return volumes
+        volumes = [{"name": "vault-token", "projected": {"sources": [{"serviceAccountToken": token}]}}]
+        mounts = [{"name": "vault-token", "mountPath": TOKEN_FOLDER, "readOnly": True}]
+    return CommandPod(
+        name=spec.name,
+        container="audit",
+        image=spec.image,
+        image_pull_secret=spec.image_pull_secret,
+        words=command(spec),
+        stack_files=spec.stack_files,
+        environment=environment(spec),
+        volumes=volumes,
+        mounts=mounts,
+    )
 
 
 def _metadata(spec: AuditJobSpec) -> dict[str, Any]:

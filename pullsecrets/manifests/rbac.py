@@ -150,27 +150,30 @@ def _relay_rules(relays: Sequence[str], *, sealed: bool) -> list[dict[str, Any]]
 
 
 def monitoring_deployer_roles(
-    group: str, namespace: str, clusters: Sequence[str], prefix: str = PREFIX
+    group: str, namespace: str, clusters: Sequence[str], prefix: str = PREFIX, *, bind_watch: bool = False
 ) -> list[KubernetesObject]:
     """Return what administrators need beside `administrator_roles` where stacks have `monitoring.enabled`.
 
-    The validation's ClusterRole lets it list Secrets. `escalate` and `bind` let them write and bind the ClusterRoles of
-    these names alone.
+    The validation's ClusterRole lets it list Secrets, that of `bind --watch` change ServiceAccounts. `escalate` and
+    `bind` let administrators write and bind the ClusterRoles of these names alone.
 
     Args:
         group: Kubernetes group of the administrators.
         namespace: `monitoring.namespace`. Who makes CronJobs there can run Pods under its ServiceAccounts.
         clusters: `cluster.name` of each stack.
         prefix: of the roles' names.
+        bind_watch: whether `monitoring.bindWatch` is on.
     """
     jobs = [f"pull-secrets-{name}-audit" for name in clusters]
     rules = [f"pull-secrets-{name}" for name in clusters]
     maps = [*(f"{name}-stack" for name in jobs), *(f"{name}-dashboard" for name in rules)]
-    bindings = [*jobs, *(f"{name}-token-reviewer" for name in jobs)]
+    watches = [f"pull-secrets-{name}-bind" for name in clusters] if bind_watch else []
+    accounts = [*jobs, *watches]
+    bindings = [*accounts, *(f"{name}-token-reviewer" for name in jobs)]
     changed = ("get", "update", "patch", "delete")
     cluster_rules = [
         _rule(RBAC_GROUP, ["clusterroles", "clusterrolebindings"], ["list", "watch", "create"]),
-        _rule(RBAC_GROUP, ["clusterroles"], [*changed, "escalate", "bind"], jobs),
+        _rule(RBAC_GROUP, ["clusterroles"], [*changed, "escalate", "bind"], accounts),
         _rule(RBAC_GROUP, ["clusterrolebindings"], changed, bindings),
     ]
     namespace_rules = [
@@ -179,10 +182,18 @@ def monitoring_deployer_roles(
         _rule("", ["configmaps"], ["list", "watch", "create"]),
         _rule("", ["configmaps"], changed, maps),
         _rule("", ["serviceaccounts"], ["create"]),
-        _rule("", ["serviceaccounts"], ["update", "delete"], jobs),
+        _rule("", ["serviceaccounts"], ["update", "delete"], accounts),
         _rule("batch", ["cronjobs"], ["list", "watch", "create"]),
         _rule("batch", ["cronjobs"], changed, jobs),
     ]
+    if watches:
+        namespace_rules += [
+            _rule("apps", ["deployments"], ["list", "watch", "create"]),
+            _rule("apps", ["deployments"], changed, watches),
+            # Pulumi awaits a Deployment by what it makes.
+            _rule("apps", ["replicasets"], ["list", "watch"]),
+            _rule("", ["pods", "events"], ["list", "watch"]),
+        ]
     return [
         *_granted(f"{prefix}-monitoring-deployer", group, cluster_rules),
         *_granted(f"{prefix}-monitoring-deployer", group, namespace_rules, namespace),
@@ -214,6 +225,25 @@ def auditor_roles(
         _rule("", ["secrets"], ["list"], registries),
         _rule("external-secrets.io", ["externalsecrets", "clusterexternalsecrets", "clustersecretstores"], _READ),
         *([_rule(ADMISSION_GROUP, ["mutatingadmissionpolicybindings"], ["list"])] if by_admission else ()),
+    ]
+    return _granted(name, subject, rules)
+
+
+def binder_roles(
+    subject: str | ServiceAccount, accounts: Sequence[str], name: str = f"{PREFIX}-binder"
+) -> list[KubernetesObject]:
+    """Return the role of whoever runs `pull-secrets bind`, and its binding.
+
+    RBAC can restrict neither a list nor a watch to these names, but what may be changed.
+
+    Args:
+        subject: Kubernetes group, or the ServiceAccount of `bind --watch`.
+        accounts: names of the ServiceAccounts that tenants declare.
+        name: of role and binding.
+    """
+    rules = [
+        _rule("", ["serviceaccounts"], ["get", "list", "watch"]),
+        _rule("", ["serviceaccounts"], ["patch"], accounts),
     ]
     return _granted(name, subject, rules)
 

@@ -75,7 +75,11 @@ def deployment_roles(config: StackConfig, groups: Groups) -> list[KubernetesObje
     monitoring: list[KubernetesObject] = []
     if config.monitoring.enabled:
         monitoring = monitoring_deployer_roles(
-            groups.administrators, config.monitoring.namespace, [config.cluster.name], prefix
+            groups.administrators,
+            config.monitoring.namespace,
+            [config.cluster.name],
+            prefix,
+            bind_watch=config.monitoring.bind_watch,
         )
     return [
         *deployer_roles(groups.deployers, platform, prefix),

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pullsecrets.config import StackConfig
 from pullsecrets.kube.admission import MUTATING_VERSIONS
 from pullsecrets.kube.objects import KubernetesObject
-from pullsecrets.manifests import audit_job, builders, guard
+from pullsecrets.manifests import audit_job, bind_watch, builders, guard
 from pullsecrets.manifests.alerts import MonitoringSpec, prometheus_rule
 from pullsecrets.manifests.audit_job import AuditJobSpec
+from pullsecrets.manifests.bind_watch import BindWatchSpec
 from pullsecrets.manifests.builders import EgressSpec, PullSecretSpec, RelaySpec, ReviewerSpec, StoreSpec
 from pullsecrets.manifests.dashboard import dashboard_config_map
 
@@ -54,7 +55,9 @@ def monitoring_objects(config: StackConfig, stack: str) -> list[KubernetesObject
     if not config.monitoring.enabled:
         return []
     spec = MonitoringSpec.of(config)
-    return [prometheus_rule(spec), dashboard_config_map(spec), *audit_job.objects(AuditJobSpec.of(config, stack))]
+    watch = bind_watch.objects(BindWatchSpec.of(config, stack)) if config.monitoring.bind_watch else []
+    audit = audit_job.objects(AuditJobSpec.of(config, stack))
+    return [prometheus_rule(spec), dashboard_config_map(spec), *audit, *watch]
 
 
 def _relay(spec: RelaySpec, *, sealed: bool) -> Iterator[tuple[str, KubernetesObject]]:

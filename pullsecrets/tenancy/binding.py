@@ -6,14 +6,16 @@ a `test` on the object's resourceVersion; whoever wrote in between makes the pat
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pullsecrets.config import StackConfig
 from pullsecrets.data import mapping, sequence
 from pullsecrets.errors import ConflictError, PullSecretsError
-from pullsecrets.kube.client import KubernetesClient, edit
+from pullsecrets.kube.client import EDIT_ATTEMPTS, KubernetesClient, edit
 from pullsecrets.kube.eso import external_secret_path
 from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.kube.objects import entries_of, finalizers_of, holds, labels_of
@@ -27,6 +29,9 @@ Operations = Callable[[dict[str, Any]], list[dict[str, Any]]]
 ACCOUNT_SECONDS = 30
 EXTERNAL_SECRET_SECONDS = 60
 DELIVERY_SECONDS = 120
+WATCH_SECONDS = 240
+"""Shorter than proxies before an API server let a silent connection live."""
+ACCOUNTS = "/api/v1/serviceaccounts"
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,73 @@ def bind(client: KubernetesClient, namespace: str, accounts: Sequence[str], secr
             f"was appended: {rewriter} rewrites imagePullSecrets; stop that, then run `pulumi up` again"
         )
     return state
+
+
+Wanted = Mapping[tuple[str, str], Sequence[str]]
+"""The Secrets that each ServiceAccount shall list, by namespace and name."""
+
+
+def wanted_entries(config: StackConfig) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return what each declared ServiceAccount of a tenant shall list."""
+    return {
+        (tenant.name, account): tenant.registries
+        for tenant in config.resolve_tenants()
+        for account in tenant.service_accounts
+    }
+
+
+def bind_existing(client: KubernetesClient, wanted: Wanted) -> Iterator[str]:
+    """Append what the ServiceAccounts that exist lack, keep every other entry, and yield whose list was changed.
+
+    Raises:
+        ConflictError: when others keep changing a ServiceAccount.
+    """
+    for account in client.items(ACCOUNTS):
+        if _bind_one(client, wanted, account):
+            yield _place(account)
+
+
+def bind_appearing(client: KubernetesClient, wanted: Wanted, seconds: int = WATCH_SECONDS) -> Iterator[str]:
+    """Do the same for those that exist and for those that appear or lose an entry, until the watch ends.
+
+    Args:
+        client: the cluster, as a binder.
+        wanted: as `wanted_entries` returns it.
+        seconds: after which the server ends the watch; the next one begins with what exists, so nothing is missed.
+
+    Raises:
+        ConflictError: when somebody takes the entry off again each time.
+        UnreachableError: when the connection is lost.
+    """
+    appended: Counter[str] = Counter()
+    # A watch without a resourceVersion begins with what exists.
+    for event in client.watch(ACCOUNTS, {}, seconds):
+        account = event["object"]
+        if event["type"] not in {"ADDED", "MODIFIED"} or not _bind_one(client, wanted, account):
+            continue
+        place = _place(account)
+        appended[place] += 1
+        if appended[place] > EDIT_ATTEMPTS:
+            writer = last_writer(account["metadata"], "imagePullSecrets") or "somebody"
+            raise ConflictError(
+                f"ServiceAccount {place} lost the entry {appended[place]} times within {seconds} s: {writer} rewrites "
+                "imagePullSecrets; stop that, then run the command again"
+            )
+        yield place
+
+
+def _bind_one(client: KubernetesClient, wanted: Wanted, account: dict[str, Any]) -> bool:
+    metadata = account["metadata"]
+    secrets = wanted.get((metadata.get("namespace", ""), metadata["name"]), ())
+    if not append_operations(account, secrets):
+        return False
+    path = f"{_accounts(metadata['namespace'])}/{metadata['name']}"
+    patch(client, path, lambda live: append_operations(live, secrets), account)
+    return True
+
+
+def _place(account: Mapping[str, Any]) -> str:
+    return f"{account['metadata']['namespace']}/{account['metadata']['name']}"
 
 
 def _rewriter(client: KubernetesClient, namespace: str, account: str) -> str:

@@ -100,7 +100,7 @@ def inspect(
         admitted = pool.submit(require_admission, cluster, config)
         labeler = pool.submit(require_labeler, cluster, config)
         owner = builders.owner(project, stack)
-        owned = pool.submit(lambda: require_ownership(cluster, config, stack, owner, known, admitted.result()))
+        owned = pool.submit(lambda: require_ownership(cluster, config, stack, owner, known, _version(admitted)))
         unsealing = pool.submit(require_sealed_secrets, cluster, config)
         monitored = pool.submit(require_monitoring, cluster, config)
         mounted = pool.submit(lambda: vault is not None and own_mount(config, vault, owner))
@@ -120,6 +120,11 @@ def inspect(
         labels=owned.result(),
         pod_admission=admitted.result(),
     )
+
+
+def _version(admitted: Future[str]) -> str:
+    """Return what `require_admission` found; where it refuses the cluster, any, as its refusal stands by itself."""
+    return MUTATING_VERSIONS[0] if admitted.exception() else admitted.result()
 
 
 def unpopulated(config: StackConfig, vault: VaultClient) -> tuple[str, ...]:

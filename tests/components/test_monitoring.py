@@ -22,6 +22,7 @@ MONITORING: dict[str, Any] = {
     "dashboardFolder": "Platform",
     "pushgateway": "http://pushgateway.monitoring.svc:9091",
     "coverageTarget": 0.95,
+    "bindWatch": True,
 }
 CONFIG = {**stack_file("dev"), "monitoring": MONITORING}
 COMPONENT = "pullsecrets:index:PullSecretMonitoring"
@@ -33,6 +34,7 @@ KINDS = {
     "ClusterRole": "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole",
     "ClusterRoleBinding": "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
     "CronJob": "kubernetes:batch/v1:CronJob",
+    "Deployment": "kubernetes:apps/v1:Deployment",
 }
 
 

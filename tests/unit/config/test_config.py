@@ -76,6 +76,11 @@ def test_a_path_that_is_left_out_is_named_after_the_cluster(platform: str, path:
     assert parse(config, "test").registries[0].path == path
 
 
+def test_nothing_is_bound_where_admission_gives_pods_their_entries() -> None:
+    monitoring = {"enabled": True, "image": "a/b:1", "bindWatch": True}
+    assert "monitoring.bindWatch: found true" in problem({**GOOD, "binding": "admission", "monitoring": monitoring})
+
+
 def test_the_good_configuration_is_good() -> None:
     assert [tenant.name for tenant in parse(GOOD, "test").resolve_tenants()] == ["apps-one"]
 

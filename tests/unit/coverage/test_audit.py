@@ -345,6 +345,7 @@ def test_the_daily_validation_does_not_report_itself(cluster: FakeCluster) -> No
     add_pod(
         cluster, "watch", "pull-secrets-test-audit-1", "app.example.com/x", "app", account="pull-secrets-test-audit"
     )
+    add_pod(cluster, "watch", "binder", "app.example.com/x", "app", account="pull-secrets-test-bind")
     add_secret(cluster, "watch", "app")
     assert run(config, cluster).warnings == 0
     add_pod(cluster, "watch", "other", "app.example.com/x", "app")

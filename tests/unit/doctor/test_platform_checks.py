@@ -225,7 +225,7 @@ def test_a_minor_version_that_nobody_has_tried_is_told(version: Version | None, 
         ({"namespace": "team-a"}, "--namespace=team-a", "--set scopedNamespace=,scopedRBAC=false"),
     ],
 )
-def test_an_operator_without_the_parts_that_a_stack_needs_is_told(flags: dict[str, str], cause: str, helm: str) -> None:
+def test_an_operator_without_the_parts_that_a_stack_needs_is_told(flags: dict[str, Any], cause: str, helm: str) -> None:
     (off,) = found(eso_switched_off, installations=(installation(**flags),))
     assert cause in off.cause
     assert helm in off.fix[0]

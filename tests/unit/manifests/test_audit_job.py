@@ -10,8 +10,9 @@ from ruamel.yaml import YAML
 
 from pullsecrets.config import StackConfig, load_stack, parse
 from pullsecrets.kube.objects import path_of
-from pullsecrets.manifests import audit_job
+from pullsecrets.manifests import audit_job, bind_watch
 from pullsecrets.manifests.audit_job import AuditAccessSpec, AuditJobSpec, metadata_policy, stack_files
+from pullsecrets.manifests.bind_watch import BindWatchSpec
 from pullsecrets.manifests.rbac import auditor_roles
 from pullsecrets.manifests.render import render
 from pullsecrets.manifests.stack import monitoring_objects
@@ -144,6 +145,23 @@ def test_the_stack_file_names_no_context_as_a_pod_has_none() -> None:
     raw["cluster"] = {**raw["cluster"], "context": "kind-dev"}
     config = parse({**raw, "monitoring": MONITORING}, "dev")
     assert "kind-dev" not in stack_files(config, "dev")["Pulumi.dev.yaml"]
+
+
+def test_what_binds_runs_beside_it_and_starts_anew_when_the_stack_changes() -> None:
+    def deployment(config: StackConfig) -> dict[str, Any]:
+        return bind_watch.objects(BindWatchSpec.of(config, "dev"))[-1]
+
+    config = monitored(bindWatch=True)
+    made = deployment(config)["spec"]
+    (container,) = made["template"]["spec"]["containers"]
+    audit = pod(AuditJobSpec.of(config, "dev"))["containers"][0]
+    assert container["securityContext"] == audit["securityContext"]
+    assert [*container["command"], *container["args"]][:2] == ["pull-secrets", "bind"]
+    assert container["args"][-1] == "--watch"
+    assert made["selector"]["matchLabels"].items() <= made["template"]["metadata"]["labels"].items()
+    fewer = config.model_copy(update={"tenants": config.tenants.model_copy(update={"matrices": ()})})
+    assert deployment(fewer)["spec"]["template"]["metadata"] != made["template"]["metadata"]
+    assert {"ServiceAccount", "Deployment"} <= {item["kind"] for item in monitoring_objects(config, "dev")}
 
 
 def test_render_writes_every_object_and_the_preflight_knows_where_it_is() -> None:

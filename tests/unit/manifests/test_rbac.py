@@ -10,6 +10,7 @@ from pullsecrets.manifests.rbac import (
     ServiceAccount,
     administrator_roles,
     auditor_roles,
+    binder_roles,
     deployer_roles,
     diagnostician_roles,
     migrator_roles,
@@ -168,6 +169,21 @@ def test_deployers_of_monitoring_write_the_roles_of_its_validation_and_no_others
     assert [rule["resourceNames"] for rule in bindings] == [
         ["pull-secrets-dev-audit", "pull-secrets-dev-audit-token-reviewer"]
     ]
+
+
+def test_a_binder_changes_the_declared_service_accounts_and_no_others() -> None:
+    reading, writing = rules(binder_roles("binders", ["builder", "default"]))
+    assert set(reading["verbs"]) == {"get", "list", "watch"}
+    assert (writing["verbs"], writing["resourceNames"]) == (["patch"], ["builder", "default"])
+    assert reading["resources"] == writing["resources"] == ["serviceaccounts"]
+
+
+def test_deployers_of_monitoring_make_the_deployment_that_binds_only_where_a_stack_has_it() -> None:
+    watched = monitoring_deployer_roles("platform-engineers", "monitoring", ["dev"], bind_watch=True)
+    added = [rule for rule in rules(watched, "Role") if rule not in rules(MONITORING_DEPLOYER, "Role")]
+    named = {tuple(rule["resourceNames"]) for rule in added if {"update", "patch", "delete"} & set(rule["verbs"])}
+    assert named == {("pull-secrets-dev-audit", "pull-secrets-dev-bind"), ("pull-secrets-dev-bind",)}
+    assert "deployments" not in str(MONITORING_DEPLOYER)
 
 
 def test_deployers_of_monitoring_change_its_own_objects_in_its_own_namespace_only() -> None:

@@ -1,5 +1,6 @@
 """Binding appends, keeps everything that others put there, and takes only its own entries out again."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pullsecrets.errors import ConflictError
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.objects import entries_of
-from pullsecrets.tenancy.binding import append_operations, bind, removal_operations, unbind
+from pullsecrets.tenancy.binding import append_operations, bind, bind_appearing, removal_operations, unbind
 
 NAMES = st.lists(st.sampled_from(["default-dockercfg-abc", "builder-token", "app", "web", "other"]), unique=True)
 
@@ -124,6 +125,45 @@ def test_an_entry_that_vanishes_again_is_reported() -> None:
 def test_a_service_account_that_does_not_exist_yet_is_reported_as_missing() -> None:
     state = bind(OneServiceAccount([]).as_client(), "auth-dev", ["default", "builder"], ["app"])
     assert (state.bound, state.missing) == (("default",), ("builder",))
+
+
+class Appearing(OneServiceAccount):
+    """The same, seen by a watch: what happened so far, and each change by somebody who takes our entry off again."""
+
+    def __init__(self, *events: tuple[str, str, list[str]]) -> None:
+        super().__init__([])
+        self.events = events
+
+    def watch(self, _path: str, _query: dict[str, str], _seconds: int) -> Iterator[dict[str, Any]]:
+        for number, (kind, name, entries) in enumerate(self.events):
+            self.live = account(entries, str(number))
+            self.live["metadata"] |= {"namespace": "auth-dev", "name": name}
+            yield {"type": kind, "object": self.live}
+
+
+@pytest.mark.parametrize(
+    ("event", "bound"),
+    [
+        (("ADDED", "default", ["default-dockercfg-abc"]), ["default-dockercfg-abc", "app"]),
+        (("MODIFIED", "default", []), ["app"]),
+        (("ADDED", "default", ["app"]), None),
+        (("DELETED", "default", []), None),
+        (("ADDED", "somebody-elses", []), None),
+    ],
+)
+def test_what_appears_without_an_entry_gets_it_and_nothing_else_is_touched(
+    event: tuple[str, str, list[str]], bound: list[str] | None
+) -> None:
+    cluster = Appearing(event)
+    found = list(bind_appearing(cluster.as_client(), {("auth-dev", "default"): ["app"]}))
+    assert found == (["auth-dev/default"] if bound else [])
+    assert entries_of(cluster.live) == (bound or event[2])
+
+
+def test_a_watch_does_not_fight_for_ever() -> None:
+    cluster = Appearing(*[("MODIFIED", "default", [])] * 99)
+    with pytest.raises(ConflictError, match="auth-dev/default lost the entry 11 times within 240 s"):
+        list(bind_appearing(cluster.as_client(), {("auth-dev", "default"): ["app"]}))
 
 
 def test_unbinding_a_service_account_that_is_gone_does_nothing() -> None:
