@@ -21,12 +21,12 @@ from local.controlplane import ControlPlane
 from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.waiting import NotYet, until
 from local.demo import existing, seed_generated
-from local.packs import pack_options
 from local.paths import repository
 from local.workspace import PROJECT, Workspace
 from pullsecrets.config import load_stack
 from pullsecrets.manifests.builders import namespace
 from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.options import pack_options
 from pullsecrets.packs.timing import start_seconds
 
 STACK = "bench"

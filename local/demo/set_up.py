@@ -7,7 +7,7 @@ from local.controlplane.waiting import until
 from local.demo.credentials import seed_generated, seeded_credential
 from local.demo.pulling import let_in
 from local.demo.steps import STACK, Steps, existing
-from local.packs import pack_options
+from pullsecrets.packs.options import pack_options
 
 OTHERS_ENTRY = "default-dockercfg-abc"
 """An entry as OpenShift keeps it in each ServiceAccount's list; the binding must leave it there."""

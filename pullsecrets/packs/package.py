@@ -22,7 +22,7 @@ OUT = Path("build/policy-packs")
 _REQUIREMENTS = ("pulumi", "pulumi-policy", "publicsuffixlist")
 
 
-def files_of(pack: Pack) -> dict[PurePosixPath, str]:
+def files_of(pack: Pack, virtualenv: str = "venv") -> dict[PurePosixPath, str]:
     """Return the files of a pack that stands alone, by path inside its folder."""
     folder = pack.name.replace("-", "_")
     source = ROOT / "pullsecrets" / "packs" / folder
@@ -30,16 +30,22 @@ def files_of(pack: Pack) -> dict[PurePosixPath, str]:
     files |= {module: (ROOT / module).read_text(encoding="utf-8") for module in _closure("pullsecrets.packs.serve")}
     files[PurePosixPath("__main__.py")] = (source / "__main__.py").read_text(encoding="utf-8")
     files[PurePosixPath("requirements.txt")] = "".join(f"{name}=={version(name)}\n" for name in _REQUIREMENTS)
-    files[PurePosixPath("PulumiPolicy.yaml")] = _project(source / "PulumiPolicy.yaml")
+    files[PurePosixPath("PulumiPolicy.yaml")] = _project(source / "PulumiPolicy.yaml", virtualenv)
     return files
 
 
-def build(pack: Pack, out: Path) -> Path:
-    """Build a pack's folder below `out`, whole or not at all, and return it."""
+def build(pack: Pack, out: Path, virtualenv: str = "venv") -> Path:
+    """Build a pack's folder below `out`, whole or not at all, and return it.
+
+    Args:
+        pack: which pack.
+        out: the folder of all packs.
+        virtualenv: the Python environment it runs in; by default one of its own, which `pulumi install` makes.
+    """
     target = out / pack.name
     draft = out / f".{pack.name}.draft"
     shutil.rmtree(draft, ignore_errors=True)
-    for path, text in files_of(pack).items():
+    for path, text in files_of(pack, virtualenv).items():
         file = draft / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -48,13 +54,12 @@ def build(pack: Pack, out: Path) -> Path:
     return target
 
 
-def _project(file: Path) -> str:
-    """Return the pack's project file with a virtual environment of its own."""
+def _project(file: Path, virtualenv: str) -> str:
+    """Return the pack's project file with the environment that it runs in."""
     project = yaml.safe_load(file.read_text(encoding="utf-8"))
-    project["runtime"]["options"]["virtualenv"] = "venv"
+    project["runtime"]["options"]["virtualenv"] = virtualenv
     header = dedent("""\
-        # A pack that stands alone, built by `make pack-policies`. `pulumi install` makes its virtual environment,
-        # `pulumi policy publish` publishes it.
+        # A pack that stands alone. `pulumi install` makes its Python environment, `pulumi policy publish` publishes it.
         """)
     return header + yaml.safe_dump(project, sort_keys=False, width=120)
 

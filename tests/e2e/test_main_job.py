@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from local.packs import pack_options
 from pullsecrets.config import load_stack
 from pullsecrets.credential.document import content_digest
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, FINALIZER_PREFIX
 from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.options import pack_options
 from tests.e2e.stack import ADOPTED, BASELINE, OTHERS_ENTRY, STACK, Stack, account, changes, namespace, secret
 
 pytestmark = pytest.mark.controlplane

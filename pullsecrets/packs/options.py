@@ -1,22 +1,26 @@
-"""Options that put the policy packs on a `pulumi` run, with a stack's own registries as their settings."""
+"""Options that put the policy packs on a `pulumi` run, with a stack's own registries as their settings.
+
+Run as `python -m pullsecrets.packs.options STACK FOLDER` in a project's folder to have them printed, one a line.
+"""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from local.paths import repository
-from pullsecrets.config import StackConfig
+from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.packs import package
 from pullsecrets.packs.catalog import PACKS
 from pullsecrets.packs.crossguard import Pack
 from pullsecrets.policy.lint.settings import settings_of
 
 
 def pack_options(config: StackConfig, folder: Path, packs: Sequence[Pack] = PACKS) -> list[str]:
-    """Return the options of the packs, all of them by default, writing the settings that they name.
+    """Return the options of the packs, all of them by default, writing the packs and settings that they name.
 
     Args:
         config: the stack's configuration.
-        folder: where the settings files are written.
+        folder: where they are written. The packs run in the Python environment that this runs in.
         packs: which packs.
     """
     settings = settings_of(config)
@@ -26,6 +30,10 @@ def pack_options(config: StackConfig, folder: Path, packs: Sequence[Pack] = PACK
         known = {policy.name for policy in pack.policies}
         own = {name: values for name, values in settings.items() if name in known}
         file.write_text(json.dumps(own, indent=2), encoding="utf-8")
-        source = repository() / "pullsecrets" / "packs" / pack.name.replace("-", "_")
+        source = package.build(pack, folder, virtualenv=sys.prefix)
         options += ["--policy-pack", str(source), "--policy-pack-config", str(file)]
     return options
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(pack_options(load_stack(sys.argv[1], Path()), Path(sys.argv[2]).resolve())) + "\n")
