@@ -22,6 +22,8 @@ from pullsecrets.gitops.repository import load
 from pullsecrets.gitops.survey import Survey, survey
 from pullsecrets.manifests import render as rendering
 from pullsecrets.policy import lint
+from pullsecrets.policy.lint import settings_of
+from pullsecrets.policy.workloads import REFERENCES, table_of
 from pullsecrets.text import counted, listed
 
 
@@ -271,7 +273,8 @@ def render_command(  # noqa: PLR0913 - each is an option
 def _survey(
     path: Path, config: StackConfig, layout: Layout, *, keeping: bool = True, changed_since: str | None = None
 ) -> Survey:
-    repository = load(path, layout.over(config.gitops))
+    table = table_of(settings_of(config)[REFERENCES.name])
+    repository = load(path, layout.over(config.gitops), table)
     found = survey(repository, kept_in=cache_folder() if keeping else None, changed_since=changed_since)
     said = [f"{counted(len(found.built), 'folder')} built with {found.builder}", *found.builder.notes]
     console.errors.print("; ".join(said), soft_wrap=True, markup=False)

@@ -209,6 +209,12 @@ def _check_environments(text: str) -> str:
     return _check_in_repository(text)
 
 
+def _check_field(text: str) -> str:
+    if not text or not all(text.split(".")):
+        raise ValueError("the path of a field, such as 'spec.template.spec'")
+    return text
+
+
 Label = Annotated[
     str, AfterValidator(lambda text: _full_match("label", text)), _shown("DNS label", "auth-dev", names.DNS_LABEL)
 ]
@@ -267,3 +273,4 @@ ServicesPattern = Annotated[str, AfterValidator(_check_services), _shown("path w
 EnvironmentsPattern = Annotated[
     str, AfterValidator(_check_environments), _shown("path with {environment}", "overlays/{environment}")
 ]
+FieldPath = Annotated[str, AfterValidator(_check_field), _shown("path of a field", "spec.template.spec")]

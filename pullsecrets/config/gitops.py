@@ -1,8 +1,8 @@
-"""Section `gitops` of a stack's configuration: how the repository of its services is laid out and built."""
+"""Sections `gitops` and `workloads`: how the repository of the services is laid out, and which kinds make Pods."""
 
 from typing import Literal
 
-from pullsecrets.config.fields import ConfigModel, EnvironmentsPattern, RepositoryPath, ServicesPattern
+from pullsecrets.config.fields import ConfigModel, EnvironmentsPattern, FieldPath, RepositoryPath, ServicesPattern
 
 
 class Build(ConfigModel):
@@ -35,3 +35,16 @@ class GitOps(ConfigModel):
     """Folders that are built; `*` stands for a part of a name, `**` for any folders; empty: those that are found."""
     build: Build = Build()
     """What builds it, and with which options."""
+
+
+class WorkloadKind(ConfigModel):
+    """A kind that has Pods made and that is not known here, such as an operator's of your own."""
+
+    group: str
+    """Its API group, in any version."""
+    kind: str
+    """Its kind."""
+    path: FieldPath
+    """What has the list `imagePullSecrets`; `*` stands for each item of a list or a map."""
+    images: tuple[FieldPath, ...] = ()
+    """Where images stand, but for those of `containers` and `initContainers` in it."""

@@ -28,7 +28,7 @@ from pullsecrets.config.fields import (
     Selector,
     TokenTtl,
 )
-from pullsecrets.config.gitops import GitOps
+from pullsecrets.config.gitops import GitOps, WorkloadKind
 from pullsecrets.config.tenants import NamespaceTenant, Tenant, Tenants, expand
 from pullsecrets.errors import BadInputError
 
@@ -326,6 +326,8 @@ class StackConfig(ConfigModel):
     """Alert rules, a dashboard and the daily validation."""
     gitops: GitOps = GitOps()
     """How the GitOps repository of the services is laid out and built."""
+    workloads: tuple[WorkloadKind, ...] = ()
+    """Further kinds that have Pods made, beside those that are known."""
     gate: Literal["warn", "fail", "off"] = "warn"
     """What `pulumi up` does about a path in Vault that holds no credential."""
 

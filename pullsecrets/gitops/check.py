@@ -11,8 +11,6 @@ from pullsecrets.gitops import component
 from pullsecrets.gitops.kustomize import Built
 from pullsecrets.gitops.repository import LIST, Repository, Root
 from pullsecrets.gitops.survey import Deployment, Survey
-from pullsecrets.guard.targets import describe
-from pullsecrets.kube.podspec import pod_path
 from pullsecrets.policy import workloads
 from pullsecrets.policy.lint import UNREAD, Report, Violation, settings_of
 from pullsecrets.policy.lint.reading import KUSTOMIZATIONS, Unread
@@ -102,7 +100,7 @@ def _carried(repository: Repository, found: Deployment, registry: Registry) -> b
 
 def _fix(repository: Repository, found: Deployment, registry: Registry) -> str:
     """Return what gives a workload the reference where it stands."""
-    entry = f"add `- name: {registry.name}` to {shown((*found.pod, LIST))}"
+    entry = f"add `- name: {registry.name}` to {shown((*found.pod.path, LIST))}"
     if found.root is None:
         return f"{entry} in this file, by hand or with `pull-secrets gitops migrate --place manifests`"
     shared = component.folder(repository.settings, registry.name)
@@ -127,9 +125,8 @@ def _of_unread(repository: Repository, file: PurePosixPath, unread: Unread) -> V
 
 def _judge(item: Values, settings: Settings) -> Iterator[tuple[PolicyInfo, Finding]]:
     moved = {**item, "metadata": {**mapping(item.get("metadata")), "namespace": _ANYWHERE}}
-    for name in workloads.missing_references(moved, settings):
-        problem = f"{describe(item)} pulls from the registry of {name} and does not refer to that Secret"
-        yield workloads.REFERENCES, Finding(problem, "", pod_path(item) or ())
+    for finding in workloads.judge_references(moved, settings):
+        yield workloads.REFERENCES, finding
     for finding in workloads.judge_hosts(item, settings):
         yield workloads.HOSTS, finding
     for finding in workloads.judge_similar_hosts(item, settings):

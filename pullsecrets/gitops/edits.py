@@ -15,10 +15,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-from pullsecrets.data import Path, Values, dig, mapping, sequence
+from pullsecrets.data import Path, Values, dig, mapping, sequence, shown
 from pullsecrets.gitops.repository import LIST
 from pullsecrets.guard.targets import unlisted
-from pullsecrets.kube.podspec import pod_path
+from pullsecrets.kube.podspec import KNOWN, PodSpec, PodTable, pod_specs
 
 _DOCUMENT_END: Final = re.compile(r"^(\.\.\.|---)(\s|$)", re.MULTILINE)
 _NULL: Final = "tag:yaml.org,2002:null"
@@ -70,18 +70,19 @@ def remove_entries(text: str, secret: str, covered: Callable[[Values], bool]) ->
     return Removal(text, removed, tuple(kept.values()))
 
 
-def add_entries(text: str, secret: str, wanted: Callable[[Values], bool]) -> str:
+def add_entries(text: str, secret: str, wanted: Callable[[Values, PodSpec], bool], table: PodTable = KNOWN) -> str:
     """Add a Secret to the `imagePullSecrets` of workloads of a text, behind the entries that are there.
 
     Args:
         text: a file of YAML documents.
         secret: name of the new entry.
-        wanted: tells which objects get it.
+        wanted: tells which Pods of which objects get it.
+        table: the kinds that have Pods made.
 
     Raises:
         NotEditableError: when it cannot be added without changing more.
     """
-    for index, *path in _pods_without(text, secret, wanted):
+    for index, *path in _pods_without(text, secret, wanted, table):
         content = _load(text)
         holder: Any = content[index]
         for part in path:
@@ -113,16 +114,23 @@ def add_to_kustomization(text: str, key: str, item: Values | str) -> str:
     return _proved(_with_item(text, _compose(text)[0], key, line, line), content)
 
 
-def _pods_without(text: str, secret: str, wanted: Callable[[Values], bool]) -> list[tuple[Any, ...]]:
+def _pods_without(
+    text: str, secret: str, wanted: Callable[[Values, PodSpec], bool], table: PodTable
+) -> list[tuple[Any, ...]]:
     """Return where the Pods of a text's workloads are specified that do not name a Secret."""
-    return [
-        (index, *where, *pod)
+    found = [
+        (index, where, item, pod.path)
         for index, document in enumerate(_load(text))
         if isinstance(document, dict)
         for where, item in unlisted(cast("Values", document))
-        if (pod := pod_path(item)) is not None and isinstance(dig(item, pod), dict) and wanted(item)
-        if all(mapping(entry).get("name") != secret for entry in sequence(dig(item, (*pod, LIST))))
+        for pod in pod_specs(item, table)
+        if wanted(item, pod)
+        if all(mapping(entry).get("name") != secret for entry in sequence(dig(item, (*pod.path, LIST))))
     ]
+    for _, _, item, path in found:
+        if not isinstance(dig(item, path), dict):
+            raise NotEditableError(f"it has no {shown(path)}, which would hold the list")
+    return [(index, *where, *path) for index, where, _, path in found]
 
 
 def _entries(text: str, secret: str, covered: Callable[[Values], bool]) -> Iterator[tuple[Any, ...]]:
@@ -130,15 +138,13 @@ def _entries(text: str, secret: str, covered: Callable[[Values], bool]) -> Itera
         if not isinstance(document, dict):
             continue
         for where, item in unlisted(cast("Values", document)):
-            pod = pod_path(item)
-            if pod is None or not covered(item):
-                continue
-            entries = sequence(dig(item, (*pod, LIST)))
-            if any("$patch" in mapping(entry) for entry in entries):
-                continue
-            for position, entry in enumerate(entries):
-                if mapping(entry).get("name") == secret:
-                    yield (index, *where, *pod, LIST, position)
+            for pod in pod_specs(item) if covered(item) else ():
+                entries = sequence(dig(item, (*pod.path, LIST)))
+                if any("$patch" in mapping(entry) for entry in entries):
+                    continue
+                for position, entry in enumerate(entries):
+                    if mapping(entry).get("name") == secret:
+                        yield (index, *where, *pod.path, LIST, position)
 
 
 def _line(text: str, place: tuple[Any, ...]) -> int:

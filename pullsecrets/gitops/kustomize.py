@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -19,12 +19,12 @@ import yaml
 
 from pullsecrets.config.gitops import Build
 from pullsecrets.data import Path as ValuePath
-from pullsecrets.data import Values, dig, mapping, sequence
+from pullsecrets.data import Values, mapping, sequence
 from pullsecrets.errors import BadInputError
 from pullsecrets.files import write_whole
 from pullsecrets.gitops.controllers import BuildOptions, build_options
 from pullsecrets.gitops.repository import Repository, Root
-from pullsecrets.kube.podspec import pod_path
+from pullsecrets.kube.podspec import PodTable, pod_specs
 from pullsecrets.policy.lint.reading import objects_in
 
 LONGEST_BUILD: Final = 120.0
@@ -43,11 +43,6 @@ class Made:
     origin: PurePosixPath | None
     """The file of the repository that it, or what generates it, stands in; None for what was fetched."""
     generated: bool
-
-    @cached_property
-    def pod(self) -> ValuePath | None:
-        """Where it has the specification of its Pods."""
-        return pod_path(self.item)
 
 
 @dataclass(frozen=True)
@@ -181,7 +176,7 @@ class _Work:
             return Built(root, kept)
         found = self._build(number, root)
         if self.kept_in and not found.failure:
-            found = Built(root, tuple(map(_pulling, found.objects)))
+            found = Built(root, tuple(_pulling(made, self.repository.table) for made in found.objects))
             if file:
                 objects = [[made.item, str(made.origin or ""), made.generated] for made in found.objects]
                 file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -223,7 +218,7 @@ class _Work:
         except ValueError:
             return Built(root, failure="what was built is not YAML")
         made = (self._made(item, around) for item in objects)
-        return Built(root, tuple(one for one in made if not self.kept_in or one.pod is not None))
+        return Built(root, tuple(one for one in made if not self.kept_in or pod_specs(one.item, self.repository.table)))
 
     def _made(self, item: Values, around: Path) -> Made:
         metadata = dict(mapping(item.get("metadata")))
@@ -251,12 +246,18 @@ class _Work:
             if item.others or item.manifest.item.get("helmCharts"):
                 below = (self.top / item.folder).rglob("*")
                 files |= {PurePosixPath(found.relative_to(self.top)) for found in below if found.is_file()}
-        parts = [_FORM, self.builder, root.folder, root.deployed.adds if root.deployed else ""]
+        parts = [
+            _FORM,
+            sorted(self.repository.table),
+            self.builder,
+            root.folder,
+            root.deployed.adds if root.deployed else "",
+        ]
         parts += [f"{file} {_digest(self.top / file)}" for file in sorted(files)]
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
-_FORM: Final = 1
+_FORM: Final = 2
 """Changes whenever something else is kept in the cache."""
 
 
@@ -288,32 +289,26 @@ def _with_images(text: str) -> str:
 _DEFINITION: Final = "\nkind: CustomResourceDefinition\n"
 
 
-_JUDGED: Final = frozenset({"name", "image"})
-
-
-def _pulling(made: Made) -> Made:
+def _pulling(made: Made, table: PodTable) -> Made:
     """Leave nothing of a workload but its name and what its Pods pull: nothing else is judged, or kept on a disk."""
-    item = made.item
-    metadata = mapping(item.get("metadata"))
-    kept: dict[str, Any] = {
-        **{key: item[key] for key in ("apiVersion", "kind") if key in item},
-        "metadata": {key: metadata[key] for key in ("name", "namespace") if key in metadata},
+    paths: list[ValuePath] = [("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")]
+    for pod in pod_specs(made.item, table):
+        paths.append((*pod.path, "imagePullSecrets"))
+        for image, _ in pod.images(made.item):
+            paths += [image, (*image[:-1], "name")]
+    return Made(_only(made.item, paths), made.origin, made.generated)
+
+
+def _only(value: Any, paths: list[ValuePath]) -> Any:
+    """Copy what stands at some paths of a value, every item of a list in its place."""
+    if () in paths:
+        return value
+    below = {
+        first: [path[1:] for path in paths if path[0] == first] for first in dict.fromkeys(path[0] for path in paths)
     }
-    pod = mapping(dig(item, made.pod or ()))
-    images = {
-        key: [
-            {name: mapping(one)[name] for name in ("name", "image") if name in mapping(one)} for one in sequence(found)
-        ]
-        for key in ("containers", "initContainers", "ephemeralContainers")
-        if isinstance(found := pod.get(key), list)
-    }
-    if "imagePullSecrets" in pod:
-        images["imagePullSecrets"] = pod["imagePullSecrets"]
-    holder = kept
-    for part in (made.pod or ())[:-1]:
-        holder = holder.setdefault(str(part), {})
-    holder[str((made.pod or ("spec",))[-1])] = images
-    return Made(kept, made.origin, made.generated)
+    if isinstance(value, Mapping):
+        return {key: _only(item, below[key]) for key, item in mapping(value).items() if key in below}
+    return [_only(item, below[index]) if index in below else None for index, item in enumerate(sequence(value))]
 
 
 _AROUND: Final = re.compile(

@@ -23,7 +23,7 @@ from pullsecrets.gitops.kustomize import Built, build_all
 from pullsecrets.gitops.repository import LIST, Repository, Root, Workload, references_of
 from pullsecrets.gitops.survey import Deployment, Survey
 from pullsecrets.kube.objects import group_of, kind_of
-from pullsecrets.kube.podspec import pod_path
+from pullsecrets.kube.podspec import KNOWN, PodSpec, PodTable, pod_specs
 
 
 class Place(StrEnum):
@@ -207,19 +207,19 @@ class _Planner:
 
     def _manifests(self) -> list[tuple[PurePosixPath, Callable[[str], str]]]:
         """Return the files in which workloads get an entry, and the edit."""
-        wanted: dict[PurePosixPath, set[tuple[str, str]]] = {}
+        wanted: dict[PurePosixPath, set[tuple[str, str, ValuePath]]] = {}
         for found in self._using:
             source = self.survey.source(found)
             by_hand = self.place is Place.MANIFESTS or (found.root and not component.covers(found.item))
             if source and by_hand and self.registry.name not in found.references and source.file not in self._untouched:
-                wanted.setdefault(source.file, set()).add((source.kind, source.name))
+                wanted.setdefault(source.file, set()).add((source.kind, source.name, found.pod.path))
         return [(file, self._with_entries(names)) for file, names in wanted.items()]
 
-    def _with_entries(self, names: set[tuple[str, str]]) -> Callable[[str], str]:
-        def is_wanted(item: Values) -> bool:
-            return (kind_of(item), str(dig(item, ("metadata", "name")) or "")) in names
+    def _with_entries(self, names: set[tuple[str, str, ValuePath]]) -> Callable[[str], str]:
+        def is_wanted(item: Values, pod: PodSpec) -> bool:
+            return (kind_of(item), str(dig(item, ("metadata", "name")) or ""), pod.path) in names
 
-        return lambda text: add_entries(text, self.registry.name, is_wanted)
+        return lambda text: add_entries(text, self.registry.name, is_wanted, self.repository.table)
 
     def _patched(self) -> Mapping[PurePosixPath, list[Values]]:
         """Return the patches of what is fetched or generated and that the component cannot reach, by folder."""
@@ -299,9 +299,9 @@ def _rendered(registry: Registry) -> bytes:
 def _patch(found: Deployment, registry: Registry) -> Values:
     """Return a kustomization's patch that adds the entry to one workload, behind those that are there."""
     target = {"group": group_of(found.item), "kind": kind_of(found.item), "name": dig(found.item, ("metadata", "name"))}
-    pointer = "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (*found.pod, LIST))
+    pointer = "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (*found.pod.path, LIST))
     entry = {"name": registry.name}
-    has_list = dig(found.item, (*found.pod, LIST)) is not None
+    has_list = dig(found.item, (*found.pod.path, LIST)) is not None
     step = {"op": "add", "path": f"{pointer}/-" if has_list else pointer, "value": entry if has_list else [entry]}
     return {"target": {key: value for key, value in target.items() if value}, "patch": json.dumps([step])}
 
@@ -348,7 +348,9 @@ def _problems(survey: Survey, planned: MigrationPlan) -> dict[Root, str]:
         for edit in planned.edits:
             _write(copy / edit.file, edit.after)
         after = build_all(repository, roots, survey.builder, top=copy)
-    found = {root: list(differences(survey.built[root], after[root], planned.registry)) for root in roots}
+    found = {
+        root: list(differences(survey.built[root], after[root], planned.registry, repository.table)) for root in roots
+    }
     return {root: "; ".join(texts) for root, texts in found.items() if texts}
 
 
@@ -378,7 +380,7 @@ def apply(root: Path, planned: MigrationPlan) -> None:
         ) from None
 
 
-def differences(before: Built, after: Built, registry: Registry) -> Iterator[str]:
+def differences(before: Built, after: Built, registry: Registry, table: PodTable = KNOWN) -> Iterator[str]:
     """Yield what differs between two builds of a root beyond new entries of the registry's Secret."""
     if after.failure:
         yield f"would not build: {after.failure}"
@@ -387,26 +389,24 @@ def differences(before: Built, after: Built, registry: Registry) -> Iterator[str
     for identity in sorted(old.keys() ^ new.keys()):
         yield f"{' '.join(identity)} would {'disappear' if identity in old else 'appear'}"
     for identity in sorted(old.keys() & new.keys()):
-        yield from (f"{_named(identity)} {text}" for text in _changes(old[identity], new[identity], registry))
+        changes = _changes(old[identity], new[identity], registry, table)
+        yield from (f"{_named(identity)} {text}" for text in changes)
 
 
-def _changes(old: Values, new: Values, registry: Registry) -> Iterator[str]:
-    pod = pod_path(old)
-    if pod is None:
-        if (path := _first_difference(old, new, ("",))) is not None:
-            yield f"would change at {shown(path)}"
-        return
-    found = Deployment(new, pod, None, None)
-    if (path := _first_difference(old, new, (*found.pod, LIST))) is not None:
+def _changes(old: Values, new: Values, registry: Registry, table: PodTable) -> Iterator[str]:
+    pods = pod_specs(old, table)
+    if (path := _first_difference(old, new, {(*pod.path, LIST) for pod in pods})) is not None:
         yield f"would change at {shown(path) or 'the whole object'}; try `--place overlay` or `--place manifests`"
-    held, holds = set(references_of(old, found.pod)), set(found.references)
-    lost = sorted(held - holds)
-    if lost:
-        yield f"would lose {', '.join(lost)} from {LIST}"
-    if found.pulls_from(registry) and registry.name not in {*holds, *lost}:
-        yield f"would still be without {registry.name}: a patch or another transformer replaces its list afterwards"
-    if holds - held - {registry.name}:
-        yield f"would gain more than {registry.name} in {LIST}"
+    for pod in pods:
+        found = Deployment(new, pod, None, None)
+        held, holds = set(references_of(old, pod)), set(found.references)
+        lost = sorted(held - holds)
+        if lost:
+            yield f"would lose {', '.join(lost)} from {LIST}"
+        if found.pulls_from(registry) and registry.name not in {*holds, *lost}:
+            yield f"would still be without {registry.name}: a patch or another transformer replaces its list afterwards"
+        if holds - held - {registry.name}:
+            yield f"would gain more than {registry.name} in {LIST}"
 
 
 def _refuse_outside(root: Path, edits: tuple[FileEdit, ...]) -> None:
@@ -471,9 +471,9 @@ def _named(identity: Identity) -> str:
     return f"{identity[1]} {identity[3]}"
 
 
-def _first_difference(old: Any, new: Any, ignored: ValuePath, path: ValuePath = ()) -> ValuePath | None:
-    """Return where two objects differ first, but for a list at a path and fields that are null: a merge drops those."""
-    if path == ignored:
+def _first_difference(old: Any, new: Any, ignored: set[ValuePath], path: ValuePath = ()) -> ValuePath | None:
+    """Return where two objects differ first, but for lists at some paths and fields that a merge drops: null ones."""
+    if path in ignored:
         return None
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         left, right = cast("Values", old), cast("Values", new)

@@ -10,13 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from pullsecrets.config.gitops import GitOps
-from pullsecrets.data import Path as ValuePath
 from pullsecrets.data import Values, dig, every_text, mapping, sequence
 from pullsecrets.errors import BadInputError
 from pullsecrets.gitops.controllers import Deployed, deployed_by, is_controllers, matches
 from pullsecrets.image import written_host
 from pullsecrets.kube.objects import group_of, kind_of
-from pullsecrets.kube.podspec import images_at, pod_path
+from pullsecrets.kube.podspec import KNOWN, PodSpec, PodTable, pod_specs
 from pullsecrets.policy.lint.reading import KUSTOMIZATIONS, Manifest, Unread, files_in, read
 
 LIST: Final = "imagePullSecrets"
@@ -31,7 +30,7 @@ class Workload:
 
     file: PurePosixPath
     manifest: Manifest
-    pod: ValuePath
+    pod: PodSpec
     patch: bool
     """Whether a kustomization names the file as a patch, not as a resource."""
 
@@ -63,17 +62,17 @@ class Workload:
     @property
     def line(self) -> int:
         """Line of the list of pull Secrets, or of what would hold it."""
-        return self.manifest.position((*self.pod, LIST))[0]
+        return self.manifest.position((*self.pod.path, LIST))[0]
 
 
-def hosts_of(item: Values, pod: ValuePath) -> frozenset[str]:
-    """Return the hosts that the containers of one of a workload's Pods pull from."""
-    return frozenset(written_host(image) for _, image in images_at(item, pod))
+def hosts_of(item: Values, pod: PodSpec) -> frozenset[str]:
+    """Return the hosts that some of a workload's Pods pull from."""
+    return frozenset(written_host(image) for _, image in pod.images(item))
 
 
-def references_of(item: Values, pod: ValuePath) -> tuple[str, ...]:
+def references_of(item: Values, pod: PodSpec) -> tuple[str, ...]:
     """Return the names in a list of pull Secrets."""
-    return tuple(str(mapping(entry).get("name")) for entry in sequence(dig(item, (*pod, LIST))))
+    return tuple(str(mapping(entry).get("name")) for entry in sequence(dig(item, (*pod.path, LIST))))
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,8 @@ class Repository:
     charts: tuple[PurePosixPath, ...]
     """Folders of Helm charts, whose templates are no manifests yet."""
     not_looked_at: tuple[str, ...]
+    table: PodTable = field(default_factory=lambda: KNOWN, compare=False)
+    """The kinds that have Pods made."""
     _read: dict[PurePosixPath, tuple[Manifest | Unread, ...]] = field(
         default_factory=dict[PurePosixPath, tuple[Manifest | Unread, ...]], compare=False
     )
@@ -298,8 +299,11 @@ class Repository:
 
     def workloads_in(self, file: PurePosixPath) -> tuple[Workload, ...]:
         """Return the workloads of a file, or the patches of them."""
-        found = ((item, pod_path(item.item)) for item in self.manifests(file))
-        return tuple(Workload(file, item, pod, file in self.patches) for item, pod in found if pod is not None)
+        return tuple(
+            Workload(file, item, pod, file in self.patches)
+            for item in self.manifests(file)
+            for pod in pod_specs(item.item, self.table)
+        )
 
     @cached_property
     def candidates(self) -> tuple[PurePosixPath, ...]:
@@ -360,12 +364,13 @@ class Repository:
         return _pattern(overlay_pattern(self.settings))
 
 
-def load(root: Path, settings: GitOps) -> Repository:
+def load(root: Path, settings: GitOps, table: PodTable = KNOWN) -> Repository:
     """Find a repository's manifests.
 
     Args:
         root: its folder.
         settings: how it is laid out.
+        table: the kinds that have Pods made.
 
     Raises:
         BadInputError: when there is no folder at that path or at one of the settings, or no manifest in it.
@@ -380,7 +385,7 @@ def load(root: Path, settings: GitOps) -> Repository:
     found = [PurePosixPath(file.relative_to(top)) for file in files]
     charts = tuple(sorted(file.parent for file in found if file.name == _CHART))
     kept = tuple(file for file in found if not _is_of_chart(file, charts))
-    return Repository(top, settings, kept, charts, tuple(passed))
+    return Repository(top, settings, kept, charts, tuple(passed), table)
 
 
 def overlay_pattern(settings: GitOps) -> str:

@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.data import Path as ValuePath
 from pullsecrets.data import Values, dig
 from pullsecrets.errors import BadInputError
-from pullsecrets.gitops.kustomize import Builder, Built, Made, build_all, find_builder
+from pullsecrets.gitops.kustomize import Builder, Built, build_all, find_builder
 from pullsecrets.gitops.repository import Repository, Root, Workload, hosts_of, references_of
 from pullsecrets.kube.objects import kind_of
+from pullsecrets.kube.podspec import PodSpec, pod_specs
 from pullsecrets.text import listed
 
 
@@ -21,7 +21,7 @@ class Deployment:
     """A workload as it is deployed: as a root builds it, or as it stands in a file that nothing builds."""
 
     item: Values
-    pod: ValuePath
+    pod: PodSpec
     file: PurePosixPath | None
     """The file of the repository that it comes from; None for what was fetched."""
     root: Root | None
@@ -54,12 +54,14 @@ class Survey:
     @cached_property
     def deployments(self) -> tuple[Deployment, ...]:
         """Every workload that is deployed, those of each root first."""
-        made = (self._of(found.root, item) for found in self.built.values() for item in found.objects)
+        made = (
+            Deployment(item.item, pod, item.origin, found.root, item.generated)
+            for found in self.built.values()
+            for item in found.objects
+            for pod in pod_specs(item.item, self.repository.table)
+        )
         plain = (Deployment(item.item, item.pod, item.file, None) for item in self.repository.plain)
-        return (*(one for one in made if one), *plain)
-
-    def _of(self, root: Root, made: Made) -> Deployment | None:
-        return Deployment(made.item, made.pod, made.origin, root, made.generated) if made.pod is not None else None
+        return (*made, *plain)
 
     @property
     def broken(self) -> Iterator[Built]:

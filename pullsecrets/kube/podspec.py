@@ -1,6 +1,6 @@
 """Where each kind keeps the specification of its Pods, and what stands in one: containers and their images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,9 @@ class PodKind:
     """Its `apiVersion`."""
     kind: str
     path: Path = _TEMPLATE
-    """Where the specification of its Pods stands."""
+    """Where the specification of its Pods stands, or what has the list of pull Secrets; `*` is each item of a list."""
+    images: tuple[Path, ...] = ()
+    """Where images stand that are not those of containers in it, such as of a field of the operator's own."""
 
     def collection(self, namespace: str | None = None) -> str:
         """Return where the API server lists its objects, of one namespace or of all."""
@@ -40,6 +42,27 @@ CRON_JOB: Final = PodKind("batch/v1", "CronJob", ("spec", "jobTemplate", *_TEMPL
 REPLICATION_CONTROLLER: Final = PodKind("v1", "ReplicationController")
 DEPLOYMENT_CONFIG: Final = PodKind("apps.openshift.io/v1", "DeploymentConfig")
 
+_RAY: Final = (("headGroupSpec", *_TEMPLATE[1:]), ("workerGroupSpecs", "*", *_TEMPLATE[1:]))
+_STEPS: Final[Path] = ("steps", "*", "image")
+
+
+def _workflow(kind: str, *spec: str) -> PodKind:
+    places: tuple[Path, ...] = (
+        ("container", "image"),
+        ("script", "image"),
+        ("initContainers", "*", "image"),
+        ("sidecars", "*", "image"),
+        ("containerSet", "containers", "*", "image"),
+    )
+    images = tuple((*spec, "templates", "*", *place) for place in places)
+    return PodKind("argoproj.io/v1alpha1", kind, spec, images)
+
+
+def _strimzi(kind: str, *component: str) -> PodKind:
+    holder = ("spec", *component)
+    return PodKind("kafka.strimzi.io/v1beta2", kind, (*holder, "template", "pod"), ((*holder, "image"),))
+
+
 POD_KINDS: Final = (
     POD,
     DEPLOYMENT,
@@ -50,17 +73,112 @@ POD_KINDS: Final = (
     CRON_JOB,
     REPLICATION_CONTROLLER,
     DEPLOYMENT_CONFIG,
+    PodKind("argoproj.io/v1alpha1", "Rollout"),
+    PodKind("argoproj.io/v1alpha1", "Experiment", ("spec", "templates", "*", "template", "spec")),
+    *(
+        PodKind("argoproj.io/v1alpha1", kind, ("spec", "metrics", "*", "provider", "job", *_TEMPLATE))
+        for kind in ("AnalysisRun", "AnalysisTemplate", "ClusterAnalysisTemplate")
+    ),
+    *(_workflow(kind, "spec") for kind in ("ClusterWorkflowTemplate", "Workflow", "WorkflowTemplate")),
+    _workflow("CronWorkflow", "spec", "workflowSpec"),
+    PodKind("serving.knative.dev/v1", "Configuration"),
+    PodKind("serving.knative.dev/v1", "Revision", ("spec",)),
+    PodKind("serving.knative.dev/v1", "Service"),
+    PodKind("keda.sh/v1alpha1", "ScaledJob", ("spec", "jobTargetRef", "template", "spec")),
+    *(
+        PodKind(
+            "serving.kserve.io/v1beta1",
+            "InferenceService",
+            ("spec", component),
+            (("spec", component, "model", "image"), ("spec", component, "custom", "container", "image")),
+        )
+        for component in ("explainer", "predictor", "transformer")
+    ),
+    *(PodKind("serving.kserve.io/v1alpha1", kind, ("spec",)) for kind in ("ClusterServingRuntime", "ServingRuntime")),
+    PodKind(
+        "tekton.dev/v1",
+        "PipelineRun",
+        ("spec", "taskRunTemplate", "podTemplate"),
+        tuple(("spec", "pipelineSpec", part, "*", "taskSpec", *_STEPS) for part in ("tasks", "finally")),
+    ),
+    PodKind("tekton.dev/v1", "TaskRun", ("spec", "podTemplate"), (("spec", "taskSpec", *_STEPS),)),
+    *(_strimzi("Kafka", component) for component in ("kafka", "zookeeper", "kafkaExporter", "cruiseControl")),
+    *(_strimzi(kind) for kind in ("KafkaBridge", "KafkaConnect", "KafkaMirrorMaker2", "KafkaNodePool")),
+    *(
+        PodKind("monitoring.coreos.com/v1", kind, ("spec",), (("spec", "image"),))
+        for kind in ("Alertmanager", "Prometheus", "ThanosRuler")
+    ),
+    *(
+        PodKind("kubeflow.org/v1", kind, ("spec", replicas, "*", *_TEMPLATE[1:]))
+        for kind, replicas in (
+            ("JAXJob", "jaxReplicaSpecs"),
+            ("MPIJob", "mpiReplicaSpecs"),
+            ("PaddleJob", "paddleReplicaSpecs"),
+            ("PyTorchJob", "pytorchReplicaSpecs"),
+            ("TFJob", "tfReplicaSpecs"),
+            ("XGBoostJob", "xgbReplicaSpecs"),
+        )
+    ),
+    PodKind("kubeflow.org/v1", "Notebook"),
+    *(PodKind("ray.io/v1", "RayCluster", ("spec", *path)) for path in _RAY),
+    *(PodKind("ray.io/v1", "RayJob", ("spec", "rayClusterSpec", *path)) for path in _RAY),
+    PodKind("ray.io/v1", "RayJob", ("spec", "submitterPodTemplate", "spec")),
+    *(PodKind("ray.io/v1", "RayService", ("spec", "rayClusterConfig", *path)) for path in _RAY),
 )
-"""The one list: a kind that is added here is judged, checked and moved like the others."""
+"""The one list: a kind that is added here is judged, checked and moved like the others.
 
-_PATHS: Final[Mapping[tuple[str, str], Path]] = {
-    (group_of({"apiVersion": known.version}), known.kind): known.path for known in POD_KINDS
-}
+Fields of built-in kinds are those of the Kubernetes API; of others those of the CRDs of Argo Rollouts, Knative Serving,
+KServe, Tekton, the Prometheus operator, Kubeflow's training operator and KubeRay, and of
+https://argo-workflows.readthedocs.io/en/latest/fields/, https://keda.sh/docs/latest/reference/scaledjob-spec/ and
+https://strimzi.io/docs/operators/latest/configuring.html#type-PodTemplate-reference. Tekton's Tasks and Pipelines, and
+what has only names (SparkApplication), have no such list: their ServiceAccount gives the reference.
+"""
+
+PodTable = Mapping[tuple[str, str], tuple[PodKind, ...]]
 
 
-def pod_path(item: Values) -> Path | None:
-    """Return where an object of any version keeps the specification of its Pods, None for what has none."""
-    return _PATHS.get((group_of(item), kind_of(item)))
+def pod_table(kinds: Iterable[PodKind] = ()) -> PodTable:
+    """Return the known kinds and some more by group and kind, in any version."""
+    found: dict[tuple[str, str], tuple[PodKind, ...]] = {}
+    for known in (*POD_KINDS, *kinds):
+        key = (group_of({"apiVersion": known.version}), known.kind)
+        found[key] = (*found.get(key, ()), known)
+    return found
+
+
+KNOWN: Final = pod_table()
+
+
+@dataclass(frozen=True)
+class PodSpec:
+    """Where an object keeps the specification of some of its Pods."""
+
+    path: Path
+    of: PodKind
+
+    def images(self, item: Values) -> Iterator[tuple[Path, str]]:
+        """Yield the images that these Pods pull, and where each stands."""
+        pod = dig(item, self.path)
+        inside = ((self.path, found) for sort in _CONTAINERS for found in dig_all(pod, (sort, "*", "image")))
+        beside = (((), found) for place in self.of.images for found in dig_all(item, place))
+        for start, (path, image) in (*inside, *beside):
+            if isinstance(image, str):
+                yield (*start, *path), image
+
+
+def pod_specs(item: Values, table: PodTable = KNOWN) -> list[PodSpec]:
+    """Return where an object of any version keeps the specifications of its Pods; none for what has none.
+
+    Args:
+        item: the object.
+        table: the kinds that are known.
+    """
+    found: list[PodSpec] = []
+    for known in table.get((group_of(item), kind_of(item)), ()):
+        # What need not be there can be added; of a list only the items that are there count.
+        places = [path for path, _ in dig_all(item, known.path)] if "*" in known.path else [known.path]
+        found += [PodSpec(path, known) for path in places]
+    return found
 
 
 def containers_of(spec: Values) -> list[Object]:
@@ -71,14 +189,6 @@ def containers_of(spec: Values) -> list[Object]:
 def images_of(spec: Values) -> tuple[str, ...]:
     """Return the images that a Pod's specification names."""
     return tuple(item["image"] for item in containers_of(spec) if item.get("image"))
-
-
-def images_at(item: Values, pod: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the images of an object's containers of every sort, and where each stands."""
-    for sort in _CONTAINERS:
-        for path, image in dig_all(item, (*pod, sort, "*", "image")):
-            if isinstance(image, str):
-                yield path, image
 
 
 def template_of(item: Object) -> Any:

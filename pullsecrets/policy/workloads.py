@@ -1,12 +1,12 @@
 """Pack `workload-pull-secrets`: workloads of tenants refer to the pull Secret of each registry that they pull from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pullsecrets.data import UNKNOWN, Path, Values, dig, sequence, shown
 from pullsecrets.guard.targets import describe, own_namespace
 from pullsecrets.image import image_host, written_host
-from pullsecrets.kube.podspec import images_at, pod_path
+from pullsecrets.kube.podspec import KNOWN, PodKind, PodSpec, PodTable, pod_specs, pod_table
 from pullsecrets.policy.model import (
     Finding,
     Level,
@@ -24,6 +24,30 @@ _TAGS = ("kubernetes", "pull-secret", "workloads")
 _URL = "https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/"
 _URL_OF_KEYS = "https://kubernetes.io/docs/concepts/containers/images/#config-json"
 
+_SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
+    **REGISTRIES,
+    "workloads": {
+        "type": "array",
+        "description": "Further kinds that have Pods made.",
+        "items": {
+            "type": "object",
+            "properties": {
+                "group": {"type": "string", "description": "API group."},
+                "kind": {"type": "string", "description": "Kind."},
+                "path": {"type": "string", "description": "What has `imagePullSecrets`, such as `spec.template.spec`."},
+                "images": {
+                    "type": "array",
+                    "description": "Where images stand, but for those of its containers.",
+                    "items": {"type": "string"},
+                },
+            },
+            "required": ["group", "kind", "path"],
+            "additionalProperties": False,
+        },
+        "default": [],
+    },
+}
+
 REFERENCES: Final = PolicyInfo(
     name="add-image-pull-secrets",
     title="Add the registry's pull Secret to workloads",
@@ -36,7 +60,7 @@ REFERENCES: Final = PolicyInfo(
     ),
     url=_URL,
     tags=_TAGS,
-    settings=REGISTRIES,
+    settings=_SETTINGS,
 )
 
 HOSTS: Final = PolicyInfo(
@@ -48,7 +72,7 @@ HOSTS: Final = PolicyInfo(
     remediation="Write the registry's canonical host into the image reference.",
     url=_URL_OF_KEYS,
     tags=_TAGS,
-    settings=REGISTRIES,
+    settings=_SETTINGS,
 )
 
 SIMILAR_HOSTS: Final = PolicyInfo(
@@ -63,47 +87,63 @@ SIMILAR_HOSTS: Final = PolicyInfo(
     ),
     url=_URL_OF_KEYS,
     tags=_TAGS,
-    settings=REGISTRIES,
+    settings=_SETTINGS,
 )
 
 
-def missing_references(item: Values, settings: Settings, namespace: Any = UNKNOWN) -> list[str]:
-    """Return the pull Secrets that a workload of a tenant needs and does not refer to."""
-    pod = pod_path(item)
+def table_of(settings: Settings) -> PodTable:
+    """Return the kinds that have Pods made: those that are known, and those of the setting `workloads`."""
+    rows = [
+        PodKind(
+            f"{row['group']}/any" if row["group"] else "v1",
+            row["kind"],
+            tuple(row["path"].split(".")),
+            tuple(tuple(image.split(".")) for image in row.get("images") or ()),
+        )
+        for row in settings.get("workloads") or ()
+    ]
+    return pod_table(rows) if rows else KNOWN
+
+
+def missing_references(item: Values, settings: Settings, namespace: Any = UNKNOWN) -> list[tuple[PodSpec, str]]:
+    """Return the pull Secrets that Pods of a tenant's workload need and do not refer to, and which Pods those are."""
     place = own_namespace(item, namespace)
-    if pod is None or not isinstance(place, str):
-        return []
-    entries = dig(item, (*pod, "imagePullSecrets"))
+    pods = pod_specs(item, table_of(settings)) if isinstance(place, str) else []
+    return [(pod, name) for pod in pods for name in _missing(item, pod, settings, str(place))]
+
+
+def _missing(item: Values, pod: PodSpec, settings: Settings, namespace: str) -> list[str]:
+    entries = dig(item, (*pod.path, "imagePullSecrets"))
     if is_unknown(entries):
         return []
     present = [dig(entry, ("name",)) for entry in sequence(entries)]
-    hosts = {written_host(image) for _, image in images_at(item, pod)}
+    hosts = {written_host(image) for _, image in pod.images(item)}
     return [
         registry.name
         for registry in known_registries(REFERENCES, settings)
-        if registry.permits(place) and hosts & set(registry.hosts) and registry.name not in present
+        if registry.permits(namespace) and hosts & set(registry.hosts) and registry.name not in present
     ]
 
 
 def judge_references(item: Values, settings: Settings, namespace: Any = UNKNOWN) -> Iterator[Finding]:
     """Find workloads that pull from a registry without a reference to its pull Secret."""
-    for name in missing_references(item, settings, namespace):
-        pod = pod_path(item) or ()
+    for pod, name in missing_references(item, settings, namespace):
         problem = f"{describe(item)} pulls from the registry of {name} and does not refer to that Secret"
-        yield Finding(problem, f"add {{name: {name}}} to {'.'.join(map(str, pod))}.imagePullSecrets", pod)
+        yield Finding(problem, f"add {{name: {name}}} to {shown((*pod.path, 'imagePullSecrets'))}", pod.path)
 
 
 def add_references(resource: Resource, settings: Settings, props: Values) -> bool:
     """Append the missing entries in a resource's own properties; what is there, and what is secret, stays as it is."""
     item = kubernetes_object(resource)
     missing = missing_references(item, settings, resource.namespace) if item else []
-    if not item or not missing:
-        return False
-    pod: Any = props
-    for part in pod_path(item) or ():
-        pod = pod[part]
-    pod["imagePullSecrets"] = [*(pod.get("imagePullSecrets") or ()), *({"name": name} for name in missing)]
-    return True
+    for pod, name in missing:
+        holder: Any = props
+        for part in pod.path:
+            if isinstance(part, str) and holder.get(part) is None:
+                holder[part] = {}
+            holder = holder[part]
+        holder["imagePullSecrets"] = [*(holder.get("imagePullSecrets") or ()), {"name": name}]
+    return bool(missing)
 
 
 def judge_hosts(item: Values, settings: Settings) -> Iterator[Finding]:
@@ -124,9 +164,8 @@ def judge_similar_hosts(item: Values, settings: Settings) -> Iterator[Finding]:
 
 def _other_names(item: Values, policy: PolicyInfo, settings: Settings) -> Iterator[tuple[Path, str, str, OtherName]]:
     """Yield where an image stands that may name a registry otherwise, what it is called, its host and what that is."""
-    pod = pod_path(item)
     registries = known_registries(policy, settings)
-    for path, image in images_at(item, pod) if pod else ():
+    for path, image in (found for pod in pod_specs(item, table_of(settings)) for found in pod.images(item)):
         # What stands before an @ in a host would be user and password.
         host = written_host(image).rpartition("@")[2]
         found = other_name(registries, host)

@@ -58,8 +58,12 @@ def settings_of(config: StackConfig) -> dict[str, Settings]:
         }
         for registry in config.registries
     ]
+    rows = [row.model_dump() for row in config.workloads]
+    shared: dict[str, Any] = {"registries": registries} | ({"workloads": rows} if rows else {})
     given: dict[str, Settings] = {
-        policy.name: {"registries": registries} for policy in POLICIES if "registries" in policy.settings
+        policy.name: {key: value for key, value in shared.items() if key in policy.settings}
+        for policy in POLICIES
+        if "registries" in policy.settings
     }
     prefixes = [{"mount": config.vault.mount, "path": registry.path} for registry in config.registries]
     return given | {vault_access.VAULT_ACCESS.name: {"prefixes": prefixes}}

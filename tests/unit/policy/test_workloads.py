@@ -41,7 +41,7 @@ def deployment(namespace: Any, *images: str, entries: Any = None, init: str | No
 def test_what_is_missing_is_what_the_images_need_in_a_tenants_namespace(
     item: dict[str, Any], missing: list[str]
 ) -> None:
-    assert workloads.missing_references(item, {}) == missing
+    assert [name for _, name in workloads.missing_references(item, {})] == missing
 
 
 def test_the_finding_says_where_to_add_which_entry() -> None:
@@ -128,3 +128,15 @@ def test_a_login_inside_an_image_is_not_shown() -> None:
     findings = list(workloads.judge_hosts(item, {}))
     assert len(findings) == 2
     assert "canary" not in "".join(map(str, findings))
+
+
+def test_a_kind_that_the_stack_file_adds_is_judged_and_put_right() -> None:
+    spec = {"pods": {"image": f"{APP}/a"}}
+    item = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"namespace": "apps-shop"}, "spec": spec}
+    row = {"group": "example.com", "kind": "Widget", "path": "spec.pods", "images": ["spec.pods.image"]}
+    assert list(workloads.judge_references(item, {})) == []
+    (finding,) = workloads.judge_references(item, {"workloads": [row]})
+    assert (finding.path, finding.fix) == (
+        ("spec", "pods"),
+        "add {name: app-registry-pull} to spec.pods.imagePullSecrets",
+    )

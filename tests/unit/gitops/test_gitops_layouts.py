@@ -1,0 +1,103 @@
+"""Whatever the layout: what is built is found, and a migration changes nothing there but lists of pull Secrets."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pullsecrets.config import Registry, StackConfig
+from pullsecrets.config.gitops import GitOps
+from pullsecrets.errors import PullSecretsError
+from pullsecrets.gitops import migrate
+from pullsecrets.gitops.check import check
+from pullsecrets.gitops.discover import discover
+from pullsecrets.gitops.migrate import MigrationPlan, Place
+from pullsecrets.gitops.repository import load
+from pullsecrets.gitops.survey import Survey, survey
+from pullsecrets.policy.workloads import REFERENCES
+from tests.unit.gitops.layouts import LAYOUTS, SECRET, Layout
+
+
+@dataclass(frozen=True)
+class Moved:
+    layout: Layout
+    before: Survey
+    planned: MigrationPlan
+    after: Survey
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def moved(request: pytest.FixtureRequest, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Moved:
+    """A repository before and after its migration."""
+    layout = LAYOUTS[request.param]
+    root = tmp_path_factory.mktemp("layout")
+    layout.write(root)
+    before = survey(load(root, GitOps()))
+    planned = migrate.plan(before, registry)
+    migrate.apply(root, planned)
+    return Moved(layout, before, planned, survey(load(root, GitOps())))
+
+
+def lacking(found: Survey, config: StackConfig, registry: Registry) -> int:
+    report = check(found, config, registry)
+    return sum(item.policy is REFERENCES for item in report.violations)
+
+
+def test_what_is_deployed_is_found_and_nothing_is_invented(
+    moved: Moved, config: StackConfig, registry: Registry
+) -> None:
+    layout = moved.layout
+    found = discover(moved.before, config, [registry])
+    assert (found.roots, found.services) == (layout.roots, layout.services)
+    assert {gap.kind for gap in found.gaps if "overlay" in gap.kind or "no-kust" in gap.kind} == set()
+    assert lacking(moved.before, config, registry) == layout.lacking
+
+
+def test_after_the_migration_nothing_lacks_the_reference_that_it_did_not_name(
+    moved: Moved, config: StackConfig, registry: Registry
+) -> None:
+    layout = moved.layout
+    assert lacking(moved.after, config, registry) == layout.after
+    assert tuple(item.what for item in moved.planned.left) == layout.left
+    if layout.left and layout.after:
+        with pytest.raises(PullSecretsError, match="nothing was changed"):
+            migrate.plan(moved.after, registry)
+    else:
+        assert migrate.plan(moved.after, registry).edits == ()
+
+
+def test_builds_before_and_after_differ_in_lists_of_pull_secrets_alone(moved: Moved) -> None:
+    assert objects(moved.before) == objects(moved.after)
+
+
+def test_in_manifests_what_nothing_builds_gets_it_too(moved: Moved, config: StackConfig, registry: Registry) -> None:
+    if moved.layout.left:
+        return
+    planned = migrate.plan(moved.after, registry, Place.MANIFESTS)
+    migrate.apply(moved.after.repository.root, planned)
+    found = survey(load(moved.after.repository.root, GitOps()))
+    assert lacking(found, config, registry) == 0
+    assert objects(found) == objects(moved.before)
+
+
+def objects(found: Survey) -> Mapping[str, list[Any]]:
+    return {str(root): [without(dict(made.item)) for made in built.objects] for root, built in found.built.items()}
+
+
+def without(value: Any) -> Any:
+    """Leave out lists of pull Secrets, and what is null, which a merge drops."""
+    if isinstance(value, dict):
+        return {key: without(item) for key, item in kept(value) if item is not None}
+    return [without(item) for item in value] if isinstance(value, list) else value
+
+
+def kept(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    return ((key, item) for key, item in value.items() if key != "imagePullSecrets")
+
+
+def test_what_gets_the_entry_without_need_is_named(tmp_path: Path, registry: Registry) -> None:
+    LAYOUTS["an image that an overlay sets"].write(tmp_path)
+    assert migrate.plan(survey(load(tmp_path, GitOps())), registry).neighbours == ("Deployment shop in envs/b",)
+    assert registry.name == SECRET
