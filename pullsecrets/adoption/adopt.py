@@ -7,9 +7,9 @@ changes, each is kept in Vault. A run that was killed is finished by running it 
 the cluster.
 """
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from pullsecrets.adoption import backups
@@ -20,8 +20,9 @@ from pullsecrets.credential.vault_entry import seeded_digest
 from pullsecrets.delivery.proof import wait_for_digest
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import objects
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, edit, update
-from pullsecrets.kube.eso import GROUP, external_secret_path, sync_request
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.editing import edit, update
+from pullsecrets.kube.eso import GROUP, external_secret_path, force_sync
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.kube.objects import entries_of, labels_of
 from pullsecrets.manifests.guard import ADMISSION
@@ -183,16 +184,15 @@ def carry_out(
             backups.save(where.vault, where.config, where.registry, found.secret.found, found.service_accounts)
     on_step(f"kept in Vault: {counted(sum(len(item.found) for item in chosen), 'Secret')}")
     replaced = [item.namespace for item in chosen if _make_ready(where, seeded, item, on_step)]
-    if replaced:
-        # The API server records writes by whole seconds: ESO has to write in a later one to be seen as the last.
-        time.sleep(1)
     for item in chosen:
         _label(where.cluster, item.namespace, where.registry)
         on_step(f"labelled: {item.namespace}")
-    for namespace in replaced:
-        _look_again(where, namespace)
+    sync = partial(force_sync, where.cluster, where.registry, None)
+    # Where a namespace had the label before, ESO waits ever longer after failures.
+    if failing := [name for name in replaced if where.cluster.find(external_secret_path(name, where.registry.name))]:
+        sync(failing)
     names = [item.namespace for item in chosen]
-    missing = wait(where.cluster, where.registry, seeded.digest, names, timeout) if names else ()
+    missing = wait(where.cluster, where.registry, seeded.digest, names, timeout, sync) if names else ()
     if missing:
         raise PullSecretsError(
             f"registry {where.registry.name!r}: not proved within {timeout:g} s in {', '.join(sorted(missing))}; what "
@@ -377,13 +377,6 @@ def _replace(where: Migration, old: HandMade, seeded: Seeded) -> None:
         "stringData": {".dockerconfigjson": seeded.document},
     }
     backups.create(cluster, manifest)
-
-
-def _look_again(where: Migration, namespace: str) -> None:
-    """Have ESO look now at a namespace that had the label before: after failures it waits ever longer."""
-    external = external_secret_path(namespace, where.registry.name)
-    if where.cluster.find(external):
-        where.cluster.merge_patch(external, sync_request())
 
 
 def _delete(cluster: KubernetesClient, old: HandMade) -> None:

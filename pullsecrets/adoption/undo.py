@@ -6,7 +6,8 @@ from typing import Any, cast
 from pullsecrets.adoption import backups
 from pullsecrets.adoption.adopt import Migration, OnStep
 from pullsecrets.errors import BadInputError
-from pullsecrets.kube.client import KubernetesClient, update
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.editing import update
 from pullsecrets.kube.marks import PULL_SECRET_TYPE
 from pullsecrets.kube.objects import secret_path
 from pullsecrets.tenancy import binding, offboard

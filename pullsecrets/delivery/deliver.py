@@ -15,7 +15,7 @@ from pullsecrets.delivery.prechecks import Target
 from pullsecrets.delivery.proof import OnProgress, Progress, prove_digest
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import eso
-from pullsecrets.kube.eso import Installation, external_secret_path
+from pullsecrets.kube.eso import Installation
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
 from pullsecrets.kube.objects import annotations_of, secret_path
 from pullsecrets.kube.ownership import Delivery, not_synced, read_deliveries
@@ -215,9 +215,8 @@ def _require_current(target: Target, version: int) -> None:
 
 def _pass_relay(target: Target, version: int, digest: str, deadline: float) -> None:
     """Refresh the one Secret in ESO's namespace that the tenants' copies are made from, before they are refreshed."""
-    namespace, name = target.config.eso.namespace, target.registry.name
     if not target.registry.sealed:
-        patiently(deadline, target.cluster.merge_patch, external_secret_path(namespace, name), eso.sync_request())
+        patiently(deadline, eso.sync_relay, target.cluster, target.registry, target.config.eso.namespace)
     while patiently(deadline, _relayed_digest, target) != digest and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     patiently(deadline, _require_current, target, version)

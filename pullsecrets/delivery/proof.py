@@ -17,6 +17,9 @@ LOOK_AGAIN_SECONDS = 5
 FIRST_PAUSE_SECONDS = 0.3
 """ESO writes the Secret first and its own status a moment later."""
 
+WHOLE_SECOND = 1.0
+"""The API server records who wrote what by whole seconds, so that of two writes within one the last is not known."""
+
 _EXPIRED = 410
 
 
@@ -36,6 +39,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+Sync = Callable[[Collection[str]], object]
 
 
 def label_selector(registry: Registry) -> str:
@@ -59,10 +63,15 @@ def selected_namespaces(
 
 
 def wait_for_digest(
-    cluster: KubernetesClient, registry: Registry, digest: str, namespaces: Iterable[str] | None, timeout: float
+    cluster: KubernetesClient,
+    registry: Registry,
+    digest: str,
+    namespaces: Iterable[str] | None,
+    timeout: float,
+    sync: Sync | None = None,
 ) -> frozenset[str]:
     """Wait as `prove_digest` does, and return the namespaces that are not proved to hold the content."""
-    return prove_digest(cluster, registry, digest, namespaces, timeout).missing
+    return prove_digest(cluster, registry, digest, namespaces, timeout, sync=sync).missing
 
 
 def prove_digest(
@@ -72,6 +81,7 @@ def prove_digest(
     namespaces: Iterable[str] | None,
     timeout: float,
     on_progress: OnProgress | None = None,
+    sync: Sync | None = None,
 ) -> Progress:
     """Wait until every namespace with a registry's label holds the content of a digest, and return what was seen last.
 
@@ -87,13 +97,15 @@ def prove_digest(
         namespaces: wait for these alone, as far as they carry the label; None for all that carry it.
         timeout: seconds; with 0 it looks once.
         on_progress: called whenever what is missing changes, first with what the list shows.
+        sync: has ESO compare namespaces again. Called once, for those that claim the content and are not proved to hold
+            it after a whole second: somebody may have written in the same one as ESO.
 
     Raises:
         UnreachableError: when the API server does not answer and the time is over.
         KubernetesApiError: when it refuses the list.
     """
     only = None if namespaces is None else frozenset(namespaces)
-    delivery = _Delivery(cluster, registry, digest, only, on_progress)
+    delivery = _Delivery(cluster, registry, digest, only, on_progress, sync)
     deadline = time.monotonic() + timeout
     while True:
         patiently(deadline, delivery.look_and_follow, deadline)
@@ -111,12 +123,14 @@ class _Delivery:
         digest: str,
         only: frozenset[str] | None,
         on_progress: OnProgress | None,
+        sync: Sync | None,
     ) -> None:
         self._cluster = cluster
         self._registry = registry
         self._digest = digest
         self._only = only
         self._on_progress = on_progress
+        self._sync = sync
         self._version = ""
         self._wanted: frozenset[str] = frozenset()
         self._found: dict[str, Delivery] = {}
@@ -146,6 +160,9 @@ class _Delivery:
             elif self._current:
                 # Every Secret claims the content: what is missing is not seen in a watch of Secrets.
                 time.sleep(min(left, pause))
+                if pause >= WHOLE_SECOND and self._sync:
+                    self._sync(self.missing)
+                    self._sync = None
                 pause = min(pause * 2, LOOK_AGAIN_SECONDS)
                 self._look()
             else:

@@ -106,7 +106,7 @@ def force_sync(registry: Registry, namespaces: Iterable[str]) -> Remedy:
     wanted = tuple(namespaces)
 
     def apply(client: KubernetesClient) -> None:
-        eso.force_sync(client, registry, eso.choose_installation(eso.find_installations(client)), wanted)
+        eso.force_sync(client, registry, None, wanted)
 
     return Remedy(f"have ESO read the credential of {registry.name} again at once, in every namespace", apply)
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from pullsecrets.errors import ConflictError, PullSecretsError, UnreachableError
+from pullsecrets.errors import PullSecretsError, UnreachableError
 from pullsecrets.kube.kubeconfig import CURRENT, Reach, read_access
 from pullsecrets.kube.refusal import Refusal, Refuser, read_refusal
 
@@ -24,11 +24,6 @@ METADATA_EVENTS = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 PAGE_SIZE = 500
-EDIT_ATTEMPTS = 10
-
-_WRITTEN_BETWEEN = frozenset({404, 409, 422})
-"""What the API server answers when an object changed after it was read: it is gone, the write's resourceVersion is
-old, or the `test` of a JSON Patch failed. An admission webhook may answer the same."""
 _LASTING = (Refuser.POLICY, Refuser.WEBHOOK, Refuser.QUOTA)
 
 _NO_OBJECT = {"reason": "NotKubernetes", "message": "the answer is no JSON object; is this a Kubernetes API server?"}
@@ -266,59 +261,6 @@ class KubernetesClient:
             f"Kubernetes API at {self.server} does not answer ({_cause(error)}); check the kubeconfig's server "
             "and context (cluster.context), the network and the cluster"
         )
-
-
-def edit(
-    cluster: KubernetesClient,
-    path: str,
-    write: Callable[[dict[str, Any]], object],
-    first: dict[str, Any] | None = None,
-) -> None:
-    """Read an object and write it, again while others write in between; one that does not exist is left alone.
-
-    Others wrote in between only when the resourceVersion moved. Any other refusal comes as it is: a policy that says
-    no with the status of a conflict would say no for ever.
-
-    Args:
-        cluster: the cluster.
-        path: the object's.
-        write: changes the object that was read, guarded by its resourceVersion, or sends nothing.
-        first: the object where it was read already, such as by a list.
-
-    Raises:
-        ConflictError: when others wrote in between each time.
-        KubernetesApiError: the server's refusal.
-    """
-    found = first or cluster.find(path)
-    last = ""
-    for _ in range(EDIT_ATTEMPTS):
-        if found is None:
-            return
-        version = found["metadata"]["resourceVersion"]
-        try:
-            write(found)
-        except KubernetesApiError as error:
-            if error.status not in _WRITTEN_BETWEEN or error.refusal:
-                raise
-            found = cluster.find(path)
-            if found and found["metadata"]["resourceVersion"] == version:
-                raise
-            last = error.server_message
-        else:
-            return
-    raise ConflictError(
-        f"{path}: others changed it {EDIT_ATTEMPTS} times in a row (the last answer: {last}); run the command again"
-    )
-
-
-def update(cluster: KubernetesClient, path: str, change: Callable[[dict[str, Any]], bool]) -> None:
-    """Read an object, change it, and replace it unless the change says that there is nothing to do; as `edit` does."""
-
-    def write(found: dict[str, Any]) -> None:
-        if change(found):
-            cluster.request("PUT", path, {"fieldManager": FIELD_MANAGER}, body=found)
-
-    edit(cluster, path, write)
 
 
 def served_kinds(cluster: KubernetesClient, group_version: str) -> set[str]:

@@ -56,7 +56,7 @@ class Installation:
         return f"{self.namespace}/{self.name} ({version})"
 
 
-def sync_request() -> dict[str, Any]:
+def _request() -> dict[str, Any]:
     """Return the change of an object's metadata that has ESO refresh now: a value that the annotation never had."""
     return {"metadata": {"annotations": {FORCE_SYNC_ANNOTATION: str(time.time_ns())}}}
 
@@ -144,7 +144,7 @@ def held_refresh(spec: Mapping[str, Any]) -> str | None:
 
 
 def force_sync(
-    cluster: KubernetesClient, registry: Registry, installation: Installation, namespaces: Iterable[str]
+    cluster: KubernetesClient, registry: Registry, installation: Installation | None, namespaces: Iterable[str]
 ) -> None:
     """Make ESO read Vault again now for a registry, in the way that the installed version understands.
 
@@ -155,17 +155,26 @@ def force_sync(
     Args:
         cluster: the cluster, as an operator.
         registry: the registry whose content changed.
-        installation: the controller that will act, as `choose_installation` gives it.
+        installation: the controller that will act, as `choose_installation` gives it; None to look for it.
         namespaces: where its Secret is wanted; used where each ExternalSecret is annotated.
 
     Raises:
-        PullSecretsError: when an ExternalSecret neither keeps the annotation nor syncs.
+        PullSecretsError: when an ExternalSecret neither keeps the annotation nor syncs, or nothing would act on it.
     """
-    change = sync_request()
+    installation = installation or choose_installation(find_installations(cluster))
+    change = _request()
     if installation.version is None or installation.hands_on:
         cluster.merge_patch(f"{GROUP}/clusterexternalsecrets/{registry.name}", change)
     if not installation.hands_on:
         _annotate_each(cluster, registry, change, namespaces)
+
+
+def sync_relay(cluster: KubernetesClient, registry: Registry, namespace: str) -> None:
+    """Make ESO read Vault again now for the one ExternalSecret of ESO's namespace that the others read from.
+
+    It is the stack's own, so that no ClusterExternalSecret takes the annotation off again.
+    """
+    cluster.merge_patch(external_secret_path(namespace, registry.name), _request())
 
 
 def _annotate_each(

@@ -7,7 +7,7 @@ a `test` on the object's resourceVersion; whoever wrote in between makes the pat
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,16 +15,14 @@ from typing import Any
 from pullsecrets.config import StackConfig
 from pullsecrets.data import mapping, sequence
 from pullsecrets.errors import ConflictError, PullSecretsError
-from pullsecrets.kube.client import EDIT_ATTEMPTS, KubernetesClient, edit
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.editing import EDIT_ATTEMPTS, patch
 from pullsecrets.kube.eso import external_secret_path
 from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.kube.objects import entries_of, finalizers_of, holds, labels_of
 from pullsecrets.kube.ownership import fanned_out, last_writer
 from pullsecrets.kube.selectors import selects
 from pullsecrets.text import listed
-
-Found = dict[str, Any] | None
-Operations = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 ACCOUNT_SECONDS = 30
 EXTERNAL_SECRET_SECONDS = 60
@@ -250,16 +248,6 @@ def _release(finalizer: str, namespace: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     path = f"/metadata/finalizers/{finalizers.index(finalizer)}"
     return [_operation("test", path, finalizer), {"op": "remove", "path": path}]
-
-
-def patch(client: KubernetesClient, path: str, operations_for: Operations, first: Found = None) -> None:
-    """Compute and send a JSON Patch until nobody writes in between; an object that does not exist is left alone."""
-
-    def write(found: dict[str, Any]) -> None:
-        if operations := operations_for(found):
-            client.json_patch(path, operations)
-
-    edit(client, path, write, first)
 
 
 def _list_accounts(client: KubernetesClient, namespace: str) -> dict[str, dict[str, Any]]:

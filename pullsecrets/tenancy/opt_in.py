@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, cast
 
+from pullsecrets.data import sequence
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.editing import patch
 from pullsecrets.kube.eso import GROUP
 from pullsecrets.kube.marks import STACK_ANNOTATION
+from pullsecrets.kube.selectors import selects
 from pullsecrets.manifests import builders
 from pullsecrets.tenancy import binding
 
@@ -69,14 +72,14 @@ def opt_in(
         )
     if any(value != labels[key] for key, value in _held(found, "labels", labels).items()):
         for registry, selector in (registries or {}).items():
-            binding.patch(client, f"{GROUP}/clusterexternalsecrets/{registry}", partial(_widening, selector))
+            patch(client, f"{GROUP}/clusterexternalsecrets/{registry}", partial(_widening, selector))
     client.merge_patch(_path(namespace), {"metadata": {"labels": dict(labels), "annotations": dict(annotations or {})}})
 
 
 def _widening(selector: Marks, fanout: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the JSON Patch by which a ClusterExternalSecret selects by another selector too; its own are ORed."""
-    selectors = cast("list[dict[str, Any]]", fanout["spec"].get("namespaceSelectors") or [])
-    if not selectors or any((item.get("matchLabels") or {}).items() <= selector.items() for item in selectors):
+    selectors = sequence(fanout["spec"].get("namespaceSelectors"))
+    if not selectors or any(selects(item, selector) for item in selectors):
         return []
     return [
         {"op": "test", "path": "/spec/namespaceSelectors", "value": selectors},

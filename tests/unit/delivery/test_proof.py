@@ -1,6 +1,6 @@
 """Delivery is proved by metadata alone, whatever comes, goes and breaks while it is watched."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -95,6 +95,21 @@ def test_a_secret_that_claims_the_content_is_proved_once_its_external_secret_is_
     cluster = Watched(["a"], {"a": NEW}, [])
     cluster.statuses = ["False"]
     assert wait(cluster, timeout=0.05)[0] == {"a"}
+
+
+def test_what_somebody_wrote_in_the_second_of_esos_write_is_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(proof, "WHOLE_SECOND", 0.01)
+    cluster = Watched(["a", "b"], {"a": NEW, "b": NEW}, [])
+    cluster.statuses = ["False"]
+    synced: list[Collection[str]] = []
+
+    def sync(namespaces: Collection[str]) -> None:
+        synced.append(namespaces)
+        cluster.statuses = ["True"]
+
+    assert prove_digest(cluster, REGISTRY, NEW, None, 5, sync=sync).missing == frozenset()
+    assert synced == [{"a", "b"}]
 
 
 def test_without_time_it_looks_once() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
+from pullsecrets.errors import BadInputError, UnreachableError
 from pullsecrets.kube import kubeconfig as kubeconfig_module
-from pullsecrets.kube.client import EDIT_ATTEMPTS, KubernetesApiError, KubernetesClient, edit
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.kubeconfig import Reach
 from tests.unit.answering import Server, answering
 
@@ -168,58 +168,3 @@ def test_a_context_that_is_not_there_is_named(kubeconfig: Path) -> None:
     kubeconfig.write_text(json.dumps(content()))
     with pytest.raises(BadInputError, match="context 'there' of the kubeconfig cannot be used"):
         KubernetesClient(Reach(context="there"))
-
-
-DENIED = "ValidatingAdmissionPolicy 'company' with binding 'all' denied request: not here"
-
-
-class Written(KubernetesClient):
-    """One object that others write `writes` times, each time between our read and our write."""
-
-    def __init__(self, status: int, message: str, *, writes: int = 0, refuses: bool = True, gone: bool = False) -> None:
-        self.answer = KubernetesApiError("PATCH", "/x", status, "", message)
-        self.writes, self.refuses, self.gone = writes, refuses, gone
-        self.version = self.tried = 0
-
-    def find(self, path: str) -> dict[str, Any] | None:
-        assert path == "/x"
-        return None if self.gone and self.tried else {"metadata": {"resourceVersion": str(self.version)}}
-
-    def write(self, _found: dict[str, Any]) -> None:
-        self.tried += 1
-        interrupted = self.version < self.writes
-        self.version += interrupted
-        if interrupted or self.refuses:
-            raise self.answer
-
-
-class TestEdit:
-    @pytest.mark.parametrize("status", [409, 422])
-    def test_a_write_in_between_is_read_and_written_again(self, status: int) -> None:
-        cluster = Written(status, "the test failed", writes=3, refuses=False)
-        edit(cluster, "/x", cluster.write)
-        assert cluster.tried == 4
-
-    @pytest.mark.parametrize("status", [409, 422])
-    def test_writes_that_never_cease_are_a_conflict_with_the_last_answer(self, status: int) -> None:
-        cluster = Written(status, "the test failed", writes=99)
-        with pytest.raises(ConflictError, match=r"/x: others changed it 10 times in a row .*the test failed"):
-            edit(cluster, "/x", cluster.write)
-        assert cluster.tried == EDIT_ATTEMPTS
-
-    @pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500])
-    @pytest.mark.parametrize(("message", "writes"), [(DENIED, 0), (DENIED, 99), ("field is immutable", 0)])
-    def test_a_refusal_that_another_read_would_not_help_comes_at_once(
-        self, status: int, message: str, writes: int
-    ) -> None:
-        cluster = Written(status, message, writes=writes)
-        with pytest.raises(KubernetesApiError, match=message) as raised:
-            edit(cluster, "/x", cluster.write)
-        assert cluster.tried == 1
-        assert ("admission policy 'company' refuses it, now and later" in str(raised.value)) == (message == DENIED)
-
-    @pytest.mark.parametrize("status", [404, 409])
-    def test_what_is_gone_by_then_is_left_alone(self, status: int) -> None:
-        cluster = Written(status, "not found", gone=True)
-        edit(cluster, "/x", cluster.write)
-        assert cluster.tried == 1
