@@ -1,5 +1,6 @@
 """Pack `cluster-pull-secret`: nothing that Pulumi declares may write what the cluster pulls its own images with."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -59,12 +60,16 @@ MENTIONS: Final = PolicyInfo(
 OVERWRITES: Final = PolicyInfo(
     name="disallow-silent-overwrites",
     title="Disallow switches that overwrite silently on guarded kinds",
-    description="Objects of kinds that the cluster pull-secret is made of are never overwritten or patched by force.",
+    description=(
+        "Objects of kinds that the cluster pull-secret is made of are never overwritten or patched by force, nor "
+        "declared through a plugin before 4.29, which takes over whatever exists without a switch."
+    ),
     level=Level.MANDATORY,
     severity=Severity.HIGH,
     remediation=(
         "Declare the object through a provider without `upsertExistingObjects` and `enablePatchForce`, and without "
-        "the annotation `pulumi.com/patchForce`, so that an object that exists is an error and not overwritten."
+        "the annotation `pulumi.com/patchForce`, and by version 4.29 or newer, so that an object that exists is an "
+        "error and not overwritten."
     ),
     url="https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/",
     tags=_TAGS,
@@ -101,6 +106,11 @@ UNJUDGED: Final = PolicyInfo(
         }
     },
 )
+
+REFUSES_SINCE: Final = (4, 29)
+"""From this version on the plugin refuses to create what exists, unless `upsertExistingObjects` says otherwise
+(https://github.com/pulumi/pulumi-kubernetes/blob/master/CHANGELOG.md, 4.29.0)."""
+_VERSION: Final = re.compile(r"v?(\d+)\.(\d+)\.\d+")
 
 _RELEASES: Final = frozenset({"kubernetes:helm.sh/v3:Release", "helm:index/release:Release", "helm:index:Release"})
 _OF_OURS: Final = frozenset({"pulumi", "pullsecrets", "vault"})
@@ -157,6 +167,11 @@ def judge_overwrites(resource: Resource, _settings: Settings) -> Iterator[Findin
         return
     switches = mapping(resource.provider.props if resource.provider else None)
     fix = f"declare the {kind_of(item)} through a provider without it"
+    version = _VERSION.match(str(switches.get("version") or ""))
+    if version and (int(version[1]), int(version[2])) < REFUSES_SINCE:
+        plugin = f"the plugin of version {version[0]}"
+        told = f"{guard.describe(item)} is declared through {plugin}, which overwrites what exists"
+        yield Finding(told, "use version 4.29 or newer of the provider")
     for name in ("upsertExistingObjects", "enablePatchForce"):
         if is_true(switches.get(name)):
             yield Finding(f"{guard.describe(item)} is declared through a provider with {name}", fix)

@@ -126,6 +126,25 @@ def test_a_switch_that_is_off_is_fine(value: Any) -> None:
     assert list(rules.judge_overwrites(found, {})) == []
 
 
+@pytest.mark.parametrize(
+    ("version", "count"),
+    [
+        ("4.25.0", 1),
+        ("v4.28.0-alpha.1", 1),
+        ("4.29.0", 0),
+        ("4.34.2", 0),
+        ("5.0.0", 0),
+        (UNKNOWN, 0),
+        (None, 0),
+        ("", 0),
+    ],
+)
+def test_a_plugin_that_overwrites_what_exists_is_refused_for_guarded_kinds_only(version: Any, count: int) -> None:
+    for token, times in (("kubernetes:core/v1:Secret", 1), ("kubernetes:core/v1:Namespace", 0)):
+        found = resource(token, {"metadata": {"name": "a", "namespace": "b"}}, {"version": version})
+        assert len(list(rules.judge_overwrites(found, {}))) == count * times
+
+
 RELEASE = "kubernetes:helm.sh/v3:Release"
 CHART = {"chart": "ingress", "version": "4.1.0", "repositoryOpts": {"repo": "https://charts.example.com"}}
 REVIEWED = {"chart": "ingress", "version": "4.1.0", "repository": "https://charts.example.com"}
