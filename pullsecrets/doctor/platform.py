@@ -143,11 +143,11 @@ def revalidate_command(*names: str) -> str:
 
 
 def permitted_items(snapshot: Snapshot, path: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Return the objects that a path lists; none for whoever may not list them."""
+    """Return the objects that a path lists; none for whoever may not list them, or where there is no such kind."""
     try:
         return list(snapshot.cluster.items(path, query))
     except KubernetesApiError as error:
-        if error.status == 403:
+        if error.status in {403, 404}:
             return []
         raise
 

@@ -15,7 +15,7 @@ from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.doctor.store_access import StoreAccess, open_as_eso
 from pullsecrets.doctor.vault_server import VaultServer, probe
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.eso import GROUP, Installation, find_installations
 from pullsecrets.workloads.pods import PodPull
 
@@ -153,8 +153,17 @@ class Snapshot:
 
     @property
     def installations(self) -> tuple[Installation, ...]:
-        """Deployments of ESO's controller."""
-        return self.once("installations", lambda: find_installations(self.cluster))
+        """Deployments of ESO's controller; those of ESO's namespace alone for whoever may list no others."""
+
+        def read() -> tuple[Installation, ...]:
+            try:
+                return find_installations(self.cluster)
+            except KubernetesApiError as error:
+                if error.status != 403:
+                    raise
+                return find_installations(self.cluster, self.config.eso.namespace)
+
+        return self.once("installations", read)
 
     @property
     def vault_server(self) -> VaultServer:

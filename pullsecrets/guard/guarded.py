@@ -92,7 +92,16 @@ GUARDED_KINDS: Final = frozenset(
 GUARD_PARTS: Final = ("guarded-objects", "hosted-clusters", "machine-configs", "opt-in-labels")
 """Last parts of the names of the in-cluster guard's policies and their bindings: `pull-secrets-<cluster>-<part>`."""
 
+_NODES_MIRRORS: Final = "nodes pull from the mirrors that it names, with the cluster pull-secret's logins"
+
 OPAQUE_KINDS: Final = {
+    ("config.openshift.io", "CRIOCredentialProviderConfig"): (
+        "by it the kubelet of every node runs a program that reads namespaces' pull Secrets"
+    ),
+    ("config.openshift.io", "ClusterImagePolicy"): "by it every node refuses images, the cluster's own too",
+    ("config.openshift.io", "ImageDigestMirrorSet"): _NODES_MIRRORS,
+    ("config.openshift.io", "ImageTagMirrorSet"): _NODES_MIRRORS,
+    ("operator.openshift.io", "ImageContentSourcePolicy"): _NODES_MIRRORS,
     (_MACHINE_CONFIGURATION, "ContainerRuntimeConfig"): "the machine-config operator makes files on every node of it",
     (_MACHINE_CONFIGURATION, "KubeletConfig"): "the machine-config operator makes files on every node of it",
     (_MACHINE_CONFIGURATION, "MachineOSConfig"): "the nodes' image is built from it",

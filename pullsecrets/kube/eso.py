@@ -66,9 +66,9 @@ def external_secret_path(namespace: str, name: str) -> str:
     return f"{GROUP}/namespaces/{namespace}/externalsecrets/{name}"
 
 
-def find_installations(cluster: KubernetesClient) -> tuple[Installation, ...]:
-    """Return the operator's controllers in all namespaces, by the label that its chart and Red Hat's operator set."""
-    found = [_installation(item) for item in cluster.items(DEPLOYMENT.collection(), CONTROLLER)]
+def find_installations(cluster: KubernetesClient, namespace: str | None = None) -> tuple[Installation, ...]:
+    """Return the operator's controllers in one or all namespaces, by the label that its chart and Red Hat's set."""
+    found = [_installation(item) for item in cluster.items(DEPLOYMENT.collection(namespace), CONTROLLER)]
     return tuple(sorted((item for item in found if item), key=lambda item: (item.namespace, item.name)))
 
 

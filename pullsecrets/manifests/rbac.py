@@ -77,13 +77,16 @@ def deployer_roles(group: str, platform: Platform, prefix: str = PREFIX) -> list
         *([_rule(RBAC_GROUP, ["clusterrolebindings"], ["get"], platform.reviewers)] if platform.reviewers else ()),
         *([_rule(ADMISSION_GROUP, platform.policies, ["get"])] if platform.policies else ()),
     ]
-    eso_rules = [_rule("networking.k8s.io", ["networkpolicies"], ["get"])] if platform.network_policy else []
+    # Which ESO runs there, for `doctor --pre`.
+    eso_rules = [_rule("apps", ["deployments"], ["list"])]
+    if platform.network_policy:
+        eso_rules.append(_rule("networking.k8s.io", ["networkpolicies"], ["get"]))
     if platform.relays:
         eso_rules.append(_rule(RBAC_GROUP, ["roles", "rolebindings"], ["get"], platform.relays))
     if platform.sealed:
         eso_rules.append(_rule("bitnami.com", ["sealedsecrets"], ["get"]))
     roles = _granted(f"{prefix}-deployer", group, cluster_rules)
-    return [*roles, *(_granted(f"{prefix}-deployer", group, eso_rules, platform.eso_namespace) if eso_rules else ())]
+    return [*roles, *_granted(f"{prefix}-deployer", group, eso_rules, platform.eso_namespace)]
 
 
 def administrator_roles(group: str, platform: Platform, prefix: str = PREFIX) -> list[KubernetesObject]:
@@ -282,6 +285,8 @@ def operator_roles(
         _rule("", ["namespaces", "serviceaccounts"], [*_READ, "patch"]),
         _rule("", ["secrets"], ["list", "watch"], registries),
         _rule("", ["pods", "events"], _READ),
+        # Which of them verify who may use the images that they have.
+        _rule("", ["nodes"], ["list"]),
         # Eviction and not deletion, so that PodDisruptionBudgets are respected.
         _rule("", ["pods/eviction"], ["create"]),
         _rule("external-secrets.io", ["externalsecrets", "clusterexternalsecrets"], [*_READ, "patch"]),
@@ -314,6 +319,13 @@ def _openshift_rules() -> list[dict[str, Any]]:
     return [
         _rule("apps.openshift.io", ["deploymentconfigs"], _READ),
         _rule("build.openshift.io", ["buildconfigs"], _READ),
+        # Where nodes pull from instead, and by whose login.
+        _rule(
+            "config.openshift.io",
+            ["imagedigestmirrorsets", "imagetagmirrorsets", "criocredentialproviderconfigs"],
+            ["list"],
+        ),
+        _rule("operator.openshift.io", ["imagecontentsourcepolicies"], ["list"]),
     ]
 
 

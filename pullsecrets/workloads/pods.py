@@ -56,6 +56,10 @@ class PodPull:
     """Whether none of its containers runs: making it anew interrupts nothing."""
     pulled_images: tuple[str, ...] = ()
     """Images that the kubelet asked the registry for, because they are pulled always, and got."""
+    cached_images: tuple[str, ...] = ()
+    """Images that it got and that may have been on the node: nobody knows whether the registry was asked."""
+    node: str = ""
+    """Where it runs; empty while it is nowhere."""
 
     def uses(self, registry: Registry) -> bool:
         """Tell whether one of the images comes from a canonical host of the registry."""
@@ -151,7 +155,9 @@ def _pod(item: dict[str, Any]) -> PodPull:
         created=metadata["creationTimestamp"],
         failed_images=_failed_images(containers, status),
         idle=not any("running" in (item.get("state") or {}) for item in _statuses(status)),
-        pulled_images=_pulled_images(containers, status),
+        pulled_images=_got_images(containers, status, always=True),
+        cached_images=_got_images(containers, status, always=False),
+        node=spec.get("nodeName") or "",
     )
 
 
@@ -176,14 +182,15 @@ def _failed_images(containers: Sequence[Object], status: Object) -> tuple[str, .
     return tuple(item["image"] for item in containers if item.get("image") and item.get("name") in failed)
 
 
-def _pulled_images(containers: Sequence[Object], status: Object) -> tuple[str, ...]:
-    """Return the images whose pull the registry must have been asked for: others may come from the node's cache.
+def _got_images(containers: Sequence[Object], status: Object, *, always: bool) -> tuple[str, ...]:
+    """Return the images that are there, of containers that pull always, or of all others.
 
-    A node that only simulates tells no image ID.
+    What is pulled always the registry was asked for: the others may come from the node's cache. A node that only
+    simulates tells no image ID.
     """
     got = {item.get("name") for item in _statuses(status) if item.get("imageID")}
     return tuple(
         item["image"]
         for item in containers
-        if item.get("image") and item.get("imagePullPolicy") == "Always" and item.get("name") in got
+        if item.get("image") and (item.get("imagePullPolicy") == "Always") is always and item.get("name") in got
     )

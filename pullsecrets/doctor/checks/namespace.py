@@ -71,7 +71,7 @@ def namespace_missing(snapshot: Snapshot) -> Iterator[Finding]:
 PREVENTION = "Make namespaces through the stack, which sets the label; with guard.mode: deny only labelers take it off."
 
 
-@check("Namespaces that use a registry carry its opt-in label")
+@check("Namespaces that use a registry carry its opt-in label", explains=("pod-runs-from-cache",))
 def namespace_not_labelled(snapshot: Snapshot) -> Iterator[Finding]:
     """A namespace that should have a registry's pull Secret does not carry the opt-in label.
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from pullsecrets.config import Registry
 from pullsecrets.coverage.rows import Coverage
+from pullsecrets.doctor.mirrors import mirror_login, mirrors_of
 from pullsecrets.doctor.model import Finding, Remedy, Severity, check
 from pullsecrets.doctor.platform import warnings
 from pullsecrets.doctor.snapshot import Snapshot
@@ -32,11 +33,12 @@ from pullsecrets.text import listed
 from pullsecrets.workloads.evict import BLOCKED, evict_pod
 from pullsecrets.workloads.pods import STATIC_POD, PodPull, list_pods
 
+FROM_CACHE = "pod-runs-from-cache"
 REPLACED_BY = ("ReplicaSet", "StatefulSet", "DaemonSet")
 """Controllers that make a Pod again whatever became of it, and count nothing."""
 
 
-@check("Pods carry the reference that their ServiceAccount lists")
+@check("Pods carry the reference that their ServiceAccount lists", explains=(FROM_CACHE,))
 def pod_admitted_too_early(snapshot: Snapshot) -> Iterator[Finding]:
     """A Pod was made before its ServiceAccount listed the pull Secret, and can never get the reference.
 
@@ -127,7 +129,7 @@ def _evict(client: KubernetesClient, namespace: str, name: str) -> str | None:
     raise error
 
 
-@check("Workloads with a list of their own name the pull Secret")
+@check("Workloads with a list of their own name the pull Secret", explains=(FROM_CACHE,))
 def pod_with_own_list(snapshot: Snapshot) -> Iterator[Finding]:
     """A workload brings its own `imagePullSecrets`, and the registry's pull Secret is not among them.
 
@@ -339,7 +341,12 @@ UNTOLD = Advice(
     DESCRIBE,
     SEED_VERIFIED,
 )
-MIRROR = " A mirror says so: for mirrors the namespace's Secret is not used, only the node's own."
+OF_MIRRORS = Advice(
+    "A mirror of {host} does not give the image ({said}). Mirrors are opened by {login}, and not by Secret {name}.",
+    "oc get imagedigestmirrorsets,imagetagmirrorsets -o yaml   # which mirrors; their login is not this stack's to change",
+    "Mirror what is rolled out first, and have the cluster's administrators watch the mirrors' login.",
+)
+"""What a mirror says is no matter of the seeded login, whatever it says."""
 
 
 @check("Pods with the delivered credential can pull")
@@ -366,23 +373,27 @@ def pod_cannot_pull(snapshot: Snapshot) -> Iterator[Finding]:
 def _cannot_pull(snapshot: Snapshot, row: Coverage, pods: list[PodPull]) -> Finding:
     message = _kubelet_message(snapshot, pods)
     read = read_pull_failure(f"{pods[0].failure}: {message}")
-    advice = ADVICE[read.cause] if read else UNTOLD
+    advice = UNTOLD if read is None else OF_MIRRORS if read.mirror else ADVICE[read.cause]
+    registry = snapshot.config.registry(row.registry)
     said = (f"event of Pod {row.namespace}: {message}",) if message else ()
     filled = {
         "ns": row.namespace,
         "pod": pods[0].name,
         "name": row.registry,
         "stack": snapshot.stack,
-        "host": snapshot.config.registry(row.registry).hosts[0],
+        "host": registry.hosts[0],
+        "said": read.cause if read else "",
+        "login": mirror_login(snapshot, registry),
     }
     commands = dict.fromkeys((advice.command, DESCRIBE))
     return Finding(
         severity=Severity.TENANT,
         symptom=f"Pods in {row.namespace} wait in {pods[0].failure} although they have the delivered credential.",
-        cause=advice.cause.format(**filled) + (MIRROR if read and read.mirror else ""),
+        cause=advice.cause.format(**filled),
         evidence=(
             *pod_evidence(pods),
             *said,
+            *(map(str, mirrors_of(snapshot, registry)) if read and read.mirror else ()),
             f"audit: {row.namespace}/{row.registry} holds the seeded digest {row.digest}",
         ),
         fix=tuple(command.format(**filled) for command in commands),

@@ -29,7 +29,7 @@ from pullsecrets.workloads.pods import PodPull
 BY_ACCOUNT = "serviceAccounts"
 
 
-@check("ServiceAccounts that Pods run as list the pull Secret")
+@check("ServiceAccounts that Pods run as list the pull Secret", explains=("pod-runs-from-cache",))
 def service_account_unbound(snapshot: Snapshot) -> Iterator[Finding]:
     """A ServiceAccount that Pods run as does not list the registry's pull Secret.
 

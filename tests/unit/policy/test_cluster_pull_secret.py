@@ -171,6 +171,9 @@ def test_a_reviewed_chart_that_leaves_something_open_is_told(props: dict[str, An
         "helm:index/release:Release",
         "pulumi-nodejs:dynamic:Resource",
         "kubernetes:machineconfiguration.openshift.io/v1:KubeletConfig",
+        "kubernetes:config.openshift.io/v1alpha1:CRIOCredentialProviderConfig",
+        "kubernetes:config.openshift.io/v1:ClusterImagePolicy",
+        "kubernetes:config.openshift.io/v1:ImageDigestMirrorSet",
     ],
 )
 def test_what_hides_what_it_does_is_told_and_its_text_is_not_read_as_a_program(token: str) -> None:
