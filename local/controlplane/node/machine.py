@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ FILE_SYSTEMS = Path("/proc/filesystems")
 CGROUPS = Path("/sys/fs/cgroup")
 """Where cgroups are mounted."""
 _COMMANDS = ("unshare", "nsenter", "mount")
+_NAMESPACES = ("unshare", "--mount", "--pid", "--net", "--fork", "--mount-proc")
+TRIAL = (*_NAMESPACES, "mount", "-t", "tmpfs", "tmpfs", HIDDEN[0])
+"""A command that does what the node's first process does before all else; what it mounts goes with it."""
 _EMPTY_SECONDS = 10
 
 
@@ -40,6 +44,12 @@ def require_supported(layout: Layout) -> None:
         raise NodeUnsupported("the kernel offers no overlay file system: `modprobe overlay` may bring it")
     if not controllers():
         raise NodeUnsupported(f"no cgroup controllers that can be written below {CGROUPS}")
+    tried = subprocess.run(TRIAL, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        raise NodeUnsupported(
+            "root may not make namespaces and mounts here, as in a container that is not privileged: "
+            + tried.stderr.strip()
+        )
     for path in (layout.state, paths.cache_home(), paths.repository(), Path(sys.prefix)):
         for hidden in HIDDEN:
             if path.resolve().is_relative_to(hidden):

@@ -20,6 +20,7 @@ def fitting(monkeypatch, tmp_path):
     monkeypatch.setattr(machine.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(machine, "controllers", lambda: [tmp_path])
     monkeypatch.setattr(machine, "HIDDEN", ("/run",))
+    monkeypatch.setattr(machine, "TRIAL", ("true",))
     filesystems = tmp_path / "filesystems"
     filesystems.write_text("nodev\tproc\nnodev\toverlay\n")
     monkeypatch.setattr(machine, "FILE_SYSTEMS", filesystems)
@@ -35,6 +36,7 @@ CASES = {
     "no unshare": (machine.shutil, "which", lambda name: None if name == "unshare" else name, "unshare not found"),
     "no overlay": (machine, "FILE_SYSTEMS", Path("/proc/self/comm"), "modprobe overlay"),
     "no cgroups": (machine, "controllers", list, "no cgroup controllers"),
+    "not privileged": (machine, "TRIAL", ("sh", "-c", "echo not permitted >&2; exit 1"), "privileged: not permitted"),
     "state in a hidden folder": (machine, "HIDDEN", ("/",), "which the node hides from itself"),
     "no runc": (toolchain, "ensure_runc", no_apt, "runc is missing"),
     "runc without seccomp": (toolchain, "has_seccomp", lambda _: False, "built without seccomp"),
