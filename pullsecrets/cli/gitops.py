@@ -238,14 +238,18 @@ def render_command(  # noqa: PLR0913 - each is an option
     ] = None,
     directory: options.Directory = Path(),
     *,
+    application_sets: Annotated[
+        bool, typer.Option("--application-sets", help="One ApplicationSet in place of the services' Applications.")
+    ] = False,
     check: options.Check = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
     """Write Argo CD Applications, with sync waves in the order of the stack's rollout.
 
-    One file per service and environment in `environments/ENVIRONMENT/apps/`, and one for the infrastructure, which
-    comes first. A service in no wave gets none and is named; exit code 1 then.
+    One file per service and environment in `environments/ENVIRONMENT/apps/`, and one of the cluster's infrastructure,
+    which comes first. With --application-sets, one ApplicationSet that syncs wave after wave. A service in no wave gets
+    none and is named; exit code 1 then.
 
     Examples:
 
@@ -256,8 +260,9 @@ def render_command(  # noqa: PLR0913 - each is an option
     config = load_stack(stack, directory)
     folder = PurePosixPath(infrastructure or f"clusters/{config.cluster.name}")
     argo = applications.ArgoCd(repository_url, revision, project, server, namespace)
-    rendered = applications.render(path, config, stack, argo, folder)
-    changes = rendering.compare(rendered.files, path, applications.HEADER_START)
+    rendered = applications.render(path, config, stack, argo, folder, sets=application_sets)
+    header = applications.HEADER.format(stack=stack)
+    changes = rendering.compare(rendered.files, path, header, applications.FOLDER)
     writes = not check and not dry_run
     if writes:
         rendering.apply(rendered.files, changes, path)

@@ -53,14 +53,25 @@ def render(config: StackConfig, stack: str, pod_admission: str = MUTATING_VERSIO
     return files
 
 
-def compare(files: Mapping[PurePosixPath, str], target: Path, header_start: str = HEADER_START) -> RenderChanges:
+def compare(
+    files: Mapping[PurePosixPath, str],
+    target: Path,
+    header_start: str = HEADER_START,
+    below: PurePosixPath | None = None,
+) -> RenderChanges:
     """Compare rendered files with a folder.
 
     Files there that an earlier rendering wrote, known by how they begin, and this one does not are counted as removed;
     what people wrote by hand is never touched.
+
+    Args:
+        files: what is rendered.
+        target: the folder.
+        header_start: how a rendered file begins.
+        below: where earlier files are looked for; by default in the folders, two deep, of those that are rendered.
     """
     unchanged = {path for path, text in files.items() if _read(target / path) == text}
-    earlier = {PurePosixPath(file.relative_to(target)) for file in _rendered_files(target, files, header_start)}
+    earlier = {PurePosixPath(file.relative_to(target)) for file in _rendered_files(target, files, header_start, below)}
     return RenderChanges(
         written=tuple(sorted(files.keys() - unchanged)),
         removed=tuple(sorted(earlier - files.keys())),
@@ -108,8 +119,10 @@ def as_yaml(item: KubernetesObject, header: str) -> str:
     return header + stream.getvalue()
 
 
-def _rendered_files(target: Path, files: Mapping[PurePosixPath, str], header_start: str) -> Iterator[Path]:
-    for root in {PurePosixPath(*path.parts[:2]) for path in files}:
+def _rendered_files(
+    target: Path, files: Mapping[PurePosixPath, str], header_start: str, below: PurePosixPath | None
+) -> Iterator[Path]:
+    for root in [below] if below else {PurePosixPath(*path.parts[:2]) for path in files}:
         for file in (target / root).rglob("*.yaml"):
             if (_read(file) or "").startswith(header_start):
                 yield file

@@ -70,7 +70,8 @@ def test_writing_twice_changes_nothing_and_check_finds_every_difference(root: Pa
     first = run(root, "--json")
     assert first.exit_code == ExitCode.PROBLEM
     document = json.loads(first.output)
-    written = [f"environments/dev/apps/{name}-app.yaml" for name in ("auth", "gateway", "infrastructure")]
+    written = [f"environments/dev/apps/{name}-app.yaml" for name in ("auth", "gateway")]
+    written.append("environments/infrastructure-dev-app.yaml")
     assert (document["written"], document["unplaced"]) == (written, ["unnamed-23", "unnamed-24"])
     assert json.loads(run(root, "--json").output)["unchanged"] == written
     by_hand = root / "environments/dev/apps/by-hand.yaml"
@@ -83,6 +84,45 @@ def test_writing_twice_changes_nothing_and_check_finds_every_difference(root: Pa
     assert run(root).exit_code == ExitCode.PROBLEM
     assert not (root / written[1]).exists()
     assert by_hand.exists()
+
+
+def test_the_infrastructure_of_a_cluster_has_one_application_however_many_environments(
+    root: Path, config: StackConfig
+) -> None:
+    (matrix,) = config.tenants.matrices
+    two = config.model_copy(
+        update={
+            "tenants": config.tenants.model_copy(
+                update={"matrices": (matrix.model_copy(update={"environments": ("dev", "eu")}),)}
+            )
+        }
+    )
+    files = render(root, two, "dev", ArgoCd(URL), SECURITY).files
+    assert [str(file) for file in files if "infrastructure" in file.name] == [
+        "environments/infrastructure-dev-app.yaml"
+    ]
+
+
+def test_an_application_set_has_every_service_with_its_wave(root: Path, config: StackConfig) -> None:
+    rendered = render(root, config, "dev", ArgoCd(URL), SECURITY, sets=True)
+    assert [str(file) for file in rendered.files] == [
+        "environments/infrastructure-dev-app.yaml",
+        "environments/services-dev-applicationset.yaml",
+    ]
+    spec = yaml.safe_load(rendered.files[PurePosixPath("environments/services-dev-applicationset.yaml")])["spec"]
+    services, environments = (one["list"]["elements"] for one in spec["generators"][0]["matrix"]["generators"])
+    assert services == [{"service": "auth", "wave": "1"}, {"service": "gateway", "wave": "2"}]
+    assert environments == [{"environment": "dev"}]
+    assert spec["template"]["metadata"]["name"] == "{{.service}}-{{.environment}}"
+    assert spec["template"]["spec"]["source"]["path"] == "apps/{{.service}}/overlays/{{.environment}}"
+    steps = spec["strategy"]["rollingSync"]["steps"]
+    assert [step["matchExpressions"][0]["values"] for step in steps] == [["1"], ["2"]]
+
+
+def test_application_sets_take_the_place_of_applications(root: Path) -> None:
+    run(root)
+    changed = json.loads(run(root, "--application-sets", "--json").stdout)
+    assert changed["removed"] == [f"environments/dev/apps/{name}-app.yaml" for name in ("auth", "gateway")]
 
 
 def test_a_service_in_no_wave_is_refused_by_name(root: Path) -> None:
