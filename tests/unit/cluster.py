@@ -1,76 +1,173 @@
-"""An API server in memory that keeps objects by path: reads, creates, patches and deletes as the commands use them."""
+"""The API server of the unit tests: in memory, behind the one way out of the client, all else of which is its own."""
 
 import copy
-import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import METADATA_ONLY, KubernetesApiError, KubernetesClient
+
+Object = dict[str, Any]
+Lists = Mapping[str, list[Object]]
+_PLACE = re.compile(r"(?P<root>/api/v1|/apis/[^/]+/[^/]+)(?P<rest>/.*)?")
 
 
 class FakeCluster(KubernetesClient):
-    """Objects by path. `refuse` makes a request fail, by method and path, with a status and a message."""
+    """Objects that stand under their paths, and lists of objects that need no names, which tests may change in place.
 
-    def __init__(self, *objects: tuple[str, dict[str, Any]]) -> None:
-        self.objects = {path: copy.deepcopy(item) for path, item in objects}
+    A write needs what the API server needs of it: an object that is there, or is not yet; the resourceVersion that it
+    names; the values that a JSON Patch tests. A read gives selected objects page by page, or their metadata alone.
+    """
+
+    server = "https://api.example.com:6443"  # pyright: ignore[reportAssignmentType,reportIncompatibleMethodOverride]
+
+    def __init__(self, *objects: tuple[str, Object], lists: Lists | None = None) -> None:
+        self.objects: dict[str, Object] = {"/version": {"gitVersion": "v1.36.3"}}
+        self.objects.update((path, copy.deepcopy(item)) for path, item in objects)
+        self.lists = dict(lists or {})
         self.refuse: dict[tuple[str, str], tuple[int, str]] = {}
+        """By method, and by path or its last word: the status and the message that such a request gets."""
+        self.answers: dict[str, Callable[[str, Any], Object]] = {"eviction": lambda *_: {}}
+        """By the last word of a path, such as `eviction`: what a POST with a path and a body gets."""
+        self.before_write: Callable[[str, str], None] = lambda *_: None
+        """Plays who acts between a read and a write: called with the method and the path of each write."""
         self.sent: list[tuple[str, str]] = []
+        """What was written, by method and path."""
+        self.listed: list[str] = []
+        """Collections that were read."""
+        self.whole: set[str] = set()
+        """Those of them of which more than metadata was asked for."""
+        self._requests = 0
 
-    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        return self.request("GET", path, query)
-
-    def items(
-        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
-    ) -> Iterator[dict[str, Any]]:
-        kind = path.rpartition("/")[2]
-        folder = path.removesuffix(f"/{kind}")
-        for where, item in sorted(self.objects.items()):
-            inside = where.startswith(f"{folder}/") and where.split("/")[-2] == kind
-            if inside and _selected(item, (query or {}).get("fieldSelector", "")):
-                yield {"metadata": copy.deepcopy(item["metadata"])} if metadata_only else copy.deepcopy(item)
-
-    def json_patch(self, path: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
-        self.sent.append(("PATCH", path))
-        item = self.objects[path]
-        for operation in operations:
-            _apply(item, operation)
-        return item
+    def add(self, path: str, *items: Object) -> None:
+        """Add objects to a list."""
+        self.lists.setdefault(path, []).extend(items)
 
     def request(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **_: Any
-    ) -> dict[str, Any]:
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Object:
+        del content_type
+        self._requests += 1
         if method != "GET":
             self.sent.append((method, path))
-        if (method, path) in self.refuse:
-            status, message = self.refuse[method, path]
-            raise KubernetesApiError(method, path, status, "Forbidden", message)
+            self.before_write(method, path)
+        word = path.rpartition("/")[2]
+        if refusal := self.refuse.get((method, path)) or self.refuse.get((method, word)):
+            raise KubernetesApiError(method, path, refusal[0], "Forbidden", refusal[1])
+        if method == "POST" and word in self.answers:
+            return self.answers[word](path, body)
+        if method == "GET" and _is_collection(path):
+            return self._list(path, query or {}, whole=accept != METADATA_ONLY)
+        return self._one(method, path, query or {}, body)
+
+    def _list(self, path: str, query: Mapping[str, str], *, whole: bool) -> Object:
+        self.listed.append(path)
+        found = [item for item in self._standing(path) if _selected(item, query)]
+        if whole:
+            self.whole.add(path)
+        else:
+            found = [{"metadata": item["metadata"]} for item in found]
+        start, limit = int(query.get("continue", 0)), int(query.get("limit", len(found)))
+        following = str(start + limit) if start + limit < len(found) else ""
+        return {"metadata": {"continue": following, "resourceVersion": "1"}, "items": found[start : start + limit]}
+
+    def _standing(self, path: str) -> list[Object]:
+        """Return what stands in a collection, of one namespace or of all."""
+        root, _, plural = path.rpartition("/")
+        inside = re.compile(rf"{re.escape(root)}(/namespaces/[^/]+)?/{plural}/[^/]+")
+        found = [copy.deepcopy(item) for where, item in sorted(self.objects.items()) if inside.fullmatch(where)]
+        return [*self._listed(path), *found]
+
+    def _listed(self, path: str) -> list[Object]:
+        namespace = re.search(r"/namespaces/([^/]+)(?=/)", path)
+        everywhere = path.replace(namespace[0], "") if namespace else path
+        if not namespace or path in self.lists:
+            return self.lists.get(path, [])
+        items = self.lists.get(everywhere, [])
+        return [item for item in items if item["metadata"].get("namespace") == namespace[1]]
+
+    def _one(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Object:
         if method == "POST":
             path = f"{path}/{body['metadata']['name']}"
-            if path in self.objects:
+            before: Object = {}
+            if self._find(path) is not None:
                 raise KubernetesApiError(method, path, 409, "AlreadyExists", "already exists")
-        elif path not in self.objects:
-            raise KubernetesApiError(method, path, 404, "NotFound", "not found")
-        return self._answer(method, path, query or {}, body)
+        else:
+            found = self._find(path)
+            if found is None:
+                raise KubernetesApiError(method, path, 404, "NotFound", "not found")
+            before = found
+            _require_version(method, path, before, body)
+        if method == "GET" or (method == "DELETE" and query.get("dryRun")):
+            return copy.deepcopy(before)
+        result = before if method == "DELETE" else _written(method, path, before, body)
+        if not query.get("dryRun"):
+            self._drop(path, before)
+        if not query.get("dryRun") and method != "DELETE":
+            self.objects[path] = result
+        return copy.deepcopy(result)
 
-    def _answer(self, method: str, path: str, query: Mapping[str, str], body: Any) -> dict[str, Any]:
-        if query.get("dryRun"):
+    def _drop(self, path: str, item: Object) -> None:
+        self.objects.pop(path, None)
+        for items in self.lists.values():
+            items[:] = [other for other in items if other is not item]
+
+    def _find(self, path: str) -> Object | None:
+        if path in self.objects:
             return self.objects[path]
-        if method in {"POST", "PUT"}:
-            self.objects[path] = copy.deepcopy(body)
-        elif method == "PATCH":
-            self.objects[path] = _merged(self.objects[path], body)
-        elif method == "DELETE":
-            return self.objects.pop(path)
-        return copy.deepcopy(self.objects[path])
+        collection, _, name = path.rpartition("/")
+        return next((item for item in self._listed(collection) if item["metadata"].get("name") == name), None)
 
 
-def _selected(item: Mapping[str, Any], selector: str) -> bool:
-    for term in filter(None, selector.split(",")):
-        key, negated, value = term.partition("!=") if "!=" in term else term.partition("=")
-        found = item["metadata"]["name"] if key == "metadata.name" else item.get(key)
-        if (found == value) == (negated == "!="):
-            return False
-    return True
+def _require_version(method: str, path: str, before: Object, body: Any) -> None:
+    if not isinstance(body, Mapping):
+        return
+    found = before.get("metadata", {})
+    wanted = {**body.get("metadata", {}), **body.get("preconditions", {})}
+    for key in ("resourceVersion", "uid"):
+        if key in wanted and key in found and wanted[key] != found[key]:
+            raise KubernetesApiError(method, path, 409, "Conflict", f"{key} is {found[key]}")
+
+
+def _written(method: str, path: str, before: Object, body: Any) -> Object:
+    if isinstance(body, list):
+        result = _patched(method, path, before, body)
+    else:
+        result = _merged(before, body) if method == "PATCH" else copy.deepcopy(body)
+    if version := before.get("metadata", {}).get("resourceVersion"):
+        result["metadata"]["resourceVersion"] = str(int(version) + 1)
+    return result
+
+
+def _is_collection(path: str) -> bool:
+    """Tell whether a path is of a collection: names and kinds take turns behind the version."""
+    place = _PLACE.fullmatch(path)
+    return bool(place and place["rest"] and place["rest"].count("/") % 2)
+
+
+def _selected(item: Object, query: Mapping[str, str]) -> bool:
+    fields = (_value(item, *term) for term in _terms(query.get("fieldSelector", "")))
+    labels = item.get("metadata", {}).get("labels") or {}
+    carried = (key in labels and value in {"", labels[key]} for key, _, value in _terms(query.get("labelSelector", "")))
+    return all(fields) and all(carried)
+
+
+def _terms(selector: str) -> list[tuple[str, bool, str]]:
+    found = [re.split(r"(!?=)", term, maxsplit=1) for term in selector.split(",") if term]
+    return [(key, "!=" in rest, rest[-1] if rest else "") for key, *rest in found]
+
+
+def _value(item: Any, key: str, unequal: bool, wanted: str) -> bool:
+    for part in key.split("."):
+        item = (item or {}).get(part)
+    return (item == wanted) != unequal
 
 
 def _merged(item: Any, change: Any) -> Any:
@@ -85,17 +182,25 @@ def _merged(item: Any, change: Any) -> Any:
     return found
 
 
-def _apply(item: dict[str, Any], operation: Mapping[str, Any]) -> None:
+def _patched(method: str, path: str, before: Object, operations: list[Object]) -> Object:
+    item = copy.deepcopy(before)
+    for operation in operations:
+        if not _apply(item, operation):
+            raise KubernetesApiError(method, path, 422, "Invalid", f"the test failed: {operation}")
+    return item
+
+
+def _apply(item: Object, operation: Object) -> bool:
     *parents, last = [part.replace("~1", "/") for part in operation["path"].split("/")[1:]]
     target: Any = item
     for part in parents:
         target = target[int(part)] if isinstance(target, list) else target[part]
     if operation["op"] == "test":
-        found = target[int(last)] if isinstance(target, list) else target.get(last)
-        assert found == operation["value"], json.dumps(operation)
-    elif operation["op"] == "remove":
+        return bool((target[int(last)] if isinstance(target, list) else target.get(last)) == operation["value"])
+    if operation["op"] == "remove":
         del target[int(last) if isinstance(target, list) else last]
     elif isinstance(target, list):
         target.append(operation["value"])
     else:
         target[last] = operation["value"]
+    return True

@@ -13,7 +13,8 @@ from pullsecrets.doctor.diagnosis import Report, Unchecked, rank
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.errors import ConflictError
 from pullsecrets.kube.client import KubernetesClient
-from tests.unit.doctor.tenants import FakeCluster, healthy
+from tests.unit.cluster import FakeCluster
+from tests.unit.doctor.tenants import healthy
 
 SEALED = Finding(
     check="vault-sealed",
@@ -73,7 +74,7 @@ def test_a_fix_that_fails_does_not_keep_the_others_from_helping(capsys: pytest.C
     broken = replace(SEALED, remedy=Remedy("first", refuse))
     working = replace(SEALED, cause="another", remedy=Remedy("second", lambda _: applied.append("second")))
     report = Report(rank([broken, working], CHECKS), ())
-    outcomes = doctor._fix(FakeCluster({}), report.remedies(), dry_run=False, yes=True, quiet=False)
+    outcomes = doctor._fix(FakeCluster(), report.remedies(), dry_run=False, yes=True, quiet=False)
     assert {item.description: item.error for item in outcomes} == {"first": "somebody else wrote", "second": None}
     assert applied == ["second"]
     assert "somebody else wrote" in capsys.readouterr().out
@@ -90,7 +91,7 @@ def test_what_a_fix_makes_possible_is_applied_too() -> None:
     # The label's finding stays for a moment; nothing that was tried is tried again.
     looks, shown = iter([seen("label"), seen("evict"), seen()]), list[fix.Seen]()
     (_, report), outcomes = fix.follow_up(
-        seen("label"), lambda: next(looks), lambda items: fix.apply_each(FakeCluster({}), items), shown.append, pause=0
+        seen("label"), lambda: next(looks), lambda items: fix.apply_each(FakeCluster(), items), shown.append, pause=0
     )
     assert applied == [item.description for item in outcomes] == ["label", "evict"]
     assert (len(shown), report.remedies()) == (2, ())

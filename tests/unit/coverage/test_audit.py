@@ -1,10 +1,9 @@
 """Coverage and what stands beside it, from a cluster that is a set of lists: rows, unmanaged Secrets, orphans, use."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
 import pytest
 
@@ -14,7 +13,7 @@ from pullsecrets.coverage.audit import PODS_UNREADABLE, Audit, concerned_namespa
 from pullsecrets.coverage.inventory import read_inventory
 from pullsecrets.coverage.strays import guess_origin
 from pullsecrets.credential.vault import EntryMetadata, VaultClient
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import KubernetesApiError
 from pullsecrets.kube.marks import (
     CONTENT_DIGEST_ANNOTATION,
     FINALIZER_PREFIX,
@@ -23,6 +22,7 @@ from pullsecrets.kube.marks import (
     VERIFIED_PREFIX,
 )
 from tests.unit import delivered
+from tests.unit.cluster import FakeCluster
 
 DIGEST = "0123456789abcdef"
 LABEL = {"test.platform/app": "true"}
@@ -38,40 +38,6 @@ STACK = {
 Object = dict[str, Any]
 
 
-class FakeCluster(KubernetesClient):
-    """Lists in memory, given out by page and by field selector as the API server does."""
-
-    def __init__(self) -> None:
-        self.lists: dict[str, list[Object]] = {}
-        self.forbidden: set[str] = set()
-        self._requests = 0
-
-    def add(self, path: str, *items: Object) -> None:
-        self.lists.setdefault(path, []).extend(items)
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        body: Any = None,  # noqa: ARG002 - the client's signature
-        content_type: str = "application/json",  # noqa: ARG002
-        accept: str = "application/json",
-    ) -> Object:
-        assert method == "GET"
-        self._requests += 1
-        if path in self.forbidden:
-            raise KubernetesApiError(method, path, 403, "Forbidden", "not for you")
-        if path == "/api/v1/secrets":
-            assert "PartialObjectMetadataList" in accept, "a Secret's content is never asked for"
-        asked = dict(query or {})
-        found = [item for item in self.lists.get(path, []) if _selected(item, asked.get("fieldSelector", ""))]
-        start, limit = int(asked.get("continue", 0)), int(asked["limit"])
-        following = str(start + limit) if start + limit < len(found) else ""
-        return {"metadata": {"continue": following}, "items": found[start : start + limit]}
-
-
 class FakeVault(VaultClient):
     """Every path was seeded with the same credential."""
 
@@ -80,19 +46,6 @@ class FakeVault(VaultClient):
 
     def read_metadata(self, mount: str, path: str) -> EntryMetadata:  # noqa: ARG002 - the client's signature
         return EntryMetadata(current_version=3, live=True, cas_required=True, max_versions=10, custom=self.custom)
-
-
-def _selected(item: Object, selector: str) -> bool:
-    facts = {
-        "metadata.name": item["metadata"]["name"],
-        "type": item.get("type"),
-        "status.phase": item.get("status", {}).get("phase"),
-    }
-    for condition in filter(None, selector.split(",")):
-        ((key, value),) = parse_qsl(condition.replace("!=", "="))
-        if (facts[key] == value) == ("!=" in condition):
-            return False
-    return True
 
 
 def metadata(namespace: str, name: str, **more: Any) -> Object:
@@ -136,13 +89,14 @@ def config() -> StackConfig:
 
 
 @pytest.fixture
-def cluster() -> FakeCluster:
+def cluster() -> Iterator[FakeCluster]:
     """One tenant as it should be."""
     cluster = FakeCluster()
     add_namespace(cluster, "t-one", LABEL)
     add_account(cluster, "t-one", "default-dockercfg-abc", "app")
     deliver(cluster, "t-one")
-    return cluster
+    yield cluster
+    assert "/api/v1/secrets" not in cluster.whole, "a Secret's content is never asked for"
 
 
 def run(config: StackConfig, cluster: FakeCluster) -> Audit:
@@ -359,7 +313,7 @@ def test_the_daily_validation_does_not_report_itself(cluster: FakeCluster) -> No
 def test_without_the_right_to_list_pods_the_audit_says_that_it_is_not_complete(
     config: StackConfig, cluster: FakeCluster
 ) -> None:
-    cluster.forbidden.add("/api/v1/pods")
+    cluster.refuse["GET", "/api/v1/pods"] = (403, "not for you")
     add_secret(cluster, "t-one", "regcred")
     found = run(config, cluster)
     assert found.notes == (PODS_UNREADABLE,)
@@ -369,7 +323,7 @@ def test_without_the_right_to_list_pods_the_audit_says_that_it_is_not_complete(
 
 
 def test_another_refusal_is_not_taken_for_nothing_found(config: StackConfig, cluster: FakeCluster) -> None:
-    cluster.forbidden.add("/api/v1/secrets")
+    cluster.refuse["GET", "/api/v1/secrets"] = (403, "not for you")
     with pytest.raises(KubernetesApiError):
         run(config, cluster)
 

@@ -1,7 +1,6 @@
 """A cluster with tenants as its lists answer, healthy until a test breaks it."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,9 +9,9 @@ from pullsecrets.config import StackConfig, parse
 from pullsecrets.credential.vault import EntryMetadata, MountSettings, VaultClient
 from pullsecrets.credential.vault_entry import DIGEST_KEY, SEEDED_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.doctor.snapshot import Snapshot
-from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import FINALIZER_PREFIX
 from tests.unit import delivered
+from tests.unit.cluster import FakeCluster
 
 Object = dict[str, Any]
 
@@ -71,48 +70,6 @@ def stack_config(binding: str = "serviceAccounts", delivery: str = "direct") -> 
     )
 
 
-class FakeCluster(KubernetesClient):
-    """Answers lists by path, with the field selectors that this project uses, and keeps what it was asked."""
-
-    def __init__(self, lists: Mapping[str, list[Object]]) -> None:
-        self.lists = lists
-        self.sent: list[tuple[str, str]] = []
-        self.listed: list[str] = []
-
-    @property
-    def requests(self) -> int:
-        return 0
-
-    def items(
-        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
-    ) -> Iterator[Object]:
-        self.listed.append(path)
-        selector = (query or {}).get("fieldSelector", "")
-        one = re.search(r"/namespaces/([^/]+)(?=/)", path)
-        everywhere = path.replace(one[0], "") if one else path
-        namespace = one[1] if one else None
-        for item in self.lists[everywhere]:
-            if _selected(item, selector) and namespace in {None, item["metadata"].get("namespace")}:
-                yield {"metadata": item["metadata"]} if metadata_only else item
-
-    def request(self, method: str, path: str, *_arguments: Any, **_named: Any) -> Object:
-        self.sent.append((method, path))
-        serves_policies = path == "/apis/admissionregistration.k8s.io/v1"
-        return {"resources": [{"kind": "MutatingAdmissionPolicy"}]} if serves_policies else {}
-
-
-def _selected(item: Object, selector: str) -> bool:
-    for term in filter(None, selector.split(",")):
-        unequal = "!=" in term
-        key, _, wanted = term.partition("!=" if unequal else "=")
-        value: Any = item
-        for part in key.split("."):
-            value = (value or {}).get(part)
-        if (value == wanted) == unequal:
-            return False
-    return True
-
-
 class FakeVault(VaultClient):
     """Knows the metadata of one path."""
 
@@ -156,7 +113,8 @@ class World:
         fanout = {"metadata": {"name": APP}, "status": {"failedNamespaces": self.failed}}
         eso = "/apis/external-secrets.io/v1"
         return FakeCluster(
-            {
+            ("/apis/admissionregistration.k8s.io/v1", {"resources": [{"kind": "MutatingAdmissionPolicy"}]}),
+            lists={
                 "/api/v1/namespaces": list(self.namespaces.values()),
                 "/api/v1/serviceaccounts": list(self.accounts.values()),
                 f"{eso}/externalsecrets": list(self.external_secrets.values()),
@@ -167,7 +125,7 @@ class World:
                 "/apis/apps/v1/deployments": [],
                 **{path: self._made_by(kind) for kind, path in _TEMPLATES.items()},
                 "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings": self.policies,
-            }
+            },
         )
 
     def vault(self) -> FakeVault:

@@ -34,10 +34,8 @@ def config(**changes: Any) -> StackConfig:
 class Cluster(FakeCluster):
     """Answers reviews and dry runs, and serves what it was given."""
 
-    server = "https://api.example.com:6443"  # pyright: ignore[reportAssignmentType,reportIncompatibleMethodOverride]
-
     def __init__(self, *objects: tuple[str, dict[str, Any]], denied: str = "nothing") -> None:
-        super().__init__(("/version", {"gitVersion": "v1.36.3", "metadata": {}}), *objects)
+        super().__init__(*objects)
         self.denied = denied
         self.dry_runs: list[str] = []
         self.reviewed: list[dict[str, str]] = []

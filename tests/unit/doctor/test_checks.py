@@ -9,7 +9,8 @@ from pullsecrets.doctor import document, model
 from pullsecrets.doctor.checks import all_checks
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from tests.unit.doctor.tenants import FakeCluster, stack_config
+from tests.unit.cluster import FakeCluster
+from tests.unit.doctor.tenants import stack_config
 
 
 @pytest.mark.parametrize("check", all_checks(), ids=lambda check: check.name)
@@ -29,7 +30,7 @@ def test_a_check_is_named_after_its_function_and_names_its_findings() -> None:
     assert something_broken.title == "All is well"
     assert something_broken.explains == ("vault-sealed",)
     assert something_broken.page == "Something is broken."
-    (found,) = something_broken.find(Snapshot(stack_config(), "test", FakeCluster({})))
+    (found,) = something_broken.find(Snapshot(stack_config(), "test", FakeCluster()))
     assert found.check == "something-broken"
 
 

@@ -12,7 +12,8 @@ from pullsecrets.doctor.diagnosis import EVERYWHERE, Report, Unchecked, diagnose
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import PullSecretsError, UnreachableError
-from tests.unit.doctor.tenants import FakeCluster, stack_config
+from tests.unit.cluster import FakeCluster
+from tests.unit.doctor.tenants import stack_config
 
 
 def finding(check: str, namespace: str | None = None, severity: Severity = Severity.TENANT, **parts: str) -> Finding:
@@ -38,7 +39,7 @@ def ranked(findings: Iterable[Finding], *checks: Check):
 
 
 def snapshot(only: str | None = None) -> Snapshot:
-    return Snapshot(stack_config(), "test", FakeCluster({}), only=only)
+    return Snapshot(stack_config(), "test", FakeCluster(), only=only)
 
 
 def test_the_most_severe_comes_first_and_then_what_concerns_most_namespaces() -> None:

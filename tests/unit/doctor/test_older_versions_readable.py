@@ -8,7 +8,8 @@ from pullsecrets.credential.vault import EntryMetadata, VersionState
 from pullsecrets.doctor.checks.vault_entry import older_versions_readable
 from pullsecrets.doctor.model import Severity
 from pullsecrets.doctor.snapshot import Snapshot
-from tests.unit.doctor.tenants import NOW, FakeCluster, stack_config
+from tests.unit.cluster import FakeCluster
+from tests.unit.doctor.tenants import NOW, stack_config
 
 
 def versions(*ages: int, destroyed: bool = False) -> EntryMetadata:
@@ -31,7 +32,7 @@ def versions(*ages: int, destroyed: bool = False) -> EntryMetadata:
 )
 def test_what_can_still_be_read_is_named(metadata: EntryMetadata | None, told: str) -> None:
     config = stack_config()
-    snapshot = Snapshot(config, "test", FakeCluster({}), now=NOW)
+    snapshot = Snapshot(config, "test", FakeCluster(), now=NOW)
     snapshot.once("metadata", lambda: dict.fromkeys((item.name for item in config.registries), metadata))
     found = list(older_versions_readable.find(snapshot))
     assert [told in finding.evidence[0] for finding in found] == ([True] * len(config.registries) if told else [])

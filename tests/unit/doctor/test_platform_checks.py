@@ -43,7 +43,8 @@ from pullsecrets.kube.eso_versions import RED_HAT, Version, recommended_flags
 from pullsecrets.kube.marks import LAST_APPLIED
 from pullsecrets.kube.selectors import selects
 from pullsecrets.manifests.builders import EgressSpec, StoreSpec, cluster_secret_store, egress
-from tests.unit.doctor.tenants import NOW, FakeCluster, FakeVault, stack_config
+from tests.unit.cluster import FakeCluster
+from tests.unit.doctor.tenants import NOW, FakeVault, stack_config
 
 CONFIG = stack_config()
 STORE = CONFIG.vault_stores[0]
@@ -55,7 +56,7 @@ REGISTRY_NAMES = [registry.name for registry in CONFIG.registries]
 
 def snapshot(**readings: Any) -> Snapshot:
     """A snapshot that has read these things already."""
-    seen = Snapshot(CONFIG, "test", FakeCluster({}), now=NOW)
+    seen = Snapshot(CONFIG, "test", FakeCluster(), now=NOW)
     for name, value in readings.items():
         seen.once(name, lambda value=value: value)
     return seen
@@ -416,7 +417,7 @@ class TestRestoredPolicy:
     """The fix of a closed way out restores what the stack file declares, and nothing else."""
 
     def found(self, store: dict[str, Any] | None, live: dict[str, Any]) -> Finding:
-        seen = Snapshot(CONFIG, "test", FakeCluster({POLICIES: [live]}), now=NOW)
+        seen = Snapshot(CONFIG, "test", FakeCluster(lists={POLICIES: [live]}), now=NOW)
         for name, value in {STORE_READ: store, "eso/pod-labels": LABELS}.items():
             seen.once(name, lambda value=value: value)
         (closed,) = egress_denied.find(seen)
@@ -445,7 +446,7 @@ class TestRestoredPolicy:
     def test_there_is_none_where_the_stack_leaves_egress_to_others(self) -> None:
         left = CONFIG.vault.model_copy(update={"egress": None})
         config = CONFIG.model_copy(update={"vault_section": left})
-        seen = Snapshot(config, "test", FakeCluster({POLICIES: [DENY_ALL]}), now=NOW)
+        seen = Snapshot(config, "test", FakeCluster(lists={POLICIES: [DENY_ALL]}), now=NOW)
         for name, value in {STORE_READ: None, "eso/pod-labels": LABELS}.items():
             seen.once(name, lambda value=value: value)
         (closed,) = egress_denied.find(seen)

@@ -11,20 +11,11 @@ from pullsecrets.doctor.checks.store import relay_missing, sealed_secret_unopene
 from pullsecrets.doctor.model import Check, Finding
 from pullsecrets.doctor.snapshot import Snapshot
 from tests.components.test_relay import relayed
+from tests.unit.cluster import FakeCluster
 from tests.unit.doctor.tenants import NOW
 
 NAME = "app-registry-pull"
 PATH = f"{SEALED_GROUP_VERSION}/namespaces/external-secrets/sealedsecrets/{NAME}"
-
-
-class Cluster:
-    """Answers `find` with the objects it was given."""
-
-    def __init__(self, objects: dict[str, Any]) -> None:
-        self.objects = objects
-
-    def find(self, path: str) -> Any:
-        return self.objects.get(path)
 
 
 def config(**change: Any) -> StackConfig:
@@ -32,8 +23,7 @@ def config(**change: Any) -> StackConfig:
 
 
 def found(check: Check, stack: StackConfig, objects: dict[str, Any], external: dict[str, Any]) -> list[Finding]:
-    seen = Snapshot(stack, "dev", Cluster(objects), now=NOW)  # pyright: ignore[reportArgumentType] - `find` is all it needs
-
+    seen = Snapshot(stack, "dev", FakeCluster(*objects.items()), now=NOW)
     seen.once("inventory", lambda: SimpleNamespace(external_secrets={NAME: external, "registry-api-tanhdev": {}}))
     return list(check.find(seen))
 

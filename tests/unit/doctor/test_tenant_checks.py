@@ -1,6 +1,6 @@
 """Each fault of a tenant namespace is diagnosed by its check and by no other, and a healthy cluster by none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -17,19 +17,18 @@ from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import ago as told
 from pullsecrets.doctor.tenancy import parse_time, workload
 from pullsecrets.errors import ConflictError, UnreachableError
-from pullsecrets.kube.client import KubernetesApiError
 from pullsecrets.kube.marks import MANAGED_LABEL
 from pullsecrets.manifests import guard
 from pullsecrets.workloads.pods import list_pods
 from tests.node.messages import seen
 from tests.unit import delivered
+from tests.unit.cluster import FakeCluster
 from tests.unit.doctor.tenants import (
     APP,
     BUILDER,
     LABEL,
     NOW,
     REJECTED,
-    FakeCluster,
     World,
     ago,
     healthy,
@@ -583,7 +582,7 @@ def test_a_bare_pod_is_judged_by_names_that_its_service_account_does_not_list() 
 def test_where_templates_may_not_be_read_the_workload_is_rolled_and_not_patched() -> None:
     world = healthy()
     own_list(world)
-    cluster = ForbiddingCluster(world, "replicasets")
+    cluster = forbidding(world, "replicasets")
     report = diagnose(Snapshot(stack_config(), "test", cluster, world.vault(), now=NOW), CHECKS)
     (finding,) = report.findings()
     assert report.unchecked == ()
@@ -779,23 +778,17 @@ def test_the_controllers_reason_is_told_for_a_namespace_that_failed() -> None:
     assert "admission webhook refused" in the_one(world).cause
 
 
-class ForbiddingCluster(FakeCluster):
-    """Does not let the caller list some things."""
-
-    def __init__(self, world: World, *forbidden: str) -> None:
-        super().__init__(world.cluster().lists)
-        self._forbidden = forbidden
-
-    def items(self, path: str, *arguments: Any, **named: Any) -> Iterator[dict[str, Any]]:
-        if path.rpartition("/")[2] in self._forbidden:
-            raise KubernetesApiError("GET", path, 403, "Forbidden", "no")
-        return super().items(path, *arguments, **named)
+def forbidding(world: World, *kinds: str) -> FakeCluster:
+    """The cluster to somebody who may not list some kinds."""
+    cluster = world.cluster()
+    cluster.refuse = {("GET", kind): (403, "no") for kind in kinds}
+    return cluster
 
 
 def test_who_may_not_list_pods_is_told_what_was_not_checked_and_the_rest_is() -> None:
     world = healthy()
     unlabelled(world)
-    snapshot = Snapshot(stack_config(), "test", ForbiddingCluster(world, "pods"), world.vault(), now=NOW)
+    snapshot = Snapshot(stack_config(), "test", forbidding(world, "pods"), world.vault(), now=NOW)
     report = diagnose(snapshot, CHECKS)
     assert [item.check for item in report.diagnoses] == ["namespace-not-labelled"]
     assert {item.check for item in report.unchecked} == {
@@ -810,7 +803,7 @@ def test_who_may_not_read_events_gets_the_diagnosis_without_them() -> None:
     world = healthy()
     refused(world)
     failing(world)
-    snapshot = Snapshot(stack_config(), "test", ForbiddingCluster(world, "events"), world.vault(), now=NOW)
+    snapshot = Snapshot(stack_config(), "test", forbidding(world, "events"), world.vault(), now=NOW)
     report = diagnose(snapshot, CHECKS)
     assert report.unchecked == ()
     assert {item.check for item in report.diagnoses} == {"external-secret-failing"}
@@ -858,23 +851,9 @@ def test_only_pods_that_do_nothing_and_come_back_are_evicted(owner: str | None, 
     remedy = the_one(world).remedy
     assert (remedy is not None) == (owner in EVICTED and not also_runs)
     if remedy:
-        cluster = EvictingCluster(world)
+        cluster = world.cluster()
         remedy.apply(cluster)
         assert cluster.sent == [("POST", f"/api/v1/namespaces/{A}/pods/old/eviction")]
-
-
-class EvictingCluster(FakeCluster):
-    """Lists Pods as they are by now; a budget may refuse evictions."""
-
-    def __init__(self, world: World, *, refuses: bool = False) -> None:
-        super().__init__({"/api/v1/pods": world.pods})
-        self._refuses = refuses
-
-    def request(self, method: str, path: str, *arguments: Any, **named: Any) -> dict[str, Any]:
-        super().request(method, path, *arguments, **named)
-        if self._refuses:
-            raise KubernetesApiError(method, path, 429, "TooManyRequests", "the budget web needs 2 healthy pods")
-        return {}
 
 
 def test_a_pod_that_came_back_under_its_name_is_left_alone() -> None:
@@ -883,7 +862,7 @@ def test_a_pod_that_came_back_under_its_name_is_left_alone() -> None:
     remedy = the_one(world).remedy
     assert remedy is not None
     pod["spec"]["imagePullSecrets"] = [{"name": APP}]
-    cluster = EvictingCluster(world)
+    cluster = world.cluster()
     remedy.apply(cluster)
     assert cluster.sent == []
 
@@ -893,8 +872,10 @@ def test_a_disruption_budget_is_respected_and_told() -> None:
     world.add_pod(A, "old", references=[], fails=BACK_OFF)
     remedy = the_one(world).remedy
     assert remedy is not None
+    cluster = world.cluster()
+    cluster.refuse["POST", "eviction"] = (429, "the budget web needs 2 healthy pods")
     with pytest.raises(ConflictError, match="the budget web needs 2 healthy pods"):
-        remedy.apply(EvictingCluster(world, refuses=True))
+        remedy.apply(cluster)
 
 
 def test_one_force_sync_serves_every_stale_namespace() -> None:

@@ -1,6 +1,6 @@
 """Which ESO runs, what may be asked of it, and how each version is made to sync."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import eso
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.eso import Installation
 from pullsecrets.kube.eso_versions import parse_version
 from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION
+from tests.unit.cluster import FakeCluster
 
 REGISTRY = Registry.model_validate(
     {
@@ -25,6 +25,11 @@ REGISTRY = Registry.model_validate(
         "namespaces": ["apps-*"],
     }
 )
+
+
+FANOUT = f"{eso.GROUP}/clusterexternalsecrets/app"
+IN_A = f"{eso.GROUP}/namespaces/a/externalsecrets/app"
+IN_B = f"{eso.GROUP}/namespaces/b/externalsecrets/app"
 
 
 def installation(version: tuple[int, int, int] | None = (0, 20, 4), **change: Any) -> Installation:
@@ -53,9 +58,12 @@ def test_no_text_breaks_the_reading_of_a_version(text: str) -> None:
     assert found is None or len(found) == 3
 
 
+CONTROLLER = {"app.kubernetes.io/name": "external-secrets", "app.kubernetes.io/version": "v0.19.0"}
+
+
 def deployment(name: str = "external-secrets", image: str = "eso:v0.20.4", **container: Any) -> dict[str, Any]:
     return {
-        "metadata": {"namespace": "external-secrets", "name": name, "labels": {"app.kubernetes.io/version": "v0.19.0"}},
+        "metadata": {"namespace": "external-secrets", "name": name, "labels": CONTROLLER},
         "spec": {
             "replicas": 2,
             "template": {"metadata": {}, "spec": {"containers": [{"image": image, **container}]}},
@@ -64,33 +72,9 @@ def deployment(name: str = "external-secrets", image: str = "eso:v0.20.4", **con
     }
 
 
-class FakeCluster(KubernetesClient):
-    """Answers lists and patches from dictionaries; `on_patch` plays the controllers."""
-
-    def __init__(self, lists: Mapping[str, list[dict[str, Any]]]) -> None:
-        self.lists = lists
-        self.patched: list[str] = []
-        self.on_patch: Callable[[str, Mapping[str, Any]], None] = lambda *_: None
-
-    def items(
-        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
-    ) -> Iterator[dict[str, Any]]:
-        assert query
-        assert not metadata_only
-        yield from self.lists.get(path, [])
-
-    def find(self, path: str) -> dict[str, Any] | None:
-        return next(iter(self.lists.get(path, [])), None)
-
-    def merge_patch(self, path: str, change: Mapping[str, Any]) -> dict[str, Any]:
-        self.patched.append(path)
-        self.on_patch(path, change)
-        return {}
-
-
 def test_installations_are_the_controllers_with_version_flags_and_state() -> None:
     cluster = FakeCluster(
-        {
+        lists={
             "/apis/apps/v1/deployments": [
                 deployment(args=["--concurrent=5", "--client-qps", "100", "--enable-leader-election"]),
                 deployment("by-digest", "eso@sha256:abc"),
@@ -130,8 +114,7 @@ def test_exactly_one_ready_controller_of_fan_outs_is_accepted() -> None:
     ],
 )
 def test_a_refresh_that_is_off_is_refused(spec: dict[str, str], stalled: str | None) -> None:
-    path = f"{eso.GROUP}/clusterexternalsecrets/app"
-    cluster = FakeCluster({path: [{"spec": {"externalSecretSpec": spec}}]})
+    cluster = FakeCluster((FANOUT, {"spec": {"externalSecretSpec": spec}}))
     assert eso.stalled_refresh(spec) == stalled
     if stalled:
         with pytest.raises(BadInputError, match=f"found externalSecretSpec.{stalled}"):
@@ -142,16 +125,11 @@ def test_a_refresh_that_is_off_is_refused(spec: dict[str, str], stalled: str | N
 
 def test_a_registry_without_fan_out_is_refused() -> None:
     with pytest.raises(BadInputError, match="run `pulumi up`"):
-        eso.require_refreshing(FakeCluster({}), REGISTRY)
+        eso.require_refreshing(FakeCluster(), REGISTRY)
 
 
 def external_secret(namespace: str) -> dict[str, Any]:
     return {"metadata": {"namespace": namespace, "name": "app"}, "status": {"refreshTime": "2026-01-01T00:00:00Z"}}
-
-
-FANOUT = f"{eso.GROUP}/clusterexternalsecrets/app"
-IN_A = f"{eso.GROUP}/namespaces/a/externalsecrets/app"
-IN_B = f"{eso.GROUP}/namespaces/b/externalsecrets/app"
 
 
 @pytest.mark.parametrize(
@@ -159,49 +137,41 @@ IN_B = f"{eso.GROUP}/namespaces/b/externalsecrets/app"
     [((0, 20, 0), [FANOUT]), ((1, 0, 0), [FANOUT]), ((0, 19, 9), [IN_A, IN_B]), (None, [FANOUT, IN_A, IN_B])],
 )
 def test_each_version_is_told_in_its_own_way(version: tuple[int, int, int] | None, patched: list[str]) -> None:
-    objects = {IN_A: external_secret("a"), IN_B: external_secret("b")}
-    cluster = FakeCluster({f"{eso.GROUP}/externalsecrets": list(objects.values())})
-
-    def keep(path: str, change: Mapping[str, Any]) -> None:
-        if path in objects:
-            objects[path]["metadata"] |= change["metadata"]
-
-    cluster.on_patch = keep
+    cluster = FakeCluster((FANOUT, {}), (IN_A, external_secret("a")), (IN_B, external_secret("b")))
     # `gone` lost its label meanwhile.
     eso.force_sync(cluster, REGISTRY, installation(version), ["a", "b", "gone"])
-    assert sorted(cluster.patched) == patched
+    assert sorted(path for _, path in cluster.sent) == patched
+
+
+class Wiping(FakeCluster):
+    """Something takes the annotation off at once; ESO syncs after so many times that it was put on."""
+
+    def __init__(self, synced_after: int) -> None:
+        super().__init__((IN_A, external_secret("a")))
+        self.synced_after = synced_after
+
+    def merge_patch(self, path: str, change: Mapping[str, Any]) -> dict[str, Any]:
+        assert FORCE_SYNC_ANNOTATION in super().merge_patch(path, change)["metadata"]["annotations"]
+        del self.objects[IN_A]["metadata"]["annotations"]
+        if len(self.sent) == self.synced_after:
+            self.objects[IN_A]["status"]["refreshTime"] = "2026-01-01T00:00:07Z"
+        return {}
 
 
 def test_an_annotation_that_is_wiped_is_set_again_until_eso_has_synced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eso, "_PAUSE_SECONDS", 0)
-    live = external_secret("a")
-    objects = [external_secret("a")]
-    cluster = FakeCluster({f"{eso.GROUP}/externalsecrets": objects})
-
-    def wipe_twice(_path: str, change: Mapping[str, Any]) -> None:
-        assert FORCE_SYNC_ANNOTATION in change["metadata"]["annotations"]
-        if len(cluster.patched) == 3:
-            objects[0] = {**live, "status": {"refreshTime": "2026-01-01T00:00:07Z"}}
-
-    cluster.on_patch = wipe_twice
+    cluster = Wiping(synced_after=3)
     eso.force_sync(cluster, REGISTRY, installation((0, 19, 0)), ["a"])
-    assert cluster.patched == [IN_A] * 3
+    assert cluster.sent == [("PATCH", IN_A)] * 3
 
 
 def test_an_annotation_that_never_holds_is_an_error_that_names_the_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eso, "_PAUSE_SECONDS", 0)
-    cluster = FakeCluster({f"{eso.GROUP}/externalsecrets": [external_secret("a")]})
     with pytest.raises(PullSecretsError, match=r"in namespaces a: the annotation .* is taken off"):
-        eso.force_sync(cluster, REGISTRY, installation((0, 19, 0)), ["a"])
+        eso.force_sync(Wiping(synced_after=99), REGISTRY, installation((0, 19, 0)), ["a"])
 
 
 def test_a_namespace_that_goes_meanwhile_is_no_error() -> None:
-    objects = [external_secret("a")]
-    cluster = FakeCluster({f"{eso.GROUP}/externalsecrets": objects})
-
-    def gone(path: str, _change: Mapping[str, Any]) -> None:
-        objects.clear()
-        raise KubernetesApiError("PATCH", path, 404, "NotFound", "gone")
-
-    cluster.on_patch = gone
+    cluster = FakeCluster((IN_A, external_secret("a")))
+    cluster.before_write = lambda *_: cluster.objects.clear()
     eso.force_sync(cluster, REGISTRY, installation((0, 19, 0)), ["a"])

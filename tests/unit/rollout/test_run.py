@@ -1,6 +1,6 @@
 """Waves of a rollout, what Applications wait for and go back to, and which events are about pulls."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,6 @@ from pullsecrets.rollout.run import Rollout, Settings, require_unfinished
 from tests.components.program import stack_file
 from tests.unit.cluster import FakeCluster
 from tests.unit.doctor.tenants import World, healthy, ready, stack_config
-from tests.unit.fakes import FakeLists
 
 REGISTRY = "registry-api-tanhdev"
 SINCE = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -336,17 +335,11 @@ def test_an_application_whose_automatic_sync_is_off_goes_back(
     assert cluster.rollout().abort(FIRST).state == "rolled back"
 
 
-class Kubelet(FakeLists):
-    """Namespaces with the kubelet's events, and the Pods that exist now."""
-
-    def __init__(self, events: list[dict[str, Any]], *pods: dict[str, Any]) -> None:
-        super().__init__({"/api/v1/namespaces/auth-dev/events": events, "/api/v1/namespaces/auth-dev/pods": list(pods)})
-
-    def items(
-        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
-    ) -> Iterator[dict[str, Any]]:
-        assert metadata_only == path.endswith("/pods"), f"{path} {query}: of Pods nothing but metadata is wanted"
-        yield from self._lists[path]
+def complaining(events: list[dict[str, Any]], *pods: dict[str, Any]) -> FakeCluster:
+    """A cluster with the kubelet's events, and the Pods that exist now."""
+    return FakeCluster(
+        lists={"/api/v1/namespaces/auth-dev/events": events, "/api/v1/namespaces/auth-dev/pods": list(pods)}
+    )
 
 
 def pod(uid: str, **metadata: str) -> dict[str, Any]:
@@ -355,7 +348,13 @@ def pod(uid: str, **metadata: str) -> dict[str, Any]:
 
 def event(reason: str, message: str, moment: str, uid: str = "new") -> dict[str, Any]:
     about = {"kind": "Pod", "namespace": "auth-dev", "name": "auth-1", "uid": uid}
-    return {"involvedObject": about, "reason": reason, "message": message, "lastTimestamp": moment}
+    return {
+        "involvedObject": about,
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": moment,
+    }
 
 
 def test_only_complaints_about_images_since_the_wave_began_count() -> None:
@@ -365,14 +364,16 @@ def test_only_complaints_about_images_since_the_wave_began_count() -> None:
         event("BackOff", "Back-off restarting failed container", "2026-01-01T12:00:05Z"),
         event("FailedScheduling", "no node has the image volume", "2026-01-01T12:00:05Z"),
     ]
-    assert list(pull_events(Kubelet(events[:1], pod("new")), ["auth-dev"], SINCE)) == ["auth-dev/auth-1"]
-    assert pull_events(Kubelet(events[1:], pod("new")), ["auth-dev"], SINCE) == {}
+    assert list(pull_events(complaining(events[:1], pod("new")), ["auth-dev"], SINCE)) == ["auth-dev/auth-1"]
+    assert pull_events(complaining(events[1:], pod("new")), ["auth-dev"], SINCE) == {}
 
 
 @pytest.mark.parametrize("pods", [[], [pod("new")], [pod("old", deletionTimestamp="2026-01-01T12:00:03Z"), pod("new")]])
 def test_complaints_of_a_pod_that_the_restart_replaced_do_not_count(pods: list[dict[str, Any]]) -> None:
     repeated = event("BackOff", "Back-off pulling image", "2026-01-01T12:00:02Z", "old")
-    assert pull_events(Kubelet([repeated], *pods), ["auth-dev"], SINCE) == {}
+    cluster = complaining([repeated], *pods)
+    assert pull_events(cluster, ["auth-dev"], SINCE) == {}
+    assert cluster.whole == {"/api/v1/namespaces/auth-dev/events"}, "of Pods nothing but metadata is wanted"
 
 
 def test_complaints_count_from_when_the_wave_began_by_the_servers_clock(
@@ -399,15 +400,15 @@ def test_the_smoke_check_asks_the_service_of_the_services_name() -> None:
     assert SmokeCheck("https:8443").url(target) == "/api/v1/namespaces/auth-dev/services/https:auth:8443/proxy/"
 
 
-class Proxy(FakeLists):
+class Proxy(FakeCluster):
     """A cluster whose service proxy answers each path with a status and a reason."""
 
-    def __init__(self, answers: dict[str, tuple[int, str]]) -> None:
-        super().__init__({})
-        self.answers = answers
+    def __init__(self, probes: dict[str, tuple[int, str]]) -> None:
+        super().__init__()
+        self.probes = probes
 
     def probe(self, path: str) -> tuple[int, str]:
-        return self.answers[path]
+        return self.probes[path]
 
 
 @pytest.mark.parametrize(("status", "good"), [(200, True), (204, True), (302, True), (404, False), (503, False)])

@@ -80,7 +80,7 @@ class TestAnotherValue:
         opt_in.opt_in(cluster, "apps-one", {"a": "y"}, registries={"app": {"a": "y"}})
         if ("PATCH", FANOUT) in cluster.sent:
             assert cluster.sent == [("PATCH", FANOUT), ("PATCH", PATH)], "before the label"
-        return [selector["matchLabels"] for selector in fanout["spec"]["namespaceSelectors"]]
+        return [selector["matchLabels"] for selector in cluster.objects[FANOUT]["spec"]["namespaceSelectors"]]
 
     def test_it_selects_by_both(self) -> None:
         assert self.selectors({"a": "x"}, {"a": "x"}) == [{"a": "x"}, {"a": "y"}]
@@ -101,7 +101,7 @@ class TestDeletion:
     def test_who_created_it_deletes_it(self) -> None:
         cluster = namespace({}, {STACK_ANNOTATION: "p/dev"})
         opt_in.delete_if_owned(cluster, "apps-one", "p/dev")
-        assert not cluster.objects
+        assert PATH not in cluster.objects
 
     @pytest.mark.parametrize("annotations", [{}, {STACK_ANNOTATION: "p/other"}])
     def test_nobody_else_does(self, annotations: dict[str, str]) -> None:

@@ -1,6 +1,5 @@
 """What a Pod says of its pulls, and the host of an image reference."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from pullsecrets.config import Registry
 from pullsecrets.kube.client import KubernetesApiError
 from pullsecrets.workloads.pods import list_pods, list_templates
-from tests.unit.fakes import FakeLists
+from tests.unit.cluster import FakeCluster
 
 HOST = "registry.example.com"
 REGISTRY = Registry.model_validate(
@@ -29,7 +28,7 @@ def pod(**change: Any) -> dict[str, Any]:
 
 
 def read(item: dict[str, Any]) -> Any:
-    (found,) = list_pods(FakeLists({"/api/v1/pods": [item]}))
+    (found,) = list_pods(FakeCluster(lists={"/api/v1/pods": [item]}))
     return found
 
 
@@ -88,32 +87,28 @@ def test_the_controller_is_the_owner_and_no_other_reference_is() -> None:
 def test_finished_and_leaving_pods_are_passed_over() -> None:
     leaving = pod(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
     items = [pod(status={"phase": "Succeeded"}), pod(status={"phase": "Failed"}), leaving]
-    assert list_pods(FakeLists({"/api/v1/pods": items})) == []
+    assert list_pods(FakeCluster(lists={"/api/v1/pods": items})) == []
 
 
-class Refusing(FakeLists):
-    """Answers every list with a status."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__({})
-        self._status = status
-
-    def items(self, path: str, *_arguments: Any, **_named: Any) -> Iterator[dict[str, Any]]:
-        raise KubernetesApiError("GET", path, self._status, "Reason", "message")
+def refusing(status: int) -> FakeCluster:
+    """A cluster that lists no ReplicaSets."""
+    cluster = FakeCluster()
+    cluster.refuse["GET", "replicasets"] = (status, "message")
+    return cluster
 
 
 def test_a_template_that_is_not_there_names_nothing() -> None:
     metadata = {"namespace": "team-a", "name": "web"}
-    found = FakeLists({"/api/v1/replicationcontrollers": [{"metadata": metadata, "spec": {"replicas": 0}}]})
+    found = FakeCluster(lists={"/api/v1/replicationcontrollers": [{"metadata": metadata, "spec": {"replicas": 0}}]})
     assert list_templates(found, "ReplicationController") == {("team-a", "web"): ()}
     assert list_templates(found, "TaskRun") == {}
 
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_templates_that_may_not_be_read_or_are_not_served_are_unknown(status: int) -> None:
-    assert list_templates(Refusing(status), "ReplicaSet") == {}
+    assert list_templates(refusing(status), "ReplicaSet") == {}
 
 
 def test_a_server_that_fails_is_not_taken_for_one_that_forbids() -> None:
     with pytest.raises(KubernetesApiError):
-        list_templates(Refusing(500), "ReplicaSet")
+        list_templates(refusing(500), "ReplicaSet")
