@@ -145,9 +145,11 @@ class PullSecretMonitoring(pulumi.ComponentResource):
             ClusterRole(f"{name}-bind", metadata=role.apply(_objects.owned), rules=role["rules"], opts=opts),
             _bound(f"{name}-bind", binding, opts),
         ]
+        # A Pod that does not start must not keep tenants waiting.
+        unawaited = deployment.apply(lambda item: _objects.owned(item, {"pulumi.com/skipAwait": "true"}))
         kubernetes.apps.v1.Deployment(
             f"{name}-bind",
-            metadata=deployment.apply(_objects.owned),
+            metadata=unawaited,
             spec=deployment["spec"],
             opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=needed)),
         )

@@ -193,9 +193,6 @@ def monitoring_deployer_roles(
         namespace_rules += [
             _rule("apps", ["deployments"], ["list", "watch", "create"]),
             _rule("apps", ["deployments"], changed, watches),
-            # Pulumi awaits a Deployment by what it makes.
-            _rule("apps", ["replicasets"], ["list", "watch"]),
-            _rule("", ["pods", "events"], ["list", "watch"]),
         ]
     return [
         *_granted(f"{prefix}-monitoring-deployer", group, cluster_rules),

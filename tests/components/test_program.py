@@ -50,7 +50,7 @@ def config(stack: str) -> StackConfig:
 def kubernetes_object(inputs: dict[str, Any]) -> dict[str, Any]:
     """The object as it is sent, without what only the program adds."""
     metadata = dict(inputs["metadata"])
-    added = {STACK_ANNOTATION, "pulumi.com/waitFor"}
+    added = {STACK_ANNOTATION, "pulumi.com/waitFor", "pulumi.com/skipAwait"}
     annotations = {key: value for key, value in metadata.pop("annotations", {}).items() if key not in added}
     return {**inputs, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}}
 

@@ -75,7 +75,7 @@ def cluster_with_prometheus(stack: Stack) -> Iterator[Stack]:
     stack.admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     restricted = {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
     stack.patch(namespace(NAMESPACE), {"metadata": restricted})
-    roles = monitoring_deployer_roles(rbac.DEPLOYERS, NAMESPACE, ["ops"])
+    roles = monitoring_deployer_roles(rbac.DEPLOYERS, NAMESPACE, ["ops"], bind_watch=True)
     for item in roles:
         stack.admin.apply(item)
 
@@ -105,6 +105,7 @@ def monitored(cluster_with_prometheus: Stack, gateway: Pushgateway) -> Iterator[
         "image": "registry.example.com/platform/pull-secrets:1.0.0",
         "schedule": f"{EARLIER.minute} {EARLIER.hour} * * *",
         "pushgateway": gateway.url,
+        "bindWatch": True,
     }
 
     stack.up({"monitoring": config})

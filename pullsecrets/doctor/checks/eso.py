@@ -290,7 +290,7 @@ def eso_untried(snapshot: Snapshot) -> Iterator[Finding]:
     for item in snapshot.installations:
         if item.version is None or item.version[:2] <= newest[:2]:
             continue
-        folder = f"rendered/clusters/{snapshot.config.cluster.name}/secrets"
+        folder = f"rendered/clusters/{snapshot.config.cluster.name}"
         yield Finding(
             severity=Severity.WARNING,
             symptom="Nothing yet: ESO may read an object otherwise than it was meant.",
