@@ -79,7 +79,14 @@ def choose_installation(installations: Iterable[Installation]) -> Installation:
         PullSecretsError: when there is none, more than one, or none of its Pods is ready: nothing would sync, or two
             would undo each other's work.
     """
-    found = [item for item in installations if item.fans_out]
+    controllers = tuple(installations)
+    found = [item for item in controllers if item.fans_out]
+    if controllers and not found:
+        raise PullSecretsError(
+            f"External Secrets Operator: {', '.join(map(str, controllers))} leaves ClusterExternalSecrets alone "
+            f"(--{eso_versions.FANS_OUT.flag}=false), so nothing would deliver the credential; switch them on, see "
+            "`pull-secrets doctor`"
+        )
     if not found:
         raise PullSecretsError(
             "External Secrets Operator: found no Deployment with the label app.kubernetes.io/name=external-secrets, so "

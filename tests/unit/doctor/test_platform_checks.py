@@ -20,15 +20,12 @@ from pullsecrets.doctor.checks.eso import (
     eso_absent,
     eso_duplicated,
     eso_not_running,
-    eso_outdated,
-    eso_switched_off,
-    eso_token_forbidden,
-    eso_untried,
     judge_queue,
     old_writer,
     overdue_by,
     refresh_held,
 )
+from pullsecrets.doctor.checks.eso_version import eso_outdated, eso_switched_off, eso_token_forbidden, eso_untried
 from pullsecrets.doctor.checks.store import admits, store_names_other_vault
 from pullsecrets.doctor.checks.vault import judge_clocks, vault_token_ending
 from pullsecrets.doctor.checks.vault_entry import judge_expiry, vault_drops_versions

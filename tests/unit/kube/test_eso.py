@@ -94,7 +94,8 @@ def test_exactly_one_ready_controller_of_fan_outs_is_accepted() -> None:
     good = installation()
     assert eso.choose_installation([scoped, good]) == good
     for wrong, cause in (
-        ([scoped], "found no Deployment"),
+        ([], "found no Deployment"),
+        ([scoped], "leaves ClusterExternalSecrets alone"),
         ([good, installation(name="other")], r"found 2 controllers \(eso/eso \(v0.20.4\), eso/other \(v0.20.4\)\)"),
         ([installation(ready=0)], "no ready Pod of 1"),
     ):
