@@ -403,7 +403,10 @@ def test_selectors_judge_as_the_api_server_does(expression: dict[str, Any], sele
 
 def policy(egress: list[dict[str, Any]] | None, selector: dict[str, Any] | None = None) -> dict[str, Any]:
     spec = {"podSelector": selector or {}, "policyTypes": ["Egress"]}
-    return {"metadata": {"name": "some"}, "spec": spec if egress is None else {**spec, "egress": egress}}
+    return {
+        "metadata": {"name": "some", "namespace": "external-secrets"},
+        "spec": spec if egress is None else {**spec, "egress": egress},
+    }
 
 
 DENY_ALL = policy(None)
