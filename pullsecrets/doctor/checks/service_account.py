@@ -57,12 +57,16 @@ def _wanted(snapshot: Snapshot, row: Coverage) -> Finding:
     return Finding(
         severity=Severity.TENANT,
         symptom=f"New Pods in {row.namespace} cannot pull: they get no reference to Secret {row.registry}.",
-        cause=f"ServiceAccount {accounts} does not list {row.registry}: its list was replaced, or it was recreated.",
+        cause=(
+            f"ServiceAccount {accounts} does not list {row.registry}: its list was replaced, or it was made after the "
+            "last `pulumi up`."
+        ),
         evidence=(*_entries(snapshot, row, row.unbound), *pod_evidence(failed)),
-        fix=(fix_command(snapshot, row.namespace), up_command(snapshot)),
+        fix=(fix_command(snapshot, row.namespace), f"pull-secrets bind --stack {snapshot.stack}"),
         prevention=(
             "Never apply or merge-patch a ServiceAccount's imagePullSecrets, which replaces the list. Let the stack "
-            "append to it, or set binding: admission."
+            "append to it; for ServiceAccounts that are made later run `pull-secrets bind --watch` "
+            "(monitoring.bindWatch), or set binding: admission."
         ),
         namespace=row.namespace,
         registry=row.registry,
