@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import pulumi
+from pydantic import TypeAdapter
 
 from pullsecrets.kube.marks import STACK_ANNOTATION
 from pullsecrets.kube.objects import KubernetesObject
@@ -16,9 +17,12 @@ WAIT_FOR_ANNOTATION = "pulumi.com/waitFor"
 """The official Kubernetes provider awaits what this names (https://www.pulumi.com/registry/packages/kubernetes/)."""
 
 
-def build(builder: Callable[[Spec], Built], spec: Callable[..., Spec], args: Mapping[str, Any]) -> pulumi.Output[Built]:
-    """Call a builder with a specification once all its values, which may be outputs, are known."""
-    return pulumi.Output.from_input(dict(args)).apply(lambda known: builder(spec(**known)))
+def build(builder: Callable[[Spec], Built], spec: type[Spec], args: Mapping[str, Any]) -> pulumi.Output[Built]:
+    """Call a builder with a specification once all its values, which may be outputs, are known.
+
+    Arguments that the specification has no field for are not its business, and numbers come from the engine as floats.
+    """
+    return pulumi.Output.from_input(dict(args)).apply(lambda known: builder(TypeAdapter(spec).validate_python(known)))
 
 
 def owner() -> str:

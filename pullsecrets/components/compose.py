@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -14,21 +14,15 @@ from pullsecrets.components.eso_egress import EsoEgress, EsoEgressArgs
 from pullsecrets.components.pod_admission import PodAdmission, PodAdmissionArgs
 from pullsecrets.components.pull_secret_monitoring import PullSecretMonitoring, PullSecretMonitoringArgs
 from pullsecrets.components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
-from pullsecrets.components.tenant_namespace import TenantNamespace
+from pullsecrets.components.tenant_namespace import TenantNamespace, TenantNamespaceArgs
 from pullsecrets.components.vault_access import VaultAccess
 from pullsecrets.components.vault_cluster_secret_store import VaultClusterSecretStore, VaultClusterSecretStoreArgs
 from pullsecrets.components.vault_registry_entry import VaultRegistryEntry
 from pullsecrets.config import Registry, StackConfig, Tenant, VaultStore
 from pullsecrets.durations import parse_duration
 from pullsecrets.manifests import builders, guard
-from pullsecrets.manifests.alerts import MonitoringSpec
-from pullsecrets.manifests.audit_job import AuditAccessSpec, AuditJobSpec
-from pullsecrets.manifests.bind_watch import BindWatchSpec
+from pullsecrets.manifests.monitoring import MonitoringSpec
 from pullsecrets.tenancy.preflight import Environment
-
-if TYPE_CHECKING:
-    from pullsecrets.components.pull_secret_monitoring import AuditAccessArgs
-    from pullsecrets.components.registry_relay import RegistryRelayArgs
 
 
 def declare(config: StackConfig, environment: Environment, handing_over: Collection[str] = ()) -> None:
@@ -65,7 +59,8 @@ def declare(config: StackConfig, environment: Environment, handing_over: Collect
     ]
     opted_in.set_result([tenant.opted_in for tenant in tenants])
     if config.monitoring.enabled:
-        PullSecretMonitoring("monitoring", _monitoring(config), _after(opts, source))
+        spec = MonitoringSpec.of(config, pulumi.get_stack())
+        PullSecretMonitoring("monitoring", cast("PullSecretMonitoringArgs", asdict(spec)), _after(opts, source))
 
 
 def _vault(
@@ -103,38 +98,8 @@ def _kept(config: StackConfig, store: VaultStore) -> pulumi.ResourceOptions:
 
 def _fanout(config: StackConfig, environment: Environment, registry: Registry) -> RegistryPullSecretArgs:
     args = cast("RegistryPullSecretArgs", asdict(builders.PullSecretSpec.of(config, registry)))
-    if not registry.relayed:
-        return args
-    relay = cast("RegistryRelayArgs", asdict(builders.RelaySpec.of(config, registry)))
-    if registry.sealed:
-        relay["sealed_secret"] = environment.sealed[registry.name]
-    return {**args, "relay": relay}
-
-
-def _monitoring(config: StackConfig) -> PullSecretMonitoringArgs:
-    rules, job = MonitoringSpec.of(config), AuditJobSpec.of(config, pulumi.get_stack())
-    args: PullSecretMonitoringArgs = {
-        "name": rules.name,
-        "namespace": rules.namespace,
-        "cluster": rules.cluster,
-        "registries": [asdict(registry) for registry in rules.registries],
-        "stores": [*rules.stores],
-        "coverage_target": rules.coverage_target,
-        "expiry_notice": rules.expiry_notice,
-        "rule_labels": {**rules.rule_labels},
-        "dashboard_labels": {**rules.dashboard_labels},
-        "dashboard_folder": rules.dashboard_folder,
-        "stack": job.stack,
-        "files": {**job.files},
-        "image": job.image,
-        "schedule": job.schedule,
-        "image_pull_secret": job.image_pull_secret,
-        "pushgateway": job.pushgateway,
-    }
-    if config.monitoring.bind_watch:
-        args["bound_accounts"] = [*BindWatchSpec.of(config, pulumi.get_stack()).accounts]
-    if config.has_vault:
-        args["vault"] = cast("AuditAccessArgs", asdict(AuditAccessSpec.of(config)))
+    if "relay" in args and registry.sealed:
+        args["relay"]["sealed_secret"] = environment.sealed[registry.name]
     return args
 
 
@@ -210,14 +175,10 @@ def _tenant(
     return TenantNamespace(
         tenant.name,
         {
-            "name": tenant.name,
-            "labels": dict(tenant.labels),
-            "annotations": dict(tenant.annotations),
+            **cast("TenantNamespaceArgs", tenant.model_dump(mode="json")),
             "registries": {name: dict(config.registry(name).selector) for name in tenant.registries},
-            "adopt": tenant.adopt,
             "delete_on_leave": config.tenants.on_leave == "delete",
             "protect": config.tenants.protect,
-            "service_accounts": list(tenant.service_accounts),
             "bind_service_accounts": config.binding != guard.ADMISSION,
             "context": config.cluster.context,
             "hand_over": hand_over,

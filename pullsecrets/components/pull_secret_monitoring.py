@@ -13,10 +13,9 @@ from pullsecrets.components import _objects
 from pullsecrets.durations import parse_duration
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import audit_job, bind_watch
-from pullsecrets.manifests.alerts import MonitoringSpec, RegistryWatch, prometheus_rule
-from pullsecrets.manifests.audit_job import AuditJobSpec
-from pullsecrets.manifests.bind_watch import BindWatchSpec
+from pullsecrets.manifests.alerts import prometheus_rule
 from pullsecrets.manifests.dashboard import dashboard_config_map
+from pullsecrets.manifests.monitoring import MonitoringSpec
 
 
 class AuditAccessArgs(TypedDict):
@@ -100,7 +99,7 @@ class PullSecretMonitoring(pulumi.ComponentResource):
         """
         super().__init__("pullsecrets:index:PullSecretMonitoring", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        rule = _objects.build(prometheus_rule, _watched, args)
+        rule = _objects.build(prometheus_rule, MonitoringSpec, args)
         CustomResource(
             f"{name}-rules",
             api_version="monitoring.coreos.com/v1",
@@ -109,31 +108,31 @@ class PullSecretMonitoring(pulumi.ComponentResource):
             spec=rule["spec"],
             opts=child,
         )
-        board = _objects.build(dashboard_config_map, _watched, args)
+        board = _objects.build(dashboard_config_map, MonitoringSpec, args)
         kubernetes.core.v1.ConfigMap(
             f"{name}-dashboard", metadata=board.apply(_objects.owned), data=board["data"], opts=child
         )
         needed = [*self._declare_account(name, args), *self._declare_vault_access(name, args)]
-        files = _objects.build(audit_job.stack_config_map, _audited, args)
+        files = _objects.build(audit_job.stack_config_map, MonitoringSpec, args)
         needed.append(
             kubernetes.core.v1.ConfigMap(
                 f"{name}-stack", metadata=files.apply(_objects.owned), data=files["data"], opts=child
             )
         )
-        job = _objects.build(audit_job.cron_job, _audited, args)
+        job = _objects.build(audit_job.cron_job, MonitoringSpec, args)
         declared = CronJob(
             f"{name}-audit",
             metadata=job.apply(_objects.owned),
             spec=job["spec"],
             opts=pulumi.ResourceOptions(parent=self, depends_on=needed),
         )
-        if "bound_accounts" in args:
+        if args.get("bound_accounts") is not None:
             self._declare_bind_watch(name, args, pulumi.ResourceOptions(parent=self, depends_on=needed))
         self.cronjob_name = pulumi.Output.all(args["name"], declared.id).apply(lambda known: f"{known[0]}-audit")
         self.register_outputs({"cronjob_name": self.cronjob_name})
 
     def _declare_bind_watch(self, name: str, args: PullSecretMonitoringArgs, opts: pulumi.ResourceOptions) -> None:
-        made = _objects.build(bind_watch.objects, _binding, args)
+        made = _objects.build(bind_watch.objects, MonitoringSpec, args)
         account, role, binding, deployment = (made[index] for index in range(4))
         needed = [
             kubernetes.core.v1.ServiceAccount(
@@ -156,8 +155,8 @@ class PullSecretMonitoring(pulumi.ComponentResource):
 
     def _declare_account(self, name: str, args: PullSecretMonitoringArgs) -> list[pulumi.Resource]:
         child = pulumi.ResourceOptions(parent=self)
-        account = _objects.build(audit_job.service_account, _audited, args)
-        roles = _objects.build(audit_job.roles, _audited, args)
+        account = _objects.build(audit_job.service_account, MonitoringSpec, args)
+        roles = _objects.build(audit_job.roles, MonitoringSpec, args)
         role, binding = roles[0], roles[1]
         found: list[pulumi.Resource] = [
             kubernetes.core.v1.ServiceAccount(
@@ -169,8 +168,8 @@ class PullSecretMonitoring(pulumi.ComponentResource):
             ClusterRole(f"{name}-audit", metadata=role.apply(_objects.owned), rules=role["rules"], opts=child),
             _bound(f"{name}-audit", binding, child),
         ]
-        if "vault" in args:
-            review = _objects.build(audit_job.reviewer_binding, _audited, args)
+        if args.get("vault") is not None:
+            review = _objects.build(audit_job.reviewer_binding, MonitoringSpec, args)
             found.append(_bound(f"{name}-audit-reviewer", review, child))
         return found
 
@@ -209,53 +208,4 @@ def _bound(name: str, binding: pulumi.Output[KubernetesObject], opts: pulumi.Res
         role_ref=binding["roleRef"],
         subjects=binding["subjects"],
         opts=opts,
-    )
-
-
-def _watched(**known: Any) -> MonitoringSpec:
-    return MonitoringSpec(
-        name=known["name"],
-        namespace=known["namespace"],
-        cluster=known["cluster"],
-        registries=[RegistryWatch(**registry) for registry in known["registries"]],
-        stores=known["stores"],
-        cronjob=f"{known['name']}-audit",
-        pushed=known["pushgateway"] is not None,
-        coverage_target=known["coverage_target"],
-        expiry_notice=known["expiry_notice"],
-        rule_labels=known["rule_labels"],
-        dashboard_labels=known["dashboard_labels"],
-        dashboard_folder=known["dashboard_folder"],
-    )
-
-
-def _binding(**known: Any) -> BindWatchSpec:
-    audit = _audited(**known)
-    return BindWatchSpec(
-        name=f"{known['name']}-bind",
-        namespace=audit.namespace,
-        stack=audit.stack,
-        accounts=known["bound_accounts"],
-        files=audit.files,
-        stack_files=audit.stack_files,
-        image=audit.image,
-        image_pull_secret=audit.image_pull_secret,
-    )
-
-
-def _audited(**known: Any) -> AuditJobSpec:
-    access = known.get("vault")
-    return AuditJobSpec(
-        name=f"{known['name']}-audit",
-        namespace=known["namespace"],
-        cluster=known["cluster"],
-        stack=known["stack"],
-        registries=[registry["name"] for registry in known["registries"]],
-        files=known["files"],
-        image=known["image"],
-        schedule=known["schedule"],
-        image_pull_secret=known["image_pull_secret"],
-        pushgateway=known["pushgateway"],
-        vault_role=access["role"] if access else None,
-        vault_audience=access["audience"] if access else "",
     )

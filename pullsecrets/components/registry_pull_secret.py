@@ -16,22 +16,22 @@ class RegistryPullSecretArgs(TypedDict):
     name: pulumi.Input[str]
     """Name of the ClusterExternalSecret and of the Secret in each namespace."""
     path: pulumi.Input[str]
-    """Key in the store: the KV path below the mount without `data/`, or the name of the relayed Secret."""
+    """KV path below the mount, without `data/`; unused when the credential is sealed."""
     property: pulumi.Input[str]
-    """Field there that holds the dockerconfigjson document."""
+    """Field of the KV entry that holds the dockerconfigjson document; unused when the credential is sealed."""
     selector: pulumi.Input[dict[str, pulumi.Input[str]]]
     """Opt-in labels: a namespace that carries all of them receives the Secret."""
     refresh: pulumi.Input[str]
     """How often ESO reads the store again, such as `1h`."""
     store: pulumi.Input[str]
-    """ClusterSecretStore to read through."""
+    """ClusterSecretStore of Vault; unused when the credential is sealed."""
     sync_wave: pulumi.Input[int]
     """Argo CD sync wave, for clusters where Argo CD also looks at the object."""
     eso_version: NotRequired[pulumi.Input[str | None]]
     """Version of the operator, such as `2.5.0`; see `eso.version` of the stack file."""
     relay: NotRequired[RegistryRelayArgs]
-    """With it the mode is fan-out: the store is the relay's, which is declared too. Without it each namespace reads
-    Vault by itself."""
+    """With it one Secret in ESO's namespace is read from Vault, and the namespaces read that one through the relay's
+    store. Without it each namespace reads Vault by itself."""
 
 
 class RegistryPullSecret(pulumi.ComponentResource):
@@ -53,14 +53,13 @@ class RegistryPullSecret(pulumi.ComponentResource):
             opts: resource options; let it depend on the store.
         """
         super().__init__("pullsecrets:index:RegistryPullSecret", name, {}, opts)
-        values = {key: value for key, value in args.items() if key != "relay"}
         needed: list[pulumi.Resource] = []
         if relay := args.get("relay"):
             # When the registry was direct, its Vault store may have been the object that is the relay's store now.
             before = pulumi.create_urn(relay["name"], "pullsecrets:index:VaultClusterSecretStore")
             opts = pulumi.ResourceOptions(parent=self, aliases=[before])
-            needed.append(RegistryRelay(f"{name}-relay", relay, opts))
-        item = _objects.build(builders.cluster_external_secret, builders.PullSecretSpec, values)
+            needed.append(RegistryRelay(f"{name}-relay", args, relay, opts))
+        item = _objects.build(builders.cluster_external_secret, builders.PullSecretSpec, args)
         CustomResource(
             f"{name}-fanout",
             api_version="external-secrets.io/v1",

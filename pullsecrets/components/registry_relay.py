@@ -1,5 +1,6 @@
 """`RegistryRelay`: one Secret in ESO's namespace, and a store from which opted-in namespaces read that Secret alone."""
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -17,26 +18,10 @@ class RegistryRelayArgs(TypedDict):
 
     name: pulumi.Input[str]
     """Name of the store, and of the ServiceAccount, Role and RoleBinding by which it reads."""
-    secret: pulumi.Input[str]
-    """Name of the relayed Secret."""
     namespace: pulumi.Input[str]
     """ESO's namespace, where the relayed Secret stands."""
-    selector: pulumi.Input[dict[str, pulumi.Input[str]]]
-    """Opt-in labels; no other namespace can use the store."""
     server: pulumi.Input[str]
     """https URL of the API server as ESO's Pods call it."""
-    refresh: pulumi.Input[str]
-    """How often ESO reads Vault again, such as `1h`."""
-    sync_wave: pulumi.Input[int]
-    """Argo CD sync wave of the fan-out; the relay comes one wave before it."""
-    store: pulumi.Input[str]
-    """ClusterSecretStore of Vault; unused when the credential is sealed."""
-    path: pulumi.Input[str]
-    """KV path below the mount; unused when the credential is sealed."""
-    property: pulumi.Input[str]
-    """Field of the KV entry; unused when the credential is sealed."""
-    eso_version: NotRequired[pulumi.Input[str | None]]
-    """Version of the operator, such as `2.5.0`; see `eso.version` of the stack file."""
     sealed_secret: NotRequired[pulumi.Input[dict[str, Any]]]
     """The SealedSecret to declare in place of a reading from Vault, as `pull-secrets seal` wrote it."""
 
@@ -51,19 +36,25 @@ class RegistryRelay(pulumi.ComponentResource):
     store_name: pulumi.Output[str]
     """Name of the ClusterSecretStore, known once it is Ready."""
 
-    def __init__(self, name: str, args: RegistryRelayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        registry: Mapping[str, Any],
+        relay: RegistryRelayArgs,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
         """Declare the relay.
 
         Args:
             name: resource name.
-            args: where the credential comes from and who may read it on.
+            registry: arguments of the `RegistryPullSecret` that it serves.
+            relay: where it stands, and how it is read.
             opts: resource options; let it depend on the Vault store.
         """
         super().__init__("pullsecrets:index:RegistryRelay", name, {}, opts)
-        values = {key: value for key, value in args.items() if key != "sealed_secret"}
-        sealed = args.get("sealed_secret")
+        sealed = relay.get("sealed_secret")
         if sealed is None:
-            source = _objects.build(builders.relay_external_secret, builders.RelaySpec, values)
+            source = _objects.build(builders.relay_external_secret, builders.PullSecretSpec, registry)
         else:
             source = pulumi.Output.from_input(sealed)
         children = pulumi.ResourceOptions(parent=self)
@@ -75,12 +66,12 @@ class RegistryRelay(pulumi.ComponentResource):
             spec=source["spec"],
             opts=children,
         )
-        self.store_name = self._declare_store(name, values)
+        self.store_name = self._declare_store(name, registry, relay)
         self.register_outputs({"store_name": self.store_name})
 
-    def _declare_store(self, name: str, values: dict[str, Any]) -> pulumi.Output[str]:
+    def _declare_store(self, name: str, registry: Mapping[str, Any], relay: RegistryRelayArgs) -> pulumi.Output[str]:
         children = pulumi.ResourceOptions(parent=self)
-        reader = _objects.build(builders.relay_reader, builders.RelaySpec, values)
+        reader = _objects.build(builders.relay_reader, builders.PullSecretSpec, registry)
         account, role, binding = reader[0], reader[1], reader[2]
         readers = [
             kubernetes.core.v1.ServiceAccount(
@@ -98,7 +89,7 @@ class RegistryRelay(pulumi.ComponentResource):
             subjects=binding["subjects"],
             opts=pulumi.ResourceOptions.merge(children, pulumi.ResourceOptions(depends_on=readers)),
         )
-        store = _objects.build(builders.relay_store, builders.RelaySpec, values)
+        store = _objects.build(builders.relay_store, builders.PullSecretSpec, registry)
         declared = CustomResource(
             f"{name}-store",
             api_version="external-secrets.io/v1",
@@ -113,4 +104,4 @@ class RegistryRelay(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create=READY_TIMEOUT, update=READY_TIMEOUT),
             ),
         )
-        return pulumi.Output.all(values["name"], declared.id).apply(lambda known: str(known[0]))
+        return pulumi.Output.all(relay["name"], declared.id).apply(lambda known: str(known[0]))

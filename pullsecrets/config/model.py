@@ -417,11 +417,5 @@ class StackConfig(ConfigModel):
     def _resolve(self, declared: NamespaceTenant) -> Tenant:
         accounts = ("default", *(name for name in declared.service_accounts if name != "default"))
         granted = {key: value for name in declared.registries for key, value in self.registry(name).selector.items()}
-        return Tenant(
-            name=declared.name,
-            adopt=declared.adopt,
-            registries=declared.registries,
-            service_accounts=tuple(dict.fromkeys(accounts)),
-            labels={**declared.labels, **granted},
-            annotations=declared.annotations,
-        )
+        resolved = {"service_accounts": tuple(dict.fromkeys(accounts)), "labels": {**declared.labels, **granted}}
+        return Tenant(**{**dict(declared), **resolved})

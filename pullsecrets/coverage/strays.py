@@ -15,7 +15,7 @@ from pullsecrets.kube.objects import (
     managed_fields,
     owners_of,
 )
-from pullsecrets.manifests import audit_job
+from pullsecrets.manifests import monitoring
 from pullsecrets.manifests.rbac import ServiceAccount
 from pullsecrets.names import is_platform_namespace
 from pullsecrets.workloads.pods import PodPull
@@ -130,7 +130,7 @@ def unlisted_uses(config: StackConfig, found: Inventory, concerned: Concerned) -
     Platform namespaces cannot opt in, nor can that of the daily validation; its own Pod, and the one that binds, are
     passed over.
     """
-    own = {audit_job.account(config, job) for job in ("audit", "bind")}
+    own = {monitoring.account(config, job) for job in ("audit", "bind")}
     by_namespace: dict[str, list[PodPull]] = {}
     for pod in found.pods or ():
         if not is_platform_namespace(pod.namespace) and ServiceAccount(pod.namespace, pod.service_account) not in own:

@@ -7,16 +7,15 @@ either. kube-state-metrics and the Pushgateway are of use with honored labels on
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any
 
-from pullsecrets.config.model import Registry, StackConfig
 from pullsecrets.durations import parse_duration
 from pullsecrets.kube.marks import STANDARD_LABELS
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.kube.pull_failure import PULL_FAILURES
+from pullsecrets.manifests.monitoring import MonitoringSpec, RegistryWatch
 from pullsecrets.names import pattern_to_regex
 
 Rule = dict[str, Any]
@@ -26,78 +25,6 @@ MISSED_REFRESHES = 2
 """How many refreshes may be missed; one is late whenever ESO's queue is long."""
 STALE_SECONDS = int(timedelta(days=1.5).total_seconds())
 """Age at which an audit says nothing of today any more; every schedule comes round at least once a day."""
-
-
-@dataclass(frozen=True)
-class RegistryWatch:
-    """What the rules need to know of one registry."""
-
-    name: str
-    hosts: Sequence[str]
-    namespaces: Sequence[str]
-    refresh: str
-    """Such as `1h`."""
-
-    @classmethod
-    def of(cls, registry: Registry) -> Self:
-        """Take the values from a stack's registry."""
-        return cls(registry.name, registry.hosts, registry.namespaces, registry.refresh)
-
-
-@dataclass(frozen=True)
-class MonitoringSpec:
-    """What rules and dashboard are made of; arguments of the `PullSecretMonitoring` component."""
-
-    name: str
-    namespace: str
-    cluster: str
-    registries: Sequence[RegistryWatch]
-    stores: Sequence[str]
-    cronjob: str
-    """Name of the daily validation."""
-    pushed: bool
-    """Whether the audit's own series reach Prometheus, by way of a Pushgateway."""
-    coverage_target: float = 1.0
-    """Share of the namespaces that must be able to pull."""
-    expiry_notice: str = "336h"
-    rule_labels: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Labels of the object, by which a Prometheus selects its rules."""
-    dashboard_labels: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Labels by which Grafana's sidecar finds the dashboard."""
-    dashboard_folder: str | None = None
-
-    @classmethod
-    def of(cls, config: StackConfig) -> Self:
-        """Take the values from a stack's configuration."""
-        relays = [config.relay_store(registry) for registry in config.registries if registry.relayed]
-        monitoring = config.monitoring
-        return cls(
-            name=object_name(config),
-            namespace=monitoring.namespace,
-            cluster=config.cluster.name,
-            registries=[RegistryWatch.of(registry) for registry in config.registries],
-            stores=[*(store.name for store in config.vault_stores), *relays],
-            cronjob=f"{object_name(config)}-audit",
-            pushed=monitoring.pushgateway is not None,
-            coverage_target=monitoring.coverage_target,
-            expiry_notice=monitoring.expiry_notice,
-            rule_labels=monitoring.rule_labels,
-            dashboard_labels=monitoring.dashboard_labels,
-            dashboard_folder=monitoring.dashboard_folder,
-        )
-
-    def audit_series(self, name: str, matchers: str = "") -> str:
-        """Return a selector of a series that the audit of this cluster pushed."""
-        return f'{name}{{cluster="{self.cluster}"{", " if matchers else ""}{matchers}}}'
-
-    def cronjob_series(self, name: str) -> str:
-        """Return a selector of what kube-state-metrics tells of the daily validation."""
-        return f'kube_cronjob_{name}{{namespace="{self.namespace}", cronjob="{self.cronjob}"}}'
-
-
-def object_name(config: StackConfig) -> str:
-    """Return the name of a stack's rules, from which all other names are derived."""
-    return f"pull-secrets-{config.cluster.name}"
 
 
 def prometheus_rule(spec: MonitoringSpec) -> KubernetesObject:
@@ -217,7 +144,7 @@ def _overdue(registry: RegistryWatch) -> str:
 
 def _audit_rules(spec: MonitoringSpec) -> Iterator[Rule]:
     """Judge what the audit pushed; where nobody takes its metrics, judge its Jobs, as such rules would never fire."""
-    return _pushed_rules(spec) if spec.pushed else _job_rules(spec)
+    return _pushed_rules(spec) if spec.pushgateway else _job_rules(spec)
 
 
 def _pushed_rules(spec: MonitoringSpec) -> Iterator[Rule]:
@@ -249,7 +176,7 @@ def _pushed_rules(spec: MonitoringSpec) -> Iterator[Rule]:
         "15m",
         WARNING,
         f"Coverage of the pull Secrets of {spec.cluster} is not known: no audit came to its end and was pushed lately",
-        f"Look at the Jobs of CronJob {spec.namespace}/{spec.cronjob}, and whether Prometheus scrapes the Pushgateway.",
+        f"Look at the Jobs of CronJob {spec.cronjob}, and whether Prometheus scrapes the Pushgateway.",
     )
 
 
@@ -264,7 +191,7 @@ def _job_rules(spec: MonitoringSpec) -> Iterator[Rule]:
         "15m",
         WARNING,
         f"The last validation of the pull Secrets of {spec.cluster} did not succeed",
-        f"Read the log of the last Job of CronJob {spec.namespace}/{spec.cronjob}, or run `pull-secrets audit`.",
+        f"Read the log of the last Job of CronJob {spec.cronjob}, or run `pull-secrets audit`.",
     )
     yield _rule(
         "PullSecretAuditStale",
@@ -272,7 +199,7 @@ def _job_rules(spec: MonitoringSpec) -> Iterator[Rule]:
         "15m",
         WARNING,
         f"Coverage of the pull Secrets of {spec.cluster} is not known: no validation succeeded lately",
-        f"Look at CronJob {spec.namespace}/{spec.cronjob}: is it there, is it suspended, did its Jobs fail?",
+        f"Look at CronJob {spec.cronjob}: is it there, is it suspended, did its Jobs fail?",
     )
 
 

@@ -4,9 +4,10 @@ Components hand them to Pulumi, `render` writes them as YAML, policies and lint 
 """
 
 import base64
+import builtins
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from pullsecrets.config.model import Registry, StackConfig, VaultStore
@@ -30,6 +31,11 @@ NETWORK_POLICY_SYNC_WAVE = 40
 STORE_SYNC_WAVE = 44
 
 
+def named_alike(spec: type[Any], section: object) -> dict[str, Any]:
+    """Return the values of a specification's fields that a section of the configuration has by the same name."""
+    return {item.name: getattr(section, item.name) for item in fields(spec) if hasattr(section, item.name)}
+
+
 @dataclass(frozen=True)
 class EgressSpec:
     """What ESO's egress rule is made of; the arguments of the `EsoEgress` component."""
@@ -49,15 +55,13 @@ class EgressSpec:
         """Take the values from a stack's configuration."""
         egress, api_server = config.vault.egress, config.cluster.api_server
         return cls(
+            **named_alike(cls, config.eso),
             name=config.eso.network_policy,
-            namespace=config.eso.namespace,
-            pod_labels=config.eso.pod_labels,
             vault_cidrs=egress.cidrs if egress else (),
             vault_namespace_labels=(egress and egress.namespace_selector) or {},
             vault_port=config.vault.port,
             api_server_cidrs=api_server.cidrs,
             api_server_port=api_server.port,
-            distribution=config.eso.distribution,
         )
 
 
@@ -111,67 +115,54 @@ class ReviewerSpec:
 
 
 @dataclass(frozen=True)
-class PullSecretSpec:
-    """What a registry's fan-out is made of."""
-
-    name: str
-    path: str
-    property: str
-    selector: Mapping[str, str]
-    refresh: str
-    store: str
-    sync_wave: int
-    eso_version: str | None = None
-
-    @classmethod
-    def of(cls, config: StackConfig, registry: Registry) -> Self:
-        """Take the values from a stack's configuration."""
-        relay = RelaySpec.of(config, registry) if registry.relayed else None
-        return cls(
-            name=registry.name,
-            path=registry.name if relay else registry.path,
-            property=PULL_SECRET_KEY if relay else registry.property,
-            selector=registry.selector,
-            refresh=registry.refresh,
-            store=relay.name if relay else config.store_of(registry),
-            sync_wave=registry.sync_wave,
-            eso_version=config.eso.version,
-        )
-
-
-@dataclass(frozen=True)
 class RelaySpec:
-    """What a relayed registry has in ESO's namespace: one Secret, and a store that can read that Secret alone."""
+    """What a relayed registry has in ESO's namespace: its Secret, and a store that can read that one alone."""
 
     name: str
     """Of the store, and of the ServiceAccount, Role and RoleBinding by which it reads."""
-    secret: str
     namespace: str
-    selector: Mapping[str, str]
     server: str
-    refresh: str
-    sync_wave: int
-    store: str
+
+
+@dataclass(frozen=True)
+class PullSecretSpec:
+    """What a registry's fan-out is made of; the arguments of the `RegistryPullSecret` component."""
+
+    name: str
     path: str
     property: str
+    selector: Mapping[str, str]
+    refresh: str
+    store: str
+    sync_wave: int
     eso_version: str | None = None
+    relay: RelaySpec | None = None
 
     @classmethod
     def of(cls, config: StackConfig, registry: Registry) -> Self:
         """Take the values from a stack's configuration."""
+        relay = RelaySpec(config.relay_store(registry), config.eso.namespace, config.cluster.api_server.url)
         return cls(
-            name=config.relay_store(registry),
-            secret=registry.name,
-            namespace=config.eso.namespace,
-            selector=registry.selector,
-            server=config.cluster.api_server.url,
-            refresh=registry.refresh,
-            sync_wave=registry.sync_wave,
-            store=config.store_of(registry),
-            path=registry.path,
-            property=registry.property,
-            eso_version=config.eso.version,
+            **{
+                **named_alike(cls, registry),
+                "store": config.store_of(registry),
+                "eso_version": config.eso.version,
+                "relay": relay if registry.relayed else None,
+            }
         )
+
+    # By its full name: here `property` is a field.
+    @builtins.property
+    def read_by(self) -> str:
+        """The store that the namespaces read through."""
+        return self.relay.name if self.relay else self.store
+
+    @builtins.property
+    def relayed_by(self) -> RelaySpec:
+        """The relay of a registry that has one."""
+        if self.relay is None:
+            raise TypeError(f"registry {self.name!r} is not relayed")
+        return self.relay
 
 
 def namespace(name: str, labels: Mapping[str, str], annotations: Mapping[str, str] | None = None) -> KubernetesObject:
@@ -305,43 +296,44 @@ def cluster_external_secret(spec: PullSecretSpec) -> KubernetesObject:
             "namespaceSelectors": [{"matchLabels": dict(spec.selector)}],
             "externalSecretSpec": {
                 "refreshInterval": refresh,
-                "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.store},
+                "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.read_by},
                 "target": _target(spec.name),
-                "data": [_source(spec)],
+                "data": [_source(spec, spec.name, PULL_SECRET_KEY) if spec.relay else _from_vault(spec)],
             },
         },
     }
 
 
-def relay_external_secret(spec: RelaySpec) -> KubernetesObject:
+def relay_external_secret(spec: PullSecretSpec) -> KubernetesObject:
     """Return the one object that reads a relayed registry from Vault, into ESO's own namespace."""
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ExternalSecret",
         "metadata": {
-            "name": spec.secret,
-            "namespace": spec.namespace,
+            "name": spec.name,
+            "namespace": spec.relayed_by.namespace,
             "labels": dict(STANDARD_LABELS),
             "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)},
         },
         "spec": {
             "refreshInterval": canonical_duration(spec.refresh),
             "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.store},
-            "target": _target(spec.secret),
-            "data": [_source(spec)],
+            "target": _target(spec.name),
+            "data": [_from_vault(spec)],
         },
     }
 
 
-def relay_reader(spec: RelaySpec) -> list[KubernetesObject]:
+def relay_reader(spec: PullSecretSpec) -> list[KubernetesObject]:
     """Return the ServiceAccount by which a relay's store reads, and the right to read that one Secret.
 
     ESO's own ServiceAccount reads every Secret of the cluster: with it, whoever may use the store could read all of
     ESO's namespace (https://github.com/external-secrets/external-secrets/issues/4721).
     """
-    metadata = {"name": spec.name, "namespace": spec.namespace, "labels": dict(STANDARD_LABELS)}
+    relay = spec.relayed_by
+    metadata = {"name": relay.name, "namespace": relay.namespace, "labels": dict(STANDARD_LABELS)}
     metadata = {**metadata, "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)}}
-    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [spec.secret], "verbs": ["get"]}
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [spec.name], "verbs": ["get"]}
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False},
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": [rule]},
@@ -349,25 +341,26 @@ def relay_reader(spec: RelaySpec) -> list[KubernetesObject]:
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "RoleBinding",
             "metadata": metadata,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": spec.name},
-            "subjects": [{"kind": "ServiceAccount", "name": spec.name, "namespace": spec.namespace}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": relay.name},
+            "subjects": [{"kind": "ServiceAccount", "name": relay.name, "namespace": relay.namespace}],
         },
     ]
 
 
-def relay_store(spec: RelaySpec) -> KubernetesObject:
+def relay_store(spec: PullSecretSpec) -> KubernetesObject:
     """Return the store through which namespaces with the registry's opt-in label read its relayed Secret."""
-    certificates = {"type": "ConfigMap", "name": "kube-root-ca.crt", "key": "ca.crt", "namespace": spec.namespace}
+    relay = spec.relayed_by
+    certificates = {"type": "ConfigMap", "name": "kube-root-ca.crt", "key": "ca.crt", "namespace": relay.namespace}
     provider = {
-        "remoteNamespace": spec.namespace,
-        "server": {"url": spec.server, "caProvider": certificates},
-        "auth": {"serviceAccount": {"name": spec.name, "namespace": spec.namespace}},
+        "remoteNamespace": relay.namespace,
+        "server": {"url": relay.server, "caProvider": certificates},
+        "auth": {"serviceAccount": {"name": relay.name, "namespace": relay.namespace}},
     }
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ClusterSecretStore",
         "metadata": {
-            "name": spec.name,
+            "name": relay.name,
             "labels": dict(STANDARD_LABELS),
             "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)},
         },
@@ -384,17 +377,18 @@ def vault_read_policy(mount: str, path: str) -> str:
     return json.dumps({"path": rules}, indent=2, sort_keys=True)
 
 
-def _source(spec: PullSecretSpec | RelaySpec) -> dict[str, Any]:
+def _from_vault(spec: PullSecretSpec) -> dict[str, Any]:
+    return _source(spec, spec.path, spec.property)
+
+
+def _source(spec: PullSecretSpec, key: str, field: str) -> dict[str, Any]:
     """Return what an ExternalSecret reads, spelled as the API server gives it back.
 
     Argo CD shows drift for ever where defaults that the CRD adds inside a list are left out, or where a duration is not
     spelled as ESO writes it (ESO issues 5895 and 5390).
     """
     defaults = reference_defaults(parse_version(spec.eso_version or ""))
-    return {
-        "secretKey": "dockerconfigjson",
-        "remoteRef": {"key": spec.path, "property": spec.property, **defaults},
-    }
+    return {"secretKey": "dockerconfigjson", "remoteRef": {"key": key, "property": field, **defaults}}
 
 
 def _target(name: str) -> dict[str, Any]:

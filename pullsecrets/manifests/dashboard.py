@@ -11,7 +11,8 @@ from typing import Any
 from pullsecrets.durations import parse_duration
 from pullsecrets.kube.marks import STANDARD_LABELS
 from pullsecrets.kube.objects import KubernetesObject
-from pullsecrets.manifests.alerts import MISSED_REFRESHES, MonitoringSpec
+from pullsecrets.manifests.alerts import MISSED_REFRESHES
+from pullsecrets.manifests.monitoring import MonitoringSpec
 
 SCHEMA_VERSION = 39
 """Of Grafana 10.4 and 11; newer ones migrate it when they load it."""
@@ -111,7 +112,7 @@ def _drawn(panel: _Panel) -> dict[str, Any]:
 
 
 def _panels(spec: MonitoringSpec) -> Iterator[_Panel]:
-    yield from _audited(spec) if spec.pushed else _validated(spec)
+    yield from _audited(spec) if spec.pushgateway else _validated(spec)
     yield from _delivered(spec)
 
 

@@ -6,11 +6,10 @@ from pullsecrets.config import StackConfig
 from pullsecrets.kube.admission import MUTATING_VERSIONS
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import audit_job, bind_watch, builders, guard
-from pullsecrets.manifests.alerts import MonitoringSpec, prometheus_rule
-from pullsecrets.manifests.audit_job import AuditJobSpec
-from pullsecrets.manifests.bind_watch import BindWatchSpec
-from pullsecrets.manifests.builders import EgressSpec, PullSecretSpec, RelaySpec, ReviewerSpec, StoreSpec
+from pullsecrets.manifests.alerts import prometheus_rule
+from pullsecrets.manifests.builders import EgressSpec, PullSecretSpec, ReviewerSpec, StoreSpec
 from pullsecrets.manifests.dashboard import dashboard_config_map
+from pullsecrets.manifests.monitoring import MonitoringSpec
 
 
 def platform_objects(
@@ -33,9 +32,10 @@ def platform_objects(
     for store in config.vault_stores:
         yield f"secrets/{store.name}", builders.cluster_secret_store(StoreSpec.of(config, store))
     for registry in config.registries:
-        yield f"secrets/{registry.name}", builders.cluster_external_secret(PullSecretSpec.of(config, registry))
-        if registry.relayed:
-            yield from _relay(RelaySpec.of(config, registry), sealed=registry.sealed)
+        spec = PullSecretSpec.of(config, registry)
+        yield f"secrets/{registry.name}", builders.cluster_external_secret(spec)
+        if spec.relay:
+            yield from _relay(spec, spec.relay.name, sealed=registry.sealed)
     for item in guard.stack_objects(config, pod_admission):
         # A policy and its binding share a name, and each object has a folder of its own.
         name = f"{item['metadata']['name']}{'-binding' if item['kind'].endswith('Binding') else ''}"
@@ -54,14 +54,13 @@ def monitoring_objects(config: StackConfig, stack: str) -> list[KubernetesObject
     """Return the objects that monitoring adds; none where it is off."""
     if not config.monitoring.enabled:
         return []
-    spec = MonitoringSpec.of(config)
-    watch = bind_watch.objects(BindWatchSpec.of(config, stack)) if config.monitoring.bind_watch else []
-    audit = audit_job.objects(AuditJobSpec.of(config, stack))
-    return [prometheus_rule(spec), dashboard_config_map(spec), *audit, *watch]
+    spec = MonitoringSpec.of(config, stack)
+    watch = bind_watch.objects(spec) if spec.bound_accounts is not None else []
+    return [prometheus_rule(spec), dashboard_config_map(spec), *audit_job.objects(spec), *watch]
 
 
-def _relay(spec: RelaySpec, *, sealed: bool) -> Iterator[tuple[str, KubernetesObject]]:
+def _relay(spec: PullSecretSpec, name: str, *, sealed: bool) -> Iterator[tuple[str, KubernetesObject]]:
     for item in (*builders.relay_reader(spec), builders.relay_store(spec)):
-        yield f"secrets/{spec.name}-{item['kind'].lower()}", item
+        yield f"secrets/{name}-{item['kind'].lower()}", item
     if not sealed:
-        yield f"secrets/{spec.name}-source", builders.relay_external_secret(spec)
+        yield f"secrets/{name}-source", builders.relay_external_secret(spec)

@@ -20,7 +20,7 @@ from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, served
 from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import builders, guard
-from pullsecrets.manifests.audit_job import AuditAccessSpec
+from pullsecrets.manifests.monitoring import AuditAccessSpec
 from pullsecrets.manifests.stack import platform_objects
 
 Value = TypeVar("Value")

@@ -44,7 +44,7 @@ def without_vault(monkeypatch: pytest.MonkeyPatch) -> Declared:
 
 def test_the_relay_is_what_render_writes(from_vault: Declared) -> None:
     config = parse(relayed(), "dev")
-    spec = replace(builders.RelaySpec.of(config, config.registry("app-registry-pull")), refresh="1h0m0s")
+    spec = replace(builders.PullSecretSpec.of(config, config.registry("app-registry-pull")), refresh="1h0m0s")
     (source,) = from_vault.of_type(EXTERNAL_SECRET).values()
     assert kubernetes_object(source.inputs) == builders.relay_external_secret(spec)
     store = from_vault.of_type(STORE)["app-registry-pull-relay-store"]

@@ -21,9 +21,9 @@ from pullsecrets.credential.vault_token import TOKEN_FILE_VARIABLE
 from pullsecrets.credential.vault_transport import Endpoint
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.objects import path_of
-from pullsecrets.manifests.alerts import MonitoringSpec, rule_file
-from pullsecrets.manifests.audit_job import AuditAccessSpec
+from pullsecrets.manifests.alerts import rule_file
 from pullsecrets.manifests.dashboard import dashboard
+from pullsecrets.manifests.monitoring import AuditAccessSpec, MonitoringSpec
 from pullsecrets.manifests.rbac import monitoring_deployer_roles
 from pullsecrets.manifests.stack import monitoring_objects
 from pullsecrets.tenancy import preflight
@@ -257,7 +257,7 @@ def _matches(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
 def test_rules_and_dashboard_ask_for_series_that_the_operator_exports(monitored: Stack) -> None:
     (operator,) = [item for item in monitored.plane.status() if item.name == EXTERNAL_SECRETS]
     url = f"http://127.0.0.1:{operator.ports['external-secrets-metrics']}/metrics"
-    spec = MonitoringSpec.of(monitored.config())
+    spec = MonitoringSpec.of(monitored.config(), "ops")
     text = f"{json.dumps(rule_file(spec))}{dashboard(spec)['panels']}".replace("$registry", "ops-app")
     asked = [(name, dict(MATCHER.findall(matchers))) for name, matchers in set(SELECTOR.findall(text))]
     assert {name for name, _ in asked} >= {"externalsecret_status_condition", "clustersecretstore_status_condition"}

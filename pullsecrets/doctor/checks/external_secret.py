@@ -195,7 +195,7 @@ def external_secret_failing(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _failing(snapshot: Snapshot, row: Coverage, found: Object) -> Finding:
     registry = snapshot.config.registry(row.registry)
-    store = PullSecretSpec.of(snapshot.config, registry).store
+    store = PullSecretSpec.of(snapshot.config, registry).read_by
     means, fix, told = _judged(snapshot, row.registry, row.namespace, store, found)
     failed = failing_on(snapshot, row.namespace, registry.hosts)
     fanout, _ = readiness(snapshot.fanouts[row.registry])

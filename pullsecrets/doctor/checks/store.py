@@ -136,7 +136,7 @@ def store_denies_namespace(snapshot: Snapshot) -> Iterator[Finding]:
     conditions are judged here, without waiting for ESO.
     """
     for registry in snapshot.config.registries:
-        store = PullSecretSpec.of(snapshot.config, registry).store
+        store = PullSecretSpec.of(snapshot.config, registry).read_by
         live = snapshot.store(store)
         for name, item in staying(snapshot) if live else ():
             if live and carries(item, registry) and not admits(live, name, labels_of(item)):

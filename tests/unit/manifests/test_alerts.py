@@ -10,7 +10,8 @@ import pytest
 
 from local import toolchain
 from pullsecrets.config import parse
-from pullsecrets.manifests.alerts import MonitoringSpec, RegistryWatch, prometheus_rule, rule_file
+from pullsecrets.manifests.alerts import prometheus_rule, rule_file
+from pullsecrets.manifests.monitoring import MonitoringSpec, RegistryWatch
 
 SPEC = MonitoringSpec(
     name="pull-secrets-test",
@@ -18,10 +19,19 @@ SPEC = MonitoringSpec(
     cluster="test",
     registries=[RegistryWatch("app", ["app.example.com"], ["apps-*", "shop"], "1h")],
     stores=["vault"],
-    cronjob="pull-secrets-test-audit",
-    pushed=True,
+    coverage_target=1.0,
+    expiry_notice="336h",
+    rule_labels={},
+    dashboard_labels={"grafana_dashboard": "1"},
+    dashboard_folder=None,
+    stack="test",
+    files={},
+    image="registry.example.com/pull-secrets:1",
+    schedule="0 6 * * *",
+    image_pull_secret=None,
+    pushgateway="http://pushgateway.example.com:9091",
 )
-UNPUSHED = replace(SPEC, pushed=False)
+UNPUSHED = replace(SPEC, pushgateway=None)
 POD = 'namespace="apps-auth", pod="web-1", container="main", uid="1"'
 INFO = f'kube_pod_container_info{{{POD}, image="app.example.com/team/web:1"}}'
 READY = 'condition="Ready", status="False"'
@@ -336,10 +346,10 @@ def test_the_spec_of_a_stack_names_its_registries_and_stores() -> None:
         "vault": {"address": "https://vault.example.com", "egress": {"cidrs": ["10.0.0.0/8"]}},
         "registries": [{"name": "app", "refresh": "30m", **registry}],
     }
-    spec = MonitoringSpec.of(parse(raw, "test"))
+    spec = MonitoringSpec.of(parse(raw, "test"), "test")
     assert (spec.name, spec.namespace, list(spec.stores)) == ("pull-secrets-c", "monitoring", ["vault-platform"])
     assert spec.registries[0] == RegistryWatch("app", ("a.example.com",), ("t-*",), "30m")
-    assert not spec.pushed
+    assert spec.pushgateway is None
 
 
 def test_the_object_carries_the_labels_that_prometheus_selects_by() -> None:

@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 from pullsecrets.config import StackConfig, load_stack, parse
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import audit_job, bind_watch
-from pullsecrets.manifests.audit_job import AuditAccessSpec, AuditJobSpec, metadata_policy, stack_files
-from pullsecrets.manifests.bind_watch import BindWatchSpec
+from pullsecrets.manifests.audit_job import metadata_policy
+from pullsecrets.manifests.monitoring import AuditAccessSpec, MonitoringSpec, account, stack_files
 from pullsecrets.manifests.rbac import auditor_roles
 from pullsecrets.manifests.render import render
 from pullsecrets.manifests.stack import monitoring_objects
@@ -35,15 +35,15 @@ def sealed() -> StackConfig:
 
 
 @pytest.fixture
-def spec() -> AuditJobSpec:
-    return AuditJobSpec.of(monitored(), "dev")
+def spec() -> MonitoringSpec:
+    return MonitoringSpec.of(monitored(), "dev")
 
 
-def pod(spec: AuditJobSpec) -> dict[str, Any]:
+def pod(spec: MonitoringSpec) -> dict[str, Any]:
     return audit_job.cron_job(spec)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 
 
-def test_its_pods_pass_the_restricted_standard_and_write_nothing_but_scratch(spec: AuditJobSpec) -> None:
+def test_its_pods_pass_the_restricted_standard_and_write_nothing_but_scratch(spec: MonitoringSpec) -> None:
     found = pod(spec)
     # A user by number would be refused by OpenShift, whose namespaces have ranges of their own.
     assert found["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -61,7 +61,7 @@ def test_its_pods_pass_the_restricted_standard_and_write_nothing_but_scratch(spe
     assert {kind for volume in found["volumes"] for kind in volume} == {"name", "configMap", "emptyDir", "projected"}
 
 
-def test_jobs_never_pile_up_and_end_by_themselves(spec: AuditJobSpec) -> None:
+def test_jobs_never_pile_up_and_end_by_themselves(spec: MonitoringSpec) -> None:
     job = audit_job.cron_job(spec)["spec"]
     assert (job["concurrencyPolicy"], job["timeZone"], job["schedule"]) == ("Forbid", "Etc/UTC", "0 6 * * *")
     assert job["successfulJobsHistoryLimit"] <= job["failedJobsHistoryLimit"] <= 3
@@ -74,19 +74,19 @@ def test_jobs_never_pile_up_and_end_by_themselves(spec: AuditJobSpec) -> None:
     assert rule == {"action": "FailJob", "onExitCodes": {"containerName": "audit", "operator": "NotIn", "values": [4]}}
 
 
-def test_it_runs_the_command_itself_and_no_shell(spec: AuditJobSpec) -> None:
+def test_it_runs_the_command_itself_and_no_shell(spec: MonitoringSpec) -> None:
     (container,) = pod(spec)["containers"]
     words = [*container["command"], *container["args"]]
     assert words == audit_job.command(spec)
     assert words[:2] == ["pull-secrets", "audit"]
     assert words[-2:] == ["--push", MONITORING["pushgateway"]]
     assert container["image"] == IMAGE
-    assert "--push" not in audit_job.command(AuditJobSpec.of(monitored(pushgateway=None), "dev"))
+    assert "--push" not in audit_job.command(MonitoringSpec.of(monitored(pushgateway=None), "dev"))
 
 
-def test_its_service_account_has_an_auditors_rules(spec: AuditJobSpec) -> None:
+def test_its_service_account_has_an_auditors_rules(spec: MonitoringSpec) -> None:
     role, binding = audit_job.roles(spec)
-    assert role["rules"] == auditor_roles("anybody", spec.registries)[0]["rules"]
+    assert role["rules"] == auditor_roles("anybody", [item.name for item in spec.registries])[0]["rules"]
     assert binding["roleRef"]["name"] == role["metadata"]["name"] == "pull-secrets-dev-audit"
     account = {"kind": "ServiceAccount", "name": "pull-secrets-dev-audit", "namespace": "monitoring"}
     assert binding["subjects"] == [account]
@@ -103,7 +103,7 @@ def test_its_vault_policy_reads_metadata_and_no_credential() -> None:
     assert "." in access.policy, "so that no registry's policy has that name"
 
 
-def test_the_token_that_logs_in_can_review_itself_and_lives_shortly(spec: AuditJobSpec) -> None:
+def test_the_token_that_logs_in_can_review_itself_and_lives_shortly(spec: MonitoringSpec) -> None:
     (projected,) = [volume["projected"] for volume in pod(spec)["volumes"] if "projected" in volume]
     (source,) = projected["sources"]
     assert source["serviceAccountToken"]["audience"] == AuditAccessSpec.of(monitored()).audience
@@ -115,8 +115,8 @@ def test_the_token_that_logs_in_can_review_itself_and_lives_shortly(spec: AuditJ
 
 
 def test_without_vault_nothing_of_vault_is_there() -> None:
-    spec = AuditJobSpec.of(sealed(), "dev")
-    assert spec.vault_role is None
+    spec = MonitoringSpec.of(sealed(), "dev")
+    assert spec.vault is None
     assert pod(spec)["containers"][0]["env"] == []
     assert all("projected" not in volume for volume in pod(spec)["volumes"])
     kinds = [item["kind"] for item in audit_job.objects(spec)]
@@ -136,7 +136,7 @@ def test_the_stack_reads_back_as_the_audit_needs_it(config: StackConfig, tmp_pat
     for part in ("cluster", "vault_section", "eso", "registries", "tenants", "binding"):
         assert getattr(read, part) == getattr(config, part), part
     # By these it tells itself from others that pull from a registry.
-    assert audit_job.account(read) == audit_job.account(config)
+    assert account(read) == account(config)
     assert read.monitoring.image_pull_secret == config.monitoring.image_pull_secret
 
 
@@ -149,12 +149,12 @@ def test_the_stack_file_names_no_context_as_a_pod_has_none() -> None:
 
 def test_what_binds_runs_beside_it_and_starts_anew_when_the_stack_changes() -> None:
     def deployment(config: StackConfig) -> dict[str, Any]:
-        return bind_watch.objects(BindWatchSpec.of(config, "dev"))[-1]
+        return bind_watch.objects(MonitoringSpec.of(config, "dev"))[-1]
 
     config = monitored(bindWatch=True)
     made = deployment(config)["spec"]
     (container,) = made["template"]["spec"]["containers"]
-    audit = pod(AuditJobSpec.of(config, "dev"))["containers"][0]
+    audit = pod(MonitoringSpec.of(config, "dev"))["containers"][0]
     assert container["securityContext"] == audit["securityContext"]
     assert [*container["command"], *container["args"]][:2] == ["pull-secrets", "bind"]
     assert container["args"][-1] == "--watch"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from local import toolchain
-from pullsecrets.manifests.alerts import MonitoringSpec, RegistryWatch
 from pullsecrets.manifests.dashboard import COLUMNS, DATASOURCE, FOLDER_ANNOTATION, dashboard, dashboard_config_map
+from pullsecrets.manifests.monitoring import MonitoringSpec, RegistryWatch
 
 PUSHED = MonitoringSpec(
     name="pull-secrets-test",
@@ -20,11 +20,19 @@ PUSHED = MonitoringSpec(
     cluster="test",
     registries=[RegistryWatch("app", ["a.example.com"], ["apps-*"], "1h"), RegistryWatch("web", ["w"], ["w-*"], "2h")],
     stores=["vault", "vault-web"],
-    cronjob="pull-secrets-test-audit",
-    pushed=True,
+    coverage_target=1.0,
+    expiry_notice="336h",
+    rule_labels={},
     dashboard_labels={"grafana_dashboard": "1"},
+    dashboard_folder=None,
+    stack="test",
+    files={},
+    image="registry.example.com/pull-secrets:1",
+    schedule="0 6 * * *",
+    image_pull_secret=None,
+    pushgateway="http://pushgateway.example.com:9091",
 )
-SPECS = [PUSHED, replace(PUSHED, pushed=False)]
+SPECS = [PUSHED, replace(PUSHED, pushgateway=None)]
 
 
 def expressions(found: dict[str, Any]) -> list[str]:
@@ -72,7 +80,7 @@ def test_it_shows_what_a_team_asks_for() -> None:
 
 
 def test_without_a_pushgateway_no_panel_stays_empty() -> None:
-    found = dashboard(replace(PUSHED, pushed=False))
+    found = dashboard(replace(PUSHED, pushgateway=None))
     assert all("pull_secrets_" not in text for text in expressions(found))
     assert any("kube_cronjob_status_last_successful_time" in text for text in expressions(found))
 
