@@ -3,7 +3,10 @@ FROM python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd218179
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
-COPY pyproject.toml uv.lock README.md LICENSE ./
+COPY pyproject.toml uv.lock README.md LICENSE .gitlab-ci.yml ./
+COPY .ci .ci
+COPY .github .github
+COPY docs/stack.schema.json docs/
 COPY pullsecrets pullsecrets
 RUN uv sync --locked --no-default-groups --no-editable
 

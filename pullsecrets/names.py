@@ -44,3 +44,8 @@ def matches(namespace: str, patterns: Iterable[str]) -> bool:
 def is_platform_namespace(namespace: str) -> bool:
     """Tell whether a namespace belongs to the cluster itself."""
     return matches(namespace, PLATFORM_NAMESPACE_PATTERNS)
+
+
+def as_label(text: str) -> str:
+    """Return a text, such as a host, as a DNS label: what none may hold becomes '-'."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:63].rstrip("-")

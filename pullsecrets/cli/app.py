@@ -14,6 +14,7 @@ from pullsecrets.cli import (
     cleanup,
     doctor,
     gitops,
+    init,
     lint,
     offboard,
     preview_comment,
@@ -45,7 +46,7 @@ for panel, commands in {
     "Deliver": {"seed": seed, "rotate": rotate, "rollback": rollback, "verify": verify, "seal": seal},
     "Diagnose": {"doctor": doctor, "audit": audit},
     "Migrate": {"adopt": adopt, "rollout": rollout, "cleanup": cleanup},
-    "Repository": {"lint": lint, "render": render, "preview-comment": preview_comment},
+    "Repository": {"init": init, "lint": lint, "render": render, "preview-comment": preview_comment},
     "Administer": {"roles": roles, "bind": bind, "offboard": offboard},
 }.items():
     for name, module in commands.items():

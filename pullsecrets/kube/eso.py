@@ -39,6 +39,7 @@ class Installation:
     ready: int
     flags: Mapping[str, str] = field(default_factory=dict[str, str])
     """The controller's flags without their dashes; one without a value is `true`."""
+    service_account: str = "default"
 
     @property
     def fans_out(self) -> bool:
@@ -243,6 +244,7 @@ def _installation(deployment: Mapping[str, Any]) -> Installation | None:
         replicas=int(deployment["spec"].get("replicas", 1)),
         ready=int(status_of(deployment).get("readyReplicas") or 0),
         flags=dict(_flags(arguments)),
+        service_account=DEPLOYMENT.spec(deployment).get("serviceAccountName", "default"),
     )
 
 

@@ -1,0 +1,141 @@
+"""The files of a team's own repository, and how they come into its folder: all of them or none."""
+
+import itertools
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from pullsecrets.config.load import PROJECT_FILE
+from pullsecrets.errors import BadInputError, ConflictError
+from pullsecrets.files import write_whole
+
+TEMPLATE = Path(__file__).parent / "template"
+"""What `pulumi new` takes too, which fills in `${PROJECT}` as `init` does."""
+_SHIPPED = Path(__file__).parent / "shipped"
+"""Files of the repository that the wheel carries along, at their paths there; a checkout has them where they are."""
+_ROOT = _SHIPPED if _SHIPPED.is_dir() else Path(__file__).parents[2]
+_SCHEMA = "docs/stack.schema.json"
+_AS_THEY_ARE = (
+    ".ci/github-comment",
+    ".ci/gitlab-vault-token",
+    ".ci/install-pulumi",
+    ".ci/stack",
+    ".ci/state_copy.py",
+    ".github/actions/stack/action.yml",
+)
+_PER_STACK = (".github/workflows/preview.yml", ".github/workflows/drift.yml")
+_DEPLOY = ".github/workflows/deploy.yml"
+_GITLAB = ".gitlab-ci.yml"
+_REQUIREMENT = re.compile(r'"(pull-secrets\[.*?)"')
+
+
+def files(project: str, stacks: Sequence[str], requirement: str | None = None) -> dict[PurePosixPath, str]:
+    """Return the text of each file but the stacks' own, by its path in the repository.
+
+    Args:
+        project: name of the Pulumi project.
+        stacks: the cluster stacks in the order in which a merge updates them.
+        requirement: how the package is required, such as `pull-secrets @ https://...`; None for this version.
+    """
+    found = {PurePosixPath(file.name): _filled(file, project) for file in sorted(TEMPLATE.iterdir()) if file.is_file()}
+    pyproject = PurePosixPath("pyproject.toml")
+    if requirement:
+        found[pyproject] = _REQUIREMENT.sub(lambda _: f'"{requirement}"', found[pyproject])
+    found |= {PurePosixPath(path): _read(path) for path in _AS_THEY_ARE}
+    found |= {PurePosixPath(path): _read(path).replace("[dev, prod]", f"[{', '.join(stacks)}]") for path in _PER_STACK}
+    found[PurePosixPath(_DEPLOY)] = _in_order(_read(_DEPLOY), stacks, "  dev:\n", "  prod:\n", "\\Z")
+    found[PurePosixPath(_GITLAB)] = _gitlab(_read(_GITLAB), stacks)
+    found[PurePosixPath(_SCHEMA).relative_to("docs")] = _read(_SCHEMA)
+    return found
+
+
+def project_of(folder: Path) -> str | None:
+    """Return the name of the project that is in a folder already; None for none."""
+    file = folder / PROJECT_FILE
+    named = re.search(r"^name: *[\"']?([^\s\"'#]+)", file.read_text(encoding="utf-8"), re.M) if file.exists() else None
+    return named[1] if named else None
+
+
+def stacks_of(folder: Path) -> list[str]:
+    """Return the stacks whose files are in a folder, sorted."""
+    return sorted(file.name.split(".", 1)[1].removesuffix(".yaml") for file in folder.glob("Pulumi.*.yaml"))
+
+
+def place(
+    folder: Path, wanted: Mapping[PurePosixPath, str], *, keep: bool = False, overwrite: bool = False
+) -> list[PurePosixPath]:
+    """Write the files into a folder, all of them or none, and return those that were written.
+
+    Args:
+        folder: the repository's root, made when it is not there.
+        wanted: texts by path.
+        keep: leave files of other content as they are.
+        overwrite: put the texts in their place.
+
+    Raises:
+        ConflictError: when a file has other content, and neither is asked for.
+        BadInputError: when the folder cannot be written.
+    """
+    try:
+        present = {path for path in wanted if (folder / path).exists()}
+        other = [path for path in wanted if path in present and not _has(folder / path, wanted[path])]
+        if other and not (keep or overwrite):
+            listed = ", ".join(map(str, other))
+            raise ConflictError(
+                f"{folder}: {listed} is there with other content, so nothing was written; --keep leaves such files as "
+                "they are, --overwrite replaces them"
+            )
+        chosen = [path for path in wanted if path not in present or (overwrite and path in other)]
+        _write(folder, {path: wanted[path] for path in chosen})
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{folder}: {error}; name a folder that can be written") from None
+    return chosen
+
+
+def _write(folder: Path, texts: Mapping[PurePosixPath, str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Whatever cannot be written fails in the draft, before the first file stands in its place.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-secrets-init-") as draft:
+        for path, text in texts.items():
+            file = Path(draft) / path
+            write_whole(file, text)
+            file.chmod(0o755 if text.startswith("#!") else 0o644)
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        for path in texts:
+            (Path(draft) / path).replace(folder / path)
+
+
+def _has(file: Path, text: str) -> bool:
+    return file.read_text(encoding="utf-8") == text
+
+
+def _read(path: str) -> str:
+    return (_ROOT / path).read_text(encoding="utf-8")
+
+
+def _filled(file: Path, project: str) -> str:
+    text = file.read_text(encoding="utf-8").replace("${PROJECT}", project)
+    # Only `pulumi new` reads how it lists the template.
+    return re.sub(r"^template:\n(  .*\n)+", "", text, flags=re.M)
+
+
+def _gitlab(text: str, stacks: Sequence[str]) -> str:
+    text = re.sub(r"^checks:\n(?:  .*\n)+\n", "", text, flags=re.M)
+    text = re.sub(r"^stages: .*", f"stages: [preview, {', '.join(stacks)}, drift]", text, flags=re.M)
+    text = text.replace("[dev, prod]", f"[{', '.join(stacks)}]")
+    return _in_order(text, stacks, "up-dev:\n", "up-prod:\n", "^drift:\n")
+
+
+def _in_order(text: str, stacks: Sequence[str], first: str, later: str, behind: str) -> str:
+    """Repeat the job of the first stack, which needs none before it, and that of a later one, which does."""
+    parts = re.search(rf"(?P<first>^{first}.*?)(?P<later>^{later}.*?)(?={behind})", text, re.M | re.S)
+    if parts is None:
+        raise AssertionError(f"the pipeline has no jobs {first.strip()} and {later.strip()}")
+    jobs = [_named(parts["first"], {"dev": stacks[0]})]
+    jobs += [_named(parts["later"], {"dev": before, "prod": stack}) for before, stack in itertools.pairwise(stacks)]
+    return text[: parts.start()] + "".join(jobs) + text[parts.end() :]
+
+
+def _named(text: str, names: Mapping[str, str]) -> str:
+    return re.sub(rf"\b({'|'.join(names)})\b", lambda found: names[found[1]], text)
