@@ -52,80 +52,117 @@ class Cause(StrEnum):
     UNINSPECTED = "image not inspected"
 
 
-_TABLE: tuple[tuple[Cause, str], ...] = (
+TABLE: tuple[tuple[Cause, tuple[str, ...]], ...] = (
     # kubelet: pkg/kubelet/images/image_manager.go, imageNotPresentOnNeverPolicyError and EnsureImageExists
-    (Cause.NEVER, r"is not present with pull policy of Never|ErrImageNeverPull"),
-    (Cause.INVALID_NAME, r"Failed to apply default image tag|invalid reference format|InvalidImageName"),
-    (Cause.UNINSPECTED, r"Failed to inspect image|ImageInspectError"),
+    (Cause.NEVER, ("is not present with pull policy of Never", "ErrImageNeverPull")),
+    (Cause.INVALID_NAME, ("Failed to apply default image tag", "invalid reference format", "InvalidImageName")),
+    (Cause.UNINSPECTED, ("Failed to inspect image", "ImageInspectError")),
     # kubelet: pkg/credentialprovider/secrets/secrets.go, secretsToTrackedDockerConfigs, and config.go beside it
     (
         Cause.UNDECODABLE,
         (
-            r"illegal base64 data|unable to parse auth field|unexpected end of JSON input|invalid character '.*' "
-            r"(?:looking|after|in)|json: cannot unmarshal"
+            "illegal base64 data",
+            "unable to parse auth field",
+            "unexpected end of JSON input",
+            "invalid character '.*' (?:looking|after|in)",
+            "json: cannot unmarshal",
         ),
     ),
     # containers/image: copy/single.go, copySingleImage; CRI-O puts the CRI's reason before it.
     (
         Cause.SIGNATURE,
-        r"SignatureValidationFailed|Source image rejected|A signature was required|is rejected by policy",
+        ("SignatureValidationFailed", "Source image rejected", "A signature was required", "is rejected by policy"),
     ),
     # containerd: core/remotes/docker/authorizer.go, AddResponses
-    (Cause.NO_LOGIN, r"no basic auth credentials"),
+    (Cause.NO_LOGIN, ("no basic auth credentials",)),
     # containers/image: docker/errors.go, ErrTooManyRequests; TOOMANYREQUESTS of the OCI distribution specification
-    (Cause.RATE_LIMITED, r"toomanyrequests|too many requests|<status 429>"),
+    (Cause.RATE_LIMITED, ("toomanyrequests", "too many requests", "<status 429>")),
     # Go: net/http transport.go and server.go
-    (Cause.PLAIN_HTTP, r"server gave HTTP response to HTTPS client|first record does not look like a TLS handshake"),
-    (Cause.TLS_WANTED, r"sent an HTTP request to an HTTPS server|malformed HTTP (?:response|status code) \"\\x15"),
+    (
+        Cause.PLAIN_HTTP,
+        ("server gave HTTP response to HTTPS client", "first record does not look like a TLS handshake"),
+    ),
+    (Cause.TLS_WANTED, ("sent an HTTP request to an HTTPS server", "malformed HTTP (?:response|status code)")),
     # Go: crypto/x509 verify.go, crypto/tls common.go and alert.go
     (
         Cause.CERTIFICATE,
-        r"x509:|failed to verify certificate|tls: (?:bad certificate|unknown certificate)|certificate required",
+        (
+            "x509:",
+            "failed to verify certificate",
+            "tls: (?:bad certificate|unknown certificate)",
+            "certificate required",
+        ),
     ),
     # Go: net dnsclient_unix.go
-    (Cause.NAME, r"no such host|server misbehaving|Temporary failure in name resolution"),
-    (Cause.NO_SPACE, r"no space left on device|disk quota exceeded"),
+    (Cause.NAME, ("no such host", "server misbehaving", "Temporary failure in name resolution")),
+    (Cause.NO_SPACE, ("no space left on device", "disk quota exceeded")),
     # containerd: plugins/content/local/writer.go, Commit; containers/image: digestingReader.Read
     (
         Cause.DIGEST,
         (
-            r"unexpected commit (?:digest|size)|failed size validation|does not match (?:provided manifest )?digest"
-            r"|digest mismatch|Digest did not match"
+            "unexpected commit (?:digest|size)",
+            "failed size validation",
+            "does not match (?:provided manifest )?digest",
+            "digest mismatch",
+            "Digest did not match",
         ),
     ),
     # containerd: core/images/image.go, Manifest; containers/image: chooseInstance of an OCI index
-    (Cause.PLATFORM, r"no match for platform|no matching manifest for|no image found in (?:image index|manifest list)"),
+    (
+        Cause.PLATFORM,
+        ("no match for platform", "no matching manifest for", "no image found in (?:image index|manifest list)"),
+    ),
     # Go: net/http, net
-    (Cause.TIMEOUT, r"i/o timeout|deadline exceeded|TLS handshake timeout|Client\.Timeout"),
-    (Cause.RESET, r"connection reset by peer|broken pipe|unexpected EOF|: EOF$|server closed idle connection"),
-    (Cause.UNREACHED, r"connection refused|no route to host|network is unreachable"),
+    (Cause.TIMEOUT, ("i/o timeout", "deadline exceeded", "TLS handshake timeout", r"Client\.Timeout")),
+    (
+        Cause.RESET,
+        ("connection reset by peer", "broken pipe", "unexpected EOF", ": EOF$", "server closed idle connection"),
+    ),
+    (Cause.UNREACHED, ("connection refused", "no route to host", "network is unreachable")),
     # containerd: core/remotes/docker/auth/fetch.go; containers/image: docker/errors.go, ErrUnauthorizedForCredentials
     (
         Cause.LOGIN_REFUSED,
-        r"invalid username/password|incorrect username or password|fetch (?:oauth|anonymous) token.*<status 40[13]>",
+        (
+            "invalid username/password",
+            "incorrect username or password",
+            "fetch (?:oauth|anonymous) token.*<status 40[13]>",
+        ),
     ),
     # containerd: core/remotes/docker/resolver.go, Resolve; `denied` is the code of the OCI distribution specification
     (
         Cause.ABSENT_OR_FORBIDDEN,
         (
-            r"repository does not exist or may require|insufficient_scope|requested access to the resource is denied"
-            r"|<status 403>|\bdenied:"
+            "repository does not exist or may require",
+            "insufficient_scope",
+            "requested access to the resource is denied",
+            "<status 403>",
+            r"\bdenied:",
         ),
     ),
-    (Cause.LOGIN_REFUSED, r"<status 401>|unauthorized|authentication required|invalid_token|authorization failed"),
+    (
+        Cause.LOGIN_REFUSED,
+        ("<status 401>", "unauthorized", "authentication required", "invalid_token", "authorization failed"),
+    ),
     # OCI distribution specification: MANIFEST_UNKNOWN, NAME_UNKNOWN; containerd: core/remotes/docker/resolver.go
     (
         Cause.ABSENT,
-        r"manifest unknown|name unknown|repository name not known|artifact not found|<status 404>|: not found",
+        (
+            "manifest unknown",
+            "name unknown",
+            "repository name not known",
+            "artifact not found",
+            "<status 404>",
+            ": not found",
+        ),
     ),
     # kubelet: evalCRIPullErr of image_manager.go
-    (Cause.UNAVAILABLE, r"RegistryUnavailable|<status 5\d\d>|service unavailable|bad gateway"),
+    (Cause.UNAVAILABLE, ("RegistryUnavailable", r"<status 5\d\d>", "service unavailable", "bad gateway")),
     # containers/image: docker/docker_image_src.go, newImageSource
-    (Cause.BLOCKED, r"is blocked in .*registries\.conf"),
+    (Cause.BLOCKED, (r"is blocked in .*registries\.conf",)),
 )
 """Most telling first: what a runtime wraps around another's words says less than they do."""
 
-_ROWS = tuple((cause, re.compile(words, re.IGNORECASE | re.DOTALL)) for cause, words in _TABLE)
+_ROWS = tuple((cause, re.compile("|".join(words), re.IGNORECASE | re.DOTALL)) for cause, words in TABLE)
 
 # containers/image: docker/docker_image_src.go, newImageSource
 _MIRRORS = re.compile(r"\(Mirrors also failed: (?P<mirrors>\[.*\])\): (?P<rest>.*)", re.DOTALL)
@@ -178,7 +215,11 @@ def read_pull_failure(message: str) -> PullFailure | None:
     return PullFailure(_cause(split["mirrors"]) or Cause.BLOCKED, mirror=True)
 
 
+def as_judged(message: str) -> str:
+    """Return a message as the table reads it: status codes marked as such, and no names, which may hold any number."""
+    return _NAMES.sub("", _STATUS.sub(lambda found: f"<status {found['code']}>", message))
+
+
 def _cause(message: str) -> Cause | None:
-    text = _STATUS.sub(lambda found: f"<status {found['code']}>", message)
-    text = _NAMES.sub("", text)
+    text = as_judged(message)
     return next((cause for cause, words in _ROWS if words.search(text)), None)
