@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -155,12 +155,20 @@ def _say_plugins(plane: ControlPlane, console: Console) -> None:
 
 
 @app.command()
-def env() -> None:
+def env(
+    person: Annotated[
+        Literal["deployer", "operator", "auditor", "seeder", "admin"],
+        typer.Option("--as", help="Whose rights the shell has."),
+    ] = "deployer",
+) -> None:
     """Print the command that puts a shell into the control plane's environment: eval "$(python -m local env)"."""
     file = paths.state_home() / "env"
     if not file.exists():
         _progress.print(f"error: no {file}: the control plane was never up, run `make up`", style="red", markup=False)
         raise typer.Exit(1)
+    if person != "deployer":
+        with _messages():
+            file = _control_plane().shell_as(person)
     # The file's name and not its content, which holds a token.
     print(f". {shlex.quote(str(file))}")
 

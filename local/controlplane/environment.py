@@ -34,13 +34,14 @@ _OLDER_PLUGIN = {"PULUMI_K8S_ENABLE_PATCH_FORCE": "true", "PULUMI_DEV": "true"}
 _LOOPBACK = "127.0.0.1,localhost"
 
 
-def variables(layout: Layout, kubeconfig: Path, vault_address: str) -> dict[str, str]:
+def variables(layout: Layout, kubeconfig: Path, vault_address: str, token: Path) -> dict[str, str]:
     """Return the variables, without what the caller's environment adds to them.
 
     Args:
         layout: where things stand.
         kubeconfig: of the identity that runs `pulumi`.
         vault_address: URL of OpenBao.
+        token: file of the token to show OpenBao.
 
     Returns:
         The variables; VAULT_TOKEN among them is a credential.
@@ -52,7 +53,7 @@ def variables(layout: Layout, kubeconfig: Path, vault_address: str) -> dict[str,
         "KUBECONFIG": str(kubeconfig),
         "VAULT_ADDR": vault_address,
         "VAULT_CACERT": str(layout.openbao_authority),
-        "VAULT_TOKEN": layout.platform_token.read_text().strip(),
+        "VAULT_TOKEN": token.read_text().strip(),
         "PULUMI_HOME": str(layout.state / "pulumi-home"),
         "PULUMI_BACKEND_URL": f"file://{private_folder(layout.state / 'pulumi')}",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
@@ -77,13 +78,18 @@ def merged(own: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:
 
 def write(layout: Layout, own: Mapping[str, str]) -> None:
     """Write the variables as `env` (to be sourced by a POSIX shell) and `env.json`, both readable by the owner only."""
+    shell, data = layout.environment
+    write_shell(shell, own)
+    write_private(data, json.dumps(merged(own, os.environ), indent=2) + "\n")
+
+
+def write_shell(file: Path, own: Mapping[str, str]) -> None:
+    """Write the variables to a file that a POSIX shell sources, readable by the owner only."""
     lines = ["# Source this file to work with the local control plane. It holds a credential."]
     for name, value in own.items():
         rest = f'"${{{name}:+{_EXTENDED[name]}${name}}}"' if name in _EXTENDED else ""
         lines.append(f"export {name}={shlex.quote(value)}{rest}")
-    shell, data = layout.environment
-    write_private(shell, "\n".join(lines) + "\n")
-    write_private(data, json.dumps(merged(own, os.environ), indent=2) + "\n")
+    write_private(file, "\n".join(lines) + "\n")
 
 
 def _path(layout: Layout) -> list[str]:

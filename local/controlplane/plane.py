@@ -42,6 +42,7 @@ from local.controlplane.node.machine import NodeUnsupported
 from local.controlplane.node.node import Node, RealNode, cordon_simulated, prepare, withdraw
 from local.controlplane.node.registries import Registry
 from local.controlplane.openbao import KeyLost, OpenBao, OpenBaoRefused
+from local.controlplane.people import PEOPLE
 from local.controlplane.pki import Authority
 from local.controlplane.ports import NoFreePort, Ports
 from local.controlplane.processes import ComponentDied, PortTaken, Processes, StillRunning
@@ -307,6 +308,25 @@ class ControlPlane:
         parts = _Parts(self.layout)
         return parts.identities.add(user, groups, parts.api_server.api())
 
+    def shell_as(self, name: str) -> Path:
+        """Write the environment of one of `PEOPLE` for a shell to source, and return the file; it holds a credential.
+
+        Raises:
+            UnknownIdentity: the control plane was never up.
+        """
+        person = PEOPLE[name]
+        if person.groups is not None:
+            self.kubeconfig_for(person.identity, person.groups)
+        variables = environment.variables(
+            self.layout,
+            self.kubeconfig(person.identity),
+            _Parts(self.layout).openbao.address,
+            self.layout.openbao / f"{person.token}-token",
+        )
+        file = self.layout.state / f"env-{name}"
+        environment.write_shell(file, variables)
+        return file
+
     def admin(self) -> KubernetesApi:
         """Return a client of the API server as the set-up identity."""
         return _Parts(self.layout).api_server.api()
@@ -512,7 +532,8 @@ class ControlPlane:
             withdraw(_Parts(self.layout).api_server.api())
 
     def _variables(self, parts: _Parts) -> dict[str, str]:
-        return environment.variables(self.layout, kubeconfig_of(self.layout, PULUMI), parts.openbao.address)
+        kubeconfig = kubeconfig_of(self.layout, PULUMI)
+        return environment.variables(self.layout, kubeconfig, parts.openbao.address, self.layout.platform_token)
 
     def _assemble_pulumi(self) -> None:
         pulumi_home.assemble(self.layout.state)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from local.controlplane import ControlPlane
 from local.controlplane.node.node import RealNode
+from local.controlplane.people import PEOPLE
 from local.demo import numbers, pulling
 from local.demo.credentials import generated_credential, seeder_token
 from local.demo.services import RolledOut, Services
@@ -102,6 +103,9 @@ class Demo:
             if pulls:
                 pulls.show()
             self.steps.say(f"{time.monotonic() - began:.0f} s in all. {self._nodes}")
+            self.steps.say('A shell in it: eval "$(.venv/bin/python -m local env --as WHO)", where WHO is')
+            for name, person in PEOPLE.items():
+                self.steps.say(f"  {name:9} {person.does}")
 
     def _rotate(self, pulls: _Pulls | None) -> float:
         environment = {**self.steps.on_call, "VAULT_TOKEN": seeder_token(self.steps.plane)}

@@ -24,7 +24,7 @@ def layout(tmp_path, monkeypatch):
 
 @pytest.fixture
 def variables(layout):
-    return environment.variables(layout, layout.kubeconfig("pulumi"), "https://127.0.0.1:20001")
+    return environment.variables(layout, layout.kubeconfig("pulumi"), "https://127.0.0.1:20001", layout.platform_token)
 
 
 def test_it_names_both_servers_and_the_identity(layout, variables):
@@ -41,7 +41,7 @@ def test_the_passphrase_is_generated_once_and_kept_in_a_private_file(layout, var
     passphrase = file.read_text()
     assert len(passphrase) > 30
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    environment.variables(layout, layout.kubeconfig("pulumi"), "https://127.0.0.1:20001")
+    environment.variables(layout, layout.kubeconfig("pulumi"), "https://127.0.0.1:20001", layout.platform_token)
     assert file.read_text() == passphrase
 
 
