@@ -51,7 +51,7 @@ class PullSecretMonitoringArgs(TypedDict):
     stores: pulumi.Input[list[pulumi.Input[str]]]
     """ClusterSecretStores that must be ready."""
     coverage_target: pulumi.Input[float]
-    """Share of the namespaces that must be able to pull, such as 1.0."""
+    """Share of the namespaces that must be green, such as 1.0."""
     expiry_notice: pulumi.Input[str]
     """How long before its end a credential is warned of, such as `336h`."""
     rule_labels: pulumi.Input[dict[str, pulumi.Input[str]]]

@@ -286,7 +286,7 @@ class Monitoring(ConfigModel):
     dashboard_folder: Annotated[str, Field(min_length=1)] | None = None
     """Grafana's folder for the dashboard."""
     coverage_target: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the namespaces that must be able to pull."""
+    """Share of the namespaces that must be green."""
     expiry_notice: ExpiryNotice = "336h"
     """How long before a credential's recorded expiry the alert fires."""
     schedule: DailySchedule = "0 6 * * *"

@@ -95,7 +95,7 @@ class Audit:
 
     @property
     def warnings(self) -> int:
-        """How many things should be looked at although every namespace can pull."""
+        """How many things should be looked at although every namespace is green."""
         return len(self.other_secrets) + len(self.orphans) + len(self.unlisted_uses) + len(self.notes)
 
     def totals(self) -> tuple[RegistryTotals, ...]:

@@ -181,7 +181,7 @@ def _pushed_rules(spec: MonitoringSpec) -> Iterator[Rule]:
 
 
 def _job_rules(spec: MonitoringSpec) -> Iterator[Rule]:
-    """A Job succeeds when every namespace can pull: an audit that finds a gap exits with 1."""
+    """A Job succeeds when every namespace is green: an audit that finds a gap exits with 1."""
     created, succeeded = spec.cronjob_series("created"), spec.cronjob_series("status_last_successful_time")
     # One that never succeeded has no time of it.
     since = f"max({succeeded} or on (namespace, cronjob) {created})"

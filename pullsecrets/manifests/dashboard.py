@@ -170,7 +170,7 @@ def _audited(spec: MonitoringSpec) -> Iterator[_Panel]:
 
 
 def _validated(spec: MonitoringSpec) -> Iterator[_Panel]:
-    """Panels of a stack whose audit is not pushed: its Jobs succeed when every namespace can pull."""
+    """Panels of a stack whose audit is not pushed: its Jobs succeed when every namespace is green."""
     yield replace(_age(f"max({spec.cronjob_series('status_last_successful_time')})"), width=8)
     due = f"max({spec.cronjob_series('next_schedule_time')}) - time()"
     yield _Panel("Next validation in", "By the CronJob's schedule.", "stat", ((due, "next"),), unit="s")
