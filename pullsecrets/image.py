@@ -78,7 +78,7 @@ def host_problem(host: str) -> str | None:
     """
     found = _HOST.fullmatch(host)
     if host in _OTHER_DOCKER_HUBS:
-        return f"{DOCKER_HUB!r}, by which the kubelet knows Docker Hub"
+        return f"{DOCKER_HUB!r}, which the kubelet reads as Docker Hub"
     if found is None or (found["address"] and not _is_address(found["address"])):
         return (
             "a host with an optional port, in lower case, without scheme or path, such as 'registry.example.com:5000'"

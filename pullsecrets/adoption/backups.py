@@ -188,7 +188,7 @@ def changed(secret: dict[str, Any]) -> ConflictError:
     """Return the error for a Secret that is not any more what was read."""
     metadata = secret["metadata"]
     return ConflictError(
-        f"Secret {metadata['namespace']}/{metadata['name']}: somebody changed it meanwhile; it was left; run the "
+        f"Secret {metadata['namespace']}/{metadata['name']}: it was changed meanwhile and left as it is; run the "
         "command again"
     )
 

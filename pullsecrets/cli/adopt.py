@@ -96,7 +96,7 @@ def _undo(
     if not json:
         for item in planned.backups:
             console.output.print(
-                f"brings back       Secret {namespace}/{item.secret} from {item.path} version {item.version}"
+                f"restores          Secret {namespace}/{item.secret} from {item.path} version {item.version}"
             )
         console.print_declarations(declarations)
     if not dry_run:

@@ -91,6 +91,6 @@ def _show(planned: list[Legacy]) -> None:
     for column in ("namespace", "Secret", "origin", "opens", "named by", "action"):
         table.add_column(column, overflow="fold")
     for item in planned:
-        fate = f"stays: {item.stays}" if item.stays else f"goes; {item.registry} serves"
+        fate = f"stays: {item.stays}" if item.stays else f"removed; {item.registry} serves"
         table.add_row(item.namespace, item.name, item.origin, ", ".join(item.hosts), ", ".join(item.users), fate)
     console.output.print(table)

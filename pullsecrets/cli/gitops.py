@@ -304,7 +304,7 @@ def _show_discovery(found: discover.Discovery) -> None:
         table.add_row("namespaces", f"{len(found.namespaces)} = {products}")
     table.add_row("hard-coded lists", str(len(found.hard_coded)))
     if found.not_looked_at:
-        table.add_row("not looked at", "; ".join(found.not_looked_at))
+        table.add_row("not checked", "; ".join(found.not_looked_at))
     console.output.print(table)
     if not found.gaps:
         return

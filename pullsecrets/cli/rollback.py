@@ -20,7 +20,7 @@ def command(  # noqa: PLR0913 - each is an option
     stack: options.Stack,
     directory: options.Directory = Path(),
     to: Annotated[
-        int | None, typer.Option("--to", min=1, help="Version to bring back; by default the last other.")
+        int | None, typer.Option("--to", min=1, help="Version to restore; by default the last one that differs.")
     ] = None,
     timeout: options.ProofTimeout = DEFAULT_TIMEOUT,
     *,

@@ -123,7 +123,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     if chosen.sealed:
         if given.given or rollback_on_failure or destroy_previous:
             raise BadInputError(
-                f"registry {registry!r} is sealed: its credential, expiry and way back are in the file that git keeps; "
+                f"registry {registry!r} is sealed: its credential, expiry and history are in the file that git keeps; "
                 f"renew it with `pull-secrets seal {registry}` and `pulumi up`, then run this without them"
             )
         carry_out(Target(config, chosen, reach.connect(config), None), choices, Dialog(json, dry_run, yes=True))

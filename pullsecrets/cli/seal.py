@@ -31,7 +31,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         bool,
         typer.Option(
             "--again",
-            help="Seal anew: the same credential, such as for a controller's new key, or over a file of no use.",
+            help="Seal again: the same credential, such as for a new controller key, or over an unusable file.",
         ),
     ] = False,
     dry_run: options.DryRun = False,
@@ -78,7 +78,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
 
 _SENTENCES = {
-    "unchanged": "unchanged: the file holds this credential with this expiry already; --again seals it anew",
+    "unchanged": "unchanged: the file holds this credential with this expiry already; --again seals it again",
     "planned": "dry run: nothing was written",
     "written": "[green]written[/]; commit it, run `pulumi up --stack {stack}`, then `pull-secrets rotate {registry} "
     "--stack {stack}` to have it delivered now and proved",

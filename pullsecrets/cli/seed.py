@@ -105,6 +105,6 @@ def _sentence(outcome: str, version: int) -> str:
     return {
         "unchanged": f"unchanged: version {version} is this credential already",
         "planned": "dry run: nothing was written",
-        "recorded": f"version {version} is this credential already; its expiry was recorded anew",
+        "recorded": f"version {version} is this credential already; its expiry was updated",
         "written": f"[green]written[/] as version {version}",
     }[outcome]

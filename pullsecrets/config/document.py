@@ -23,13 +23,14 @@ _INTRODUCTION = """\
 <!-- Written by `make docs` from pullsecrets/config; change that, not this file. -->
 # Configuration of a stack
 
-Each key stands in `Pulumi.<stack>.yaml` below `config`, as `pull-secrets:<key>`. An unknown key, another type or a
-broken rule is answered with the key, what was found and what is expected, before anything is changed. **Required** keys
-have no default. With this first line, editors that use the YAML language server complete and check a stack file:
+Set each key in `Pulumi.<stack>.yaml` below `config`, as `pull-secrets:<key>`. An unknown key, a wrong type or a
+broken rule is an error that names the key, what was found and what is expected, before anything is changed.
+**Required** keys have no default. With this first line, editors that use the YAML language server complete and check a
+stack file:
 
     # yaml-language-server: $schema=docs/stack.schema.json
 
-Whole examples: [Pulumi.dev.yaml](../Pulumi.dev.yaml), [Pulumi.prod.yaml](../Pulumi.prod.yaml).
+Complete examples: [Pulumi.dev.yaml](../Pulumi.dev.yaml), [Pulumi.prod.yaml](../Pulumi.prod.yaml).
 """
 
 

@@ -33,7 +33,7 @@ _FORMS = {
         re.compile(f"({_LABEL_NAME.pattern})?"),
         "the value of a label: letters, digits, '-', '_' and '.', at most 63, or nothing",
     ),
-    "pattern": (names.NAMESPACE_PATTERN, "a namespace name in which '*' stands for any characters, such as 'apps-*'"),
+    "pattern": (names.NAMESPACE_PATTERN, "a namespace name in which '*' matches any characters, such as 'apps-*'"),
 }
 
 
@@ -89,7 +89,7 @@ def _check_refresh(text: str) -> str:
 
 def _check_token_ttl(text: str) -> str:
     if not timedelta(minutes=1) <= parse_duration(text) <= timedelta(hours=1):
-        raise ValueError("a duration between 1m and 1h: ESO logs in anew for each refresh")
+        raise ValueError("a duration between 1m and 1h: ESO logs in for each refresh")
     return text
 
 
@@ -120,7 +120,7 @@ def _check_address(text: str) -> str:
 
 def _check_principal(text: str) -> str:
     if not text.strip() or "*" in text:
-        raise ValueError("the name of a user or group as the API server knows it, without wildcards")
+        raise ValueError("the name of a user or group as the API server sees it, without wildcards")
     if text in _EVERYBODY:
         raise ValueError("a user or group that does not take in everybody")
     return text

@@ -121,7 +121,7 @@ def _problem(detail: Any, raw: Any) -> Problem:
         allowed = "a value, as this key is required"
         if location == ("vault", "address"):
             allowed = (
-                "the https URL at which the cluster reaches Vault, which a store that is there already names: kubectl "
+                "the https URL at which the cluster reaches Vault, which an existing store names: kubectl "
                 "get clustersecretstores -o yaml; VAULT_ADDR only says how this machine reaches it"
             )
         return Problem(_dotted(location), None, allowed)

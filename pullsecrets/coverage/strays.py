@@ -290,7 +290,7 @@ def _orphaned_finalizers(registry: Registry, found: Inventory, concerned: Collec
 
 
 _UNOWNED = "nothing updates or removes it"
-_RESTORED = "a restore or somebody took it away; ESO takes the Secret over again when it syncs"
+_RESTORED = "a restore or another writer removed it; ESO takes the Secret over again when it syncs"
 _NOT_OPTED_IN = "the namespace is neither declared nor labelled"
 
 

@@ -61,5 +61,5 @@ def problems(found: Retention, path: str) -> Iterator[str]:
     if not found.keeps_way_back:
         yield (
             f"Vault path {path}: max_versions {found.versions}: the write drops the credential before it, and there is "
-            "no way back; run `pulumi up`, which keeps maxVersions of the stack"
+            "no version to roll back to; run `pulumi up`, which keeps maxVersions of the stack"
         )

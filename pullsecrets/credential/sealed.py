@@ -317,7 +317,7 @@ def _by_kubeseal(kubeseal: str, certificate: bytes, document: bytes, name: str, 
             words, input=document, capture_output=True, pass_fds=[read_end], timeout=KUBESEAL_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PullSecretsError(f"{kubeseal}: {type(error).__name__}; take it off PATH to seal without it") from None
+        raise PullSecretsError(f"{kubeseal}: {type(error).__name__}; remove it from PATH to seal without it") from None
     finally:
         os.close(read_end)
     if done.returncode:

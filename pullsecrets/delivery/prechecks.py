@@ -110,7 +110,7 @@ def require_readable(target: Target) -> None:
     if not _may(target.cluster, "get", name):
         raise BadInputError(
             f"--by-content: you may not get Secrets named {name!r} in all namespaces; leave it out, and delivery is "
-            "proved by metadata, or run as somebody who may"
+            "proved by metadata, or run as a user who may"
         )
 
 

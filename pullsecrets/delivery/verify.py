@@ -317,7 +317,7 @@ def _follow(cluster: KubernetesClient, made: Mapping[str, Any], deadline: float,
     while True:
         pod = cluster.find(path)
         if pod is None or pod["metadata"]["uid"] != made["metadata"]["uid"]:
-            return Pull(namespace, False, "the Pod was deleted by somebody else before it was decided")
+            return Pull(namespace, False, "the Pod was deleted by another client before the result was known")
         found = _judged(cluster, pod, last=time.monotonic() >= deadline or stop.is_set())
         if found:
             return found

@@ -196,7 +196,9 @@ def _readable(config: StackConfig, store: VaultStore, endpoint: Endpoint, token:
     paths = {item.name: f"{config.vault.mount}/data/{item.path}" for item in store.registries}
     answer = endpoint.request("POST", "sys/capabilities-self", {"paths": list(paths.values())}, token)
     if answer.status != 200:
-        raise PullSecretsError(f"Vault at {endpoint.address}: what ESO's token may do is not told: {answer.errors}")
+        raise PullSecretsError(
+            f"Vault at {endpoint.address}: the capabilities of ESO's token cannot be read: {answer.errors}"
+        )
     granted = cast("dict[str, list[str]]", answer.content["data"])
     return {name: bool({"read", "root"} & set(granted.get(path) or ())) for name, path in paths.items()}
 

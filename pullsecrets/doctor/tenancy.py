@@ -253,4 +253,4 @@ def origin_of(secret: Object) -> str:
     if owner:
         return f"owned by {owner[0]} {owner[1]}"
     writers = listed(dict.fromkeys(str(field.get("manager", "")) for field in managed_fields(secret)))
-    return f"owned by nobody, written by {writers}" if writers else "owned by nobody"
+    return f"without an owner, written by {writers}" if writers else "without an owner"

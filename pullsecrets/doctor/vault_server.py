@@ -67,7 +67,7 @@ def probe(config: StackConfig, name: str, store: Mapping[str, Any] | None) -> Va
     server = _ask(endpoint)
     if endpoint.address != named.address and server.condition in {Condition.UNREACHABLE, Condition.UNTRUSTED}:
         raise UnreachableError(
-            f"{server}, which VAULT_ADDR names; how the cluster reaches {named.address} cannot be told from that: open "
+            f"{server}, which VAULT_ADDR names; that says nothing about how the cluster reaches {named.address}: open "
             "the port-forward again, or correct or unset VAULT_ADDR and VAULT_CACERT"
         )
     return server

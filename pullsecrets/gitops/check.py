@@ -46,7 +46,7 @@ def check(survey: Survey, config: StackConfig, registry: Registry, *, partly: bo
                 roots.append(found.root)
     violations.extend(_unread(repository))
     if not judged and not violations and not partly:
-        looked = "; not looked at: " + "; ".join(repository.not_looked_at) if repository.not_looked_at else ""
+        looked = "; not checked: " + "; ".join(repository.not_looked_at) if repository.not_looked_at else ""
         raise BadInputError(
             f"{repository.root}: no workload was found, so nothing was judged; name the folders to build with --root, "
             f"or the repository that has them{looked}"

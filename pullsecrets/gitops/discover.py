@@ -173,7 +173,7 @@ def _gaps(survey: Survey, registries: Sequence[Registry]) -> Iterator[Gap]:
         yield Gap("chart", str(folder), 1, f"{folder} is a Helm chart, whose templates were not judged", fix)
     for file in repository.files:
         for found in repository.unread(file):
-            fix = "make it plain YAML, or judge what is built from it: pipe that into `pull-secrets lint -`"
+            fix = "make it plain YAML, or check what is built from it: pipe that into `pull-secrets lint -`"
             yield Gap("unread", str(file), found.line, f"{file} could not be read: {found.reason}", fix)
 
 
@@ -206,7 +206,7 @@ def _not_built(repository: Repository) -> Iterator[Gap]:
             yield Gap("no-kustomization", folder, 1, f"service {service} has no kustomization to build", fix)
     for item in repository.plain:
         if _has_kustomization(repository, item):
-            problem = f"{item.kind} {item.name} stands in a file that no kustomization names"
+            problem = f"{item.kind} {item.name} is in a file that no kustomization lists"
             yield Gap("not-built", str(item.file), item.line, problem, "list the file under `resources:`, or remove it")
 
 
@@ -234,7 +234,7 @@ def _overwritten(repository: Repository) -> Iterator[Gap]:
             for index, entry in enumerate(sequence(item.manifest.item.get(key))):
                 steps = _steps(repository, item.file, entry)
                 if any(str(mapping(step).get("path")).endswith(f"/{LIST}") for step in steps):
-                    problem = f"a JSON patch sets the whole {LIST}, and with it drops what is there"
+                    problem = f"a JSON patch sets the whole {LIST}, and drops the existing entries"
                     fix = "use a strategic-merge patch, or add single entries by a path that ends in `/-`"
                     line = item.manifest.position((key, index))[0]
                     yield Gap("list-replaced", str(item.file), line, problem, fix)

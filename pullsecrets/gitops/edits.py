@@ -218,7 +218,7 @@ def _without_pair(text: str, pod: Any, position: int) -> str:
         return _cut_from_flow(text, [(name.start_mark.index, _end(found)) for name, found in pod.value], position)
     start, end = key.start_mark.index, _end(value)
     if value.flow_style and _rest_of_line(text, end).partition("#")[0].strip():
-        raise NotEditableError("something else stands on the line of its end")
+        raise NotEditableError("something else is on the line of its end")
     if len(pod.value) > 1:
         return _without_lines(text, start, end)
     # A mapping that lost its last key would be null, which in a patch deletes what it merges into.
@@ -233,7 +233,7 @@ def _cut_from_flow(text: str, spans: list[tuple[int, int]], position: int) -> st
     elif position:
         start = spans[position - 1][1]
     if "#" in text[start:end]:
-        raise NotEditableError("a comment stands inside")
+        raise NotEditableError("a comment is inside")
     return text[:start] + text[end:]
 
 
@@ -241,7 +241,7 @@ def _without_lines(text: str, start: int, end: int) -> str:
     """Remove the lines from one place to another, but keep those that are comments."""
     first = text.rfind("\n", 0, start) + 1
     if text[first:start].strip():
-        raise NotEditableError("something else stands on the line of its start")
+        raise NotEditableError("something else is on the line of its start")
     last = text.find("\n", end) + 1 or len(text)
     comments = [line for line in text[first:last].splitlines(keepends=True) if line.lstrip().startswith("#")]
     return text[:first] + "".join(comments) + text[last:]

@@ -363,7 +363,9 @@ def apply(root: Path, planned: MigrationPlan) -> None:
     """
     for edit in planned.edits:
         if _read(root / edit.file) != edit.before:
-            raise ConflictError(f"{edit.file}: changed by somebody else meanwhile; nothing was changed, run this again")
+            raise ConflictError(
+                f"{edit.file}: changed by another process meanwhile; nothing was changed, run this again"
+            )
     done: list[FileEdit] = []
     try:
         for edit in planned.edits:

@@ -101,7 +101,7 @@ def choose_installation(installations: Iterable[Installation]) -> Installation:
     if not found[0].ready:
         raise PullSecretsError(
             f"External Secrets Operator: {found[0]} has no ready Pod of {found[0].replicas}, so nothing would deliver "
-            "the credential; bring it up first, see `pull-secrets doctor`"
+            "the credential; start it first, see `pull-secrets doctor`"
         )
     return found[0]
 
@@ -157,7 +157,7 @@ def force_sync(
     """Make ESO read Vault again now for a registry, in the way that the installed version understands.
 
     Since 0.20.0 the ClusterExternalSecret hands the annotation on. Before that each ExternalSecret is annotated, and
-    looked at again because the ClusterExternalSecret's controller may take the annotation off before it was seen. Where
+    looked at again because the ClusterExternalSecret's controller may remove the annotation before it was seen. Where
     the version is not known both are done, with one value, so that neither undoes the other.
 
     Args:

@@ -125,7 +125,7 @@ class ExecPlugin:
             hint = f"; {self.hint}" if self.hint else ""
             raise self._failed(f"{error.strerror}{hint}") from None
         if done.returncode:
-            raise self._failed(f"it exited with {done.returncode}; what it said stands above")
+            raise self._failed(f"it exited with {done.returncode}; its output is above")
         return self._issued_by(done.stdout)
 
     def _issued_by(self, printed: str) -> Issued:

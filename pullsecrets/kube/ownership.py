@@ -91,7 +91,7 @@ class Delivery:
             case Fault.UNMANAGED:
                 return f"kubectl -n {namespace} label --overwrite secret {name} {MANAGED_LABEL}=true"
             case Fault.IMMUTABLE:
-                return f"kubectl -n {namespace} delete secret {name}   # ESO makes it anew within seconds"
+                return f"kubectl -n {namespace} delete secret {name}   # ESO recreates it within seconds"
             case None:
                 return ""
 
@@ -154,7 +154,7 @@ class Delivery:
             yield "no ExternalSecret: ESO has not fanned out to it"
             return
         if not self.fanned_out:
-            yield f"somebody else made the ExternalSecret {self.registry} there, and ESO leaves it alone"
+            yield f"another owner created the ExternalSecret {self.registry} there, and ESO leaves it alone"
             return
         if problem := not_synced(self.external_secret):
             yield problem

@@ -213,7 +213,7 @@ def _delivered(spec: MonitoringSpec) -> Iterator[_Panel]:
     refreshed = f"max_over_time((timestamp({calls}) and increase({calls}[10m]) > 0)[{window}:5m])"
     yield _Panel(
         "Refresh age",
-        f"Time since the namespace that waits longest was looked at, until it missed {MISSED_REFRESHES} refreshes.",
+        f"Time since the namespace that waits longest was reconciled, until it missed {MISSED_REFRESHES} refreshes.",
         "timeseries",
         ((f"time() - min by (name) ({refreshed})", "{{name}}"),),
         unit="s",

@@ -25,9 +25,9 @@ _INTRODUCTION = """\
 <!-- Written by `make docs` from the policies' own metadata; change those, not this file. -->
 # Policies
 
-Four CrossGuard packs judge what Pulumi declares, `pull-secrets lint` judges manifests in a repository by the same
-rules, and admission policies judge what reaches the API server. One definition of what is guarded stands behind all
-three: `pullsecrets/guard/`.
+Four CrossGuard packs check what Pulumi declares, `pull-secrets lint` checks manifests in a repository by the same
+rules, and admission policies check what reaches the API server. All three share one definition of what is guarded:
+`pullsecrets/guard/`.
 
     pulumi preview --policy-pack pullsecrets/packs/cluster_pull_secret \\
                    --policy-pack pullsecrets/packs/tenant_delivery \\
@@ -37,20 +37,20 @@ three: `pullsecrets/guard/`.
 
 Every pack works without settings; the defaults are the registries of this repository's stacks. Settings are given as
 `--policy-pack-config FILE`, one JSON object of policy names and their settings. `make pack-policies` builds each pack
-as a folder that stands alone, for `pulumi policy publish` and for other repositories.
+as a self-contained folder, for `pulumi policy publish` and for other repositories.
 
-Levels: **mandatory** stops the preview or update; **remediate** puts the resource right and stops what it cannot put
-right; **advisory** reports. A value that decides and is not known in a preview counts as a violation. No message shows
+Levels: **mandatory** stops the preview or update; **remediate** corrects the resource and stops what it cannot
+correct; **advisory** reports. A decisive value that is unknown in a preview counts as a violation. No message shows
 a value: only kinds, names, namespaces and paths.
 
 ## The line
 
-The packs and the lint read objects, and no programs. Of a guarded object they know three answers:
+The packs and the lint read objects, not programs. They give one of three answers:
 
 | answer | when | what it does |
 |---|---|---|
 | **certain** | the object, an object that it carries, or what a controller known here makes of it, is the guarded \
-one; so is a value that decides and that a preview does not know yet | mandatory \
+one; so is a value that decides and is unknown in a preview | mandatory \
 (`disallow-cluster-pull-secret-writes`) |
 | **mentioned** | name and namespace of a guarded object, or the path of the kubelet's file, stand anywhere in the \
 resource, or in texts inside it: YAML, JSON, base64, a data URL, a script; or something that does not stand there \
@@ -59,12 +59,12 @@ decides, such as a label, a parameter, or the namespace that it is put into | ad
 | **opaque** | a Helm release, a command, a dynamic resource, a kind whose effect does not stand in the object | \
 advisory (`disallow-unjudged-writers`) |
 
-Whoever reads the guarded Secret mentions it, and is not stopped. To refuse mentions or what is opaque, give the policy
-another level in `--policy-pack-config`, of `pulumi` or of `pull-secrets lint`:
+A resource that reads the guarded Secret mentions it, and is not stopped. To refuse mentions or what is opaque, set
+another level of the policy in `--policy-pack-config`, of `pulumi` or of `pull-secrets lint`:
 
     {"disallow-cluster-pull-secret-mentions": "mandatory", "disallow-unjudged-writers": "mandatory"}
 
-Neither decides in the end: that does the in-cluster guard, which sees each write whatever caused it.
+Neither is the final control: the in-cluster guard is, which sees each write whatever caused it.
 """
 
 _LIMITS = """\
@@ -185,20 +185,20 @@ def _lint() -> str:
     return dedent("""\
         ## In the repository
 
-        `pull-secrets lint PATH...` judges plain YAML, kustomize output and rendered folders: each document as kubectl
+        `pull-secrets lint PATH...` checks plain YAML, kustomize output and rendered folders: each document as kubectl
         1.37 reads it (tags, merge keys, equal keys, concatenated JSON, UTF-16), and each object of a List. It prints
         file, line and fix, and exits with 1 when a mandatory rule is broken. A file that cannot be read is such a
-        violation; `--lenient` only reports it. Nesting, aliases and size are bounded, and what was not looked at is
-        said: links, other extensions, what a kustomization generates. `--format` is text, json, sarif or junit. It
-        judges what stands in the files: lint the output of `kustomize build` or `helm template` where those change
+        violation; `--lenient` only reports it. Nesting, aliases and size are bounded, and what was not checked is
+        listed: links, other extensions, what a kustomization generates. `--format` is text, json, sarif or junit. It
+        checks the files as they are: lint the output of `kustomize build` or `helm template` where those change
         what is applied.
 
-        A repository with a past can start today:
+        To introduce it in an existing repository:
 
-        - `--baseline FILE` writes the violations of the first run, and from then on only others count; what the file
-          has in vain is told, so that it shrinks;
+        - `--baseline FILE` writes the violations of the first run, and from then on only others count; stale
+          entries of the file are reported, so that it shrinks;
         - `# pull-secrets: allow RULE REASON` on an object accepts what it breaks; without a reason it does not;
-        - `--rule RULE` judges by some rules only, and `--policy-config` takes levels (`advisory`, `disabled`).
+        - `--rule RULE` applies some rules only, and `--policy-config` takes levels (`advisory`, `disabled`).
 
         | rule | level in a lint |
         |---|---|

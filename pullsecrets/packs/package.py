@@ -59,7 +59,7 @@ def _project(file: Path, virtualenv: str) -> str:
     project = yaml.safe_load(file.read_text(encoding="utf-8"))
     project["runtime"]["options"]["virtualenv"] = virtualenv
     header = dedent("""\
-        # A pack that stands alone. `pulumi install` makes its Python environment, `pulumi policy publish` publishes it.
+        # A self-contained pack. `pulumi install` creates its Python environment, `pulumi policy publish` publishes it.
         """)
     return header + yaml.safe_dump(project, sort_keys=False, width=120)
 

@@ -78,7 +78,7 @@ OVERWRITES: Final = PolicyInfo(
 UNJUDGED: Final = PolicyInfo(
     name="disallow-unjudged-writers",
     title="Disallow writers that cannot be judged",
-    description="What a Helm release, a command or a plugin writes is not shown to policies, so nobody has judged it.",
+    description="What a Helm release, a command or a plugin writes is not shown to policies, so it is not checked.",
     level=Level.ADVISORY,
     severity=Severity.MEDIUM,
     remediation=(
@@ -178,7 +178,7 @@ def judge_overwrites(resource: Resource, _settings: Settings) -> Iterator[Findin
     force = "pulumi.com/patchForce"
     if is_true(mapping(dig(item, ("metadata", "annotations"))).get(force)):
         path = ("metadata", "annotations", force)
-        yield Finding(f"{guard.describe(item)} has the annotation {force}", "take the annotation off", path)
+        yield Finding(f"{guard.describe(item)} has the annotation {force}", "remove the annotation", path)
 
 
 def judge_object_opaque(item: Values, _settings: Settings) -> Iterator[Finding]:

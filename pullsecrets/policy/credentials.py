@@ -63,7 +63,7 @@ def judge_credentials(item: Values, _settings: Settings) -> Iterator[Finding]:
     fix = "put it into Vault with `pull-secrets seed` and have it delivered; change it where it was issued"
     if (group_of(item), kind_of(item)) == ("", "Secret") and has_content(item):
         key = "stringData" if item.get("stringData") else "data"
-        yield Finding(f"{subject} brings its content along", fix, (key,))
+        yield Finding(f"{subject} contains the credential", fix, (key,))
         return
     for path, kind in inline_credentials(item):
         yield Finding(f"{subject} holds {kind} at {shown(path)}", fix, path)
@@ -185,7 +185,7 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def has_content(item: Values) -> bool:
-    """Tell whether a Secret brings its content along, known or not; what SOPS has encrypted is none."""
+    """Tell whether a Secret contains the credential, known or not; what SOPS has encrypted is none."""
     fields = [item.get("data"), item.get("stringData")]
     if any(isinstance(field, Unknown) for field in fields):
         return True

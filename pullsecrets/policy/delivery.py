@@ -30,7 +30,7 @@ _TAGS = ("external-secrets", "kubernetes", "pull-secret")
 OPT_IN: Final = PolicyInfo(
     name="restrict-opt-in-labels",
     title="Restrict the opt-in label to the registry's namespaces",
-    description="The label that grants a pull Secret stands only on namespaces inside the registry's patterns.",
+    description="Only namespaces inside the registry's patterns carry the label that grants a pull Secret.",
     level=Level.MANDATORY,
     severity=Severity.HIGH,
     remediation=(
@@ -103,7 +103,7 @@ def judge_opt_in(item: Values, settings: Settings) -> Iterator[Finding]:
         if registry.could_be_granted_by(mapping(labels)):
             yield Finding(
                 f"{describe(item)} carries the label that grants {registry.name}",
-                f"take the label off, or use a namespace that matches {', '.join(registry.namespaces)}",
+                f"remove the label, or use a namespace that matches {', '.join(registry.namespaces)}",
                 (*path, next(iter(registry.selector))),
             )
 
@@ -306,5 +306,5 @@ def judge_binding_resource(resource: Resource, settings: Settings) -> Iterator[F
 
 
 def _replaces_list(item: Values, path: Path) -> Finding:
-    problem = f"{describe(item)} is declared with imagePullSecrets, which replaces every entry that is there"
+    problem = f"{describe(item)} is declared with imagePullSecrets, which replaces every existing entry"
     return Finding(problem, "bind it with ImagePullSecretBinding, which appends", path)

@@ -24,7 +24,7 @@ REGISTRIES: Final[Mapping[str, Mapping[str, Any]]] = {
                 "selector": {"type": "object", "description": "The opt-in label, which is the grant."},
                 "namespaces": {
                     "type": "array",
-                    "description": "Where the label may stand.",
+                    "description": "Namespaces that may carry the label.",
                     "items": {"type": "string"},
                 },
                 "hosts": {"type": "array", "description": "Canonical hosts.", "items": {"type": "string"}},

@@ -24,7 +24,7 @@ VAULT_ACCESS: Final = PolicyInfo(
     settings={
         "prefixes": {
             "type": "array",
-            "description": "KV v2 paths below which registry credentials are; `+` stands for one segment.",
+            "description": "KV v2 paths below which registry credentials are; `+` matches one segment.",
             "items": {
                 "type": "object",
                 "properties": {"mount": {"type": "string"}, "path": {"type": "string"}},

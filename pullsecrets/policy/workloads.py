@@ -37,7 +37,7 @@ _SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
                 "path": {"type": "string", "description": "What has `imagePullSecrets`, such as `spec.template.spec`."},
                 "images": {
                     "type": "array",
-                    "description": "Where images stand, but for those of its containers.",
+                    "description": "Paths of images beside those of its containers.",
                     "items": {"type": "string"},
                 },
             },
@@ -55,7 +55,7 @@ REFERENCES: Final = PolicyInfo(
     level=Level.REMEDIATE,
     severity=Severity.MEDIUM,
     remediation=(
-        "Add the entry to `imagePullSecrets` of the Pod template, beside those that are there. In a preview or update "
+        "Add the entry to `imagePullSecrets` of the Pod template, beside the existing ones. In a preview or update "
         "the policy adds it itself."
     ),
     url=_URL,

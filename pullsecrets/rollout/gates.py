@@ -65,7 +65,7 @@ def failing_pods(cluster: KubernetesClient, registry: Registry, namespaces: Sequ
         if pod.failure and pod.fails_on(registry.hosts):
             problems[place] = f"{pod.failure}: {', '.join(pod.failed_images)}"
         elif pod.lacks(registry):
-            problems[place] = f"does not name {registry.name} in imagePullSecrets; nothing makes it anew by itself"
+            problems[place] = f"does not name {registry.name} in imagePullSecrets; no controller recreates it"
     return problems
 
 

@@ -169,7 +169,7 @@ def _place(account: Mapping[str, Any]) -> str:
 
 def _rewriter(client: KubernetesClient, namespace: str, account: str) -> str:
     found = client.find(f"{_accounts(namespace)}/{account}") or {}
-    return last_writer(found, "imagePullSecrets") or "somebody whom the API server did not record"
+    return last_writer(found, "imagePullSecrets") or "a writer that the API server did not record"
 
 
 def unbind(client: KubernetesClient, namespace: str, accounts: Iterable[str], secrets: Iterable[str]) -> None:

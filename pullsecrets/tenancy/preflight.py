@@ -397,7 +397,7 @@ def require_labeler(cluster: KubernetesClient, config: StackConfig) -> None:
         raise BadInputError(
             f"guard.labelers: found neither user {user['username']!r}, as whom the kubeconfig identifies this run, nor "
             f"one of its groups ({', '.join(groups)}), so the guard would deny the run's own opt-in labels; "
-            "add one of them, or run as somebody who is listed"
+            "add one of them, or run as a listed user"
         )
 
 

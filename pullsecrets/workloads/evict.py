@@ -124,11 +124,11 @@ def _obstacle(
 def _own_list(pod: PodPull, registry: Registry, own: bool | None) -> str | None:
     if own is None:
         return (
-            f"the Pod template of {pod.owner} cannot be read, so the new Pod may bring the same list: roll it out anew "
+            f"the Pod template of {pod.owner} cannot be read, so the new Pod may have the same list: restart it "
             "by hand (`kubectl rollout restart`, or `oc rollout latest` for a DeploymentConfig)"
         )
     if own:
-        return f"{pod.owner} brings its own imagePullSecrets: add {registry.name!r} there, or bind by admission"
+        return f"{pod.owner} has its own imagePullSecrets: add {registry.name!r} there, or bind by admission"
     return None
 
 

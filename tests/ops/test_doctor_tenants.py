@@ -183,7 +183,7 @@ def test_each_fault_is_named_and_the_safe_ones_are_repaired(faults: Stack) -> No
     assert named(report) == SAFE | FOR_PEOPLE
     assert "refuses the seeded login" in entry(report, "pod-cannot-pull")["causes"][0]
     assert "401 Unauthorized" in " ".join(entry(report, "pod-cannot-pull")["evidence"])
-    for check, owner in (("secret-foreign", "ConfigMap kube-root-ca.crt"), ("secret-wrong-type", "owned by nobody")):
+    for check, owner in (("secret-foreign", "ConfigMap kube-root-ca.crt"), ("secret-wrong-type", "without an owner")):
         found = entry(report, check)
         assert owner in " ".join(found["evidence"])
         assert [item["check"] for item in found["consequences"]] == ["external-secret-failing"]

@@ -55,8 +55,8 @@ def test_a_host_that_images_spell_so(host: str) -> None:
 @pytest.mark.parametrize(
     ("host", "allowed"),
     [
-        ("index.docker.io", "'docker.io', by which the kubelet knows Docker Hub"),
-        ("registry-1.docker.io", "'docker.io', by which"),
+        ("index.docker.io", "'docker.io', which the kubelet reads as Docker Hub"),
+        ("registry-1.docker.io", "'docker.io', which"),
         ("https://registry.example.com", "without scheme or path"),
         ("registry.example.com/team", "without scheme or path"),
         ("Registry.example.com", "in lower case"),

@@ -47,7 +47,7 @@ def labeler_unlisted(snapshot: Snapshot) -> Iterator[Finding]:
     yield from _refusals(snapshot, "POST selfsubjectreviews: who the API server takes this identity for", require)
 
 
-@check("Objects of the stack's names are nobody else's", explains=("object-refused",), phase=Phase.BEFORE)
+@check("No other owner has objects of the stack's names", explains=("object-refused",), phase=Phase.BEFORE)
 def name_taken(snapshot: Snapshot) -> Iterator[Finding]:
     """An object, namespace, Vault policy, Vault role or auth mount of the stack's names exists and belongs to others, or
     what the stack takes in does not exist.
@@ -160,7 +160,7 @@ def object_refused(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding(
             severity=Severity.WARNING if untried else Severity.TENANT if namespace else Severity.CLUSTER,
             symptom=(
-                "Whether `pulumi up` gets through cannot be told beforehand."
+                "Whether `pulumi up` will succeed cannot be checked in advance."
                 if untried
                 else f"`pulumi up` fails at {item['kind']} {item['metadata']['name']}."
             ),

@@ -107,7 +107,7 @@ def _fix(snapshot: Snapshot, *, restores: bool) -> tuple[str, ...]:
     if not snapshot.config.declares_egress:
         return (
             f"kubectl -n {namespace} get networkpolicies",
-            "declare vault.egress, or have whoever owns these policies permit it",
+            "declare vault.egress, or have the owner of these policies permit it",
         )
     unattended = f"pull-secrets doctor --stack {snapshot.stack} --fix   # restores {snapshot.config.eso.network_policy}"
     return (

@@ -164,10 +164,8 @@ REFUSED = {
 }
 """The command by who refuses, with `{who}` for its name."""
 
-UNKNOWN = Known(
-    (), "ESO fails for a reason that doctor does not know.", "kubectl -n {ns} describe externalsecret {name}"
-)
-PENDING = Known((), "ESO has not looked at it yet: it does not run, or its queue is long.", DOCTOR)
+UNKNOWN = Known((), "ESO fails for an unknown reason.", "kubectl -n {ns} describe externalsecret {name}")
+PENDING = Known((), "ESO has not reconciled it yet: it does not run, or its queue is long.", DOCTOR)
 
 
 @check(

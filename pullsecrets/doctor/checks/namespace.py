@@ -68,7 +68,7 @@ def namespace_missing(snapshot: Snapshot) -> Iterator[Finding]:
         )
 
 
-PREVENTION = "Make namespaces through the stack, which sets the label; with guard.mode: deny only labelers take it off."
+PREVENTION = "Create namespaces through the stack, which sets the label; with guard.mode: deny only labelers remove it."
 
 
 @check("Namespaces that use a registry carry its opt-in label", explains=("pod-runs-from-cache",))
@@ -209,7 +209,7 @@ def _label_evidence(item: Object, registry: Registry, namespace: str) -> str:
     return f"namespace {namespace}: {found}; wanted {label_arguments(registry)}"
 
 
-@check("Opt-in labels stand on tenant namespaces only")
+@check("Only tenant namespaces carry opt-in labels")
 def platform_namespace_labelled(snapshot: Snapshot) -> Iterator[Finding]:
     """A namespace that is not meant to be a tenant carries an opt-in label, and so receives the credential.
 
@@ -320,7 +320,7 @@ def _judge_stuck(snapshot: Snapshot, item: Object, fanout: str, registry: Regist
         evidence=_stuck_evidence(item, registry, fanout, ago(waited), external_secret=external_secret),
         fix=_stuck_fix(snapshot, item, fanout, registry, external_secret=external_secret),
         prevention=(
-            "Remove tenants with `pull-secrets offboard`, which takes the finalizer off after the label; or delete a "
+            "Remove tenants with `pull-secrets offboard`, which removes the finalizer after the label; or delete a "
             "namespace while it still carries the label."
         ),
         namespace=name,
@@ -336,7 +336,9 @@ def _stuck_cause(registry: Registry | None, selected: bool, *, external_secret: 
         return "ESO has not deleted the ExternalSecret that its finalizer guards: it does not run, or is far behind."
     if selected:
         return "ESO has not taken its finalizer off: it does not run, or is far behind."
-    return "It lost the opt-in label before it was deleted, and ESO takes its finalizer off selected namespaces only."
+    return (
+        "It lost the opt-in label before it was deleted, and ESO removes its finalizer from selected namespaces only."
+    )
 
 
 def _stuck_evidence(
@@ -391,7 +393,7 @@ def finalizer_left_behind(snapshot: Snapshot) -> Iterator[Finding]:
                 cause="Its opt-in label was taken off, and ESO left its finalizer on the namespace.",
                 evidence=(f"namespace {name}: finalizer {finalizer}, no label, no ExternalSecret",),
                 fix=(fix_command(snapshot, name), release_command(item, finalizer)),
-                prevention="Remove tenants with `pull-secrets offboard`: it takes the finalizer off after the label.",
+                prevention="Remove tenants with `pull-secrets offboard`: it removes the finalizer after the label.",
                 namespace=name,
                 registry=registry.name,
                 remedy=Remedy(

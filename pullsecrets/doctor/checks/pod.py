@@ -95,7 +95,7 @@ def _unread_templates(snapshot: Snapshot, registry: Registry, pods: Sequence[Pod
     if entry_is_appended(snapshot, registry):
         return ()
     owners = dict.fromkeys(pod.owner or "" for pod in pods if has_own_list(snapshot, pod, registry) is None)
-    told = "Pod templates not readable, so that they may bring a list of their own as well"
+    told = "Pod templates not readable, so that they may have their own list as well"
     return (f"{told}: {listed(owners)}",) if owners else ()
 
 
@@ -151,7 +151,7 @@ def pod_with_own_list(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding(
             severity=severity_of([pod for pod in pods if pod.fails_on(registry.hosts)]),
             symptom=f"Pods in {row.namespace} do not refer to Secret {row.registry}.",
-            cause="Their workload brings imagePullSecrets of its own, and admission leaves such a list as it is.",
+            cause="Their workload has its own imagePullSecrets, and admission leaves such a list as it is.",
             evidence=(
                 *pod_evidence(pods),
                 *(f"Pod {pod.name}: imagePullSecrets {listed(pod.references)}" for pod in pods[:3]),
@@ -337,7 +337,7 @@ ADVICE = {
     ),
 }
 UNTOLD = Advice(
-    "The registry or the node refuses for a reason that no event tells; a wrong login is the most frequent one.",
+    "The registry or the node refuses for a reason that no event shows; a wrong login is the most frequent one.",
     DESCRIBE,
     SEED_VERIFIED,
 )

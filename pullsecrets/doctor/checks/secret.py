@@ -160,14 +160,14 @@ def _replacement(snapshot: Snapshot, row: Coverage, secret: Object, *, old: bool
     if owner is None:
         return adoption(snapshot, registry, row.namespace, gap=old)
     if not is_foreign(snapshot, row.registry, row.namespace):
-        return f"kubectl delete -n {row.namespace} secret {row.registry}   # ESO makes it anew within seconds"
+        return f"kubectl delete -n {row.namespace} secret {row.registry}   # ESO recreates it within seconds"
     kind, name = owner
     return f"kubectl -n {row.namespace} delete {kind.lower()} {name}   # or give its Secret another name"
 
 
 NOT_KEPT_CAUSES = {
     Fault.IMMUTABLE: "The Secret is immutable: ESO changes its metadata, the digest too, and never its data.",
-    Fault.UNMANAGED: "The Secret lost ESO's label, so that ESO does not see when somebody edits it.",
+    Fault.UNMANAGED: "The Secret lost ESO's label, so that ESO does not notice edits to it.",
     None: "Somebody wrote the Secret after ESO, and ESO has not compared it with Vault since.",
 }
 
@@ -192,7 +192,7 @@ def _not_kept(snapshot: Snapshot, row: Coverage, delivery: Delivery) -> Finding:
     immutable = delivery.fault is Fault.IMMUTABLE
     return Finding(
         severity=severity_of(failed),
-        symptom=f"Nobody can tell whether {row.namespace} holds the seeded credential, whatever its digest says.",
+        symptom=f"It is unknown whether {row.namespace} holds the seeded credential, whatever its digest says.",
         cause=NOT_KEPT_CAUSES[delivery.fault],
         evidence=(
             f"Secret {row.namespace}/{row.registry}: {delivery.fault or delivery.overwritten}",
@@ -287,7 +287,7 @@ def _when(time: datetime | None, now: datetime) -> str:
 
 @check("Digests prove what was delivered")
 def content_unproved(snapshot: Snapshot) -> Iterator[Finding]:
-    """Nobody can tell whether the delivered content is the seeded one, because a digest is missing.
+    """It is unknown whether the delivered content is the seeded one, because a digest is missing.
 
     Delivery is proved by two digests: one that `seed` records beside the Vault path for the version it wrote, and one that
     ESO writes beside each Secret. The first is missing when somebody wrote to Vault by other means, the second when the

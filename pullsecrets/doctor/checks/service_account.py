@@ -97,7 +97,7 @@ def _used(snapshot: Snapshot, row: Coverage, pods: list[PodPull]) -> Finding:
     return Finding(
         severity=severity_of(failed),
         symptom=f"Pods in {row.namespace} cannot pull, although Secret {row.registry} is there and `default` lists it.",
-        cause=f"They run as ServiceAccount {accounts}, which nobody declared, and name no Secret themselves.",
+        cause=f"They run as ServiceAccount {accounts}, which is not declared, and name no Secret themselves.",
         evidence=(*_entries(snapshot, row, names), *pod_evidence(pods)),
         fix=(declare, up_command(snapshot), fix_command(snapshot, row.namespace)),
         prevention="Declare each ServiceAccount that workloads run as under the tenant's serviceAccounts.",
@@ -133,7 +133,7 @@ def _writer(snapshot: Snapshot, namespace: str, account: str) -> str:
         return f", written last by {writer}"
     if not managed_fields(found):
         return "; who wrote it is not recorded (metadata.managedFields)"
-    return f"; nobody wrote a list since it was made at {metadata_of(found).get('creationTimestamp')}"
+    return f"; its list was not written since it was created at {metadata_of(found).get('creationTimestamp')}"
 
 
 def _remedy(row: Coverage, names: tuple[str, ...]) -> Remedy:

@@ -37,9 +37,9 @@ def sealed_secret(snapshot: Snapshot, registry: Registry) -> Mapping[str, Any] |
 
 
 def opening(item: Mapping[str, Any]) -> tuple[str, str]:
-    """Return status and message of a SealedSecret's condition Synced; `Unknown` while no controller looked at it."""
+    """Return status and message of a SealedSecret's condition Synced; `Unknown` while no controller reconciled it."""
     synced = condition(item, "Synced")
-    return (synced["status"], synced.get("message", "")) if synced else ("Unknown", "no controller looked at it")
+    return (synced["status"], synced.get("message", "")) if synced else ("Unknown", "no controller reconciled it")
 
 
 @check("The stack's ClusterSecretStores exist", explains=NOT_SYNCED)
@@ -250,7 +250,7 @@ def _unopened(snapshot: Snapshot, registry: Registry, item: Mapping[str, Any]) -
     return Finding(
         severity=Severity.CLUSTER,
         symptom="No namespace receives a new credential; new namespaces receive none.",
-        cause=f"The controller cannot open {place}." if refused else f"No controller has looked at {place}.",
+        cause=f"The controller cannot open {place}." if refused else f"No controller has reconciled {place}.",
         evidence=(f"{place}: Synced={status}: {redact(message)}",),
         fix=("kubeseal --fetch-cert > cert.pem", seal, up_command(snapshot))
         if refused

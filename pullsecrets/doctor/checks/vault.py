@@ -52,7 +52,7 @@ def vault_unreachable(snapshot: Snapshot) -> Iterator[Finding]:
         ),
         fix=(
             f"curl -sS --cacert vault-ca.pem {server.endpoint.address}/v1/sys/health   # from here and from a Pod",
-            "# bring Vault, its load balancer or its name back; then have ESO look again:",
+            "# restore Vault, its load balancer or its DNS name; then force a reconcile:",
             revalidate_command(*(store.name for store in snapshot.config.vault_stores)),
             again_command(snapshot),
         ),
@@ -175,7 +175,7 @@ def judge_clocks(snapshot: Snapshot, offsets: dict[str, timedelta]) -> Iterator[
     )
 
 
-@check("The Kubernetes auth mount of the cluster is there", explains=STORE_UNUSABLE)
+@check("The Kubernetes auth mount of the cluster exists", explains=STORE_UNUSABLE)
 def vault_auth_mount_missing(snapshot: Snapshot) -> Iterator[Finding]:
     """The Kubernetes auth mount that the store logs in at is not there in Vault.
 
@@ -190,7 +190,7 @@ def vault_auth_mount_missing(snapshot: Snapshot) -> Iterator[Finding]:
             cause=f"Vault has no Kubernetes auth mount {mount!r}: disabled, moved, or never made for this cluster.",
             evidence=refusal_evidence(snapshot, store, access),
             fix=("vault auth list", up_command(snapshot), again_command(snapshot)),
-            prevention="Let only the stack manage the mount, and nobody else disable auth mounts of clusters in use.",
+            prevention="Let only the stack manage the mount, and let no one disable auth mounts of clusters in use.",
         )
 
 

@@ -130,7 +130,7 @@ def vault_version_deleted(snapshot: Snapshot) -> Iterator[Finding]:
                 f"pull-secrets rollback {registry.name} --stack {snapshot.stack}   # or go back to an older version",
                 again_command(snapshot),
             ),
-            prevention="Give nobody `delete` on the path; to withdraw a credential rotate it.",
+            prevention="Grant no one `delete` on the path; to withdraw a credential, rotate it.",
             registry=registry.name,
         )
 
@@ -156,7 +156,7 @@ def vault_version_destroyed(snapshot: Snapshot) -> Iterator[Finding]:
             cause=f"Version {version.version} of Vault path {path}, the current one, was destroyed; its value is gone.",
             evidence=(f"Vault metadata of {path}: version {version.version} destroyed", last_live(metadata)),
             fix=(*((back,) if older else ()), seed_command(snapshot, registry), again_command(snapshot)),
-            prevention="Give nobody `destroy` on the path, and keep several versions (maxVersions).",
+            prevention="Grant no one `destroy` on the path, and keep several versions (maxVersions).",
             registry=registry.name,
         )
 

@@ -253,7 +253,7 @@ class _Builder:
     def _alias(self, event: Any) -> None:
         value, size = self._anchors.get(event.anchor, (_NOTHING, 0))
         if value is _NOTHING:
-            raise UnreadableError("an alias stands for what contains it, or for nothing")
+            raise UnreadableError("an alias refers to what contains it, or to nothing")
         self._count += size
         if self._count > self._most:
             raise UnreadableError("its aliases unfold to more than is read")

@@ -26,7 +26,7 @@ def _text(report: Report) -> str:
     lines = [_line(violation) for violation in report.told]
     lines += [f"no longer there, take it out of the baseline: {entry}" for entry in report.gone]
     if report.not_looked_at:
-        lines.append(f"not looked at: {'; '.join(report.not_looked_at)}")
+        lines.append(f"not checked: {'; '.join(report.not_looked_at)}")
     advisory, accepted = len(report.told) - report.mandatory, len(report.violations) - len(report.told)
     judged = f"{report.mandatory} mandatory, {advisory} advisory" + (f", {accepted} accepted" if accepted else "")
     return "\n".join([*lines, f"{judged}: {counted(report.objects, 'object')} in {counted(len(report.files), 'file')}"])

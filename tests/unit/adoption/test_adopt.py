@@ -333,7 +333,7 @@ class TestReplacing:
 
     def test_content_that_somebody_puts_in_meanwhile_is_left(self) -> None:
         cluster = WrittenMeanwhile(1, "eA==")
-        with pytest.raises(ConflictError, match="somebody changed it meanwhile"):
+        with pytest.raises(ConflictError, match="it was changed meanwhile"):
             cluster.adopt()
         assert cluster.objects[f"{SECRETS}/app"]["data"] == {"x": "eA=="}
 

@@ -156,8 +156,8 @@ def test_the_good_configuration_is_good() -> None:
         ("registries.0.hosts.0", "registry.example.com/team", "without scheme or path"),
         ("registries.0.hosts.0", "registry.example.com:0", "allowed: a port between 1 and 65535"),
         ("registries.0.hosts.0", "Registry.example.com", "in lower case"),
-        ("registries.0.hosts.0", "index.docker.io", "found 'index.docker.io'; allowed: 'docker.io', by which the"),
-        ("registries.0.hosts.0", "registry-1.docker.io", "allowed: 'docker.io', by which the kubelet knows Docker Hub"),
+        ("registries.0.hosts.0", "index.docker.io", "found 'index.docker.io'; allowed: 'docker.io', which the"),
+        ("registries.0.hosts.0", "registry-1.docker.io", "allowed: 'docker.io', which the kubelet reads as Docker Hub"),
         (
             "registries.0.hosts.0",
             "old.example.com",

@@ -76,7 +76,7 @@ def document(**entry: Any) -> str:
         (json.dumps({"auths": {HOST.upper(): {"auth": auth()}}}), "in lower case"),
         (
             json.dumps({"auths": {"registry-1.docker.io": {"auth": auth()}}}),
-            "allowed: 'docker.io', by which the kubelet",
+            "allowed: 'docker.io', which the kubelet",
         ),
         (
             json.dumps({"auths": {HOST: {"auth": auth()}, f"https://{HOST}": {"auth": auth("x")}}}),

@@ -54,7 +54,7 @@ def test_a_sealed_registry_is_filled_by_its_sealed_secret() -> None:
     ("status", "cause", "fix"),
     [
         ("False", "The controller cannot open SealedSecret", "kubeseal --fetch-cert > cert.pem"),
-        (None, "No controller has looked at SealedSecret", "kubectl get pods -A"),
+        (None, "No controller has reconciled SealedSecret", "kubectl get pods -A"),
     ],
 )
 def test_a_sealed_secret_that_was_not_opened_says_why(status: str | None, cause: str, fix: str) -> None:

@@ -480,7 +480,7 @@ def test_a_secret_of_other_origin_is_adopted_and_never_labelled_over_or_deleted(
     for fault in (unlabelled_with_somebodys_own, unlabelled_with_an_opaque_one, made_by_hand, opaque):
         assert broken(fault).fix[-1] == ADOPT
     assert "there is no Secret" not in broken(unlabelled_with_somebodys_own).symptom
-    assert "owned by nobody" in " ".join(broken(unlabelled_with_somebodys_own).evidence)
+    assert "without an owner" in " ".join(broken(unlabelled_with_somebodys_own).evidence)
 
 
 def test_what_keeps_a_secret_of_other_origin_is_removed_before_it_is_adopted() -> None:
@@ -704,7 +704,7 @@ def test_why_content_is_stale(seeded: timedelta, refreshed: timedelta | None, ca
         ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "certificate"),
         ('ClusterSecretStore "vault" is not ready', "not ready"),
         ('Secret "app" is invalid: type: Invalid value: "x": field is immutable', "another type"),
-        ("something new", "does not know"),
+        ("something new", "unknown reason"),
     ],
 )
 def test_what_esos_messages_mean(message: str, cause: str) -> None:
@@ -724,7 +724,7 @@ def test_what_esos_messages_mean(message: str, cause: str) -> None:
         ("failed to authorize: unexpected status: 401 Unauthorized", "refuses the seeded login", "--verify-login"),
         ("manifest unknown", "does not have the image", "describe pod"),
         ("dial tcp: lookup app.registry.example.com: no such host", "does not reach", "crictl pull"),
-        ("", "no event tells", "describe pod"),
+        ("", "no event shows", "describe pod"),
         (seen("login refused"), "refuses the seeded login", "--verify-login"),
         (seen("no token"), "refuses the seeded login", "--verify-login"),
         (seen("no credentials"), "No login was sent", "imagePullSecrets"),

@@ -306,7 +306,7 @@ def test_a_file_changed_meanwhile_is_a_conflict(shop: Shop, registry: Registry) 
     repository = shop({})
     planned = plan(repository, registry)
     (repository.root / "apps/shop/base/deployment.yaml").write_text("# rewritten\n")
-    with pytest.raises(ConflictError, match=r"apps/shop/base/deployment\.yaml: changed by somebody else meanwhile"):
+    with pytest.raises(ConflictError, match=r"apps/shop/base/deployment\.yaml: changed by another process meanwhile"):
         migrate.apply(repository.root, planned)
     assert not (repository.root / "components").exists()
 

@@ -108,7 +108,7 @@ def no_writer(pair: Pair) -> None:
 
 SPOILED = [
     (no_external_secret, "ESO has not fanned out"),
-    (somebodys_external_secret, "somebody else made the ExternalSecret app"),
+    (somebodys_external_secret, "another owner created the ExternalSecret app"),
     (not_ready, "target is immutable"),
     (kept_without_a_source, "found nothing at the path"),
     (no_secret, "there is no Secret"),

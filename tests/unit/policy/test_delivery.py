@@ -285,7 +285,7 @@ def test_a_service_account_that_declares_our_entry_is_refused(entries: Any, refu
 def test_a_service_account_patch_may_declare_no_list_at_all() -> None:
     patch = resource("kubernetes:core/v1:ServiceAccountPatch", account([{"name": "default-dockercfg-abc"}]))
     (finding,) = delivery.judge_binding_resource(patch, {})
-    assert "replaces every entry" in finding.problem
+    assert "replaces every existing entry" in finding.problem
     assert "ImagePullSecretBinding" in finding.fix
 
 

@@ -226,7 +226,7 @@ def report(folder: Path) -> lint.Report:
 def test_text_gives_place_level_policy_and_fix(report: lint.Report) -> None:
     lines = lint.render(report, "text").splitlines()
     assert lines[0].startswith("bad file.yaml:13:9: mandatory restrict-opt-in-labels: Namespace openshift-monitoring ")
-    assert lines[1].startswith("    fix: take the label off")
+    assert lines[1].startswith("    fix: remove the label")
     assert lines[-1] == "4 mandatory, 0 advisory: 4 objects in 3 files"
 
 
@@ -441,7 +441,7 @@ def test_what_was_not_looked_at_is_said(folder: Path) -> None:
     (folder / "a" / "kustomization.yaml").write_text("configMapGenerator: [{name: a}]\n")
     lines = lint.render(lint.lint([Path("a")], {}), "text").splitlines()
     assert lines[-2] == (
-        "not looked at: 2 files or more behind hidden folders and links; 1 file with a name that ends in .tpl; "
+        "not checked: 2 files or more behind hidden folders and links; 1 file with a name that ends in .tpl; "
         "what kustomizations generate or fetch (1)"
     )
 
