@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 from pydantic import TypeAdapter
 
 from pullsecrets.kube.marks import STACK_ANNOTATION
@@ -23,6 +25,47 @@ def build(builder: Callable[[Spec], Built], spec: type[Spec], args: Mapping[str,
     Arguments that the specification has no field for are not its business, and numbers come from the engine as floats.
     """
     return pulumi.Output.from_input(dict(args)).apply(lambda known: builder(TypeAdapter(spec).validate_python(known)))
+
+
+def declare_account(
+    name: str,
+    made: pulumi.Output[list[KubernetesObject]],
+    role: type[Role] | type[ClusterRole],
+    binding: type[RoleBinding] | type[ClusterRoleBinding],
+    opts: pulumi.ResourceOptions,
+) -> list[pulumi.Resource]:
+    """Declare a ServiceAccount, its role and the binding of both.
+
+    Args:
+        name: resource name of each.
+        made: the three objects, in this order.
+        role: kind of the role.
+        binding: kind of the binding.
+        opts: of each; the binding comes last.
+    """
+    account, rights = made[0], made[1]
+    needed: list[pulumi.Resource] = [
+        kubernetes.core.v1.ServiceAccount(
+            name,
+            metadata=account.apply(owned),
+            automount_service_account_token=account["automountServiceAccountToken"],
+            opts=opts,
+        ),
+        role(name, metadata=rights.apply(owned), rules=rights["rules"], opts=opts),
+    ]
+    bound = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=needed))
+    return [*needed, declare_binding(name, made[2], binding, bound)]
+
+
+def declare_binding(
+    name: str,
+    made: pulumi.Output[KubernetesObject],
+    binding: type[RoleBinding] | type[ClusterRoleBinding],
+    opts: pulumi.ResourceOptions,
+) -> pulumi.Resource:
+    """Declare the binding of a role."""
+    metadata = made.apply(owned)
+    return binding(name, metadata=metadata, role_ref=made["roleRef"], subjects=made["subjects"], opts=opts)
 
 
 def owner() -> str:

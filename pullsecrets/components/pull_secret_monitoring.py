@@ -11,7 +11,6 @@ from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding
 
 from pullsecrets.components import _objects
 from pullsecrets.durations import parse_duration
-from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import audit_job, bind_watch
 from pullsecrets.manifests.alerts import prometheus_rule
 from pullsecrets.manifests.dashboard import dashboard_config_map
@@ -133,17 +132,8 @@ class PullSecretMonitoring(pulumi.ComponentResource):
 
     def _declare_bind_watch(self, name: str, args: PullSecretMonitoringArgs, opts: pulumi.ResourceOptions) -> None:
         made = _objects.build(bind_watch.objects, MonitoringSpec, args)
-        account, role, binding, deployment = (made[index] for index in range(4))
-        needed = [
-            kubernetes.core.v1.ServiceAccount(
-                f"{name}-bind",
-                metadata=account.apply(_objects.owned),
-                automount_service_account_token=account["automountServiceAccountToken"],
-                opts=opts,
-            ),
-            ClusterRole(f"{name}-bind", metadata=role.apply(_objects.owned), rules=role["rules"], opts=opts),
-            _bound(f"{name}-bind", binding, opts),
-        ]
+        deployment = made[3]
+        needed = _objects.declare_account(f"{name}-bind", made, ClusterRole, ClusterRoleBinding, opts)
         # A Pod that does not start must not keep tenants waiting.
         unawaited = deployment.apply(lambda item: _objects.owned(item, {"pulumi.com/skipAwait": "true"}))
         kubernetes.apps.v1.Deployment(
@@ -155,22 +145,11 @@ class PullSecretMonitoring(pulumi.ComponentResource):
 
     def _declare_account(self, name: str, args: PullSecretMonitoringArgs) -> list[pulumi.Resource]:
         child = pulumi.ResourceOptions(parent=self)
-        account = _objects.build(audit_job.service_account, MonitoringSpec, args)
-        roles = _objects.build(audit_job.roles, MonitoringSpec, args)
-        role, binding = roles[0], roles[1]
-        found: list[pulumi.Resource] = [
-            kubernetes.core.v1.ServiceAccount(
-                f"{name}-audit",
-                metadata=account.apply(_objects.owned),
-                automount_service_account_token=account["automountServiceAccountToken"],
-                opts=child,
-            ),
-            ClusterRole(f"{name}-audit", metadata=role.apply(_objects.owned), rules=role["rules"], opts=child),
-            _bound(f"{name}-audit", binding, child),
-        ]
+        made = _objects.build(audit_job.objects, MonitoringSpec, args)
+        found = _objects.declare_account(f"{name}-audit", made, ClusterRole, ClusterRoleBinding, child)
         if args.get("vault") is not None:
             review = _objects.build(audit_job.reviewer_binding, MonitoringSpec, args)
-            found.append(_bound(f"{name}-audit-reviewer", review, child))
+            found.append(_objects.declare_binding(f"{name}-audit-reviewer", review, ClusterRoleBinding, child))
         return found
 
     def _declare_vault_access(self, name: str, args: PullSecretMonitoringArgs) -> list[pulumi.Resource]:
@@ -199,13 +178,3 @@ class PullSecretMonitoring(pulumi.ComponentResource):
             opts=child,
         )
         return [role]
-
-
-def _bound(name: str, binding: pulumi.Output[KubernetesObject], opts: pulumi.ResourceOptions) -> ClusterRoleBinding:
-    return ClusterRoleBinding(
-        name,
-        metadata=binding.apply(_objects.owned),
-        role_ref=binding["roleRef"],
-        subjects=binding["subjects"],
-        opts=opts,
-    )

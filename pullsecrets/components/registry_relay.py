@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
-import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
@@ -72,23 +71,7 @@ class RegistryRelay(pulumi.ComponentResource):
     def _declare_store(self, name: str, registry: Mapping[str, Any], relay: RegistryRelayArgs) -> pulumi.Output[str]:
         children = pulumi.ResourceOptions(parent=self)
         reader = _objects.build(builders.relay_reader, builders.PullSecretSpec, registry)
-        account, role, binding = reader[0], reader[1], reader[2]
-        readers = [
-            kubernetes.core.v1.ServiceAccount(
-                f"{name}-reader",
-                metadata=account.apply(_objects.owned),
-                automount_service_account_token=account["automountServiceAccountToken"],
-                opts=children,
-            ),
-            Role(f"{name}-reader", metadata=role.apply(_objects.owned), rules=role["rules"], opts=children),
-        ]
-        bound = RoleBinding(
-            f"{name}-reader",
-            metadata=binding.apply(_objects.owned),
-            role_ref=binding["roleRef"],
-            subjects=binding["subjects"],
-            opts=pulumi.ResourceOptions.merge(children, pulumi.ResourceOptions(depends_on=readers)),
-        )
+        readers = _objects.declare_account(f"{name}-reader", reader, Role, RoleBinding, children)
         store = _objects.build(builders.relay_store, builders.PullSecretSpec, registry)
         declared = CustomResource(
             f"{name}-store",
@@ -100,7 +83,7 @@ class RegistryRelay(pulumi.ComponentResource):
             spec=store["spec"],
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[bound],
+                depends_on=readers,
                 custom_timeouts=pulumi.CustomTimeouts(create=READY_TIMEOUT, update=READY_TIMEOUT),
             ),
         )

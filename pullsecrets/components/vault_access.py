@@ -71,13 +71,7 @@ class VaultAccess(pulumi.ComponentResource):
             builders.ReviewerSpec,
             {"name": args["reviewer"], "namespace": args["namespace"], "service_account": args["service_account"]},
         )
-        ClusterRoleBinding(
-            f"{name}-reviewer",
-            metadata=binding.apply(_objects.owned),
-            role_ref=binding["roleRef"],
-            subjects=binding["subjects"],
-            opts=child,
-        )
+        _objects.declare_binding(f"{name}-reviewer", binding, ClusterRoleBinding, child)
         self.role_names = pulumi.Output.all(*(role.role_name for role in roles)).apply(list)
         self.register_outputs({"role_names": self.role_names})
 

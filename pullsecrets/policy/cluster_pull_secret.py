@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 
 from pullsecrets import guard
@@ -19,14 +20,15 @@ from pullsecrets.policy.model import (
 )
 
 _URL = "https://docs.openshift.com/container-platform/latest/openshift_images/managing_images/using-image-pull-secrets.html"
-_TAGS = ("kubernetes", "openshift", "pull-secret")
 
 _DELIVER = (
     "deliver the credential as a Secret of its own to each namespace with RegistryPullSecret, and leave the cluster's "
     "own pull-secret to the cluster"
 )
 
-WRITES: Final = PolicyInfo(
+_policy = partial(PolicyInfo, url=_URL, tags=("kubernetes", "openshift", "pull-secret"))
+
+WRITES: Final[PolicyInfo] = _policy(
     name="disallow-cluster-pull-secret-writes",
     title="Disallow writes to the cluster pull-secret",
     description="Nothing may write the cluster pull-secret, its HyperShift relatives, or what else decides them.",
@@ -36,11 +38,9 @@ WRITES: Final = PolicyInfo(
         "Take the resource out. Deliver a registry credential as a Secret of its own to each namespace that opted in "
         "(`RegistryPullSecret`); change the cluster pull-secret itself only as break-glass, outside Pulumi."
     ),
-    url=_URL,
-    tags=_TAGS,
 )
 
-MENTIONS: Final = PolicyInfo(
+MENTIONS: Final[PolicyInfo] = _policy(
     name="disallow-cluster-pull-secret-mentions",
     title="Disallow mentions of the cluster pull-secret",
     description=(
@@ -53,11 +53,9 @@ MENTIONS: Final = PolicyInfo(
         "See that it only reads. State name and namespace as plain texts where a parameter or the place decides. To "
         "refuse every mention set this policy to `mandatory`."
     ),
-    url=_URL,
-    tags=_TAGS,
 )
 
-OVERWRITES: Final = PolicyInfo(
+OVERWRITES: Final[PolicyInfo] = _policy(
     name="disallow-silent-overwrites",
     title="Disallow switches that overwrite silently on guarded kinds",
     description=(
@@ -72,10 +70,9 @@ OVERWRITES: Final = PolicyInfo(
         "error and not overwritten."
     ),
     url="https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/",
-    tags=_TAGS,
 )
 
-UNJUDGED: Final = PolicyInfo(
+UNJUDGED: Final[PolicyInfo] = _policy(
     name="disallow-unjudged-writers",
     title="Disallow writers that cannot be judged",
     description="What a Helm release, a command or a plugin writes is not shown to policies, so it is not checked.",
@@ -87,7 +84,6 @@ UNJUDGED: Final = PolicyInfo(
         "cluster pull-secret the in-cluster guard decides; to refuse it here set this policy to `mandatory`."
     ),
     url="https://www.pulumi.com/registry/packages/kubernetes/api-docs/helm/v4/chart/",
-    tags=_TAGS,
     settings={
         "reviewedCharts": {
             "type": "array",

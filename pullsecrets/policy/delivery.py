@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from pullsecrets import names
@@ -25,9 +26,10 @@ from pullsecrets.policy.model import (
 )
 from pullsecrets.policy.registries import REGISTRIES, hosts_of, known_registries, meant_by_key
 
-_TAGS = ("external-secrets", "kubernetes", "pull-secret")
+_URL = "https://external-secrets.io/latest/api/clusterexternalsecret/"
+_policy = partial(PolicyInfo, url=_URL, tags=("external-secrets", "kubernetes", "pull-secret"), settings=REGISTRIES)
 
-OPT_IN: Final = PolicyInfo(
+OPT_IN: Final[PolicyInfo] = _policy(
     name="restrict-opt-in-labels",
     title="Restrict the opt-in label to the registry's namespaces",
     description="Only namespaces inside the registry's patterns carry the label that grants a pull Secret.",
@@ -37,12 +39,9 @@ OPT_IN: Final = PolicyInfo(
         "Take the label off, or name the namespace by one of the registry's patterns (`registries[].namespaces` of "
         "the stack). Namespaces of the cluster itself never carry it."
     ),
-    url="https://external-secrets.io/latest/api/clusterexternalsecret/",
-    tags=_TAGS,
-    settings=REGISTRIES,
 )
 
-DELIVERY: Final = PolicyInfo(
+DELIVERY: Final[PolicyInfo] = _policy(
     name="configure-safe-delivery",
     title="Configure delivery so that it reaches tenants only and lasts",
     description="Stores have conditions, and what they deliver is an owned dockerconfigjson Secret for tenants only.",
@@ -52,8 +51,6 @@ DELIVERY: Final = PolicyInfo(
         "Declare delivery with the components `VaultClusterSecretStore` and `RegistryPullSecret`, or change the field "
         "that the message names to what it allows."
     ),
-    url="https://external-secrets.io/latest/api/clusterexternalsecret/",
-    tags=_TAGS,
     settings={
         **REGISTRIES,
         "refresh": {
@@ -66,7 +63,7 @@ DELIVERY: Final = PolicyInfo(
     },
 )
 
-BINDING: Final = PolicyInfo(
+BINDING: Final[PolicyInfo] = _policy(
     name="require-append-safe-binding",
     title="Require append-safe binding of ServiceAccounts",
     description="ServiceAccounts get pull Secrets appended; declaring their list would drop every other entry.",
@@ -77,8 +74,6 @@ BINDING: Final = PolicyInfo(
         "takes only its own entry away. `imagePullSecrets` is an atomic list: whoever declares it replaces it whole."
     ),
     url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/",
-    tags=_TAGS,
-    settings=REGISTRIES,
 )
 
 _ESO = "external-secrets.io"

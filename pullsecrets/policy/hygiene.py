@@ -1,6 +1,7 @@
 """Pack `stack-hygiene`: habits that keep a stack from losing namespaces or writing to the wrong cluster."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from pullsecrets.data import Path, Values, dig, mapping, sequence
@@ -18,9 +19,9 @@ from pullsecrets.policy.model import (
     kubernetes_object,
 )
 
-_TAGS = ("hygiene", "pulumi")
+_policy = partial(PolicyInfo, tags=("hygiene", "pulumi"))
 
-PROTECTION: Final = PolicyInfo(
+PROTECTION: Final[PolicyInfo] = _policy(
     name="protect-namespaces-and-stores",
     title="Protect namespaces and stores",
     description="Deleting a namespace or a store takes the work of all its tenants with it.",
@@ -32,10 +33,9 @@ PROTECTION: Final = PolicyInfo(
         "replacing one would delete everything in it."
     ),
     url="https://www.pulumi.com/docs/iac/concepts/options/protect/",
-    tags=_TAGS,
 )
 
-PROVIDERS: Final = PolicyInfo(
+PROVIDERS: Final[PolicyInfo] = _policy(
     name="require-explicit-providers",
     title="Require explicit providers",
     description="A default provider takes the cluster or the Vault that happens to be current where Pulumi runs.",
@@ -46,7 +46,6 @@ PROVIDERS: Final = PolicyInfo(
         "on with the resource option `provider` or `providers`; `pulumi:disable-default-providers` enforces it."
     ),
     url="https://www.pulumi.com/docs/iac/concepts/resources/providers/",
-    tags=_TAGS,
     settings={
         "packages": {
             "type": "array",
@@ -57,7 +56,7 @@ PROVIDERS: Final = PolicyInfo(
     },
 )
 
-LABELS: Final = PolicyInfo(
+LABELS: Final[PolicyInfo] = _policy(
     name="require-standard-labels",
     title="Require standard labels",
     description="Objects that the stack creates carry the labels that identify their owner.",

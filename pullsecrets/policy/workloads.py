@@ -1,6 +1,7 @@
 """Pack `workload-pull-secrets`: workloads of tenants refer to the pull Secret of each registry that they pull from."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from pullsecrets.data import UNKNOWN, Path, Values, dig, sequence, shown
@@ -20,8 +21,6 @@ from pullsecrets.policy.model import (
 )
 from pullsecrets.policy.registries import REGISTRIES, OtherName, known_registries, other_name
 
-_TAGS = ("kubernetes", "pull-secret", "workloads")
-_URL = "https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/"
 _URL_OF_KEYS = "https://kubernetes.io/docs/concepts/containers/images/#config-json"
 
 _SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -48,7 +47,9 @@ _SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
 }
 
-REFERENCES: Final = PolicyInfo(
+_policy = partial(PolicyInfo, url=_URL_OF_KEYS, tags=("kubernetes", "pull-secret", "workloads"), settings=_SETTINGS)
+
+REFERENCES: Final[PolicyInfo] = _policy(
     name="add-image-pull-secrets",
     title="Add the registry's pull Secret to workloads",
     description="A tenant's workload that pulls from a registry refers to that registry's pull Secret.",
@@ -58,24 +59,19 @@ REFERENCES: Final = PolicyInfo(
         "Add the entry to `imagePullSecrets` of the Pod template, beside the existing ones. In a preview or update "
         "the policy adds it itself."
     ),
-    url=_URL,
-    tags=_TAGS,
-    settings=_SETTINGS,
+    url="https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/",
 )
 
-HOSTS: Final = PolicyInfo(
+HOSTS: Final[PolicyInfo] = _policy(
     name="disallow-noncanonical-image-hosts",
     title="Disallow other names of a registry in images",
     description="Images name a registry by its canonical host: the kubelet finds a login by that exact name only.",
     level=Level.MANDATORY,
     severity=Severity.MEDIUM,
     remediation="Write the registry's canonical host into the image reference.",
-    url=_URL_OF_KEYS,
-    tags=_TAGS,
-    settings=_SETTINGS,
 )
 
-SIMILAR_HOSTS: Final = PolicyInfo(
+SIMILAR_HOSTS: Final[PolicyInfo] = _policy(
     name="disallow-similar-image-hosts",
     title="Disallow hosts in images that may be another name of a registry",
     description="A host of a registry's domain may be that registry, and the kubelet finds no login for it.",
@@ -85,9 +81,6 @@ SIMILAR_HOSTS: Final = PolicyInfo(
         "If it is the same registry, write its canonical host into the image reference and name the other in "
         "`rejectedHosts`. If it is another registry, declare it, or leave it."
     ),
-    url=_URL_OF_KEYS,
-    tags=_TAGS,
-    settings=_SETTINGS,
 )
 
 

@@ -13,24 +13,12 @@ import pytest
 from local import toolchain
 from pullsecrets.manifests.dashboard import COLUMNS, DATASOURCE, FOLDER_ANNOTATION, dashboard, dashboard_config_map
 from pullsecrets.manifests.monitoring import MonitoringSpec, RegistryWatch
+from tests.unit.manifests.test_alerts import SPEC
 
-PUSHED = MonitoringSpec(
-    name="pull-secrets-test",
-    namespace="monitoring",
-    cluster="test",
+PUSHED = replace(
+    SPEC,
     registries=[RegistryWatch("app", ["a.example.com"], ["apps-*"], "1h"), RegistryWatch("web", ["w"], ["w-*"], "2h")],
     stores=["vault", "vault-web"],
-    coverage_target=1.0,
-    expiry_notice="336h",
-    rule_labels={},
-    dashboard_labels={"grafana_dashboard": "1"},
-    dashboard_folder=None,
-    stack="test",
-    files={},
-    image="registry.example.com/pull-secrets:1",
-    schedule="0 6 * * *",
-    image_pull_secret=None,
-    pushgateway="http://pushgateway.example.com:9091",
 )
 SPECS = [PUSHED, replace(PUSHED, pushgateway=None)]
 
