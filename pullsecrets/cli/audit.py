@@ -2,7 +2,6 @@
 
 import io
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pullsecrets.cli import console, options
+from pullsecrets.config import StackConfig
 from pullsecrets.config.fields import check_pushgateway
 from pullsecrets.coverage.audit import Audit, audit
 from pullsecrets.coverage.report import Format, render
@@ -21,10 +21,11 @@ from pullsecrets.coverage.report.summary import actions, headline, removal
 from pullsecrets.coverage.rows import Coverage, State
 from pullsecrets.coverage.strays import OtherSecret
 from pullsecrets.credential import vault_token
+from pullsecrets.credential.vault import VaultClient
 from pullsecrets.errors import BadInputError, ExitCode
+from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.waiting import look_until
 from pullsecrets.text import listed
-
-POLL_SECONDS = 1.0
 
 
 @options.expanded
@@ -38,6 +39,10 @@ def command(  # noqa: PLR0913 - one parameter per option
     ] = None,
     push: Annotated[
         str | None, typer.Option("--push", metavar="URL", help="Pushgateway that the metrics are sent to as well.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NAMESPACE", help="Report this namespace, or pattern, alone; may be repeated."),
     ] = None,
     *,
     reach: options.Cluster,
@@ -57,6 +62,8 @@ def command(  # noqa: PLR0913 - one parameter per option
 
         pull-secrets audit --stack prod --wait 60 --json
 
+        pull-secrets audit --stack prod --only 'apps-payments-*' --strict
+
         pull-secrets audit --stack prod --format html --output audit.html
 
         pull-secrets audit --stack prod --format openmetrics --output /var/lib/metrics/pull-secrets.prom
@@ -65,14 +72,12 @@ def command(  # noqa: PLR0913 - one parameter per option
     """
     form = _form(report_format, json=json)
     gateway = _gateway(push)
+    if gateway and only:
+        raise BadInputError("--push sends what alerts take for the whole stack; leave --only out")
     config = console.load(stack, directory)
     cluster = reach.connect(config)
     vault = vault_token.open_vault(config) if config.has_vault else None
-    deadline = time.monotonic() + wait
-    found = audit(config, cluster, vault)
-    while not found.green and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-        found = audit(config, cluster, vault)
+    found = look_until(lambda: _look(config, cluster, vault, only), lambda seen: seen.green, wait)
     if form is Format.TEXT and output is None:
         _show(found, stack, console.output)
     else:
@@ -85,6 +90,16 @@ def command(  # noqa: PLR0913 - one parameter per option
         send(found, stack, config.cluster.name, gateway)
     if not found.green or (strict and found.warnings):
         raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _look(config: StackConfig, cluster: KubernetesClient, vault: VaultClient | None, only: list[str] | None) -> Audit:
+    found = audit(config, cluster, vault)
+    if not only:
+        return found
+    part = found.within(only)
+    if not part.rows:
+        raise BadInputError(f"--only: found {', '.join(only)}; allowed: namespaces that the audit has a row of")
+    return part
 
 
 def _form(report_format: Format | None, *, json: bool) -> Format:

@@ -20,13 +20,14 @@ from pullsecrets.doctor.checks import all_checks, checks_of
 from pullsecrets.doctor.diagnosis import Diagnosis, Report, Unchecked, diagnose
 from pullsecrets.doctor.exchange import as_document, as_junit, as_sarif
 from pullsecrets.doctor.fix import Outcome, Seen, apply_each, follow_up
-from pullsecrets.doctor.gate import choose, look_until
+from pullsecrets.doctor.gate import choose
 from pullsecrets.doctor.model import Check, Phase, Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.suppression import Suppression, read_suppressions, stale
 from pullsecrets.durations import parse_duration
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.waiting import look_until
 from pullsecrets.text import counted
 
 NAMED = 5

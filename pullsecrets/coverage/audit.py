@@ -4,11 +4,11 @@ Secrets are listed as metadata only: the API server is never asked for their con
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pullsecrets.config import Registry, StackConfig, Tenant
 from pullsecrets.coverage.inventory import Inventory, read_inventory
@@ -30,6 +30,15 @@ from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, VERIFIED_PREFIX
 from pullsecrets.kube.objects import annotations_of, condition, is_leaving, labels_of
 from pullsecrets.manifests import guard
+from pullsecrets.names import matches
+
+
+class _InNamespace(Protocol):
+    @property
+    def namespace(self) -> str: ...
+
+
+_Placed = TypeVar("_Placed", bound=_InNamespace)
 
 PODS_UNREADABLE = (
     "Pods could not be read, so namespaces that use a registry without opting in are not shown and this report is not "
@@ -97,6 +106,20 @@ class Audit:
     def warnings(self) -> int:
         """How many things should be looked at although every namespace is green."""
         return len(self.other_secrets) + len(self.orphans) + len(self.unlisted_uses) + len(self.notes)
+
+    def within(self, patterns: Sequence[str]) -> "Audit":
+        """Return what concerns the namespaces of these names or patterns alone."""
+
+        def kept(items: Iterable[_Placed]) -> tuple[_Placed, ...]:
+            return tuple(item for item in items if matches(item.namespace, patterns))
+
+        return replace(
+            self,
+            rows=kept(self.rows),
+            other_secrets=kept(self.other_secrets),
+            orphans=kept(self.orphans),
+            unlisted_uses=kept(self.unlisted_uses),
+        )
 
     def totals(self) -> tuple[RegistryTotals, ...]:
         """Return the counts of each registry, in the order of the stack."""

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pullsecrets.doctor.diagnosis import Report
-from pullsecrets.doctor.gate import PAUSE_SECONDS, look_until
 from pullsecrets.doctor.model import Remedy
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import PullSecretsError
 from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.waiting import RETRY_SECONDS, look_until
 
 SETTLE_SECONDS = 20.0
 """How long after a fix the controllers may take to show that it helped."""
@@ -37,7 +37,7 @@ def follow_up(
     look: Callable[[], Seen],
     fix: Callable[[Sequence[Remedy]], list[Outcome]],
     on_look: Callable[[Seen], None],
-    pause: float = PAUSE_SECONDS,
+    pause: float = RETRY_SECONDS,
 ) -> tuple[Seen, list[Outcome]]:
     """Fix what was seen, and look and fix again while that makes other fixes possible; none is applied twice.
 

@@ -1,16 +1,10 @@
-"""What a pipeline gates on: which checks run, what severity fails, and how long is waited until they pass."""
+"""What a pipeline gates on: which checks run."""
 
 import difflib
-import time
-from collections.abc import Callable, Collection, Iterable
-from typing import TypeVar
+from collections.abc import Collection, Iterable
 
 from pullsecrets.doctor.model import Check
 from pullsecrets.errors import BadInputError
-
-PAUSE_SECONDS = 1.0
-
-Value = TypeVar("Value")
 
 
 def choose(checks: Collection[Check], only: Iterable[str], skip: Iterable[str]) -> tuple[Check, ...]:
@@ -43,13 +37,3 @@ def _unknown(option: str, name: str, known: Collection[str]) -> str:
         f"{option}: found {name!r}; allowed: a check's name{f', such as {alike[0]}' if alike else ''} "
         "(`pull-secrets doctor --list`)"
     )
-
-
-def look_until(
-    look: Callable[[], Value], done: Callable[[Value], bool], seconds: float, pause: float = PAUSE_SECONDS
-) -> Value:
-    """Look again and again until it is done or the time is up; return what was seen last."""
-    deadline = time.monotonic() + seconds
-    while not done(found := look()) and time.monotonic() + pause <= deadline:
-        time.sleep(pause)
-    return found

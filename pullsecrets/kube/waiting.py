@@ -40,3 +40,11 @@ def patiently(deadline: float, act: Callable[_P, _T], *args: _P.args, **kwargs: 
             if not passes(error) or time.monotonic() + RETRY_SECONDS >= deadline:
                 raise
             time.sleep(RETRY_SECONDS)
+
+
+def look_until(look: Callable[[], _T], done: Callable[[_T], bool], seconds: float, pause: float = RETRY_SECONDS) -> _T:
+    """Look again and again until it is done or the time is up; return what was seen last."""
+    deadline = time.monotonic() + seconds
+    while not done(found := look()) and time.monotonic() + pause <= deadline:
+        time.sleep(pause)
+    return found

@@ -44,10 +44,10 @@ def platform_objects(
         yield f"monitoring/{item['metadata']['name']}-{item['kind'].lower()}", item
 
 
-def stack_objects(config: StackConfig, stack: str) -> list[KubernetesObject]:
-    """Return every object, the tenants' namespaces last, which need what is declared above them."""
+def stack_objects(config: StackConfig, stack: str, pod_admission: str = MUTATING_VERSIONS[0]) -> list[KubernetesObject]:
+    """Return every object, as `platform_objects`, and the tenants' namespaces."""
     tenants = [builders.tenant_namespace(tenant) for tenant in config.resolve_tenants()]
-    return [*(item for _, item in platform_objects(config, stack)), *tenants]
+    return [*(item for _, item in platform_objects(config, stack, pod_admission)), *tenants]
 
 
 def monitoring_objects(config: StackConfig, stack: str) -> list[KubernetesObject]:

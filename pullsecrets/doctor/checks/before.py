@@ -9,10 +9,12 @@ from pullsecrets.doctor.model import Finding, Phase, Severity, check
 from pullsecrets.doctor.platform import PROJECT
 from pullsecrets.doctor.snapshot import Object, Snapshot
 from pullsecrets.errors import BadInputError, ConflictError
+from pullsecrets.kube.admission import MUTATING_VERSIONS, mutating_version
 from pullsecrets.kube.client import APPLY, FIELD_MANAGER, KubernetesApiError
 from pullsecrets.kube.objects import path_of
 from pullsecrets.kube.refusal import Refuser
 from pullsecrets.manifests import builders
+from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.manifests.roles import Groups, Right, deployment_roles, rights_of
 from pullsecrets.manifests.stack import stack_objects
 from pullsecrets.tenancy import preflight
@@ -151,7 +153,8 @@ def object_refused(snapshot: Snapshot) -> Iterator[Finding]:
     Each object is sent as it would be applied, with `dryRun=All` and strict field validation: nothing is stored, and all
     admission takes place. What only lacks a right, a kind or a namespace is left to the checks on those.
     """
-    objects = stack_objects(snapshot.config, snapshot.stack)
+    served = mutating_version(snapshot.cluster) if snapshot.config.binding == ADMISSION else None
+    objects = stack_objects(snapshot.config, snapshot.stack, served or MUTATING_VERSIONS[0])
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         answers = tuple(pool.map(partial(_dry_run, snapshot), objects))
     for item, error in filter(None, answers):

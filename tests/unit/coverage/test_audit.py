@@ -115,6 +115,17 @@ def test_a_tenant_as_it_should_be_is_green_and_nothing_stands_beside_it(
     assert (web.registry, web.expected) == ("web", 0)
 
 
+def test_a_part_of_it_is_gated_on_by_itself(config: StackConfig, cluster: FakeCluster) -> None:
+    add_namespace(cluster, "t-two", LABEL)
+    add_secret(cluster, "t-two", "old-regcred")
+    found = run(config, cluster)
+    assert (found.green, found.within(["t-one"]).green, found.within(["t-t*"]).green) == (False, True, False)
+    assert [item.namespace for item in found.other_secrets] == ["t-two"]
+    assert found.within(["t-one"]).warnings == 0
+    assert found.within(["t-one", "t-t*"]).rows == found.rows
+    assert found.within(["nowhere"]).rows == ()
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [

@@ -1,15 +1,13 @@
 """What a pipeline gates on: the checks that it names, what it accepts for a time, and what it waits for."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-from pullsecrets.doctor import gate
 from pullsecrets.doctor.diagnosis import Report, Unchecked, diagnose
-from pullsecrets.doctor.gate import choose, look_until
+from pullsecrets.doctor.gate import choose
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.suppression import Suppression, read_suppressions, stale
 from pullsecrets.errors import BadInputError
@@ -139,14 +137,3 @@ def test_an_entry_that_suppresses_nothing_any_more_is_told() -> None:
         "fine, namespace team-a: accepted until 2026-02-28 and no longer (moves off with release 4.2)",
         "fines: no check has that name; did you mean fine?",
     ]
-
-
-def test_it_is_looked_again_until_it_passes_or_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0)
-
-    def looks(*seen: bool) -> Iterator[bool]:
-        yield from seen
-
-    answers = looks(False, False, True, False)
-    assert look_until(lambda: next(answers), bool, 60)
-    assert not look_until(lambda: False, bool, 0.01)

@@ -48,3 +48,9 @@ def test_it_tries_at_least_once_and_ends_with_the_time() -> None:
 
     with pytest.raises(UnreachableError):
         waiting.patiently(time.monotonic() - 1, act)
+
+
+def test_it_is_looked_again_until_it_is_done_or_the_time_is_up() -> None:
+    answers = iter([False, False, True, False])
+    assert waiting.look_until(lambda: next(answers), bool, 60, pause=0)
+    assert not waiting.look_until(lambda: False, bool, 0.01, pause=0)
