@@ -16,9 +16,9 @@ _INTRODUCTION = """\
 <!-- Written by `make docs` from the checks themselves; change those, not this file. -->
 # Diagnoses
 
-What `pull-secrets doctor` looks for, by the name of the fault, the stable code of its findings in every format.
-Each finding has its evidence and the commands that put it right; here is what each check judges, and what it explains:
-those findings are shown below it and not as causes of their own.
+What `pull-secrets doctor` checks, by the name of the fault, the stable code of its findings in every format.
+Each finding has its evidence and the commands that fix it; this page says what each check judges, and what it explains:
+those findings are listed below it and not as separate causes.
 """
 
 

@@ -125,7 +125,7 @@ def _told(pod: PodPull) -> str:
 def workload(pod: PodPull) -> str | None:
     """Return a Pod's workload as `client` takes it, such as `deployment/auth`.
 
-    None where there is none: nothing makes the Pod again, or something of a kind that is not known here.
+    None where there is none: nothing makes the Pod again, or something of a kind that is unknown.
     """
     kind, _, name = (pod.owner or "").partition("/")
     if kind == "ReplicaSet":

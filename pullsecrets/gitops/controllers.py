@@ -85,7 +85,7 @@ def deployed_by(file: PurePosixPath, item: Values, folders: Iterable[PurePosixPa
         images = [_argo_image(str(image)) for image in sequence(own.get("images"))]
         adds = _adds(images, own.get("patches"), own.get("components"))
         meant = _generated(item, known, source.get("path")) if is_set else _meant(known, source.get("path"))
-        # What an ApplicationSet fills in is not known here.
+        # What an ApplicationSet fills in is unknown.
         yield Deployed(file, name, meant, "" if _TEMPLATED.search(adds) else adds)
 
 

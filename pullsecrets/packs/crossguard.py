@@ -89,7 +89,7 @@ def stack_policy(info: PolicyInfo, rule: StackRule) -> StackValidationPolicy:
 def plain(value: Any) -> Any:
     """Return a value of the SDK without its proxies, unknown parts as `UNKNOWN`.
 
-    The content of a text asset is its text. What a file or an archive holds is not known here.
+    The content of a text asset is its text. What a file or an archive holds is unknown.
     """
     if isinstance(value, str):
         return UNKNOWN if value in _SENTINELS else value

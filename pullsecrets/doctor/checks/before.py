@@ -41,9 +41,9 @@ def cluster_unsuitable(snapshot: Snapshot) -> Iterator[Finding]:
 
 @check("The guard lets this identity put opt-in labels on", phase=Phase.BEFORE)
 def labeler_unlisted(snapshot: Snapshot) -> Iterator[Finding]:
-    """The guard denies opt-in labels to everybody but its labelers, and whoever runs this is none of them.
+    """The guard denies opt-in labels to all but its labelers, and the current identity is not one of them.
 
-    The very `pulumi up` that puts the guard up would be denied its own labels.
+    The `pulumi up` that creates the guard would be denied its own labels.
     """
     require = partial(preflight.require_labeler, snapshot.cluster, snapshot.config)
     yield from _refusals(snapshot, "POST selfsubjectreviews: who the API server takes this identity for", require)
@@ -52,10 +52,10 @@ def labeler_unlisted(snapshot: Snapshot) -> Iterator[Finding]:
 @check("No other owner has objects of the stack's names", explains=("object-refused",), phase=Phase.BEFORE)
 def name_taken(snapshot: Snapshot) -> Iterator[Finding]:
     """An object, namespace, Vault policy, Vault role or auth mount of the stack's names exists and belongs to others, or
-    what the stack takes in does not exist.
+    what the stack adopts does not exist.
 
-    What the stack makes in the cluster bears an annotation with its owner; of Vault's policies and roles, what they grant
-    tells. Namespaces of others are taken in with `adopt: true`.
+    Objects of the stack carry an annotation with their owner; Vault's policies and roles are recognized by what they
+    grant. Namespaces of others are adopted with `adopt: true`.
     """
     config, stack = snapshot.config, snapshot.stack
     owner = builders.owner(PROJECT, stack)
@@ -95,7 +95,7 @@ def again(snapshot: Snapshot) -> str:
 
 @check("This identity may do what `pulumi up` does", explains=("object-refused",), phase=Phase.BEFORE)
 def right_missing(snapshot: Snapshot) -> Iterator[Finding]:
-    """Whoever runs this lacks rights that the first `pulumi up` of the stack needs.
+    """The current identity lacks rights that the first `pulumi up` of the stack needs.
 
     Each right of the deployer's and the administrator's role, as `pull-secrets roles` prints them, is asked for by a
     SelfSubjectAccessReview. With `--as` it is another identity's, such as the pipeline's.

@@ -130,11 +130,11 @@ LATE = timedelta(minutes=10)
 
 @check("ESO reconciles: refreshes happen when they are due", explains=NOT_SYNCED)
 def eso_not_reconciling(snapshot: Snapshot) -> Iterator[Finding]:
-    """External Secrets Operator seems to run, and nothing shows that it works: refreshes are overdue, the store is not
-    looked at any more.
+    """External Secrets Operator seems to run, and nothing shows that it works: refreshes are overdue, the store is no
+    longer reconciled.
 
     A controller that lost the leader's lease, hangs, or waits for an answer that a network policy swallows looks healthy
-    to Kubernetes. Judged by what it leaves behind: the refresh time of ExternalSecrets and the store's events.
+    to Kubernetes. Judged by its traces: the refresh time of ExternalSecrets and the store's events.
     """
     late = sorted(_overdue(snapshot), key=lambda item: item[1], reverse=True)
     unseen = _unseen(snapshot)
@@ -231,11 +231,11 @@ def eso_duplicated(snapshot: Snapshot) -> Iterator[Finding]:
 
 @check("Credentials are read again when their interval is over")
 def refresh_held(snapshot: Snapshot) -> Iterator[Finding]:
-    """Somebody stopped the refresh of a registry on purpose, or keeps it to certain hours.
+    """The refresh of a registry was stopped on purpose, or is limited to certain hours.
 
-    `refreshPolicy: CreatedOnce` and an interval of 0 stop it for good: not even `rotate` gets through. With
-    `refreshPolicy: OnChange`, and outside of `syncWindows` (ESO 2.7 and newer), ESO reads Vault when it is told to, as
-    `rotate` does, and never by itself: a credential that was written to Vault otherwise does not arrive.
+    `refreshPolicy: CreatedOnce` and an interval of 0 stop it permanently: even `rotate` has no effect. With
+    `refreshPolicy: OnChange`, and outside of `syncWindows` (ESO 2.7 and newer), ESO reads Vault on request, as
+    `rotate` makes one, and never by itself: a credential that was written to Vault otherwise is not delivered.
     """
     namespace = snapshot.config.eso.namespace
     for registry in snapshot.config.registries:
@@ -269,9 +269,9 @@ _KINDS = {"clustersecretstores": "ClusterSecretStore", "clusterexternalsecrets":
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
-@check("No manifest says external-secrets.io/v1beta1")
+@check("No manifest uses external-secrets.io/v1beta1")
 def eso_v1beta1_manifests(snapshot: Snapshot) -> Iterator[Finding]:
-    """A manifest somewhere still says `external-secrets.io/v1beta1`, which ESO does not serve from 0.17 on.
+    """A manifest somewhere still uses `external-secrets.io/v1beta1`, which ESO does not serve from 0.17 on.
 
     The objects themselves live on as v1; the next sync of Argo CD, Flux or `kubectl apply` from that manifest fails. Seen
     in the objects' `last-applied-configuration`, in their managed fields, and in the versions that the definitions keep.

@@ -71,7 +71,8 @@ def _upgrade(snapshot: Snapshot, *settings: str) -> str:
 def eso_untried(snapshot: Snapshot) -> Iterator[Finding]:
     """External Secrets Operator is of a minor version that this release of pull-secrets was not tried with.
 
-    Nothing is known to be wrong. The API server tells in a dry run whether its definitions take what the stack declares.
+    Nothing is known to be wrong. A dry run against the API server shows whether its definitions accept what the stack
+    declares.
     """
     newest = eso_versions.NEWEST_TRIED
     for item in snapshot.installations:
@@ -125,7 +126,7 @@ def eso_switched_off(snapshot: Snapshot) -> Iterator[Finding]:
 def eso_token_forbidden(snapshot: Snapshot) -> Iterator[Finding]:
     """The API server refuses External Secrets Operator a token of its ServiceAccount, so no store can log in to Vault.
 
-    The chart's `rbac.serviceAccountTokenCreate: false` (since ESO 2.5) or `rbac.create: false` takes the right away.
+    The chart's `rbac.serviceAccountTokenCreate: false` (since ESO 2.5) or `rbac.create: false` removes the right.
     """
     account = snapshot.config.eso.service_account
     for store in stores(snapshot):

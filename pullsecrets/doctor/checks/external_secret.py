@@ -22,7 +22,7 @@ def external_secret_missing(snapshot: Snapshot) -> Iterator[Finding]:
 
     ESO watches namespaces, so a new label acts within seconds unless ESO does not run, its queue is long, or it cannot
     write there: then the ClusterExternalSecret says why in `.status.failedNamespaces`. Another ExternalSecret of the same
-    name, which somebody made by hand, counts as missing: ESO leaves it alone.
+    name, made by hand, counts as missing: ESO leaves it alone.
     """
     for row in rows(snapshot):
         if not row.labelled:
@@ -175,9 +175,9 @@ PENDING = Known((), "ESO has not reconciled it yet: it does not run, or its queu
 def external_secret_failing(snapshot: Snapshot) -> Iterator[Finding]:
     """ExternalSecrets are not Ready, most often while their ClusterExternalSecret says that it is.
 
-    `Ready` of a ClusterExternalSecret says that ExternalSecrets were made, not that they sync. Their own condition tells
-    little more; the cause is in the event that ESO writes. Known messages are told apart, and the rest is shown as it is.
-    Pods go on pulling with what was delivered before, until that is revoked.
+    `Ready` of a ClusterExternalSecret says that ExternalSecrets were made, not that they sync. Their own condition says
+    little more; the cause is in the event that ESO writes. Known messages are distinguished, and the rest is shown as it
+    is. Pods keep pulling with what was delivered before, until that is revoked.
     """
     for row in rows(snapshot):
         found = snapshot.external_secrets[row.registry].get(row.namespace)

@@ -46,8 +46,8 @@ from pullsecrets.text import listed
 def namespace_missing(snapshot: Snapshot) -> Iterator[Finding]:
     """A tenant that the stack declares has no namespace in the cluster.
 
-    Nothing is delivered to what is not there. Somebody deleted the namespace, the program has not run since the tenant was
-    declared, or a namespace to adopt was never made by its owner.
+    Nothing is delivered without it. The namespace was deleted, the program has not run since the tenant was declared, or a
+    namespace to adopt was never created by its owner.
     """
     for tenant in snapshot.config.resolve_tenants():
         if tenant.name in snapshot.namespaces or snapshot.only not in {None, tenant.name}:
@@ -77,9 +77,9 @@ def namespace_not_labelled(snapshot: Snapshot) -> Iterator[Finding]:
 
     The label is what ESO selects by: without it there is neither ExternalSecret nor Secret, and the first Pod waits in
     ImagePullBackOff. Found for tenants that the stack declares, and for namespaces whose Pods fail to pull from a
-    registry's host although nobody opted them in.
+    registry's host without being opted in.
 
-    Where somebody's own Secret has the registry's name, the label would have ESO write over it: it is not set unattended,
+    Where an unmanaged Secret has the registry's name, the label would have ESO overwrite it: it is not set unattended,
     and `pull-secrets adopt` keeps that Secret in Vault before it labels.
     """
     declared: set[tuple[str, str]] = set()
@@ -213,8 +213,8 @@ def _label_evidence(item: Object, registry: Registry, namespace: str) -> str:
 def platform_namespace_labelled(snapshot: Snapshot) -> Iterator[Finding]:
     """A namespace that is not meant to be a tenant carries an opt-in label, and so receives the credential.
 
-    The label is the grant: whoever can read Secrets or start Pods there can use the login. Found on namespaces of the
-    cluster itself and on names outside the registry's `namespaces` patterns. Taking the label off deletes the Secret, so it
+    The label is the grant: anyone who can read Secrets or start Pods there can use the login. Found on namespaces of the
+    cluster itself and on names outside the registry's `namespaces` patterns. Removing the label deletes the Secret, so it
     is not done unattended: Pods there may have come to depend on it.
     """
     for registry in snapshot.config.registries:
@@ -250,13 +250,13 @@ PATIENCE = timedelta(minutes=1)
 
 @check("No tenant's namespace hangs in Terminating")
 def namespace_stuck_terminating(snapshot: Snapshot) -> Iterator[Finding]:
-    """A tenant's namespace stays in Terminating: ESO's finalizer, another's, or content that does not go holds it.
+    """A tenant's namespace stays in Terminating: ESO's finalizer, another's, or content that is not deleted holds it.
 
-    Since 0.20 ESO puts a finalizer on each namespace that a ClusterExternalSecret selects and takes it off only from
-    namespaces that are still selected. A namespace that lost its label first waits in Terminating for ever
-    (https://github.com/external-secrets/external-secrets/issues/6677). The safe fix takes that one finalizer off, only
-    when the ExternalSecret that it guards is gone and only for a registry of this stack. What others hold is theirs to
-    release: their finalizer is named, and what the namespace's own conditions say.
+    Since 0.20 ESO puts a finalizer on each namespace that a ClusterExternalSecret selects and removes it only from
+    namespaces that are still selected. A namespace that lost its label first stays in Terminating
+    (https://github.com/external-secrets/external-secrets/issues/6677). The safe fix removes that one finalizer, only
+    when the ExternalSecret that it guards is gone and only for a registry of this stack. Other finalizers are left to
+    their owners: they are listed, with the namespace's own conditions.
     """
     registries = {registry.name: registry for registry in snapshot.config.registries}
     for name, item in snapshot.namespaces.items():
@@ -376,8 +376,8 @@ def _release(namespace: str, registry: Registry) -> Remedy:
 def finalizer_left_behind(snapshot: Snapshot) -> Iterator[Finding]:
     """A namespace that no longer has a registry still carries ESO's finalizer of it.
 
-    Everything works until somebody deletes the namespace: then it stays in Terminating, because ESO takes the finalizer
-    off selected namespaces only (https://github.com/external-secrets/external-secrets/issues/6677).
+    Everything works until the namespace is deleted: then it stays in Terminating, because ESO removes the finalizer
+    from selected namespaces only (https://github.com/external-secrets/external-secrets/issues/6677).
     """
     declared = {(tenant.name, name) for tenant in snapshot.config.resolve_tenants() for name in tenant.registries}
     for registry in snapshot.config.registries:
@@ -413,8 +413,8 @@ _WRITES = {"create", "update", "patch", "delete", "deletecollection", "*"}
 def guarded_namespace_writers(snapshot: Snapshot) -> Iterator[Finding]:
     """ServiceAccounts of `kube-system` beside the cluster's own may write Secrets there, and the guard does not deny it.
 
-    `kube-system` holds guarded Secrets, and more runs in it than Kubernetes: sealed-secrets, cloud agents, what somebody
-    installed once. The guard trusts the accounts that `guard.platform` and `guard.writers` name, one by one. With `warn` it
+    `kube-system` holds guarded Secrets, and more runs in it than Kubernetes: sealed-secrets, cloud agents, leftovers of old
+    installations. The guard trusts the accounts that `guard.platform` and `guard.writers` name, one by one. With `warn` it
     lets the others through; with `deny` the API server refuses them, and nothing is found here.
     """
     guard = snapshot.config.guard

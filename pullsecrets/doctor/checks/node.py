@@ -67,8 +67,8 @@ def host_opened_by_node(snapshot: Snapshot) -> Iterator[Finding]:
 
     A kubelet credential provider does so (KEP-4412, on by default from Kubernetes 1.34: ServiceAccounts' tokens instead of
     Secrets), and so do logins in a node's own file, as the cluster pull-secret of OpenShift. Seen on Pods that pull
-    always and got their image. Such a registry may not need this stack at all; while it has both, taking a namespace's
-    Secret away takes nothing away.
+    always and got their image. Such a registry may not need this stack at all; while it has both, removing a namespace's
+    Secret removes no access.
     """
     for registry in snapshot.config.registries:
         for namespace, found in _by_namespace(snapshot, registry):
@@ -150,9 +150,9 @@ def _token_audiences(snapshot: Snapshot) -> Iterator[str]:
 def registry_mirrored(snapshot: Snapshot) -> Iterator[Finding]:
     """OpenShift's nodes pull a registry's images from mirrors, and namespaces' Secrets do not open those.
 
-    An ImageDigestMirrorSet, ImageTagMirrorSet or ImageContentSourcePolicy names the registry as a source. Mirrors are opened
-    by the cluster pull-secret, which this project never touches; with `NeverContactSource` the delivered Secret is used
-    for nothing. With CRIOCredentialProviderConfig (Tech Preview from OpenShift 4.22) they are opened by Secrets of the
+    An ImageDigestMirrorSet, ImageTagMirrorSet or ImageContentSourcePolicy names the registry as a source. Mirrors are
+    opened by the cluster pull-secret, which this project never touches; with `NeverContactSource` the delivered Secret is
+    used for nothing. With CRIOCredentialProviderConfig (Tech Preview from OpenShift 4.22) they are opened by Secrets of the
     Pod's namespace that hold a login for the mirror's own host.
     """
     for registry in snapshot.config.registries:

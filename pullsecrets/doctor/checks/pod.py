@@ -40,13 +40,13 @@ REPLACED_BY = ("ReplicaSet", "StatefulSet", "DaemonSet")
 
 @check("Pods carry the reference that their ServiceAccount lists", explains=(FROM_CACHE,))
 def pod_admitted_too_early(snapshot: Snapshot) -> Iterator[Finding]:
-    """A Pod was made before its ServiceAccount listed the pull Secret, and can never get the reference.
+    """A Pod was created before its ServiceAccount listed the pull Secret, and can never get the reference.
 
-    A Pod's `imagePullSecrets` are copied at admission and immutable from then on; only making the Pod anew helps. It may
+    A Pod's `imagePullSecrets` are copied at admission and immutable from then on; only recreating the Pod helps. It may
     name what its ServiceAccount listed then and no longer lists, as after `adopt`: whether a list is the workload's own is
     read in its Pod template. The safe fix evicts only Pods that cannot pull, of which no container runs, and which a
-    ReplicaSet, StatefulSet or DaemonSet makes again: nothing is interrupted and nothing is lost. Running Pods, Pods of Jobs
-    (an eviction counts as a failed try) and Pods that nothing makes again are left to their owners.
+    ReplicaSet, StatefulSet or DaemonSet recreates: nothing is interrupted and nothing is lost. Running Pods, Pods of Jobs
+    (an eviction counts as a failed try) and Pods that nothing recreates are left to their owners.
     """
     for row in rows(snapshot):
         pods = _too_early(snapshot, row)
@@ -129,12 +129,12 @@ def _evict(client: KubernetesClient, namespace: str, name: str) -> str | None:
     raise error
 
 
-@check("Workloads with a list of their own name the pull Secret", explains=(FROM_CACHE,))
+@check("Workloads with their own list name the pull Secret", explains=(FROM_CACHE,))
 def pod_with_own_list(snapshot: Snapshot) -> Iterator[Finding]:
-    """A workload brings its own `imagePullSecrets`, and the registry's pull Secret is not among them.
+    """A workload has its own `imagePullSecrets`, and the registry's pull Secret is not among them.
 
     Admission copies the ServiceAccount's list only into Pods that have none, so the entry on the ServiceAccount never
-    reaches these. Found in the Pod template of the workload; a Pod that nothing makes again is found by names that its
+    reaches these. Found in the Pod template of the workload; a Pod that nothing recreates is found by names that its
     ServiceAccount does not list.
     """
     for row in rows(snapshot):
@@ -353,8 +353,8 @@ OF_MIRRORS = Advice(
 def pod_cannot_pull(snapshot: Snapshot) -> Iterator[Finding]:
     """Pods cannot pull although the seeded credential is delivered and they refer to it.
 
-    Everything that this project looks after is in order, so the registry itself refuses: the login is wrong or may not read
-    that repository, the image does not exist, or the node does not reach the registry. The kubelet's message tells which.
+    Everything that this project manages is in order, so the registry itself refuses: the login is wrong or may not read
+    that repository, the image does not exist, or the node does not reach the registry. The kubelet's message shows which.
     """
     for registry in snapshot.config.registries:
         # Unless Vault tells what was seeded, nobody can say that the registry is to blame: then it is not checked.

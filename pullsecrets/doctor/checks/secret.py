@@ -36,9 +36,9 @@ from pullsecrets.kube.ownership import Delivery, Fault
 
 @check("Ready ExternalSecrets have their Secret")
 def secret_missing(snapshot: Snapshot) -> Iterator[Finding]:
-    """The ExternalSecret says that it is Ready, and its Secret is not there.
+    """The ExternalSecret is Ready, and its Secret does not exist.
 
-    Somebody deleted the Secret while ESO did not run, or ESO has not seen it yet. The safe fix has ESO sync again.
+    The Secret was deleted while ESO did not run, or ESO has not noticed yet. The safe fix forces a sync.
     """
     missing = [row for row in rows(snapshot) if row.labelled and row.ready and not row.secret]
     for row in missing:
@@ -63,9 +63,10 @@ def secret_missing(snapshot: Snapshot) -> Iterator[Finding]:
 def secret_foreign(snapshot: Snapshot) -> Iterator[Finding]:
     """A pull Secret of the registry's name exists and does not belong to the ExternalSecret.
 
-    Where another controller owns it, ESO refuses to touch it and every sync fails. Where nobody owns it, ESO takes it over
-    as soon as it syncs, and taking the label off later deletes it: adopt it knowingly. One that carries our digest and has
-    no owner is ours all the same: restores leave ownerReferences out. The safe fix has ESO sync, which takes it over again.
+    Where another controller owns it, ESO refuses to touch it and every sync fails. Without an owner, ESO takes it over as
+    soon as it syncs, and removing the label later deletes it: adopt it knowingly. One that carries our digest and has no
+    owner is ours all the same: restores leave ownerReferences out. The safe fix forces a sync, with which ESO takes it over
+    again.
     """
     # Without the label nothing is to be delivered there: that is for `namespace-not-labelled`.
     for row in rows(snapshot):
@@ -112,7 +113,7 @@ def secret_wrong_type(snapshot: Snapshot) -> Iterator[Finding]:
     """A Secret of the registry's name exists and is no `kubernetes.io/dockerconfigjson`.
 
     A Secret's type is immutable, so every sync of ESO fails. The kubelet pulls with one of the older type
-    `kubernetes.io/dockercfg` all the same, and passes over other types. The Secret may serve something else, so it is not
+    `kubernetes.io/dockercfg` all the same, and ignores other types. The Secret may serve something else, so it is not
     deleted unattended: `pull-secrets adopt` keeps it in Vault and then replaces it.
     """
     # Without the label nothing is to be delivered there: that is for `namespace-not-labelled`.
@@ -176,9 +177,9 @@ NOT_KEPT_CAUSES = {
 def secret_not_kept(snapshot: Snapshot) -> Iterator[Finding]:
     """ESO delivered a Secret and does not keep it any more: it is immutable, unlabelled, or was written to by others since.
 
-    Its digest says what ESO last wrote and not what the Secret holds: ESO writes metadata, the digest among it, onto an
-    immutable Secret whose data it cannot change, and looks after none that lost its label. Who wrote the content last is
-    in the Secret's managedFields. The safe fix has ESO sync, which writes over what others wrote.
+    Its digest shows what ESO last wrote and not what the Secret holds: ESO writes metadata, the digest among it, onto an
+    immutable Secret whose data it cannot change, and ignores one that lost its label. Who wrote the content last is
+    in the Secret's managedFields. The safe fix forces a sync, which overwrites what others wrote.
     """
     for row in rows(snapshot):
         delivery = snapshot.inventory.delivery(row.registry, row.namespace)
@@ -223,9 +224,8 @@ class StaleReason(Enum):
 def content_stale(snapshot: Snapshot) -> Iterator[Finding]:
     """A namespace holds another credential than the one that was seeded.
 
-    Pulls fail as soon as the old credential is revoked. Told apart by ESO's last refresh: it has not come round since the
-    seeding, it should have and is late, or it has and reads something else than the seeded path. The safe fix has ESO
-    sync at once.
+    Pulls fail as soon as the old credential is revoked. ESO's last refresh distinguishes the causes: it is not due yet
+    since the seeding, it is overdue, or it ran and read something else than the seeded path. The safe fix forces a sync.
     """
     # Asked for first: where Vault cannot be read, rows hold no seeded digest to differ from.
     credentials = {registry.name: snapshot.credential(registry) for registry in snapshot.config.registries}
@@ -290,7 +290,7 @@ def content_unproved(snapshot: Snapshot) -> Iterator[Finding]:
     """It is unknown whether the delivered content is the seeded one, because a digest is missing.
 
     Delivery is proved by two digests: one that `seed` records beside the Vault path for the version it wrote, and one that
-    ESO writes beside each Secret. The first is missing when somebody wrote to Vault by other means, the second when the
+    ESO writes beside each Secret. The first is missing when Vault was written to by other means, the second when the
     ClusterExternalSecret in the cluster is not the stack's.
     """
     for registry in snapshot.config.vault_registries:

@@ -34,8 +34,8 @@ def service_account_unbound(snapshot: Snapshot) -> Iterator[Finding]:
     """A ServiceAccount that Pods run as does not list the registry's pull Secret.
 
     Admission copies the ServiceAccount's list into each new Pod, so Pods fail although the Secret is there. Found for the
-    `default` and the declared ServiceAccounts of a tenant, and for those that Pods using the registry run as and that
-    nobody declared. The safe fix appends the entry and keeps every other one.
+    `default` and the declared ServiceAccounts of a tenant, and for those that Pods using the registry run as and that are
+    not declared. The safe fix appends the entry and keeps every other one.
     """
     if snapshot.config.binding != BY_ACCOUNT:
         return

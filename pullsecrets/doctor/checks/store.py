@@ -65,10 +65,10 @@ def store_missing(snapshot: Snapshot) -> Iterator[Finding]:
 
 @check("The ClusterSecretStores are Ready", explains=NOT_SYNCED)
 def store_not_ready(snapshot: Snapshot) -> Iterator[Finding]:
-    """A ClusterSecretStore of the stack is not Ready, and its own message is the best that is known of the cause.
+    """A ClusterSecretStore of the stack is not Ready, and its own message is all that is known of the cause.
 
-    Other checks look for the cause themselves, with a login of doctor's own; where one of them finds it, this one stands
-    below it. ESO looks at a store every few minutes, so it may stay so for a while after the cause is gone.
+    Other checks look for the cause themselves, with a login of doctor itself; where one of them finds it, this one is
+    listed below it. ESO reconciles a store every few minutes, so it may stay so for a while after the cause is gone.
     """
     for store in stores(snapshot):
         status, message = readiness(store.item)
@@ -97,7 +97,7 @@ def store_not_ready(snapshot: Snapshot) -> Iterator[Finding]:
 def store_names_other_vault(snapshot: Snapshot) -> Iterator[Finding]:
     """A live store names another Vault than the stack file declares.
 
-    Somebody edited the store, or edited the stack file and did not run `pulumi up`. ESO reads what the store names, and the
+    The store was edited, or the stack file was edited without a `pulumi up`. ESO reads what the store names, and the
     next `pulumi up` restores what the stack file names: find out which one is right first. `vault.address` is how the
     cluster reaches Vault; VAULT_ADDR, such as that of a port-forward, is how one machine does.
     """
@@ -198,7 +198,7 @@ def fanout_missing(snapshot: Snapshot) -> Iterator[Finding]:
 
 @check("What fills each relayed registry's Secret exists", explains=NOT_SYNCED)
 def relay_missing(snapshot: Snapshot) -> Iterator[Finding]:
-    """What fills a relayed registry's one Secret in ESO's namespace is not there, so every namespace's copy has no source.
+    """What fills a relayed registry's one Secret in ESO's namespace does not exist, so every namespace's copy has no source.
 
     ESO owns the Secret that it made, so it went with its ExternalSecret; the namespaces keep their copies until then.
     """

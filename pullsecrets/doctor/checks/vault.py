@@ -36,7 +36,7 @@ def vault_unreachable(snapshot: Snapshot) -> Iterator[Finding]:
 
     Existing Secrets stay (`deletionPolicy: Retain`) and running Pods are not concerned, but no namespace receives a new or
     rotated credential. Vault is asked for its seal status, which needs no token, with the certificates that the store
-    names. Doctor asks from where it runs: where the store stays Ready, look at the way from here to Vault first.
+    names. Doctor asks from where it runs: where the store stays Ready, check the connection from here to Vault first.
     """
     server = server_in(snapshot, Condition.UNREACHABLE)
     if server is None:
@@ -177,10 +177,10 @@ def judge_clocks(snapshot: Snapshot, offsets: dict[str, timedelta]) -> Iterator[
 
 @check("The Kubernetes auth mount of the cluster exists", explains=STORE_UNUSABLE)
 def vault_auth_mount_missing(snapshot: Snapshot) -> Iterator[Finding]:
-    """The Kubernetes auth mount that the store logs in at is not there in Vault.
+    """The Kubernetes auth mount that the store logs in at does not exist in Vault.
 
-    Found by a login of doctor's own. Vault answers it with the same `permission denied` as a failed token review; the two
-    are told apart by a login to a role that nobody made, which only a mount that is there answers.
+    Found by a login of doctor itself. Vault answers it with the same `permission denied` as a failed token review; a login
+    to a role that does not exist distinguishes the two, because only an existing mount answers it.
     """
     for store, access in islice(refused(snapshot, {Refusal.MOUNT}), 1):
         mount = access.login.mount
@@ -198,7 +198,7 @@ def vault_auth_mount_missing(snapshot: Snapshot) -> Iterator[Finding]:
 def vault_role_missing(snapshot: Snapshot) -> Iterator[Finding]:
     """The role that the store logs in to does not exist at the auth mount.
 
-    Found by a login of doctor's own, which Vault answers with `invalid role name`.
+    Found by a login of doctor itself, which Vault answers with `invalid role name`.
     """
     for store, access in refused(snapshot, {Refusal.ROLE}):
         found = access.login
@@ -217,7 +217,7 @@ def vault_role_missing(snapshot: Snapshot) -> Iterator[Finding]:
 def vault_role_bound_elsewhere(snapshot: Snapshot) -> Iterator[Finding]:
     """The role exists and is bound to another ServiceAccount, another namespace or another audience than ESO's token.
 
-    Found by a login of doctor's own with a token of ESO's ServiceAccount; Vault says which of the three does not fit. ESO
+    Found by a login of doctor itself with a token of ESO's ServiceAccount; Vault says which of the three does not fit. ESO
     moved to another namespace, or a role shared between clusters, are the usual causes.
     """
     for store, access in refused(snapshot, BOUND_ELSEWHERE):
@@ -273,8 +273,8 @@ def vault_login_refused(snapshot: Snapshot) -> Iterator[Finding]:
 def vault_policy_denies(snapshot: Snapshot) -> Iterator[Finding]:
     """ESO's login works and its token may not read a registry's path (403).
 
-    Told apart: the role no longer hands out the registry's policy; the policy was removed; the policy does not hold the
-    path. Doctor logs in as ESO does and asks Vault what the token may do; the credential itself is not read.
+    Three causes are distinguished: the role no longer grants the registry's policy; the policy was removed; the policy does
+    not hold the path. Doctor logs in as ESO does and asks Vault what the token may do; the credential itself is not read.
     """
     for store in snapshot.config.vault_stores:
         access = snapshot.store_access(store)
@@ -320,9 +320,10 @@ def _policy_cause(snapshot: Snapshot, path: str, policy: str, access: StoreAcces
 
 @check("The caller's Vault token outlives a rotation", phase=Phase.ALWAYS)
 def vault_token_ending(snapshot: Snapshot) -> Iterator[Finding]:
-    """The caller's Vault token ends before a rotation would: what is written could be neither recorded nor taken back.
+    """The caller's Vault token ends before a rotation would: what is written could be neither recorded nor rolled back.
 
-    Judged by the time that `rotate` waits by default. Who has no Vault token, or may not look it up, is not asked for one.
+    Judged by the time that `rotate` waits by default. Without a Vault token, or permission to look it up, the check is
+    skipped.
     """
     if not snapshot.config.has_vault:
         return

@@ -41,7 +41,7 @@ def last_live(metadata: EntryMetadata) -> str:
 
 @check("Each registry's Vault path holds a credential", explains=NOT_SYNCED, phase=Phase.ALWAYS)
 def vault_path_unpopulated(snapshot: Snapshot) -> Iterator[Finding]:
-    """A registry's Vault path was never written, so that ExternalSecrets have nothing to resolve.
+    """A registry's Vault path was never written, so ExternalSecrets have nothing to resolve.
 
     Metadata alone may be there: the stack declares it before the credential is seeded. Reads metadata only.
     """
@@ -105,7 +105,7 @@ def missing_key(snapshot: Snapshot, registry: Registry) -> str | None:
 
 @check("The current version of each Vault path is not deleted", explains=NOT_SYNCED)
 def vault_version_deleted(snapshot: Snapshot) -> Iterator[Finding]:
-    """The current version of a registry's Vault path was soft-deleted: its value is kept and can be brought back.
+    """The current version of a registry's Vault path was soft-deleted: its value is kept and can be restored.
 
     `vault kv delete` does it, and so does `delete_version_after`. ESO keeps the Secrets that it delivered. Reads metadata
     only.
@@ -137,9 +137,9 @@ def vault_version_deleted(snapshot: Snapshot) -> Iterator[Finding]:
 
 @check("The current version of each Vault path is not destroyed", explains=NOT_SYNCED)
 def vault_version_destroyed(snapshot: Snapshot) -> Iterator[Finding]:
-    """The current version of a registry's Vault path was destroyed: its value is gone for good.
+    """The current version of a registry's Vault path was destroyed: its value is permanently gone.
 
-    An older version may still be live, and `pull-secrets rollback` writes it again; otherwise seed anew. Reads metadata
+    An older version may still be live, and `pull-secrets rollback` writes it again; otherwise seed again. Reads metadata
     only.
     """
     for registry in snapshot.config.vault_registries:
@@ -166,7 +166,7 @@ def vault_drops_versions(snapshot: Snapshot) -> Iterator[Finding]:
     """Vault will delete what is written to a registry's path after a time, or drops the credential before it at once.
 
     `delete_version_after` on the path or the mount deletes each version that long after it was written: ESO then stops
-    syncing, long after whoever wrote it went home. With `max_versions: 1` there is nothing to roll back to. `pulumi up`
+    syncing, long after the write. With `max_versions: 1` there is nothing to roll back to. `pulumi up`
     declares both on the path; the mount's are its owner's. Reads metadata, and the mount's settings where the token may.
     """
     for registry in snapshot.config.vault_registries:
@@ -216,7 +216,7 @@ def _drops_evidence(path: str, found: Retention, metadata: EntryMetadata) -> Ite
 
 @check("Older versions of a credential cannot be read any more")
 def older_versions_readable(snapshot: Snapshot) -> Iterator[Finding]:
-    """Older versions of a registry's Vault path can still be read, and whether their logins were revoked is not known here.
+    """Older versions of a registry's Vault path can still be read, and whether their logins were revoked is unknown.
 
     A policy grants a path with all its versions: a tenant's own ExternalSecret reads an older one by `remoteRef.version`.
     Revoke replaced logins at the registry, or have `rotate --destroy-previous` destroy what was replaced a day ago.
