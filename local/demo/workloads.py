@@ -14,6 +14,7 @@ from pullsecrets.config.gitops import Build, GitOps
 from pullsecrets.gitops.kustomize import build_all, find_builder
 from pullsecrets.gitops.repository import Root, load
 from pullsecrets.kube.objects import holds, is_leaving
+from pullsecrets.kube.podspec import DEPLOYMENT, JOB, POD
 from pullsecrets.kube.pull_failure import PULL_FAILURES
 
 APPLIED = ("ServiceAccount", "Deployment", "Job")
@@ -74,7 +75,7 @@ def delete_deployments(api: KubernetesApi, places: Sequence[tuple[str, str]]) ->
     Their Pods are found by the label `app`, which the sample's templates give them.
     """
     for namespace, name in places:
-        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+        path = f"{DEPLOYMENT.collection(namespace)}/{name}"
         try:
             api.call("DELETE", path, {"propagationPolicy": "Background"})
         except RequestRefused as refused:
@@ -96,8 +97,8 @@ def settled(api: KubernetesApi, namespaces: frozenset[str]) -> Pods:
     """
     # Most looks end here; those that do not have to look again, once all that is new is known to be there.
     _require_still(api, namespaces)
-    for path in ("/apis/apps/v1/deployments", "/apis/batch/v1/jobs"):
-        for item in _within(api, path, namespaces):
+    for kind in (DEPLOYMENT, JOB):
+        for item in _within(api, kind.collection(), namespaces):
             if not _seen_by_controller(item):
                 raise NotYet(f"{item['metadata']['namespace']}/{item['metadata']['name']} has no new Pods yet")
     states = _require_still(api, namespaces)
@@ -109,7 +110,7 @@ def _require_still(api: KubernetesApi, namespaces: frozenset[str]) -> dict[str, 
     """Return the state of each Pod, none of which is on its way."""
     states = {
         f"{item['metadata']['namespace']}/{item['metadata']['name']}": state(item)
-        for item in _within(api, "/api/v1/pods", namespaces)
+        for item in _within(api, POD.collection(), namespaces)
     }
     moving = {place: found for place, found in states.items() if found not in {"Ready", "Succeeded", *PULL_FAILURES}}
     if moving or "ErrImagePull" in states.values():

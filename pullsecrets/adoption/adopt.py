@@ -24,7 +24,7 @@ from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.editing import edit, update
 from pullsecrets.kube.eso import GROUP, external_secret_path, force_sync
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
-from pullsecrets.kube.objects import entries_of, labels_of
+from pullsecrets.kube.objects import entries_of, is_leaving, labels_of
 from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.names import is_platform_namespace, matches
 from pullsecrets.tenancy import binding, offboard, opt_in
@@ -141,9 +141,9 @@ def plan(
     """
     terms, registry, cluster = terms or Terms(), where.registry, where.cluster
     _require_fan_out(cluster, registry)
-    live = {item["metadata"]["name"]: item["metadata"] for item in cluster.items("/api/v1/namespaces")}
+    live = {item["metadata"]["name"]: item for item in cluster.items("/api/v1/namespaces")}
     _require_allowed(registry, namespaces, live)
-    chosen = set(namespaces) or {name for name, metadata in live.items() if _may_stand(registry, name, metadata)}
+    chosen = set(namespaces) or {name for name, item in live.items() if _may_stand(registry, item)}
     by_namespace: dict[str, list[HandMade]] = {name: [] for name in namespaces}
     for item in read_hand_made(cluster, chosen, [registry], terms.by_hand):
         serves = item.trouble or (item.entries and item.compared(registry, seeded.entries) is not Verdict.NONE)
@@ -228,12 +228,12 @@ def _adoption(
     where: Migration,
     seeded: Seeded,
     terms: Terms,
-    metadata: Mapping[str, Any],
+    namespace: Mapping[str, Any],
     items: Sequence[HandMade],
     accounts: Mapping[str, list[str]],
     images: Collection[str],
 ) -> Adoption:
-    name, registry = str(metadata["name"]), where.registry
+    name, registry = str(namespace["metadata"]["name"]), where.registry
     found = tuple(_judged(registry, seeded, item, terms, accounts, images) for item in items)
     tenant = next((item for item in where.config.resolve_tenants() if item.name == name), None)
     wanted = tenant.service_accounts if tenant else ("default",)
@@ -248,8 +248,7 @@ def _adoption(
         found=found,
         service_accounts=() if by_pods else tuple(lacking),
         problems=tuple(problem for item in found for problem in _problems(registry, item, terms)),
-        complete=registry.selects(labels_of({"metadata": metadata}))
-        and not (taken_over or leaving or (lacking and not by_pods)),
+        complete=registry.selects(labels_of(namespace)) and not (taken_over or leaving or (lacking and not by_pods)),
     )
 
 
@@ -312,9 +311,10 @@ def _problems(registry: Registry, found: Found, terms: Terms) -> list[str]:
     return problems
 
 
-def _may_stand(registry: Registry, name: str, metadata: Mapping[str, Any]) -> bool:
+def _may_stand(registry: Registry, namespace: Mapping[str, Any]) -> bool:
+    name = namespace["metadata"]["name"]
     allowed = matches(name, registry.namespaces) and not is_platform_namespace(name)
-    return allowed and not metadata.get("deletionTimestamp")
+    return allowed and not is_leaving(namespace)
 
 
 def _require_fan_out(cluster: KubernetesClient, registry: Registry) -> None:

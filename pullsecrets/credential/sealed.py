@@ -28,7 +28,7 @@ from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
 from pullsecrets.files import write_whole
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY, PULL_SECRET_TYPE, STANDARD_LABELS
-from pullsecrets.kube.objects import KubernetesObject
+from pullsecrets.kube.objects import KubernetesObject, annotations_of
 
 SEALED_GROUP_VERSION = "/apis/bitnami.com/v1alpha1"
 HOSTS_ANNOTATION = "apps.platform/registry-hosts"
@@ -268,7 +268,7 @@ def sealed_expiry(item: Mapping[str, Any] | None) -> str | None:
 
 
 def _annotation(item: Mapping[str, Any] | None, name: str) -> str | None:
-    found = mapping(mapping(mapping(item).get("metadata")).get("annotations")).get(name)
+    found = annotations_of(item).get(name)
     return None if found is None else str(found)
 
 

@@ -24,7 +24,7 @@ from pullsecrets.kube.client import (
 )
 from pullsecrets.kube.eso import Installation
 from pullsecrets.kube.marks import PULL_SECRET_TYPE
-from pullsecrets.kube.objects import secret_path, status_of
+from pullsecrets.kube.objects import is_leaving, secret_path, status_of
 from pullsecrets.kube.ownership import Delivery, read_deliveries
 from pullsecrets.text import counted
 
@@ -204,7 +204,7 @@ def _leaving(target: Target, only: Collection[str] | None) -> dict[str, str]:
     return {
         item["metadata"]["name"]: "it is being deleted, so it is left out"
         for item in target.cluster.items("/api/v1/namespaces", query, metadata_only=True)
-        if item["metadata"].get("deletionTimestamp") and (only is None or item["metadata"]["name"] in only)
+        if is_leaving(item) and (only is None or item["metadata"]["name"] in only)
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pullsecrets.config import Registry
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.objects import is_leaving
 from pullsecrets.kube.ownership import Delivery, read_external_secrets
 from pullsecrets.kube.waiting import patiently
 
@@ -58,7 +59,7 @@ def selected_namespaces(
         only: leave out all others; None for none.
     """
     items = cluster.items("/api/v1/namespaces", {"labelSelector": label_selector(registry)}, metadata_only=True)
-    live = {item["metadata"]["name"] for item in items if not item["metadata"].get("deletionTimestamp")}
+    live = {item["metadata"]["name"] for item in items if not is_leaving(item)}
     return frozenset(live if only is None else live & set(only))
 
 

@@ -20,7 +20,7 @@ from pullsecrets.errors import BadInputError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, STANDARD_LABELS, VERIFIED_PREFIX, VERIFY_POD_NAME
-from pullsecrets.kube.objects import KubernetesObject, condition, holds, status_of
+from pullsecrets.kube.objects import KubernetesObject, annotations_of, condition, holds, status_of
 from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
 from pullsecrets.redaction import redact
 
@@ -245,8 +245,7 @@ def _digest(cluster: KubernetesClient, registry: Registry, namespace: str) -> st
         if error.status != 403:
             raise
         return None
-    annotations = (cast("dict[str, str]", item["metadata"].get("annotations") or {}) for item in found)
-    return next((noted.get(CONTENT_DIGEST_ANNOTATION) for noted in annotations), None)
+    return annotations_of(next(iter(found), None)).get(CONTENT_DIGEST_ANNOTATION)
 
 
 def _record(cluster: KubernetesClient, registry: Registry, namespace: str, digest: str | None, at: str | None) -> bool:

@@ -14,6 +14,7 @@ from pullsecrets.doctor.platform import stores, warnings
 from pullsecrets.doctor.snapshot import Object, Snapshot
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import marks
+from pullsecrets.kube.objects import annotations_of
 from pullsecrets.redaction import PLACEHOLDER, redact
 
 _METADATA = (
@@ -100,7 +101,7 @@ def _shown(item: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not item:
         return None
     metadata = item["metadata"]
-    annotations = cast("dict[str, str]", metadata.get("annotations") or {})
+    annotations = annotations_of(item)
     kept = {key: metadata[key] for key in _METADATA if key in metadata}
     kept["annotations"] = {key: annotations[key] for key in _OURS if key in annotations}
     return {"metadata": kept, **{key: _hidden(item[key]) for key in ("spec", "status") if key in item}}

@@ -9,6 +9,7 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.coverage.audit import concerned_namespaces, coverage
 from pullsecrets.coverage.inventory import read_inventory
 from pullsecrets.kube.client import KubernetesClient, last_seen
+from pullsecrets.kube.objects import is_leaving
 from pullsecrets.redaction import redact
 from pullsecrets.rollout.plan import Target
 from pullsecrets.workloads.pods import list_pods
@@ -120,5 +121,5 @@ def _uids(cluster: KubernetesClient, namespaces: Sequence[str]) -> frozenset[str
         item["metadata"]["uid"]
         for namespace in namespaces
         for item in cluster.items(f"/api/v1/namespaces/{namespace}/pods", metadata_only=True)
-        if not item["metadata"].get("deletionTimestamp")
+        if not is_leaving(item)
     )

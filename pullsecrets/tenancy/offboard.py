@@ -200,7 +200,7 @@ def removable_labels(config: StackConfig, chosen: Sequence[Registry], labels: Ma
     Raises:
         BadInputError: when a registry that is not chosen selects by the same labels.
     """
-    selecting = [item for item in config.registries if item.selector.items() <= labels.items()]
+    selecting = [item for item in config.registries if item.selects(labels)]
     others = [item for item in selecting if item not in chosen]
     needed = {key for item in others for key in item.selector}
     for registry in (item for item in selecting if item in chosen):

@@ -11,6 +11,7 @@ from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.editing import patch
 from pullsecrets.kube.eso import GROUP
 from pullsecrets.kube.marks import STACK_ANNOTATION
+from pullsecrets.kube.objects import is_leaving
 from pullsecrets.kube.selectors import selects
 from pullsecrets.manifests import builders
 from pullsecrets.tenancy import binding
@@ -65,7 +66,7 @@ def opt_in(
         body = builders.namespace(namespace, labels, {**(annotations or {}), STACK_ANNOTATION: str(owner)})
         client.request("POST", "/api/v1/namespaces", body=body)
         return
-    if found["metadata"].get("deletionTimestamp"):
+    if is_leaving(found):
         raise PullSecretsError(
             f"namespace {namespace!r} is being deleted; run the command again once it is gone, or find what holds it: "
             f"pull-secrets doctor {namespace}"

@@ -9,10 +9,11 @@ from typing import Any, Self, cast
 
 from pullsecrets import redaction
 from pullsecrets.config import Registry
+from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.kube.objects import annotations_of, collection, conditions_of, labels_of, status_of
+from pullsecrets.kube.objects import annotations_of, collection, conditions_of, is_leaving, labels_of, status_of
 from pullsecrets.kube.podspec import DAEMON_SET, DEPLOYMENT, STATEFUL_SET, images_of, template_of
 from pullsecrets.kube.selectors import selects
 from pullsecrets.kube.waiting import passes, patiently
@@ -387,20 +388,20 @@ def _workload(kind: str, item: Mapping[str, Any]) -> Workload:
         namespace=metadata["namespace"],
         name=metadata["name"],
         restarted_for=annotations.get(RESTARTED_FOR_ANNOTATION),
-        untouched=_untouched(metadata, item["spec"]),
+        untouched=_untouched(item),
         labels=labels_of(template),
         restarted_at=annotations_of(template).get(RESTARTED_AT_ANNOTATION, ""),
         restarted_from=annotations.get(RESTARTED_FROM_ANNOTATION, ""),
     )
 
 
-def _untouched(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
-    strategy = cast("dict[str, Any]", spec.get("updateStrategy") or {})
-    if metadata.get("deletionTimestamp"):
+def _untouched(item: Mapping[str, Any]) -> str | None:
+    spec = item["spec"]
+    if is_leaving(item):
         return "is being deleted"
     if spec.get("paused"):
         return "is paused; `kubectl rollout resume` it first"
-    if strategy.get("type") == "OnDelete":
+    if mapping(spec.get("updateStrategy")).get("type") == "OnDelete":
         return "has updateStrategy OnDelete; delete its Pods by hand, one at a time"
     if spec.get("replicas") == 0:
         return "is scaled to 0"
