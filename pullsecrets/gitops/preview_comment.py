@@ -1,6 +1,7 @@
 """Turns what `pulumi preview --json` prints into the Markdown of one pull-request comment per stack.
 
-A property's value can be a credential, so properties are named and never shown. Messages of the program, the providers
+It leads with what the preview means for tenants (`preview_impact`). A property's value can be a credential, so
+properties are named and never shown, but for names and addresses out of the stack file. Messages of the program, the providers
 and the policies are free text: what stands in them and also in a resource's state is taken out, unless the stack's
 configuration or a resource's URN says it in public anyway.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from pullsecrets.errors import BadInputError
+from pullsecrets.gitops.preview_impact import Changed, TenantRow, sentences, tenant_rows
 
 LIMIT: Final = 65_536
 """GitHub takes no longer comment; counted in bytes, of which there are never fewer than characters."""
@@ -30,6 +32,8 @@ _SHOWN_SEVERITIES = ("error", "warning")
 # Shorter strings are words such as `true` and `1h`, which stand in any text by chance.
 _SHORTEST_VALUE = 8
 _LONGEST_CELL = 600
+_TENANT_COLUMNS = ("change", "namespace", "labels", "registries", "namespace was", "ServiceAccounts")
+_MOST_TENANTS_OPEN = 12
 _LONGEST_LINK = 500
 # Characters that neither Markdown nor HTML gives a meaning; a colon would make links of addresses.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -/,;'()=+?%$")
@@ -72,6 +76,8 @@ class Preview:
     violations: tuple[Violation, ...]
     diagnostics: tuple[Diagnostic, ...]
     complete: bool
+    impact: tuple[str, ...] = ()
+    tenants: tuple[TenantRow, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -143,10 +149,14 @@ def render(preview: Preview, stack: str, link: str = "", limit: int = LIMIT) -> 
     Raises:
         BadInputError: when this is no stack's name, or the link is none.
     """
-    head = "\n".join([marker(stack), f"### Preview of stack {_code(stack)}", "", _verdict(preview), *_link(link), ""])
+    impact = [f"- {_text(sentence)}" for sentence in preview.impact]
+    title = f"### Preview of stack {_code(stack)}"
+    head = "\n".join(
+        [marker(stack), title, "", _verdict(preview), *([""] if impact else ()), *impact, *_link(link), ""]
+    )
     parts = [head]
     room = limit - _size(head)
-    for section, share in zip(_sections(preview), (0.5, 0.5, 1.0), strict=True):
+    for section, share in zip(_sections(preview), (0.5, 0.5, 0.5, 1.0), strict=True):
         part = section.fit(int(room * share))
         parts.append(part)
         room -= _size(part)
@@ -186,12 +196,17 @@ class _Section:
 def _sections(preview: Preview) -> tuple[_Section, ...]:
     violations = (_row(item.level, item.policy, item.resource, item.message) for item in preview.violations)
     diagnostics = (_row(item.severity, item.message) for item in preview.diagnostics)
+    tenants = (
+        _row(row.change, row.namespace, row.labels, row.registries, row.origin, row.service_accounts)
+        for row in preview.tenants
+    )
     changes = (
         _row(item.operation, item.kind, item.name, ", ".join(item.properties) or "all") for item in preview.changes
     )
     return (
         _Section("Policy violations", ("level", "policy", "resource", "message"), tuple(violations), folded=False),
         _Section("Diagnostics", ("severity", "message"), tuple(diagnostics), folded=not preview.refused),
+        _Section("Tenants", _TENANT_COLUMNS, tuple(tenants), folded=len(preview.tenants) > _MOST_TENANTS_OPEN),
         _Section("Resources", ("operation", "type", "name", "properties"), tuple(changes), folded=True),
     )
 
@@ -304,9 +319,12 @@ def _summary(output: _Output) -> Preview:
     changed = [
         step
         for step in output.steps
-        if step.operation not in _UNCHANGED and not (step.operation in _HALVES and step.urn in replaced)
+        if step.operation not in _UNCHANGED
+        and not (step.operation in _HALVES and step.urn in replaced)
+        and not _is_path_of_kubeconfig(step)
     ]
     redact = _redaction(output)
+    moved = [_changed(step) for step in changed]
     return Preview(
         changes=tuple(
             Change(step.operation, *_kind_and_name(step.urn), tuple(map(redact, step.properties))) for step in changed
@@ -320,7 +338,21 @@ def _summary(output: _Output) -> Preview:
             if event.get("severity") == severity
         ),
         complete=output.counts is not None,
+        impact=tuple(sentences(moved)) if moved and output.counts is not None else (),
+        tenants=tuple(tenant_rows(moved)),
     )
+
+
+def _is_path_of_kubeconfig(step: _Step) -> bool:
+    """Tell whether only the place of the kubeconfig differs, as between two runs of a pipeline: no drift."""
+    kind, _ = _kind_and_name(step.urn)
+    return kind == "pulumi:providers:kubernetes" and step.operation == "update" and step.properties == ("kubeconfig",)
+
+
+def _changed(step: _Step) -> Changed:
+    kind, _ = _kind_and_name(step.urn)
+    old, new = (cast("dict[str, Any]", (state or {}).get("inputs") or {}) for state in step.states)
+    return Changed(step.operation, kind.rpartition(":")[2], old, new)
 
 
 def _message(event: Mapping[str, Any]) -> str:

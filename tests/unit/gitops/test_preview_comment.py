@@ -201,3 +201,81 @@ def test_a_file_that_is_not_there_is_named() -> None:
     result = CliRunner().invoke(app, ["preview-comment", "absent.json", "--stack", "dev"])
     assert isinstance(result.exception, BadInputError)
     assert "absent.json: No such file" in str(result.exception)
+
+
+def resource(operation: str, kind: str, old: Any = None, new: Any = None, **rest: Any) -> dict[str, Any]:
+    states = {name: {"inputs": inputs} for name, inputs in (("oldState", old), ("newState", new)) if inputs}
+    return step(operation, f"urn:pulumi:dev::pull-secrets::{kind}::r", **states, **rest)
+
+
+OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
+BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
+FANOUT = "kubernetes:external-secrets.io/v1:ClusterExternalSecret"
+POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+TENANT = {
+    "namespace": "shop",
+    "labels": {"apps.platform/tenant": "true"},
+    "registries": {"app": {"apps.platform/tenant": "true"}},
+    "owner": "pull-secrets/dev",
+    "delete": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ([resource("create", OPT_IN, new=TENANT)], ["1 tenant joins: shop", "nothing is deleted"]),
+        (
+            [resource("delete", OPT_IN, old=TENANT)],
+            ["1 tenant leaves: shop", "1 resource of the stack is deleted"],
+        ),
+        (
+            [resource("delete", OPT_IN, old={**TENANT, "delete": True})],
+            ["1 resource of the stack is deleted, the namespaces shop with everything in them"],
+        ),
+        (
+            [resource("replace", FANOUT, old={"metadata": {"name": "app"}}, new={"metadata": {"name": "app"}})],
+            ["pull Secret app is re-created"],
+        ),
+        (
+            [
+                resource(
+                    "update",
+                    POLICY,
+                    old={"spec": {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}},
+                    new={"spec": {"egress": [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]}},
+                )
+            ],
+            ["ESO's egress changes: +10.1.0.0/16, -10.0.0.0/8"],
+        ),
+        ([resource("update", OPT_IN, old=TENANT, new={**TENANT, "labels": {}})], ["1 tenant changes: shop"]),
+    ],
+)
+def test_a_comment_leads_with_what_it_means_for_tenants(steps: list[dict[str, Any]], told: list[str]) -> None:
+    lines = shown(comment(digest(steps))).splitlines()
+    impact = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    assert set(told) <= set(impact)
+    assert impact[-1].endswith(("deleted", "with everything in them"))
+    assert lines.index(f"- {impact[0]}") < next(i for i, line in enumerate(lines) if "Resources" in line)
+
+
+def test_each_tenant_is_a_row_with_lists_as_sets() -> None:
+    old = {"namespace": "shop", "service_accounts": ["default", "web"], "secrets": ["app"]}
+    steps = [
+        resource("create", OPT_IN, new={**TENANT, "namespace": "new"}),
+        resource("update", BINDING, old=old, new={**old, "service_accounts": ["ci", "web"]}),
+    ]
+    rows = [line for line in shown(comment(digest(steps))).splitlines() if "<code>shop" in line or "<code>new" in line]
+    cells = [re.findall(r"<code>(.*?)</code>", row) for row in rows]
+    assert cells == [
+        ["joins", "new", "+apps.platform/tenant=true", "+app", "created", ""],
+        ["changes", "shop", "", "", "", "+ci, -default"],
+    ]
+
+
+def test_another_path_of_the_kubeconfig_is_no_change() -> None:
+    moved = resource("update", "pulumi:providers:kubernetes", detailedDiff={"kubeconfig": {"kind": "update"}})
+    assert "**No changes**" in shown(comment(digest([moved])))
+    context = {"kubeconfig": {"kind": "update"}, "context": {"kind": "update"}}
+    other = resource("update", "pulumi:providers:kubernetes", detailedDiff=context)
+    assert "**1 to update**" in shown(comment(digest([other])))
