@@ -1,6 +1,7 @@
 """`pull-secrets doctor`: what is wrong, why, and how to put it right."""
 
 import json as jsons
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -177,7 +178,7 @@ def command(  # noqa: PLR0913 - each is an option
     checks, suppressions, seconds = gate.checks(), gate.suppressions(), gate.seconds()
     fail_on = gate.fail_on.severity
     config = console.load(stack, directory)
-    cluster = reach.connect(config)
+    cluster, started = reach.connect(config), time.monotonic()
     # Without the cluster there is nothing to diagnose: no check would say more than that.
     cluster.get("/version")
 
@@ -202,7 +203,8 @@ def command(  # noqa: PLR0913 - each is an option
     snapshot, report = seen
     if json:
         document = as_document(report, stack, namespace, chains_of(snapshot))
-        console.print_json({**document, "fixes": [asdict(item) for item in outcomes]})
+        cost = {"requests": cluster.requests, "seconds": time.monotonic() - started}
+        console.print_json({**document, "fixes": [asdict(item) for item in outcomes], **cost})
     files.write(snapshot, report, fail_on)
     if not report.passes(fail_on):
         raise typer.Exit(ExitCode.PROBLEM)

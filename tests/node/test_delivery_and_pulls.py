@@ -228,21 +228,24 @@ def test_an_image_on_the_node_opens_with_the_reference_alone(stack: NodeStack, p
 
 
 FAULTS = {
-    "too many requests": Fault(status=429),
-    "unavailable": Fault(status=503),
-    "certificate expired": Fault(certificate="expired"),
-    "plain HTTP": Fault(certificate="none"),
+    "too many requests": (Fault(status=429), "lets no more pulls through"),
+    "unavailable": (Fault(status=503), "cannot serve now"),
+    "certificate expired": (Fault(certificate="expired"), "does not trust the certificate"),
+    "plain HTTP": (Fault(certificate="none"), "speaks plain HTTP, and the node TLS"),
 }
 
 
-@pytest.mark.parametrize(("name", "fault"), FAULTS.items(), ids=FAULTS)
-def test_a_registry_in_trouble_is_told_in_the_kubelets_words(
-    stack: NodeStack, pods: Pods, name: str, fault: Fault
+@pytest.mark.parametrize(("name", "fault", "cause"), [(name, *rest) for name, rest in FAULTS.items()], ids=FAULTS)
+def test_a_registry_in_trouble_is_told_in_the_kubelets_words_and_diagnosed_by_name(
+    stack: NodeStack, pods: Pods, name: str, fault: Fault, cause: str
 ) -> None:
     image = pods.fresh(APP)
     with stack.node.fault(APP, fault):
-        assert shape(pods.pull(NAMESPACES[0], image).message) == seen(name)
-    assert pods.pull(NAMESPACES[0], image).pulled
+        waiting = pods.make(NAMESPACES[0], image)
+        assert shape(pods.outcome(NAMESPACES[0], waiting).message) == seen(name)
+        assert cause in doctor_on(stack, "pod-cannot-pull")["causes"][0]
+    # The kubelet tries again by itself.
+    assert pods.outcome(NAMESPACES[0], waiting, not_before=("ErrImagePull", "ImagePullBackOff")).pulled
 
 
 UNHARMED = {
