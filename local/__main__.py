@@ -39,7 +39,7 @@ def _messages() -> Iterator[None]:
         _progress.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
-        _progress.print("interrupted: run the same command again to go on, or `make down` to end what was started")
+        _progress.print("interrupted: run the same command again to continue, or `make down` to end what was started")
         raise typer.Exit(130) from None
 
 

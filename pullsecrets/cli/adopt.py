@@ -27,27 +27,27 @@ def command(  # noqa: PLR0913 - each is an option
     directory: options.Directory = Path(),
     by_hand: options.ByHand = None,
     undo: Annotated[
-        str | None, typer.Option("--undo", help="Bring this namespace back to what was kept of it.")
+        str | None, typer.Option("--undo", help="Undo the adoption of this namespace, from its backups.")
     ] = None,
     timeout: options.ProofTimeout = TIMEOUT_SECONDS,
     *,
     reach: options.Cluster,
     accept_other_login: Annotated[
-        bool, typer.Option("--accept-other-login", help="Go on where the hand-made login is not the seeded one.")
+        bool, typer.Option("--accept-other-login", help="Accept a hand-made login that differs from the seeded one.")
     ] = False,
     accept_gap: Annotated[
-        bool, typer.Option("--accept-gap", help="Go on where a Secret that serves must be deleted and recreated.")
+        bool, typer.Option("--accept-gap", help="Accept that a Secret in use must be deleted and recreated.")
     ] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
-    """Take namespaces with hand-made pull Secrets into the delivery, while Pods go on pulling.
+    """Replace hand-made pull Secrets with delivered ones, without interrupting pulls.
 
     Logins are compared with the seeded one, host by host. Each Secret is kept in Vault first, at
     PATH-backups/NAMESPACE/SECRET beside the registry's own path. One of the registry's name is taken over in place; one
-    of another name stays until no Pod names it, and `cleanup` then removes it. Killed at any point, running it again
-    finishes.
+    of another name stays until no Pod names it, and `cleanup` then removes it. If it is interrupted, run it again to
+    finish.
 
     Exit code 1 when a namespace is refused; the others are adopted.
 

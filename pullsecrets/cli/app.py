@@ -58,7 +58,7 @@ app.add_typer(gitops.commands, name="gitops", rich_help_panel="Repository")
 def options(
     *,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Log what is done, and every request, to standard error.")
+        bool, typer.Option("--verbose", "-v", help="Log every step and request to standard error.")
     ] = False,
 ) -> None:
     """Take the options that stand before the command."""

@@ -33,7 +33,9 @@ def command(  # noqa: PLR0913 - one parameter per option
     stack: options.Stack,
     directory: options.Directory = Path(),
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until every row is green.")] = 0,
-    report_format: Annotated[Format | None, typer.Option("--format", "-f", help="Form of the report; text.")] = None,
+    report_format: Annotated[
+        Format | None, typer.Option("--format", "-f", help="Format of the report; text by default.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the report, replaced in one step.")
     ] = None,
@@ -51,9 +53,9 @@ def command(  # noqa: PLR0913 - one parameter per option
         bool, typer.Option("--strict", help="Exit 1 for warnings too: unmanaged Secrets, leftovers, undeclared usage.")
     ] = False,
 ) -> None:
-    """Show which namespaces should have a pull Secret, which have it, and whether its content is the seeded one.
+    """Report which namespaces should have a pull Secret, which have it, and whether its content is current.
 
-    Beside it: unmanaged Secrets, leftovers in namespaces that left, and namespaces whose Pods use a registry
+    It also lists unmanaged Secrets, leftovers in former tenants, and namespaces whose Pods use a registry
     without opting in. Secrets are listed as metadata only. Exit code 1 when a row is not green.
 
     Examples:

@@ -18,14 +18,17 @@ def command(
     directory: options.Directory = Path(),
     *,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on: bind each declared ServiceAccount as it appears, until interrupted.")
+        bool,
+        typer.Option(
+            "--watch", help="Keep running and bind each declared ServiceAccount as it appears, until interrupted."
+        ),
     ] = False,
     cluster: options.Cluster,
 ) -> None:
     """Append pull Secrets to the ServiceAccounts that tenants declare.
 
-    `pulumi up` does the same, and so finds a ServiceAccount that is made later at its next run. This command needs no
-    Pulumi: run it after a chart that brings its own ServiceAccount, or with --watch as the one process that waits for
+    `pulumi up` does the same, and binds a ServiceAccount that is created later at its next run. This command needs no
+    Pulumi: run it after a chart that creates its own ServiceAccount, or with --watch as the one process that waits for
     them. `monitoring.bindWatch` runs that in the cluster. It only appends, and takes nothing off.
 
     Examples:

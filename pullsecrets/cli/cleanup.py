@@ -22,7 +22,7 @@ def command(  # noqa: PLR0913 - each is an option
     directory: options.Directory = Path(),
     by_hand: options.ByHand = None,
     restore: Annotated[
-        str | None, typer.Option("--restore", help="Bring back what was kept of this namespace, instead.")
+        str | None, typer.Option("--restore", help="Restore the backups of this namespace instead.")
     ] = None,
     secret: Annotated[
         list[str] | None, typer.Option("--secret", help="With --restore: only the Secret of this name; repeatable.")
@@ -33,12 +33,12 @@ def command(  # noqa: PLR0913 - each is an option
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
-    """List hand-made pull Secrets in tenant namespaces with what still uses them, and remove those that nothing uses.
+    """Remove hand-made pull Secrets that nothing uses any more, and list the others with their users.
 
     Each is kept in Vault first, at PATH-backups/NAMESPACE/SECRET beside the registry's own path. A Secret that a
-    controller keeps (Helm, Reflector, Argo CD, an owner) is named and left.
+    controller keeps (Helm, Reflector, Argo CD, an owner) is listed and left.
 
-    Exit code 1 while Secrets stay that open the stack's registries.
+    Exit code 1 while Secrets for the stack's registries are left.
 
     Examples:
 
@@ -57,7 +57,7 @@ def command(  # noqa: PLR0913 - each is an option
     if restore:
         if namespace or dry_run:
             raise BadInputError("--restore: takes no namespaces beside its own, and no --dry-run")
-        console.confirm(f"Bring back what was kept of {restore}?", yes=yes)
+        console.confirm(f"Restore the backups of {restore}?", yes=yes)
         cleanup.restore(config, cluster, vault_token.open_vault(config), restore, secret or (), on_step)
         if json:
             console.print_json({"outcome": "restored", "steps": steps})

@@ -40,7 +40,9 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise BadInputError("no terminal to confirm on; nothing was changed; add --yes to go on, or --dry-run to look")
+        raise BadInputError(
+            "no terminal to confirm on; nothing was changed; add --yes to continue, or --dry-run to preview"
+        )
     if not typer.confirm(question, err=True):
         raise BadInputError("not confirmed; nothing was changed")
 

@@ -75,7 +75,7 @@ class Gate:
     skip: Annotated[
         list[str] | None, typer.Option("--skip", metavar="CHECK", help="Leave this check out; may be repeated.")
     ] = None
-    fail_on: Annotated[FailOn, typer.Option("--fail-on", help="The least severe finding that fails.")] = FailOn.TENANT
+    fail_on: Annotated[FailOn, typer.Option("--fail-on", help="Lowest severity that exits with 1.")] = FailOn.TENANT
     suppress: Annotated[
         Path | None,
         typer.Option("--suppress", metavar="FILE", help="YAML: findings that are accepted, why and until when."),
@@ -141,7 +141,7 @@ def command(  # noqa: PLR0913 - each is an option
     reach: options.Cluster,
     gate: Gate,
     files: Files,
-    fix: Annotated[bool, typer.Option("--fix", help="Apply the fixes that lose nothing, after showing them.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Apply the safe fixes, after showing them.")] = False,
     _listed: Annotated[
         bool,
         typer.Option("--list", help="List every check and exit.", is_eager=True, callback=_list_checks),
@@ -151,13 +151,13 @@ def command(  # noqa: PLR0913 - each is an option
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
-    """Find out why namespaces have no working pull Secret: ranked causes with evidence, fix and prevention.
+    """Diagnose why namespaces have no working pull Secret: ranked causes with evidence, fix and prevention.
 
     Reads only, of Secrets the metadata alone. To see what Vault refuses, doctor logs in as External Secrets Operator
     does; that needs permission to create a token for its ServiceAccount. What could not be checked is listed as such.
 
-    Exit code 0 when there is nothing of `--fail-on` or above it, 1 when there is (an unreachable Vault too) or a check
-    could not look, 2 when an option or the stack file is wrong, 4 when the cluster is unreachable.
+    Exit code 0 when there is no finding of `--fail-on` or above, 1 when there is (an unreachable Vault too) or a check
+    could not run, 2 when an option or the stack file is wrong, 4 when the cluster is unreachable.
 
     Examples:
 

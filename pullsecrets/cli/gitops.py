@@ -151,7 +151,7 @@ def migrate_command(  # noqa: PLR0913 - each is an option
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
-    """Move the repository to a shared Kustomize component, and take hard-coded entries of its Secret out.
+    """Move the repository to a shared Kustomize component, and remove hard-coded entries of its Secret.
 
     The changes are shown as a diff, and proved by building what they reach before and after in a copy: nothing may
     differ but lists of pull Secrets. They are written all or nothing, and only into a clean git work tree. Run again,
@@ -188,18 +188,18 @@ def check_command(  # noqa: PLR0913 - each is an option
     stack: options.Stack,
     registry: RegistryName = None,
     directory: options.Directory = Path(),
-    report_format: Annotated[Format, typer.Option("--format", "-f", help="Form of the report.")] = Format.TEXT,
+    report_format: Annotated[Format, typer.Option("--format", "-f", help="Format of the report.")] = Format.TEXT,
     changed_since: Annotated[
         str | None,
         typer.Option(
-            "--changed-since", metavar="REV", help="Judge only what changed since this commit, branch or tag."
+            "--changed-since", metavar="REV", help="Check only what changed since this commit, branch or tag."
         ),
     ] = None,
     *,
     layout: Layout,
     json: options.Json = False,
 ) -> None:
-    """Build what is deployed and judge the workloads: each that pulls from the registry refers to its Secret.
+    """Build what is deployed and check that each workload refers to the Secret of the registry that it pulls from.
 
     Exit code 1 when one does not, or when something does not build; 2 when there was nothing to judge.
 

@@ -24,11 +24,14 @@ class Format(StrEnum):
 
 def command(  # noqa: PLR0913 - each is an option
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders; - reads standard input.")],
-    report_format: Annotated[Format, typer.Option("--format", "-f", help="Form of the report.")] = Format.TEXT,
+    report_format: Annotated[Format, typer.Option("--format", "-f", help="Format of the report.")] = Format.TEXT,
     stack: Annotated[
         str | None,
         typer.Option(
-            "--stack", "-s", envvar="PULL_SECRETS_STACK", help="Stack whose registries to judge by; else the defaults."
+            "--stack",
+            "-s",
+            envvar="PULL_SECRETS_STACK",
+            help="Stack whose registries to check by; otherwise the defaults.",
         ),
     ] = None,
     directory: options.Directory = Path(),
@@ -37,19 +40,19 @@ def command(  # noqa: PLR0913 - each is an option
         typer.Option("--policy-config", help="Settings and levels, as `--policy-pack-config` takes them."),
     ] = None,
     rules: Annotated[
-        list[str] | None, typer.Option("--rule", help="Judge by this rule only; may be given more than once.")
+        list[str] | None, typer.Option("--rule", help="Apply this rule only; may be given more than once.")
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(help="File of violations that do not count; written where it is not there, compared where it is."),
+        typer.Option(help="File of known violations that do not count; written if it does not exist."),
     ] = None,
     *,
     lenient: Annotated[bool, typer.Option("--lenient", help="Only report files that cannot be read.")] = False,
 ) -> None:
-    """Judge plain YAML, kustomize output and rendered folders by the rules of the policy packs.
+    """Check YAML manifests against the rules of the policy packs.
 
-    Every object of every document is judged as kubectl reads it, those of Lists one by one; what is not Kubernetes is
-    passed over. A comment `# pull-secrets: allow RULE REASON` on an object accepts what it breaks. Exit code 1 when a
+    Every object of every document is checked as kubectl reads it, those of Lists one by one; what is not Kubernetes is
+    skipped. A comment `# pull-secrets: allow RULE REASON` on an object accepts what it breaks. Exit code 1 when a
     mandatory rule is broken, or a file cannot be read.
 
     Examples:

@@ -15,7 +15,7 @@ TIMEOUT_SECONDS = 120.0
 
 @options.expanded
 def command(  # noqa: PLR0913 - each is an option
-    namespace: Annotated[str, typer.Argument(help="Namespace to take out.")],
+    namespace: Annotated[str, typer.Argument(help="Namespace to remove.")],
     stack: options.Stack,
     registry: Annotated[
         list[str] | None, typer.Option("--registry", "-r", help="Only this registry; repeatable. All by default.")
@@ -29,17 +29,17 @@ def command(  # noqa: PLR0913 - each is an option
     delete: Annotated[bool, typer.Option("--delete", help="Delete the namespace too and wait until it is gone.")] = (
         False
     ),
-    force: Annotated[bool, typer.Option("--force", help="Go on although Pods or workloads still pull with it.")] = (
+    force: Annotated[bool, typer.Option("--force", help="Continue although Pods or workloads still pull with it.")] = (
         False
     ),
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
-    """Take a namespace out of the delivery: ServiceAccount entries, label, ExternalSecret, Secret and finalizer.
+    """Remove a namespace from the delivery: ServiceAccount entries, label, ExternalSecret, Secret and finalizer.
 
-    Only our own entries, labels and finalizers go. What others keep there is named and left. A namespace that hangs in
-    Terminating on ESO's finalizer is freed. Killed at any point, running it again finishes.
+    Only our own entries, labels and finalizers are removed. What others keep there is listed and left. A namespace that
+    hangs in Terminating on ESO's finalizer is released. If it is interrupted, run it again to finish.
 
     Exit code 1 when something still pulls with the Secret (see --force), when something stays, or when the stack file
     still declares the namespace, so that the next `pulumi up` would put everything back.
@@ -62,7 +62,7 @@ def command(  # noqa: PLR0913 - each is an option
     if not dry_run and not planned.nothing_to_do:
         if not force:
             offboard.require_unused(planned)
-        console.confirm(f"Take namespace {namespace} out?", yes=yes)
+        console.confirm(f"Remove namespace {namespace} from the delivery?", yes=yes)
         offboard.carry_out(config, cluster, planned, timeout, steps.append if json else console.print_step)
     outcome = "nothing to do" if planned.nothing_to_do else "planned" if dry_run else "done"
     if json:

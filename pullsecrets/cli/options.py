@@ -31,7 +31,7 @@ Check = Annotated[
 RegistryArgument = Annotated[str, typer.Argument(help="Registry of the stack, such as app-registry-pull.")]
 ByHand = Annotated[
     list[str] | None,
-    typer.Option("--by-hand", help="Field manager that counts as a person, such as a script's; repeatable."),
+    typer.Option("--by-hand", help="Field manager to treat as a person, such as a script's; repeatable."),
 ]
 ProofTimeout = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the proof.")]
 
@@ -79,7 +79,7 @@ class NewCredential:
     ] = None
     username: Annotated[
         str | None,
-        typer.Option("--username", "-u", help="User of every host; the password is asked for and not shown."),
+        typer.Option("--username", "-u", help="User name for every host; the password is prompted for."),
     ] = None
     password_fd: Annotated[
         int | None,
@@ -107,7 +107,9 @@ class NewCredential:
     ] = False
     registry_ca: Annotated[
         Path | None,
-        typer.Option("--registry-ca", metavar="FILE", help="PEM CA to trust beside the system's, for logging in."),
+        typer.Option(
+            "--registry-ca", metavar="FILE", help="PEM CA to trust in addition to the system's, for logging in."
+        ),
     ] = None
 
     @property

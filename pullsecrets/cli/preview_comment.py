@@ -14,9 +14,9 @@ from pullsecrets.gitops import preview_comment
 def command(
     preview: Annotated[str, typer.Argument(metavar="FILE", help="Output of the preview; - reads standard input.")],
     stack: options.Stack,
-    link: Annotated[str, typer.Option("--link", help="Address of the pipeline's run, for the comment to name.")] = "",
+    link: Annotated[str, typer.Option("--link", help="URL of the pipeline's run, for the comment.")] = "",
 ) -> None:
-    """Write the Markdown of a pull request's comment from the output of `pulumi preview --json`.
+    """Write a pull request comment from the output of `pulumi preview --json`.
 
     It names resources, operations, properties, policy violations and warnings, and never a property's value. Set
     PULUMI_ENABLE_STREAMING_JSON_PREVIEW=true for the preview: without it pulumi leaves policy violations out.

@@ -17,7 +17,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         str, typer.Option(metavar="GROUP", help="Who runs `pulumi`: tenants, and what is delivered to them.")
     ] = Groups.deployers,
     administrators: Annotated[
-        str, typer.Option(metavar="GROUP", help="Deployers who may also make stores, admission policies and egress.")
+        str, typer.Option(metavar="GROUP", help="Deployers who may also create stores, admission policies and egress.")
     ] = Groups.administrators,
     auditors: Annotated[str, typer.Option(metavar="GROUP", help="Who runs `audit`.")] = Groups.auditors,
     surveyors: Annotated[
@@ -42,9 +42,9 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     *,
     json: options.Json = False,
 ) -> None:
-    """Print the roles that the stack's people and pipelines need, each bound to a group, to be applied by an admin.
+    """Print the RBAC roles of the stack's people and pipelines, each bound to a group, for an administrator to apply.
 
-    They are the least that each command needs. Put people and ServiceAccounts into the groups where your cluster
+    They grant the least that each command needs. Put people and ServiceAccounts into the groups where your cluster
     keeps them. No credential and no cluster is needed to print them.
 
     Examples:

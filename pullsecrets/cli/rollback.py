@@ -29,11 +29,11 @@ def command(  # noqa: PLR0913 - each is an option
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
-    """Write an old version of a registry's credential as a new one, and prove that every namespace holds it.
+    """Restore an earlier version of a credential, and prove its delivery in every namespace.
 
     The old content is written byte for byte, guarded by check-and-set; no version is deleted. Without --to it is the
-    newest earlier version that differs from the current one. Running the command again finishes a rollback that was
-    killed and never rolls it back itself: to go forward again, name the version with --to.
+    newest earlier version that differs from the current one. Running the command again finishes an interrupted
+    rollback and never undoes it: to go forward again, name the version with --to.
 
     Examples:
 

@@ -63,12 +63,12 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
-    """Roll services out to a registry's pull Secret in the waves of the stack file, the canary first.
+    """Roll services out to a registry's pull Secret in the waves of the stack file, canary first.
 
     Each wave passes its gates before the next begins: namespaces bound and the Secret proved there, a test pull with
     --verify, workloads restarted (or their Applications synced), Pods Ready and with the reference, no image-pull
-    events, an optional request to each service. The rollout stops at the first gate that fails and says why; run
-    again it goes on where it stopped. A service that no wave names is refused.
+    events, an optional request to each service. The rollout stops at the first gate that fails and reports why; run
+    again, it continues where it stopped. A service in no wave is refused.
 
     Exit code 1 when a gate fails.
 
@@ -120,11 +120,11 @@ class _Asker:
         self._quiet = quiet
 
     def __call__(self, wave: Wave) -> bool:
-        question = f"Go on with wave {wave.name} ({', '.join(wave.namespaces)})?"
+        question = f"Continue with wave {wave.name} ({', '.join(wave.namespaces)})?"
         if sys.stdin.isatty():
             return typer.confirm(question, err=True)
         if not self._quiet:
-            console.output.print(f"paused before wave {wave.name}; run the same command again to go on")
+            console.output.print(f"paused before wave {wave.name}; run the same command again to continue")
         return False
 
 

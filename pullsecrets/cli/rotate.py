@@ -36,24 +36,24 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     stack: options.Stack,
     verify_image: Annotated[
         str | None,
-        typer.Option("--verify", metavar="IMAGE", help="Have a test Pod pull it in each namespace before it is done."),
+        typer.Option("--verify", metavar="IMAGE", help="Have a test Pod pull it in each namespace before finishing."),
     ] = None,
     directory: options.Directory = Path(),
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="NAMESPACE", help="Prove, and restart, in these alone; repeatable."),
+        typer.Option("--only", metavar="NAMESPACE", help="Prove and restart in these namespaces only; repeatable."),
     ] = None,
     timeout: options.ProofTimeout = DEFAULT_TIMEOUT,
     wave_size: Annotated[
-        str, typer.Option("--wave-size", help="Workloads restarted together: a number, or a share.")
+        str, typer.Option("--wave-size", help="Workloads restarted together: a number or a percentage.")
     ] = restart.DEFAULT_WAVE,
     wave_timeout: Annotated[
-        float, typer.Option("--wave-timeout", min=1, help="Seconds for each wave to come up, and for evictions.")
+        float, typer.Option("--wave-timeout", min=1, help="Seconds for each wave to become ready, and for evictions.")
     ] = 600,
     recreate_pods: Annotated[
         bool | None,
         typer.Option(
-            "--recreate-pods/--keep-pods", help="Evict Pods that lack the reference; by default a terminal is asked."
+            "--recreate-pods/--keep-pods", help="Evict Pods that lack the reference; by default ask on a terminal."
         ),
     ] = None,
     *,
@@ -63,17 +63,19 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     ] = False,
     rollback_on_failure: Annotated[
         bool,
-        typer.Option("--rollback-on-failure", help="Write the old credential back when it arrives nowhere, or hurts."),
+        typer.Option(
+            "--rollback-on-failure", help="Roll back if no namespace receives it, or a restart or test pull fails."
+        ),
     ] = False,
     all_or_nothing: Annotated[
-        bool, typer.Option("--all-or-nothing", help="Write it back as well when it misses one namespace.")
+        bool, typer.Option("--all-or-nothing", help="Roll back as well if a single namespace does not receive it.")
     ] = False,
     by_content: Annotated[
         bool, typer.Option("--by-content", help="Read the Secrets too and compare bytes; needs `get` on them.")
     ] = False,
     destroy_previous: Annotated[
         bool,
-        typer.Option("--destroy-previous", help="Then destroy what was replaced before the grace period, for good."),
+        typer.Option("--destroy-previous", help="Then permanently destroy what was replaced before the grace period."),
     ] = False,
     grace: Annotated[
         str, typer.Option("--grace", metavar="DURATION", help="How long a replaced version stays, such as 24h.")
@@ -83,7 +85,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
-    """Put a new credential into Vault, have ESO deliver it now, and prove that every namespace holds it.
+    """Write a new credential to Vault, force its delivery, and prove it in every namespace.
 
     The credential is checked and written as by `seed`; of two rotations at once one wins and the other changes
     nothing (exit code 3). Delivery is proved by metadata: the digest that ESO wrote, and no other write since. What
@@ -91,9 +93,9 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     kubelet reads the Secret at each pull. Only Pods that were admitted without the reference are listed, and evicted
     on request, so that their controllers recreate them. If it is interrupted, run it again to finish.
 
-    A sealed registry takes no credential here: what `seal` and `pulumi up` brought into the cluster is delivered now
-    and proved. Exit code 1 when a namespace is not proved in time, a restart is not complete, or a Pod that was to be
-    evicted is not.
+    A sealed registry takes no credential here: delivery of what `seal` and `pulumi up` brought into the cluster is
+    forced and proved. Exit code 1 when a namespace is not proved in time, a restart is not complete, or a requested
+    eviction fails.
 
     Examples:
 

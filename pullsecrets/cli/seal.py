@@ -37,7 +37,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
-    """Encrypt a registry's pull credential for one cluster's sealed-secrets controller, into the file that git keeps.
+    """Encrypt a pull credential for a cluster's sealed-secrets controller, as a file for git.
 
     The credential is checked as by `seed`. The file is fit for git: only that controller opens it, and only in ESO's
     namespace under the registry's name. `pulumi up` declares it, ESO fans it out, `rotate` proves the delivery. With

@@ -22,11 +22,11 @@ def command(
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> None:
-    """Put a registry's pull credential into its Vault path.
+    """Write a registry's pull credential to Vault.
 
     The credential is checked before anything is written: it must have a login for every canonical host of the
-    registry and for no other. The write is guarded by check-and-set: if somebody else wrote in between, nothing
-    changes and the exit code is 3.
+    registry and for no other. The write is guarded by check-and-set: if another write came in between,
+    nothing changes and the exit code is 3.
 
     Examples:
 

@@ -37,19 +37,19 @@ def command(  # noqa: PLR0913 - each is an option
     *,
     reach: options.Cluster,
     each_node: Annotated[
-        bool, typer.Option("--each-node", help="On each node that takes Pods, one after the other.")
+        bool, typer.Option("--each-node", help="Pull on each schedulable node, one after the other.")
     ] = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
-    """Have the kubelet pull an image through the delivered Secret, and say how that went.
+    """Pull an image through the delivered Secret in each namespace, and report the result.
 
     The Pod names the delivered Secret alone, pulls always, meets the restricted Pod security standard, starts nothing
     of the image and is removed at the end, after Ctrl-C too; killed, it ends by its deadline, and the next run removes
     it. What a node's own credentials open is pulled as well. `--dry-run` prints the Pod of the first namespace. Where
     it pulled, an operator's run marks the namespace, from which `audit` knows that Pods can pull.
 
-    Exit code 1 when one of the pulls does not go well. Run it before an old login is revoked.
+    Exit code 1 when one of the pulls fails. Run it before an old login is revoked.
 
     Examples:
 

@@ -122,7 +122,7 @@ def require_harmless(config: StackConfig, changes: Iterable[Change]) -> None:
     hurting = [str(change) for change in changes if change.hurts]
     if hurting and config.guard.changes == "refuse":
         raise ChangeRefusedError(
-            "\n".join([*hurting, "guard.changes is 'refuse': change it to 'warn' in the same commit to go on"])
+            "\n".join([*hurting, "guard.changes is 'refuse': change it to 'warn' in the same commit to continue"])
         )
 
 

@@ -87,7 +87,7 @@ def eso_untried(snapshot: Snapshot) -> Iterator[Finding]:
             fix=(
                 f"pull-secrets render --stack {snapshot.stack} --out rendered",
                 f"kubectl apply --server-side --dry-run=server --validate=strict --force-conflicts -k {folder}",
-                "# where all of it is taken, go on; and upgrade pull-secrets when a release has tried this version",
+                "# if all of it is accepted, continue; and upgrade pull-secrets when a release has tried this version",
             ),
             prevention="Upgrade ESO and pull-secrets together, on a cluster for trying first.",
         )
