@@ -22,6 +22,7 @@ from pullsecrets.manifests.roles import Groups, deployment_roles, rights_of
 from pullsecrets.manifests.stack import stack_objects
 from tests.components.program import stack_file
 from tests.unit.cluster import FakeCluster
+from tests.unit.manifests.test_audit_job import monitored, sealed
 
 PATCH = "PATCH"
 KINDS = [{"kind": kind} for kind in ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy")]
@@ -110,9 +111,11 @@ def test_each_right_of_both_roles_is_reviewed() -> None:
     } <= asked
 
 
-def test_what_a_stack_declares_may_be_created_by_who_has_the_rights_that_are_reviewed() -> None:
+@pytest.mark.parametrize(
+    "declared", [config(), config(binding="admission", guard={"mode": "warn"}), monitored(), sealed()]
+)
+def test_what_a_stack_declares_may_be_created_by_who_has_the_rights_that_are_reviewed(declared: StackConfig) -> None:
     """The reviewed rights are those of the one list of objects: each can be created, where it stands."""
-    declared = config()
     creatable = {
         (right.group, right.resource, right.namespace)
         for right in rights_of(deployment_roles(declared, Groups()))
