@@ -207,12 +207,7 @@ def _network_policy(spec: EgressSpec) -> KubernetesObject:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {
-            "name": spec.name,
-            "namespace": spec.namespace,
-            "labels": dict(STANDARD_LABELS),
-            "annotations": {SYNC_WAVE_ANNOTATION: str(NETWORK_POLICY_SYNC_WAVE)},
-        },
+        "metadata": _metadata(spec.name, NETWORK_POLICY_SYNC_WAVE, spec.namespace),
         "spec": {
             "podSelector": {"matchLabels": dict(spec.pod_labels)},
             "policyTypes": ["Egress"],
@@ -267,39 +262,21 @@ def cluster_secret_store(spec: StoreSpec) -> KubernetesObject:
     opened_by: dict[str, Any] = {"namespaces": [spec.namespace]}
     if spec.selector is not None:
         opened_by = {"namespaceSelector": {"matchLabels": dict(spec.selector)}}
-    return {
-        "apiVersion": "external-secrets.io/v1",
-        "kind": "ClusterSecretStore",
-        "metadata": {
-            "name": spec.name,
-            "labels": dict(STANDARD_LABELS),
-            "annotations": {SYNC_WAVE_ANNOTATION: str(STORE_SYNC_WAVE)},
-        },
-        "spec": {"conditions": [opened_by], "provider": {"vault": provider}},
-    }
+    return _store(spec.name, STORE_SYNC_WAVE, opened_by, {"vault": provider})
 
 
 def cluster_external_secret(spec: PullSecretSpec) -> KubernetesObject:
     """Return the object that fans one registry's Secret out to every namespace with the opt-in label."""
-    refresh = canonical_duration(spec.refresh)
+    source = (spec.relay.name, spec.name, PULL_SECRET_KEY) if spec.relay else (spec.store, spec.path, spec.property)
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ClusterExternalSecret",
-        "metadata": {
-            "name": spec.name,
-            "labels": dict(STANDARD_LABELS),
-            "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave)},
-        },
+        "metadata": _metadata(spec.name, spec.sync_wave),
         "spec": {
             "externalSecretName": spec.name,
-            "refreshTime": refresh,
+            "refreshTime": canonical_duration(spec.refresh),
             "namespaceSelectors": [{"matchLabels": dict(spec.selector)}],
-            "externalSecretSpec": {
-                "refreshInterval": refresh,
-                "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.read_by},
-                "target": _target(spec.name),
-                "data": [_source(spec, spec.name, PULL_SECRET_KEY) if spec.relay else _from_vault(spec)],
-            },
+            "externalSecretSpec": _read(spec, *source),
         },
     }
 
@@ -309,18 +286,8 @@ def relay_external_secret(spec: PullSecretSpec) -> KubernetesObject:
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ExternalSecret",
-        "metadata": {
-            "name": spec.name,
-            "namespace": spec.relayed_by.namespace,
-            "labels": dict(STANDARD_LABELS),
-            "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)},
-        },
-        "spec": {
-            "refreshInterval": canonical_duration(spec.refresh),
-            "secretStoreRef": {"kind": "ClusterSecretStore", "name": spec.store},
-            "target": _target(spec.name),
-            "data": [_from_vault(spec)],
-        },
+        "metadata": _metadata(spec.name, spec.sync_wave - 1, spec.relayed_by.namespace),
+        "spec": _read(spec, spec.store, spec.path, spec.property),
     }
 
 
@@ -331,8 +298,7 @@ def relay_reader(spec: PullSecretSpec) -> list[KubernetesObject]:
     ESO's namespace (https://github.com/external-secrets/external-secrets/issues/4721).
     """
     relay = spec.relayed_by
-    metadata = {"name": relay.name, "namespace": relay.namespace, "labels": dict(STANDARD_LABELS)}
-    metadata = {**metadata, "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)}}
+    metadata = _metadata(relay.name, spec.sync_wave - 1, relay.namespace)
     rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [spec.name], "verbs": ["get"]}
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False},
@@ -356,19 +322,23 @@ def relay_store(spec: PullSecretSpec) -> KubernetesObject:
         "server": {"url": relay.server, "caProvider": certificates},
         "auth": {"serviceAccount": {"name": relay.name, "namespace": relay.namespace}},
     }
+    opened_by = {"namespaceSelector": {"matchLabels": dict(spec.selector)}}
+    return _store(relay.name, spec.sync_wave - 1, opened_by, {"kubernetes": provider})
+
+
+def _store(name: str, sync_wave: int, opened_by: Mapping[str, Any], provider: Mapping[str, Any]) -> KubernetesObject:
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ClusterSecretStore",
-        "metadata": {
-            "name": relay.name,
-            "labels": dict(STANDARD_LABELS),
-            "annotations": {SYNC_WAVE_ANNOTATION: str(spec.sync_wave - 1)},
-        },
-        "spec": {
-            "conditions": [{"namespaceSelector": {"matchLabels": dict(spec.selector)}}],
-            "provider": {"kubernetes": provider},
-        },
+        "metadata": _metadata(name, sync_wave),
+        "spec": {"conditions": [opened_by], "provider": provider},
     }
+
+
+def _metadata(name: str, sync_wave: int, namespace: str | None = None) -> dict[str, Any]:
+    place = {"namespace": namespace} if namespace else {}
+    annotations = {SYNC_WAVE_ANNOTATION: str(sync_wave)}
+    return {"name": name, **place, "labels": dict(STANDARD_LABELS), "annotations": annotations}
 
 
 def vault_read_policy(mount: str, path: str) -> str:
@@ -377,18 +347,19 @@ def vault_read_policy(mount: str, path: str) -> str:
     return json.dumps({"path": rules}, indent=2, sort_keys=True)
 
 
-def _from_vault(spec: PullSecretSpec) -> dict[str, Any]:
-    return _source(spec, spec.path, spec.property)
-
-
-def _source(spec: PullSecretSpec, key: str, field: str) -> dict[str, Any]:
-    """Return what an ExternalSecret reads, spelled as the API server gives it back.
+def _read(spec: PullSecretSpec, store: str, key: str, field: str) -> dict[str, Any]:
+    """Return the specification of an ExternalSecret that reads one key, spelled as the API server gives it back.
 
     Argo CD shows drift for ever where defaults that the CRD adds inside a list are left out, or where a duration is not
     spelled as ESO writes it (ESO issues 5895 and 5390).
     """
     defaults = reference_defaults(parse_version(spec.eso_version or ""))
-    return {"secretKey": "dockerconfigjson", "remoteRef": {"key": key, "property": field, **defaults}}
+    return {
+        "refreshInterval": canonical_duration(spec.refresh),
+        "secretStoreRef": {"kind": "ClusterSecretStore", "name": store},
+        "target": _target(spec.name),
+        "data": [{"secretKey": "dockerconfigjson", "remoteRef": {"key": key, "property": field, **defaults}}],
+    }
 
 
 def _target(name: str) -> dict[str, Any]:
