@@ -1,9 +1,9 @@
 """Turns what `pulumi preview --json` prints into the Markdown of one pull-request comment per stack.
 
 It leads with what the preview means for tenants (`preview_impact`). A property's value can be a credential, so
-properties are named and never shown, but for names and addresses out of the stack file. Messages of the program, the providers
-and the policies are free text: what stands in them and also in a resource's state is taken out, unless the stack's
-configuration or a resource's URN says it in public anyway.
+properties are named and never shown, but for names and addresses out of the stack file. Messages of the program, the
+providers and the policies are free text: what stands in them and also in a resource's state is taken out, unless the
+stack's configuration or a resource's URN says it in public anyway.
 """
 
 import html
