@@ -305,7 +305,8 @@ def _show_unchecked(unchecked: tuple[Unchecked, ...]) -> None:
 def _show_summary(report: Report) -> None:
     total = len(report.checks)
     if not report.diagnoses and not report.unchecked:
-        console.output.print(f"[green]✓[/] healthy: {counted(total, 'check')} found nothing")
+        beside = " but what is accepted" if report.suppressed else ""
+        console.output.print(f"[green]✓[/] healthy: {counted(total, 'check')} found nothing{beside}")
         return
     warnings = sum(item.severity == Severity.WARNING for item in report.diagnoses)
     parts = [

@@ -1,6 +1,7 @@
 """What `doctor` prints: causes first, what follows from them below, and what could not be checked with its reason."""
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ from pullsecrets.doctor import fix
 from pullsecrets.doctor.checks import all_checks
 from pullsecrets.doctor.diagnosis import Report, Unchecked, rank
 from pullsecrets.doctor.model import Check, Finding, Remedy, Severity
+from pullsecrets.doctor.suppression import Suppression
 from pullsecrets.errors import ConflictError
 from pullsecrets.kube.client import KubernetesClient
 from tests.unit.cluster import FakeCluster
@@ -56,6 +58,19 @@ def test_a_diagnosis_has_every_part_and_its_consequences_in_one_line(capsys: pyt
     ]
     assert "? could not be checked: role, policy: Vault is sealed" in lines
     assert lines[-1] == "1 check: 1 cause, 0 warnings, 2 not checked"
+
+
+def test_what_is_accepted_is_shown_with_its_reason_and_what_passed_when_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    accepted = Suppression("role", "[later] with release 4.2", date(2027, 1, 31))
+    found = replace(SEALED, check="role")
+    doctor._show(healthy().snapshot(), Report((), (), (SEAL,), ((found, accepted),)), verbose=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "✓ vault-sealed  Vault is unsealed",
+        f"accepted: role until 2027-01-31: [later] with release 4.2 ({found.cause})",
+        "✓ healthy: 1 check found nothing but what is accepted",
+    ]
 
 
 def test_a_namespace_is_explained_first(capsys: pytest.CaptureFixture[str]) -> None:

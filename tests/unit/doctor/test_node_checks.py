@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from pullsecrets.doctor.checks.node import host_opened_by_node, pod_runs_from_cache, registry_mirrored
-from pullsecrets.doctor.checks.pod import pod_cannot_pull
+from pullsecrets.doctor.checks.pod import ADVICE, pod_cannot_pull
 from pullsecrets.doctor.diagnosis import diagnose
 from pullsecrets.doctor.model import Check, Finding
 from pullsecrets.doctor.snapshot import Snapshot
+from pullsecrets.kube.pull_failure import Cause
 from tests.unit.doctor.tenants import APP, HOST, NOW, TENANTS, World, healthy, stack_config
+from tests.unit.workloads.test_pull_failure import MESSAGES
 
 OUTSIDE = "kube-system"
 NODES = "/api/v1/nodes"
@@ -156,3 +158,15 @@ def test_a_pull_that_fails_at_a_mirror_is_no_matter_of_the_seeded_login(patterns
     assert "not by Secret app" in finding.cause
     assert not any("seed" in line for line in finding.fix)
     assert any("imagedigestmirrorsets/mirrors" in line for line in finding.evidence)
+
+
+@pytest.mark.parametrize(("message", "cause"), MESSAGES)
+def test_what_the_kubelet_says_is_diagnosed_by_name(message: str, cause: Cause) -> None:
+    world = healthy()
+    world.add_pod(TENANTS[0], "failing", fails="ImagePullBackOff")
+    world.add_event("Pod", TENANTS[0], "failing", "Failed", message)
+    (finding,) = found(pod_cannot_pull, snapshot(world))
+    advice = ADVICE[cause]
+    assert finding.cause == advice.cause.format(host=HOST)
+    assert finding.prevention == advice.prevention
+    assert any(line.startswith(advice.command.partition("{")[0]) for line in finding.fix)
