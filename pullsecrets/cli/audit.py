@@ -19,7 +19,7 @@ from pullsecrets.coverage.audit import Audit, audit
 from pullsecrets.coverage.report import Format, render
 from pullsecrets.coverage.report.summary import actions, headline, removal
 from pullsecrets.coverage.rows import Coverage, State
-from pullsecrets.coverage.strays import OtherSecret
+from pullsecrets.coverage.strays import UnmanagedSecret
 from pullsecrets.credential import vault_token
 from pullsecrets.credential.vault import VaultClient
 from pullsecrets.errors import BadInputError, ExitCode
@@ -150,11 +150,15 @@ def _show(found: Audit, stack: str, screen: Console) -> None:
 
 
 def _show_strays(found: Audit, stack: str, screen: Console) -> None:
-    uses = [(use.namespace, use.registry, str(use.pods), str(use.failing), use.example) for use in found.unlisted_uses]
-    others = [(item.namespace, item.name, item.origin, _users(item), _remarks(item)) for item in found.other_secrets]
+    uses = [
+        (use.namespace, use.registry, str(use.pods), str(use.failing), use.example) for use in found.undeclared_uses
+    ]
+    others = [
+        (item.namespace, item.name, item.origin, _users(item), _remarks(item)) for item in found.unmanaged_secrets
+    ]
     left = [(item.namespace, item.kind, item.name, item.reason, removal(item, stack)) for item in found.orphans]
     for title, columns, rows in (
-        ("Use without opting in", ("namespace", "registry", "Pods", "cannot pull", "for example"), uses),
+        ("Undeclared usage", ("namespace", "registry", "Pods", "cannot pull", "for example"), uses),
         ("Unmanaged Secrets", ("namespace", "Secret", "origin", "used by", "remarks"), others),
         ("Leftovers", ("namespace", "what", "name", "why", "fix"), left),
     ):
@@ -176,12 +180,12 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def _users(item: OtherSecret) -> str:
+def _users(item: UnmanagedSecret) -> str:
     pods = "Pods unknown" if item.pods is None else f"{item.pods} Pod{'' if item.pods == 1 else 's'}"
     return ", ".join(filter(None, (pods, listed(item.service_accounts))))
 
 
-def _remarks(item: OtherSecret) -> str:
+def _remarks(item: UnmanagedSecret) -> str:
     remarks = (
         (item.registry is not None, "shadows the managed Secret"),
         (not item.typed, "wrong type"),

@@ -16,11 +16,11 @@ from pullsecrets.coverage.rows import Coverage
 from pullsecrets.coverage.strays import (
     Concerned,
     Orphan,
-    OtherSecret,
-    UnlistedUse,
+    UndeclaredUse,
+    UnmanagedSecret,
     orphans,
-    other_secrets,
-    unlisted_uses,
+    undeclared_uses,
+    unmanaged_secrets,
 )
 from pullsecrets.credential.expiry import read_expiry
 from pullsecrets.credential.sealed import EXPIRES_AT_ANNOTATION, SEALED_AT_ANNOTATION
@@ -85,9 +85,9 @@ class Audit:
 
     rows: tuple[Coverage, ...]
     credentials: tuple[Credential, ...] = ()
-    other_secrets: tuple[OtherSecret, ...] = ()
+    unmanaged_secrets: tuple[UnmanagedSecret, ...] = ()
     orphans: tuple[Orphan, ...] = ()
-    unlisted_uses: tuple[UnlistedUse, ...] = ()
+    undeclared_uses: tuple[UndeclaredUse, ...] = ()
     notes: tuple[str, ...] = ()
     """What could not be read: the report is not complete."""
     limits: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ class Audit:
     @property
     def warnings(self) -> int:
         """How many things should be looked at although every namespace is green."""
-        return len(self.other_secrets) + len(self.orphans) + len(self.unlisted_uses) + len(self.notes)
+        return len(self.unmanaged_secrets) + len(self.orphans) + len(self.undeclared_uses) + len(self.notes)
 
     def within(self, patterns: Sequence[str]) -> "Audit":
         """Return what concerns the namespaces of these names or patterns alone."""
@@ -116,9 +116,9 @@ class Audit:
         return replace(
             self,
             rows=kept(self.rows),
-            other_secrets=kept(self.other_secrets),
+            unmanaged_secrets=kept(self.unmanaged_secrets),
             orphans=kept(self.orphans),
-            unlisted_uses=kept(self.unlisted_uses),
+            undeclared_uses=kept(self.undeclared_uses),
         )
 
     def totals(self) -> tuple[RegistryTotals, ...]:
@@ -153,9 +153,9 @@ def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient | N
     return Audit(
         rows=coverage(config, found, _lasting(config, found, concerned), seeded),
         credentials=credentials,
-        other_secrets=other_secrets(config, found, concerned),
+        unmanaged_secrets=unmanaged_secrets(config, found, concerned),
         orphans=orphans(config, found, concerned),
-        unlisted_uses=unlisted_uses(config, found, concerned),
+        undeclared_uses=undeclared_uses(config, found, concerned),
         notes=() if found.pods is not None else (PODS_UNREADABLE,),
         limits=() if found.every_pull_secret else (SECRETS_UNREADABLE,),
         requests=cluster.requests - sent,

@@ -25,7 +25,7 @@ Concerned = Mapping[str, Collection[str]]
 
 
 @dataclass(frozen=True)
-class OtherSecret:
+class UnmanagedSecret:
     """A Secret that Pods may pull with and that our ExternalSecret does not own."""
 
     namespace: str
@@ -59,7 +59,7 @@ class Orphan:
 
 
 @dataclass(frozen=True)
-class UnlistedUse:
+class UndeclaredUse:
     """A namespace whose Pods pull from a registry although it is neither declared nor labelled for it."""
 
     namespace: str
@@ -80,7 +80,7 @@ class _Reference:
     pods: int | None
 
 
-def other_secrets(config: StackConfig, found: Inventory, concerned: Concerned) -> tuple[OtherSecret, ...]:
+def unmanaged_secrets(config: StackConfig, found: Inventory, concerned: Concerned) -> tuple[UnmanagedSecret, ...]:
     """Return the unmanaged Secrets: pull Secrets of concerned namespaces, and a registry's name anywhere.
 
     A copy of ours that lost its owner is an orphan and not listed here.
@@ -124,7 +124,7 @@ def orphans(config: StackConfig, found: Inventory, concerned: Concerned) -> tupl
     return tuple(sorted(listed, key=lambda item: (item.namespace, item.registry, item.kind, item.name)))
 
 
-def unlisted_uses(config: StackConfig, found: Inventory, concerned: Concerned) -> tuple[UnlistedUse, ...]:
+def undeclared_uses(config: StackConfig, found: Inventory, concerned: Concerned) -> tuple[UndeclaredUse, ...]:
     """Return the namespaces whose Pods use a registry without opting in.
 
     Platform namespaces cannot opt in, nor can that of the daily validation; its own Pod, and the one that binds, are
@@ -205,10 +205,10 @@ _MANAGERS = {
 
 def _other(
     item: Object, typed: bool, names: Collection[str], references: Mapping[tuple[str, str], _Reference]
-) -> OtherSecret:
+) -> UnmanagedSecret:
     metadata = item["metadata"]
     namespace, name = str(metadata["namespace"]), str(metadata["name"])
-    return OtherSecret(
+    return UnmanagedSecret(
         namespace=namespace,
         name=name,
         registry=name if name in names else None,
@@ -298,9 +298,9 @@ def _offboard(namespace: str) -> str:
     return f"pull-secrets offboard {namespace}"
 
 
-def _use(registry: Registry, namespace: str, pods: Iterable[PodPull]) -> UnlistedUse:
+def _use(registry: Registry, namespace: str, pods: Iterable[PodPull]) -> UndeclaredUse:
     using = sorted(pods, key=lambda pod: pod.name)
-    return UnlistedUse(
+    return UndeclaredUse(
         namespace=namespace,
         registry=registry.name,
         pods=len(using),

@@ -157,7 +157,7 @@ def _audited(spec: MonitoringSpec) -> Iterator[_Panel]:
         ((f"max by (namespace, registry) ({green}) == 0", ""),),
         width=12,
     )
-    others = spec.audit_series("pull_secrets_other_origin_secrets")
+    others = spec.audit_series("pull_secrets_unmanaged_secrets")
     yield _Panel(
         "Unmanaged Secrets",
         "Pull Secrets that this project did not deliver; `pull-secrets audit` names them.",

@@ -86,7 +86,7 @@ def audit(stack: Stack, *options: str, kubeconfig: Path | None = None) -> subpro
 
 
 def test_hand_made_copies_and_old_names_are_shown_with_their_origin(strays: dict[str, Any]) -> None:
-    found = {(item["namespace"], item["name"]): item for item in strays["other_secrets"]}
+    found = {(item["namespace"], item["name"]): item for item in strays["unmanaged_secrets"]}
     assert found.keys() == {(OUTSIDE, "ops-app"), (TENANT, "regcred")}
     copy, old = found[OUTSIDE, "ops-app"], found[TENANT, "regcred"]
     assert (copy["origin"], copy["registry"], copy["exposed"], copy["pods"]) == ("kubectl apply", "ops-app", True, 2)
@@ -102,7 +102,7 @@ def test_leftovers_are_shown_with_the_command_that_removes_them(strays: dict[str
 
 
 def test_pods_that_pull_without_opting_in_are_shown(strays: dict[str, Any]) -> None:
-    (use,) = strays["unlisted_uses"]
+    (use,) = strays["undeclared_uses"]
     assert (use["namespace"], use["registry"], use["pods"], use["example"]) == (OUTSIDE, "ops-app", 1, "web")
 
 
@@ -126,7 +126,7 @@ def test_warnings_alone_pass_unless_strict_and_no_form_shows_a_credential(stack:
     assert list(tmp_path.glob(".*")) == []
     assert {row["namespace"] for row in csv.DictReader(io.StringIO(printed[3]))} >= {TENANT, "ops-both"}
     families = {family.name: family for family in text_string_to_metric_families(printed[4])}
-    assert families["pull_secrets_other_origin_secrets"].samples[0].value == 2
+    assert families["pull_secrets_unmanaged_secrets"].samples[0].value == 2
 
 
 @pytest.mark.usefixtures("strays")
@@ -154,6 +154,6 @@ def test_an_auditor_who_may_not_list_pods_is_told_what_is_missing(stack: Stack) 
         stack.admin.call("DELETE", f"/apis/rbac.authorization.k8s.io/v1/{kind}/{NO_PODS}")
     assert found["green"]
     assert "Pods could not be read" in found["notes"][0]
-    assert found["unlisted_uses"] == []
-    assert found["other_secrets"][0]["pods"] is None
-    assert found["other_secrets"], "what does not need Pods is still found"
+    assert found["undeclared_uses"] == []
+    assert found["unmanaged_secrets"][0]["pods"] is None
+    assert found["unmanaged_secrets"], "what does not need Pods is still found"

@@ -91,8 +91,8 @@ class _Families(Collector):
         yield expiry
 
     def _strays(self) -> Iterator[Metric]:
-        others = len(self.found.other_secrets)
-        yield GaugeMetricFamily("pull_secrets_other_origin_secrets", "Unmanaged pull Secrets.", others)
+        others = len(self.found.unmanaged_secrets)
+        yield GaugeMetricFamily("pull_secrets_unmanaged_secrets", "Unmanaged pull Secrets.", others)
         orphans = GaugeMetricFamily("pull_secrets_orphans", "Leftovers of ours by kind.", labels=("kind",))
         kinds = Counter(item.kind for item in self.found.orphans)
         for kind in ORPHAN_KINDS:
@@ -101,11 +101,11 @@ class _Families(Collector):
         if self.found.notes:
             # Left out and not 0: nobody looked.
             return
-        unlisted = _gauge("pull_secrets_unlisted_namespaces", "Namespaces whose Pods pull without opting in.")
-        uses = Counter(item.registry for item in self.found.unlisted_uses)
+        undeclared = _gauge("pull_secrets_undeclared_namespaces", "Namespaces whose Pods pull without opting in.")
+        uses = Counter(item.registry for item in self.found.undeclared_uses)
         for item in self.found.totals():
-            unlisted.add_metric((item.registry,), uses[item.registry])
-        yield unlisted
+            undeclared.add_metric((item.registry,), uses[item.registry])
+        yield undeclared
 
     def _run(self) -> Iterator[Metric]:
         found = self.found

@@ -71,17 +71,17 @@ def _renewal(credential: Credential, option: str, *, renewed: bool = False) -> s
 
 
 def _advised(found: Audit, option: str) -> Iterator[str]:
-    if exposed := [item for item in found.other_secrets if item.exposed]:
+    if exposed := [item for item in found.unmanaged_secrets if item.exposed]:
         yield (
             f"{counted(len(exposed), 'Secret')} {_verb(exposed, 'shows', 'show')} the credential in an annotation that "
             "`kubectl apply` left: have that credential replaced, then remove them."
         )
-    if others := found.other_secrets:
+    if others := found.unmanaged_secrets:
         yield (
             f"{counted(len(others), 'unmanaged Secret')} {_verb(others, 'is', 'are')} not rotated with the rest: "
             f"`pull-secrets cleanup{option} --dry-run` shows what uses them, and `pull-secrets adopt` takes them over."
         )
-    if uses := {use.namespace for use in found.unlisted_uses}:
+    if uses := {use.namespace for use in found.undeclared_uses}:
         yield (
             f"Pods of {counted(len(uses), 'namespace')} use a registry without opting in: declare "
             f"{_verb(uses, 'it', 'them')} as tenant in the stack file."

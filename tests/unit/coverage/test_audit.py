@@ -120,7 +120,7 @@ def test_a_part_of_it_is_gated_on_by_itself(config: StackConfig, cluster: FakeCl
     add_secret(cluster, "t-two", "old-regcred")
     found = run(config, cluster)
     assert (found.green, found.within(["t-one"]).green, found.within(["t-t*"]).green) == (False, True, False)
-    assert [item.namespace for item in found.other_secrets] == ["t-two"]
+    assert [item.namespace for item in found.unmanaged_secrets] == ["t-two"]
     assert found.within(["t-one"]).warnings == 0
     assert found.within(["t-one", "t-t*"]).rows == found.rows
     assert found.within(["nowhere"]).rows == ()
@@ -235,7 +235,7 @@ def test_hand_made_secrets_and_old_names_are_of_other_origin(config: StackConfig
     add_account(cluster, "elsewhere", "app")
     add_pod(cluster, "t-one", "old", "app.example.com/x", "regcred")
     found = run(config, cluster)
-    app, web, old = found.other_secrets
+    app, web, old = found.unmanaged_secrets
     assert (app.namespace, app.name, app.registry, app.typed, app.exposed) == ("elsewhere", "app", "app", True, True)
     assert (app.origin, app.service_accounts, app.pods) == ("kubectl apply", ("default",), 0)
     assert (web.name, web.typed, web.registry) == ("web", False, "web")
@@ -250,7 +250,7 @@ def test_a_secret_of_somebody_elses_external_secret_is_of_other_origin(
     cluster.add("/apis/external-secrets.io/v1/externalsecrets", metadata("t-two", "app"))
     add_namespace(cluster, "t-two", LABEL)
     add_secret(cluster, "t-two", "app", **owned("ExternalSecret", "app"))
-    (other,) = run(config, cluster).other_secrets
+    (other,) = run(config, cluster).unmanaged_secrets
     assert (other.namespace, other.origin) == ("t-two", "ExternalSecret app")
 
 
@@ -266,7 +266,7 @@ def test_what_was_left_in_a_namespace_that_left_is_orphaned(config: StackConfig,
         ("ServiceAccount entry", "web", "default"),
     ]
     assert {item.namespace for item in found.orphans} == {"left"}
-    assert not found.other_secrets
+    assert not found.unmanaged_secrets
     assert found.green, "what was left keeps no tenant from pulling"
 
 
@@ -300,7 +300,7 @@ def test_pods_that_pull_without_opting_in_are_found_and_finished_ones_are_not(
     add_pod(cluster, "sandbox", "public", "docker.io/library/busybox")
     add_pod(cluster, "t-one", "tenant", "app.example.com/x", "app")
     add_pod(cluster, "kube-system", "platform", "app.example.com/x")
-    (use,) = run(config, cluster).unlisted_uses
+    (use,) = run(config, cluster).undeclared_uses
     assert (use.namespace, use.registry, use.pods, use.failing) == ("sandbox", "app", 2, 1)
     assert (use.example, use.secrets) == ("a", ("mine",))
 
@@ -317,8 +317,11 @@ def test_the_daily_validation_does_not_report_itself(cluster: FakeCluster) -> No
     add_pod(cluster, "elsewhere", "same", "app.example.com/x", account="pull-secrets-test-audit")
     add_secret(cluster, "watch", "web")
     found = run(config, cluster)
-    assert [(use.namespace, use.example) for use in found.unlisted_uses] == [("elsewhere", "same"), ("watch", "other")]
-    assert [(other.namespace, other.name) for other in found.other_secrets] == [("watch", "web")]
+    assert [(use.namespace, use.example) for use in found.undeclared_uses] == [
+        ("elsewhere", "same"),
+        ("watch", "other"),
+    ]
+    assert [(other.namespace, other.name) for other in found.unmanaged_secrets] == [("watch", "web")]
 
 
 def test_without_the_right_to_list_pods_the_audit_says_that_it_is_not_complete(
@@ -330,7 +333,7 @@ def test_without_the_right_to_list_pods_the_audit_says_that_it_is_not_complete(
     assert found.notes == (PODS_UNREADABLE,)
     assert found.green
     assert found.warnings == 2
-    assert found.other_secrets[0].pods is None
+    assert found.unmanaged_secrets[0].pods is None
 
 
 def test_another_refusal_is_not_taken_for_nothing_found(config: StackConfig, cluster: FakeCluster) -> None:
@@ -345,7 +348,7 @@ def test_what_stands_in_esos_namespace_for_a_relayed_registry_is_ours(cluster: F
     cluster.add("/apis/external-secrets.io/v1/externalsecrets", metadata("external-secrets", "app"))
     add_secret(cluster, "external-secrets", "app", **owned("ExternalSecret", "app"))
     found = run(config, cluster)
-    assert not found.other_secrets
+    assert not found.unmanaged_secrets
     assert not found.orphans
 
 

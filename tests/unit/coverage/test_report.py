@@ -24,7 +24,7 @@ from pullsecrets.coverage.report.metrics import collect
 from pullsecrets.coverage.report.summary import actions, headline
 from pullsecrets.coverage.report.table import COLUMNS, cell
 from pullsecrets.coverage.rows import Coverage
-from pullsecrets.coverage.strays import Orphan, OtherSecret, UnlistedUse
+from pullsecrets.coverage.strays import Orphan, UndeclaredUse, UnmanagedSecret
 from pullsecrets.errors import BadInputError
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -46,9 +46,11 @@ GREEN = Coverage(
 )
 RED = replace(GREEN, namespace="user-dev", ready=False, reason="403", secret=False, typed=False, digest=None)
 CREDENTIAL = Credential("app", ("app.example.com",), "platform", "vault", 3, "0123", NOW - timedelta(days=30), None)
-OTHER = OtherSecret("auth-dev", "regcred", None, True, "kubectl create", "2026-01-01T00:00:00Z", ("default",), 2, True)
+OTHER = UnmanagedSecret(
+    "auth-dev", "regcred", None, True, "kubectl create", "2026-01-01T00:00:00Z", ("default",), 2, True
+)
 ORPHAN = Orphan("finalizer", "gone", "app", "ces-app", "it would hang", "pull-secrets offboard gone")
-USE = UnlistedUse("sandbox", "app", 3, 1, "web-1", ("regcred",))
+USE = UndeclaredUse("sandbox", "app", 3, 1, "web-1", ("regcred",))
 CLEAN = Audit((GREEN,), (CREDENTIAL,), finished_at=NOW)
 TROUBLED = Audit(
     (GREEN, RED),
@@ -245,14 +247,14 @@ class TestOpenMetrics:
         assert found["pull_secrets_credential_expiry_timestamp_seconds"] == {
             ("app",): (NOW + timedelta(days=3)).timestamp()
         }
-        assert found["pull_secrets_other_origin_secrets"] == {(): 1}
+        assert found["pull_secrets_unmanaged_secrets"] == {(): 1}
         assert found["pull_secrets_orphans"] == {
             ("Secret",): 0,
             ("ExternalSecret",): 0,
             ("ServiceAccount entry",): 0,
             ("finalizer",): 1,
         }
-        assert found["pull_secrets_unlisted_namespaces"] == {("app",): 1}
+        assert found["pull_secrets_undeclared_namespaces"] == {("app",): 1}
         assert found["pull_secrets_audit_complete"] == {(): 1}
         assert found["pull_secrets_audit_api_requests"] == {(): 9}
         assert found["pull_secrets_audit_duration_seconds"] == {(): 0.5}
@@ -261,7 +263,7 @@ class TestOpenMetrics:
 
     def test_what_nobody_could_read_is_left_out_and_not_zero(self) -> None:
         found = self.read(TROUBLED)
-        assert "pull_secrets_unlisted_namespaces" not in found
+        assert "pull_secrets_undeclared_namespaces" not in found
         assert found["pull_secrets_audit_complete"] == {(): 0}
 
     def test_an_expiry_that_is_not_recorded_has_no_sample(self) -> None:

@@ -62,7 +62,7 @@ def test_it_shows_what_a_team_asks_for() -> None:
         "ExternalSecret errors": "externalsecret_sync_calls_error",
         "Refresh age": "externalsecret_sync_calls_total",
         "Credential expires in": "pull_secrets_credential_expiry_timestamp_seconds",
-        "Unmanaged Secrets": "pull_secrets_other_origin_secrets",
+        "Unmanaged Secrets": "pull_secrets_unmanaged_secrets",
     }.items():
         assert series in shown[title]
 
