@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e fuzz bench build build-tests up down status docs pack-policies install clean clean-cache
+.PHONY: help demo test lint unit e2e fuzz mutants bench build build-tests up down status docs pack-policies install clean clean-cache
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ e2e: build-tests ## Tests on real control planes: the one of `make up`, left run
 
 fuzz: .venv/.installed ## A minute of broken credentials and images: no traceback, no leak
 	@$(RUN) tests.fuzz 60
+
+mutants: .venv/.installed ## Small changes of what guards the promises, and which of them no unit test notices: MUTANTS=50 for a sample
+	@$(UV) sync --locked --quiet --group mutants
+	@$(RUN) tests.mutants $(MUTANTS)
 
 bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, rotations, audits and lints; asserts nothing
 	@$(RUN) local bench
@@ -84,7 +88,7 @@ install: .venv/.installed ## Install the pinned dependencies into .venv
 	@touch $@
 
 clean: down ## Stop the control plane and remove this clone's state; the per-user cache stays
-	rm -rf .local .venv
+	rm -rf .local .venv mutants
 
 clean-cache: .venv/.installed ## Remove the built programs too, for every clone of this user
 	@$(RUN) local clean-cache
