@@ -47,7 +47,7 @@ def relayed(stack: Stack) -> Iterator[Stack]:
 
 
 def delivered(stack: Stack) -> None:
-    rows = [row for row in stack.audit()["rows"] if row["registry"] == REGISTRY]
+    rows = [row for row in stack.audit("--wait", "15")["rows"] if row["registry"] == REGISTRY]
     waiting = [row["namespace"] for row in rows if not row["green"]]
     if waiting or {row["namespace"] for row in rows} != set(NAMESPACES):
         raise NotYet(f"not green: {waiting}")

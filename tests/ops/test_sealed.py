@@ -61,7 +61,7 @@ def seal(stack: Stack, password: str, environment: Mapping[str, str] | None = No
 
 
 def green(stack: Stack) -> None:
-    rows = [row for row in stack.audit()["rows"] if row["registry"] == REGISTRY]
+    rows = [row for row in stack.audit("--wait", "15")["rows"] if row["registry"] == REGISTRY]
     waiting = [row["namespace"] for row in rows if not row["green"]]
     if waiting or {row["namespace"] for row in rows} != set(NAMESPACES):
         raise NotYet(f"not green: {waiting}")
@@ -97,7 +97,7 @@ def test_what_was_sealed_for_another_cluster_is_the_diagnosis(sealing: Stack, tm
         if found[:1] != ["sealed-secret-unopened"]:
             raise NotYet(f"doctor names {found}")
 
-    until(diagnosed, 60, "the controller's refusal")
+    until(diagnosed, 60, "the controller's refusal", every=1)
     seal(stack, stack.new_password())
     stack.pulumi("up", "--yes", "--skip-preview")
 

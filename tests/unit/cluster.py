@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pullsecrets.kube.client import METADATA_ONLY, KubernetesApiError, KubernetesClient
@@ -31,6 +31,8 @@ class FakeCluster(KubernetesClient):
         """By the last word of a path, such as `eviction`: what a POST with a path and a body gets."""
         self.before_write: Callable[[str, str], None] = lambda *_: None
         """Plays who acts between a read and a write: called with the method and the path of each write."""
+        self.coming: list[tuple[str, Object | None]] = []
+        """What happens while somebody watches: an object is put under a path, or None takes it away."""
         self.sent: list[tuple[str, str]] = []
         """What was written, by method and path."""
         self.listed: list[str] = []
@@ -67,6 +69,23 @@ class FakeCluster(KubernetesClient):
             return self._list(path, query or {}, whole=accept != METADATA_ONLY)
         return self._one(method, path, query or {}, body)
 
+    def watch(
+        self, path: str, query: Mapping[str, str], seconds: int, *, metadata_only: bool = False
+    ) -> Iterator[Object]:
+        """Give what exists unless a version is named, then all that is coming; the watch ends after that."""
+        assert seconds > 0
+        assert not metadata_only
+        if "resourceVersion" not in query:
+            yield from ({"type": "ADDED", "object": item} for item in self._standing(path) if _selected(item, query))
+        while self.coming:
+            where, item = self.coming.pop(0)
+            before = self.objects.pop(where, None)
+            if item is not None:
+                self.objects[where] = item
+            seen, kind = item or before, "DELETED" if item is None else "MODIFIED" if before else "ADDED"
+            if seen and _stands_in(path, where) and _selected(seen, query):
+                yield {"type": kind, "object": copy.deepcopy(seen)}
+
     def _list(self, path: str, query: Mapping[str, str], *, whole: bool) -> Object:
         self.listed.append(path)
         found = [item for item in self._standing(path) if _selected(item, query)]
@@ -80,9 +99,7 @@ class FakeCluster(KubernetesClient):
 
     def _standing(self, path: str) -> list[Object]:
         """Return what stands in a collection, of one namespace or of all."""
-        root, _, plural = path.rpartition("/")
-        inside = re.compile(rf"{re.escape(root)}(/namespaces/[^/]+)?/{plural}/[^/]+")
-        found = [copy.deepcopy(item) for where, item in sorted(self.objects.items()) if inside.fullmatch(where)]
+        found = [copy.deepcopy(item) for where, item in sorted(self.objects.items()) if _stands_in(path, where)]
         return [*self._listed(path), *found]
 
     def _listed(self, path: str) -> list[Object]:
@@ -150,6 +167,11 @@ def _is_collection(path: str) -> bool:
     """Tell whether a path is of a collection: names and kinds take turns behind the version."""
     place = _PLACE.fullmatch(path)
     return bool(place and place["rest"] and place["rest"].count("/") % 2)
+
+
+def _stands_in(collection: str, path: str) -> bool:
+    root, _, plural = collection.rpartition("/")
+    return bool(re.fullmatch(rf"{re.escape(root)}(/namespaces/[^/]+)?/{plural}/[^/]+", path))
 
 
 def _selected(item: Object, query: Mapping[str, str]) -> bool:

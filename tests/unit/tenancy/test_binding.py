@@ -1,16 +1,28 @@
 """Binding appends, keeps everything that others put there, and takes only its own entries out again."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets.errors import ConflictError
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.errors import ConflictError, PullSecretsError
+from pullsecrets.kube.eso import external_secret_path
+from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.kube.objects import entries_of
-from pullsecrets.tenancy.binding import append_operations, bind, bind_appearing, removal_operations, unbind
+from pullsecrets.tenancy import binding
+from pullsecrets.tenancy.binding import (
+    append_operations,
+    await_delivery,
+    bind,
+    bind_appearing,
+    bind_existing,
+    release_abandoned,
+    removal_operations,
+    unbind,
+)
+from tests.unit import delivered
+from tests.unit.cluster import FakeCluster
 
 NAMES = st.lists(st.sampled_from(["default-dockercfg-abc", "builder-token", "app", "web", "other"]), unique=True)
 
@@ -70,103 +82,211 @@ def test_every_patch_is_guarded_by_the_version_it_was_made_for(existing: list[st
             assert operations[0] == {"op": "test", "path": "/metadata/resourceVersion", "value": "42"}
 
 
-class OneServiceAccount:
-    """A namespace with one ServiceAccount that somebody else may write to at any time."""
+WHERE = "/api/v1/namespaces/auth-dev/serviceaccounts"
+DEFAULT = f"{WHERE}/default"
+PLACE = "/api/v1/namespaces/auth-dev"
+SOURCE = external_secret_path("auth-dev", "app")
+FANOUT = "/apis/external-secrets.io/v1/clusterexternalsecrets/app"
+FINALIZER = f"{FINALIZER_PREFIX}app"
 
-    def __init__(self, entries: list[str], interruptions: int = 0) -> None:
-        self.live = account(entries, "1")
-        self.interruptions = interruptions
-        self.reverts = False
 
-    def items(self, _path: str) -> list[dict[str, Any]]:
-        return [self.live]
+def cluster_with(entries: list[str]) -> FakeCluster:
+    """A namespace with one ServiceAccount."""
+    return FakeCluster((DEFAULT, account(entries, "1")))
 
-    def find(self, path: str) -> dict[str, Any] | None:
-        return self.live if path.endswith("/default") else None
 
-    def json_patch(self, path: str, operations: list[dict[str, Any]]) -> None:
-        if self.interruptions:
-            self.interruptions -= 1
-            others = [*entries_of(self.live), f"written-by-others-{self.interruptions}"]
-            self.live = account(others, str(int(self.live["metadata"]["resourceVersion"]) + 1))
-            raise KubernetesApiError("PATCH", path, 422, "Invalid", "testing path /metadata/resourceVersion failed")
-        if not self.reverts:
-            self.live = applied(self.live, operations)
+def bound(cluster: FakeCluster) -> list[str]:
+    return entries_of(cluster.objects[DEFAULT])
 
-    def as_client(self) -> KubernetesClient:
-        return self  # type: ignore[return-value]
+
+def interrupted(cluster: FakeCluster, times: int) -> FakeCluster:
+    """Somebody else writes to the ServiceAccount between our read and our write, so many times."""
+
+    def write(_method: str, path: str) -> None:
+        nonlocal times
+        if times:
+            times -= 1
+            live = cluster.objects[path]
+            version = str(int(live["metadata"]["resourceVersion"]) + 1)
+            cluster.objects[path] = account([*entries_of(live), f"written-by-others-{times}"], version)
+
+    cluster.before_write = write
+    return cluster
 
 
 def test_a_write_in_between_is_kept() -> None:
-    cluster = OneServiceAccount(["default-dockercfg-abc"], interruptions=3)
-    state = bind(cluster.as_client(), "auth-dev", ["default"], ["app"])
-    assert state.bound == ("default",)
-    assert entries_of(cluster.live) == [
-        "default-dockercfg-abc",
-        "written-by-others-2",
-        "written-by-others-1",
-        "written-by-others-0",
-        "app",
-    ]
+    cluster = interrupted(cluster_with(["default-dockercfg-abc"]), 3)
+    state = bind(cluster, "auth-dev", ["default"], ["app"])
+    assert (state.bound, state.unbound, state.missing) == (("default",), (), ())
+    others = [f"written-by-others-{number}" for number in (2, 1, 0)]
+    assert bound(cluster) == ["default-dockercfg-abc", *others, "app"]
 
 
 def test_endless_contention_is_a_conflict() -> None:
     with pytest.raises(ConflictError, match="others changed it 10 times in a row"):
-        bind(OneServiceAccount([], interruptions=99).as_client(), "auth-dev", ["default"], ["app"])
+        bind(interrupted(cluster_with([]), 99), "auth-dev", ["default"], ["app"])
 
 
-def test_an_entry_that_vanishes_again_is_reported() -> None:
-    cluster = OneServiceAccount(["default-dockercfg-abc"])
-    cluster.reverts = True
-    with pytest.raises(ConflictError, match="lost the entry again"):
-        bind(cluster.as_client(), "auth-dev", ["default"], ["app"])
+def test_what_is_bound_already_is_not_written() -> None:
+    cluster = cluster_with(["app"])
+    assert bind(cluster, "auth-dev", ["default"], ["app"]).bound == ("default",)
+    assert cluster.sent == []
 
 
-def test_a_service_account_that_does_not_exist_yet_is_reported_as_missing() -> None:
-    state = bind(OneServiceAccount([]).as_client(), "auth-dev", ["default", "builder"], ["app"])
-    assert (state.bound, state.missing) == (("default",), ("builder",))
+class Reverting(FakeCluster):
+    """Somebody rewrites the list at once."""
 
-
-class Appearing(OneServiceAccount):
-    """The same, seen by a watch: what happened so far, and each change by somebody who takes our entry off again."""
-
-    def __init__(self, *events: tuple[str, str, list[str]]) -> None:
-        super().__init__([])
-        self.events = events
-
-    def watch(self, _path: str, _query: dict[str, str], _seconds: int) -> Iterator[dict[str, Any]]:
-        for number, (kind, name, entries) in enumerate(self.events):
-            self.live = account(entries, str(number))
-            self.live["metadata"] |= {"namespace": "auth-dev", "name": name}
-            yield {"type": kind, "object": self.live}
+    def json_patch(self, path: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
+        assert operations
+        return self.objects[path]
 
 
 @pytest.mark.parametrize(
-    ("event", "bound"),
+    ("fields", "who"),
     [
-        (("ADDED", "default", ["default-dockercfg-abc"]), ["default-dockercfg-abc", "app"]),
-        (("MODIFIED", "default", []), ["app"]),
-        (("ADDED", "default", ["app"]), None),
-        (("DELETED", "default", []), None),
-        (("ADDED", "somebody-elses", []), None),
+        ([], "somebody whom the API server did not record"),
+        (
+            [{"manager": "argocd", "fieldsV1": {"f:imagePullSecrets": {}}, "time": "2026-01-01T00:00:00Z"}],
+            "argocd at .*",
+        ),
+    ],
+)
+def test_an_entry_that_vanishes_again_is_reported_with_who_rewrote_the_list(fields: list[Any], who: str) -> None:
+    found = account(["default-dockercfg-abc"])
+    found["metadata"]["managedFields"] = fields
+    with pytest.raises(ConflictError, match=rf"default in namespace 'auth-dev' lost the entry again .*{who} rewrites"):
+        bind(Reverting((DEFAULT, found)), "auth-dev", ["default"], ["app"])
+
+
+def test_a_service_account_that_does_not_exist_yet_is_reported_as_missing() -> None:
+    state = bind(cluster_with([]), "auth-dev", ["default", "builder"], ["app"])
+    assert (state.bound, state.missing) == (("default",), ("builder",))
+
+
+def test_the_default_service_account_is_waited_for_and_no_other() -> None:
+    cluster = FakeCluster()
+    cluster.coming = [(f"{WHERE}/other", named("other", [])), (DEFAULT, account([]))]
+    assert bind(cluster, "auth-dev", ["default"], ["app"]).bound == ("default",)
+    assert bound(cluster) == ["app"]
+    assert bind(FakeCluster(), "auth-dev", ["builder"], ["app"]).missing == ("builder",)
+
+
+def test_a_default_service_account_that_never_comes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binding, "ACCOUNT_SECONDS", 0)
+    with pytest.raises(PullSecretsError, match="'default' did not appear in namespace 'auth-dev' within 0 s"):
+        bind(FakeCluster(), "auth-dev", ["default"], ["app"])
+
+
+def named(name: str, entries: list[str]) -> dict[str, Any]:
+    found = account(entries)
+    found["metadata"] |= {"namespace": "auth-dev", "name": name}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "after"),
+    [
+        ("default", ["default-dockercfg-abc"], ["default-dockercfg-abc", "app"]),
+        ("default", [], ["app"]),
+        ("default", ["app"], None),
+        ("default", None, None),
+        ("somebody-elses", [], None),
     ],
 )
 def test_what_appears_without_an_entry_gets_it_and_nothing_else_is_touched(
-    event: tuple[str, str, list[str]], bound: list[str] | None
+    name: str, entries: list[str] | None, after: list[str] | None
 ) -> None:
-    cluster = Appearing(event)
-    found = list(bind_appearing(cluster.as_client(), {("auth-dev", "default"): ["app"]}))
-    assert found == (["auth-dev/default"] if bound else [])
-    assert entries_of(cluster.live) == (bound or event[2])
+    cluster = FakeCluster()
+    cluster.coming = [(f"{WHERE}/{name}", None if entries is None else named(name, entries))]
+    if entries is None:
+        cluster.objects[f"{WHERE}/{name}"] = named(name, ["app"])
+    found = list(bind_appearing(cluster, {("auth-dev", "default"): ["app"]}))
+    assert found == (["auth-dev/default"] if after else [])
+    if entries is not None:
+        assert entries_of(cluster.objects[f"{WHERE}/{name}"]) == (after or entries)
 
 
 def test_a_watch_does_not_fight_for_ever() -> None:
-    cluster = Appearing(*[("MODIFIED", "default", [])] * 99)
-    with pytest.raises(ConflictError, match="auth-dev/default lost the entry 11 times within 240 s"):
-        list(bind_appearing(cluster.as_client(), {("auth-dev", "default"): ["app"]}))
+    cluster = FakeCluster()
+    cluster.coming = [(DEFAULT, named("default", [])) for _ in range(99)]
+    with pytest.raises(ConflictError, match="auth-dev/default lost the entry 11 times within 240 s: somebody rewrites"):
+        list(bind_appearing(cluster, {("auth-dev", "default"): ["app"]}))
+
+
+def test_those_that_exist_are_bound_once() -> None:
+    cluster = FakeCluster((DEFAULT, named("default", [])), (f"{WHERE}/builder", named("builder", [])))
+    wanted = {("auth-dev", "default"): ["app"], ("elsewhere", "builder"): ["app"]}
+    assert [*bind_existing(cluster, wanted), *bind_existing(cluster, wanted)] == ["auth-dev/default"]
+    assert cluster.sent == [("PATCH", DEFAULT)]
 
 
 def test_unbinding_a_service_account_that_is_gone_does_nothing() -> None:
-    cluster = OneServiceAccount(["app"])
-    unbind(cluster.as_client(), "auth-dev", ["builder"], ["app"])
-    assert entries_of(cluster.live) == ["app"]
+    cluster = cluster_with(["app", "web"])
+    unbind(cluster, "auth-dev", ["builder"], ["app"])
+    assert bound(cluster) == ["app", "web"]
+    unbind(cluster, "auth-dev", ["builder", "default"], ["app"])
+    assert bound(cluster) == ["web"]
+
+
+def source(status: str = "True", kind: str = "ClusterExternalSecret", name: str = "app") -> dict[str, Any]:
+    """An ExternalSecret, as ESO or somebody else made it."""
+    found = delivered.external_secret("auth-dev", name, status)
+    found["metadata"] |= {"resourceVersion": "1", "ownerReferences": [delivered.owner(kind, "app")]}
+    return found
+
+
+class TestDelivery:
+    def test_what_is_ready_or_becomes_so_is_delivered(self) -> None:
+        cluster = FakeCluster((SOURCE, source()))
+        await_delivery(cluster, "auth-dev", ["app"])
+        cluster = FakeCluster((SOURCE, source("False")))
+        cluster.coming = [(external_secret_path("auth-dev", "web"), source(name="web")), (SOURCE, source())]
+        await_delivery(cluster, "auth-dev", ["app"])
+        assert cluster.coming == []
+
+    def test_what_never_is_stays_unbound(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(binding, "DELIVERY_SECONDS", 0)
+        with pytest.raises(PullSecretsError, match=r"'app' in namespace 'auth-dev' is not Ready after 0 s.*pulumi up"):
+            await_delivery(FakeCluster((SOURCE, source("False"))), "auth-dev", ["app"])
+
+
+class TestFinalizers:
+    """ESO leaves its finalizer on a namespace that lost the label."""
+
+    def cluster(self, *further: tuple[str, dict[str, Any]], **labels: str) -> FakeCluster:
+        metadata = {"name": "auth-dev", "labels": labels, "finalizers": ["theirs", FINALIZER], "resourceVersion": "1"}
+        return FakeCluster((PLACE, {"metadata": metadata}), *further)
+
+    def left(self, cluster: FakeCluster, registry: str = "app") -> list[str]:
+        release_abandoned(cluster, "auth-dev", [registry])
+        return cluster.objects[PLACE]["metadata"]["finalizers"]
+
+    def test_it_goes_and_others_stay(self) -> None:
+        assert self.left(self.cluster()) == ["theirs"]
+        assert self.left(self.cluster(), "web") == ["theirs", FINALIZER]
+
+    def test_it_stays_while_eso_selects_the_namespace(self) -> None:
+        fanout = {"spec": {"namespaceSelectors": [{"matchLabels": {"a": "x"}}, {"matchLabels": {"b": "y"}}]}}
+        assert self.left(self.cluster((FANOUT, fanout), b="y")) == ["theirs", FINALIZER]
+        assert self.left(self.cluster((FANOUT, fanout), b="x")) == ["theirs"]
+
+    def test_a_namespace_that_is_gone_has_none(self) -> None:
+        cluster = FakeCluster()
+        release_abandoned(cluster, "auth-dev", ["app"])
+        assert cluster.sent == []
+
+    def test_it_goes_after_the_external_secret(self) -> None:
+        cluster = self.cluster((SOURCE, source()))
+        cluster.coming = [(SOURCE, None)]
+        assert self.left(cluster) == ["theirs"]
+        assert cluster.coming == []
+
+    def test_an_external_secret_that_is_not_esos_is_not_waited_for(self) -> None:
+        assert self.left(self.cluster((SOURCE, source(kind="Deployment")))) == ["theirs"]
+
+    def test_one_that_stays_is_an_error_and_so_does_the_finalizer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(binding, "EXTERNAL_SECRET_SECONDS", 0)
+        cluster = self.cluster((SOURCE, source()))
+        with pytest.raises(PullSecretsError, match=rf"{SOURCE}: still there 0 s after"):
+            release_abandoned(cluster, "auth-dev", ["app"])
+        assert cluster.sent == []
