@@ -36,7 +36,7 @@ lint: .venv/.installed ## Style, types, pipelines and the image
 	.venv/bin/check-jsonschema --quiet --schemafile docs/stack.schema.json Pulumi.dev.yaml Pulumi.prod.yaml
 
 unit: build-tests ## Tests that need no running control plane
-	.venv/bin/pytest -q -m "not controlplane" -n auto
+	.venv/bin/pytest -q -m "not controlplane" -n auto --dist loadfile
 
 e2e: build-tests ## Tests on real control planes: the one of `make up`, left running, one that they break, one with a real node
 	.venv/bin/pytest -q -m controlplane -n 3 --dist loadscope --durations 15

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import subprocess
 from pathlib import Path
 
@@ -32,15 +33,20 @@ def version_of(program: Path, package: str) -> str:
         raise NotAPluginError("it is no executable file")
     try:
         process = subprocess.Popen(
-            [program, _NO_ENGINE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [program, _NO_ENGINE],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
     except OSError as error:
         raise NotAPluginError(f"it cannot be started ({error.strerror})") from error
-    try:
-        return _asked(_port(process), package)
-    finally:
-        process.kill()
-        process.communicate()
+    with process:
+        try:
+            return _asked(_port(process), package)
+        finally:
+            # With what it has started, which may outlive it.
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _port(process: subprocess.Popen[bytes]) -> int:
