@@ -34,8 +34,11 @@ REFERENCE_DEFAULTS: Final[Mapping[Version, Mapping[str, str]]] = {
     (2, 3, 0): {"nullBytePolicy": "Ignore"},
 }
 """What the definitions add to each `remoteRef`, by the first version that knows it. Argo CD shows drift for ever where
-defaults that are added inside a list are left out (ESO issue 5895). `nullBytePolicy` has its default in v2.3.0 to
-v2.6.0, and none from v2.7.0 on (config/crds/bases/external-secrets.io_externalsecrets.yaml)."""
+defaults that are added inside a list are left out (ESO issue 5895)."""
+
+NULL_BYTE_DEFAULT_UNTIL: Final[Version] = (2, 7, 0)
+"""`nullBytePolicy` has its default in v2.3.0 to v2.6.0, and none from v2.7.0 on, where it may still be spelled out
+(config/crds/bases/external-secrets.io_externalsecrets.yaml)."""
 
 SCOPE_FLAG: Final = "namespace"
 """With it one namespace's ExternalSecrets are looked at (cmd/controller/root.go; the chart's `scopedNamespace`)."""
@@ -94,6 +97,12 @@ def reference_defaults(version: Version | None) -> dict[str, str]:
     """Return what a `remoteRef` has that says nothing; of a version that is not known, what every version takes."""
     rows = (row for since, row in REFERENCE_DEFAULTS.items() if since <= max(version or OLDEST, OLDEST))
     return {key: value for row in rows for key, value in row.items()}
+
+
+def spelled_for_another(declared: Version | None, installed: Version) -> bool:
+    """Tell whether what is spelled for one version lacks what another adds to it, or has what that does not know."""
+    spelled, needed = reference_defaults(declared), reference_defaults(installed)
+    return not spelled.keys() <= needed.keys() or (spelled != needed and installed < NULL_BYTE_DEFAULT_UNTIL)
 
 
 def recommended_flags(version: Version | None) -> dict[str, str]:

@@ -18,6 +18,8 @@ from pullsecrets.doctor.platform import (
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import eso_versions
 from pullsecrets.kube.eso_versions import RED_HAT
+from pullsecrets.kube.objects import managed_fields
+from pullsecrets.text import listed
 
 
 @check(
@@ -90,6 +92,46 @@ def eso_untried(snapshot: Snapshot) -> Iterator[Finding]:
                 "# if all of it is accepted, continue; and upgrade pull-secrets when a release has tried this version",
             ),
             prevention="Upgrade ESO and pull-secrets together, on a cluster for trying first.",
+        )
+
+
+ARGO_CD = "argocd-controller"
+"""The field manager of its server-side apply."""
+
+
+@check("What Argo CD applies is spelled for the version of ESO that is installed")
+def eso_version_undeclared(snapshot: Snapshot) -> Iterator[Finding]:
+    """`eso.version` in the stack file is not the version that is installed, and its definitions differ where it matters.
+
+    ESO 2.3 to 2.6 add a default to each reference that Argo CD shows as a permanent difference unless the object says it
+    too, and older ones refuse it. Found where Argo CD applies the ClusterExternalSecrets.
+    """
+    declared = snapshot.config.eso.version
+    applied = [
+        name
+        for name, fanout in snapshot.fanouts.items()
+        if any(field.get("manager") == ARGO_CD for field in managed_fields(fanout or {"metadata": {}}))
+    ]
+    for item in snapshot.installations:
+        if not applied or item.version is None:
+            continue
+        if not eso_versions.spelled_for_another(eso_versions.parse_version(declared or ""), item.version):
+            continue
+        installed = eso_versions.told(item.version).removeprefix("v")
+        yield Finding(
+            severity=Severity.WARNING,
+            symptom="Argo CD shows ClusterExternalSecrets as OutOfSync for ever, or cannot apply them.",
+            cause=f"They are spelled for eso.version {declared or 'before 2.3.0'}, and {installed} is installed.",
+            evidence=(
+                f"Deployment {item.namespace}/{item.name}: version {item}",
+                f"applied by {ARGO_CD}: ClusterExternalSecret {listed(applied)}",
+            ),
+            fix=(
+                f"pulumi config set --path pull-secrets:eso.version {installed} --stack {snapshot.stack}",
+                f"pull-secrets render --stack {snapshot.stack} --out <your GitOps repository>",
+                again_command(snapshot),
+            ),
+            prevention="Change eso.version in the commit that upgrades ESO.",
         )
 
 

@@ -25,7 +25,13 @@ from pullsecrets.doctor.checks.eso import (
     overdue_by,
     refresh_held,
 )
-from pullsecrets.doctor.checks.eso_version import eso_outdated, eso_switched_off, eso_token_forbidden, eso_untried
+from pullsecrets.doctor.checks.eso_version import (
+    eso_outdated,
+    eso_switched_off,
+    eso_token_forbidden,
+    eso_untried,
+    eso_version_undeclared,
+)
 from pullsecrets.doctor.checks.store import admits, store_names_other_vault
 from pullsecrets.doctor.checks.vault import judge_clocks, vault_token_ending
 from pullsecrets.doctor.checks.vault_entry import judge_expiry, vault_drops_versions
@@ -228,6 +234,27 @@ def test_an_operator_without_the_parts_that_a_stack_needs_is_told(flags: dict[st
     assert cause in off.cause
     assert helm in off.fix[0]
     assert not found(eso_switched_off, installations=(installation(**flags), installation()))
+
+
+@pytest.mark.parametrize(
+    ("declared", "version", "by", "told"),
+    [
+        (None, (2, 5, 0), "argocd-controller", True),
+        ("2.5.0", (2, 5, 0), "argocd-controller", False),
+        (None, (2, 5, 0), "pulumi-kubernetes", False),
+        (None, (2, 9, 0), "argocd-controller", False),  # knows the field and adds nothing
+        ("2.5.0", (2, 9, 0), "argocd-controller", False),
+        ("2.5.0", (0, 20, 4), "argocd-controller", True),
+        (None, (0, 20, 4), "argocd-controller", False),
+    ],
+)
+def test_what_argo_cd_applies_has_to_be_spelled_for_the_version(
+    declared: str | None, version: Version, by: str, told: bool
+) -> None:
+    fanout = {"metadata": {"managedFields": [{"manager": by}]}}
+    seen = snapshot(installations=(installation(version),), fanouts=dict.fromkeys(REGISTRY_NAMES, fanout))
+    seen.config = CONFIG.model_copy(update={"eso": CONFIG.eso.model_copy(update={"version": declared})})
+    assert bool(list(eso_version_undeclared.find(seen))) is told
 
 
 def test_red_hats_operator_has_no_chart_to_change() -> None:
