@@ -1,4 +1,4 @@
-"""Asks a Kubernetes plugin that somebody names which version it is, before the engine is given it."""
+"""Asks a Kubernetes plugin given by the user for its version, before the engine gets it."""
 
 import json
 import os

@@ -133,7 +133,7 @@ class Workspace:
     def release_stale_lock(self, stack: str) -> None:
         """Take away the lock of a run on this machine that was killed; one that lives keeps its lock.
 
-        The file backend leaves the lock of a killed run for ever, and `pulumi cancel` takes any lock away, so the
+        The file backend leaves the lock of a killed run forever, and `pulumi cancel` takes any lock away, so the
         holder is looked at first.
         """
         backend = Path(urlsplit(self.environment["PULUMI_BACKEND_URL"]).path)

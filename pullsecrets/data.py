@@ -49,7 +49,7 @@ def json_type(value: Any) -> str:
 
 
 def dig(value: Any, path: Path) -> Any:
-    """Return what stands at a path: None when nothing does, UNKNOWN when that cannot be told."""
+    """Return what stands at a path: None when nothing does, UNKNOWN when that is unknown."""
     current = value
     for part in path:
         if isinstance(current, Unknown):

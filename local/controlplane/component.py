@@ -1,4 +1,4 @@
-"""What the control plane asks of each of its components."""
+"""The interface that each component of the control plane implements."""
 
 from __future__ import annotations
 

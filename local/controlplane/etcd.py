@@ -56,7 +56,7 @@ class Etcd(Component):
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=local={peer}",
             "--log-level=warn",
-            # A crash of the machine may lose the last writes. This data is made anew in seconds, and syncing every
+            # A crash of the machine may lose the last writes. This data is recreated in seconds, and syncing every
             # write would cost more than everything else that a test of a thousand namespaces does.
             "--unsafe-no-fsync",
         ]

@@ -1,4 +1,4 @@
-"""Where everything of one control plane stands on disk, and what its components are called."""
+"""Where one control plane keeps everything on disk, and what its components are called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Free loopback ports for the components, kept from one start to the next while nobody else took them."""
+"""Free loopback ports for the components, kept from one start to the next unless something else took them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits for a condition with a deadline, and says at the end what it was waiting for and why it did not come."""
+"""Waits for a condition with a deadline, and reports at the end what it was waiting for and why it did not happen."""
 
 from __future__ import annotations
 

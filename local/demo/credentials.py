@@ -34,7 +34,7 @@ def seeded_credential(plane: ControlPlane, mount: str, path: str) -> str:
 
 
 def seeder_token(plane: ControlPlane) -> str:
-    """Return the token of whoever may write credentials."""
+    """Return the token of anyone who may write credentials."""
     return plane.layout.seeder_token.read_text(encoding="utf-8").strip()
 
 

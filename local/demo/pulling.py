@@ -102,7 +102,7 @@ def pull_anew(cluster: KubernetesClient, config: StackConfig, node: RealNode, im
     Of a namespace its own image, so that the registry's count is by namespace; the command has one for all.
 
     Args:
-        cluster: as somebody who may verify, and record that for `audit`.
+        cluster: as a user who may verify, and record that for `audit`.
         config: of the stack.
         node: whose registries get the images.
         images: by namespace.

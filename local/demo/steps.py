@@ -53,7 +53,7 @@ class Steps:
         self.on_call = {**self.workspace.environment, "KUBECONFIG": str(on_call)}
         """Environment of the on-call: the operator's kubeconfig, and a token that reads no credential."""
         self.verifier = KubernetesClient(Reach(plane.kubeconfig_for("verifier", [OPERATORS, VERIFIERS])))
-        """The cluster as whoever may start test Pods."""
+        """The cluster as anyone who may start test Pods."""
         auditor = plane.kubeconfig_for("auditor", [AUDITORS])
         self.auditor = {**self.workspace.environment, "KUBECONFIG": str(auditor)}
 

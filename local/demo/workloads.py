@@ -1,4 +1,4 @@
-"""The sample repository's workloads in the cluster: built, applied as Argo CD would, and what becomes of their Pods."""
+"""The sample repository's workloads in the cluster: built, applied as Argo CD would, and the state of their Pods."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -126,7 +126,7 @@ def _apply(api: KubernetesApi, item: Mapping[str, Any]) -> None:
             raise
         # A Job's Pods cannot be changed: Argo CD makes it anew too, with its sync option Replace.
         api.call("DELETE", path_of(item), {"propagationPolicy": "Background"})
-        until(lambda: _apply_anew(api, item), DEADLINE, f"Job {item['metadata']['name']} made anew")
+        until(lambda: _apply_anew(api, item), DEADLINE, f"Job {item['metadata']['name']} recreated")
 
 
 def _apply_anew(api: KubernetesApi, item: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Stands between the engine and a policy pack until the stack's configuration is known.
+"""Proxies between the engine and a policy pack until the stack's configuration is known.
 
 A pack reads project, stack and config from its environment when it starts, but the engine tells them only over an
 Analyzer connection. So the engine is given this proxy's port first; the pack is started once the configuration

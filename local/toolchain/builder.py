@@ -52,7 +52,7 @@ _CAUSES: Final = (
 )
 _NEEDED_GIGABYTES: Final = 15
 _TRIAL_SECONDS: Final = 60.0
-# Go itself waits for ever for a proxy that holds a connection open and sends nothing.
+# Go itself waits forever for a proxy that holds a connection open and sends nothing.
 _IDLE_SECONDS: Final = 120.0
 _LOOKS_IN_IDLE_TIME: Final = 20
 

@@ -1,1 +1,1 @@
-"""Secrets that somebody made by hand: found, taken over, brought back and cleaned up."""
+"""Hand-made pull Secrets: found, adopted, restored and cleaned up."""

@@ -1,4 +1,4 @@
-"""Adoption: takes namespaces with hand-made pull Secrets into the delivery, while Pods go on pulling.
+"""Adoption: replaces hand-made pull Secrets with delivered ones, without interrupting pulls.
 
 A Secret of the registry's name is taken over in place: ESO becomes its owner and writes the content over (tried on
 0.20.4). One whose type cannot become ours is replaced once the label is on, so that ESO makes the new one if we do not
@@ -172,7 +172,7 @@ def carry_out(
         seeded: its credential.
         adoptions: as planned.
         timeout: seconds to wait for the proof.
-        on_step: told of each step.
+        on_step: called with each step.
         wait: proves the delivery.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Backups in Vault of the Secrets that `adopt` and `cleanup` replace or delete, and the one way back.
+"""Backups in Vault of the Secrets that `adopt` and `cleanup` replace or delete, and their restore.
 
 They stand at `<mount>/<path of the registry>-backups/<namespace>/<secret>`, which ESO's role cannot read. Nothing here
 deletes one.
@@ -67,7 +67,7 @@ def save(
     run finds them changed already.
 
     Raises:
-        ConflictError: when somebody else wrote the backup at the same time.
+        ConflictError: when another client wrote the backup at the same time.
     """
     manifest = _manifest(secret)
     namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]

@@ -105,7 +105,7 @@ def restore(
         vault: where they are kept.
         namespace: whose Secrets.
         names: only these; all that ESO does not deliver by default.
-        on_step: told of each.
+        on_step: called with each.
 
     Raises:
         BadInputError: when nothing is kept under these names.

@@ -161,7 +161,7 @@ def read_hand_made(
     """Return the pull Secrets of some namespaces that our fan-out does not deliver, with their content read.
 
     Args:
-        cluster: the cluster, as somebody who may read Secrets.
+        cluster: the cluster, as a user who may read Secrets.
         namespaces: to look in.
         registries: Secrets of these names are looked at whatever their type.
         by_hand: field managers that count as a person too, such as a script's.

@@ -1,4 +1,4 @@
-"""`pull-secrets adopt`: takes namespaces with hand-made pull Secrets into the delivery, and back."""
+"""`pull-secrets adopt`: replaces hand-made pull Secrets with delivered ones, and undoes that."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`pull-secrets cleanup`: removes hand-made pull Secrets that nothing uses any more, and brings them back."""
+"""`pull-secrets cleanup`: removes hand-made pull Secrets that nothing uses any more, and restores them."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What `rotate` and `rollback` show while a credential is on its way, and what they print at the end."""
+"""What `rotate` and `rollback` show during a delivery, and what they print at the end."""
 
 import time
 from collections.abc import Collection, Generator, Mapping

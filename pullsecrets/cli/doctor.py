@@ -1,4 +1,4 @@
-"""`pull-secrets doctor`: what is wrong, why, and how to put it right."""
+"""`pull-secrets doctor`: what is wrong, why, and how to fix it."""
 
 import json as jsons
 import time

@@ -1,4 +1,4 @@
-"""`pull-secrets lint`: judges manifests in files by the rules of the policy packs."""
+"""`pull-secrets lint`: checks manifests in files against the rules of the policy packs."""
 
 import sys
 from enum import StrEnum

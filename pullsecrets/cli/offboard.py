@@ -1,4 +1,4 @@
-"""`pull-secrets offboard`: takes a namespace out of the delivery, so that nothing is left behind and nothing hangs."""
+"""`pull-secrets offboard`: removes a namespace from the delivery, without leftovers."""
 
 from dataclasses import asdict
 from pathlib import Path

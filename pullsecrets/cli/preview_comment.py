@@ -1,4 +1,4 @@
-"""`pull-secrets preview-comment`: makes a pull request's comment of a preview."""
+"""`pull-secrets preview-comment`: writes a pull request comment from a preview."""
 
 import sys
 from pathlib import Path

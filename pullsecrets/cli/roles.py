@@ -1,4 +1,4 @@
-"""`pull-secrets roles`: prints what people and pipelines may do in a stack's cluster, as YAML for its administrator."""
+"""`pull-secrets roles`: prints the RBAC roles of a stack's people and pipelines, as YAML for an administrator."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`pull-secrets rollback`: brings an old version of a registry's credential back, with proof of delivery."""
+"""`pull-secrets rollback`: restores an earlier version of a registry's credential, with proof of delivery."""
 
 from pathlib import Path
 from typing import Annotated

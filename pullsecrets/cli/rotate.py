@@ -1,4 +1,4 @@
-"""`pull-secrets rotate`: a new credential in Vault, proved in every namespace, and the Pods that need it recreated."""
+"""`pull-secrets rotate`: writes a new credential to Vault, forces its delivery, and proves it in every namespace."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`pull-secrets seed`: puts a registry's pull credential into Vault."""
+"""`pull-secrets seed`: writes a registry's pull credential to Vault."""
 
 import sys
 from dataclasses import asdict

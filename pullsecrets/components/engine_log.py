@@ -1,4 +1,4 @@
-"""Keeps the SDK from sending the engine debug messages that nobody asked for."""
+"""Keeps the SDK from sending the engine unwanted debug messages."""
 
 import os
 

@@ -36,7 +36,7 @@ class ConfigError(BadInputError):
 
 
 def parse(raw: Mapping[str, Any], source: str) -> StackConfig:
-    """Check a stack's configuration and return it. The environment of whoever runs this adds nothing to it.
+    """Check a stack's configuration and return it. The environment of the user who runs this adds nothing to it.
 
     Args:
         raw: the project's configuration keys without the project prefix, such as `{"cluster": {...}}`.

@@ -113,7 +113,7 @@ def _registries(registries: Iterable[Registry]) -> Iterator[Problem]:
 
 
 def _stores(config: StackConfig) -> Iterator[Problem]:
-    """One label opens one registry: whoever may use a store can read every path that its role reads."""
+    """One label opens one registry: anyone who may use a store can read every path that its role reads."""
     relays = {config.relay_store(item): item.name for item in config.registries if item.relayed}
     readers: dict[str, Registry] = {}
     for index, registry in enumerate(config.registries):

@@ -1,4 +1,4 @@
-"""When a credential stops working, as people give it and as it is recorded beside the credential."""
+"""When a credential expires, as people give it and as it is recorded beside the credential."""
 
 import re
 from datetime import UTC, datetime, timedelta

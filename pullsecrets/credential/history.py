@@ -51,7 +51,7 @@ def plan(vault: VaultClient, config: StackConfig, registry: Registry, to: int | 
     forward again, takes `to`.
 
     Args:
-        vault: Vault, as somebody who may read the credential.
+        vault: Vault, as a user who may read the credential.
         config: the stack's configuration.
         registry: whose credential.
         to: the version that is wanted.
@@ -90,7 +90,7 @@ def restore(vault: VaultClient, config: StackConfig, registry: Registry, planned
     Where an earlier run wrote it already, only what is missing in the record is added.
 
     Raises:
-        ConflictError: when somebody else wrote since the plan was made; nothing was changed.
+        ConflictError: when another client wrote since the plan was made; nothing was changed.
     """
     if planned.recorded:
         return planned.version

@@ -152,7 +152,7 @@ class VaultClient:
         """Write a new version if the current one is still `version`, and return the new version.
 
         Raises:
-            ConflictError: when somebody else wrote in between; nothing was changed.
+            ConflictError: when another client wrote in between; nothing was changed.
         """
         where = f"{mount}/data/{path}"
         answer = self._send("POST", where, {"data": dict(data), "options": {"cas": version}})

@@ -1,4 +1,4 @@
-"""Seeding: puts a checked pull credential into its Vault path and records what can be told without showing it."""
+"""Seeding: writes a checked pull credential to its Vault path and records what may be shown of it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,7 +111,7 @@ def write(
     running the command again completes it. Where only the expiry differs, no version is written.
 
     Raises:
-        ConflictError: when somebody else wrote since the plan was made.
+        ConflictError: when another client wrote since the plan was made.
     """
     version = planned.version
     if not planned.stored:

@@ -25,7 +25,7 @@ DEFAULT_TIMEOUT = 300
 """Seconds to wait for the proof of a delivery."""
 
 LOOK_AT_VAULT_SECONDS = 15.0
-"""How often the wait looks whether somebody else has written: then it would never end well."""
+"""How often the wait looks whether another client has written: then it would never end well."""
 
 _POLL_SECONDS = 0.5
 _PARALLEL = 8
@@ -70,7 +70,7 @@ def deliver(
         digest: of its content.
         timeout: seconds.
         only: wait for these namespaces alone.
-        on_progress: told whenever what is missing changes.
+        on_progress: called whenever what is missing changes.
 
     Raises:
         ConflictError: when another version was written meanwhile.
@@ -139,7 +139,7 @@ def write_back(target: Target, version: int, timeout: float) -> tuple[int, str]:
         timeout: seconds for which a Vault that is away is waited for.
 
     Raises:
-        ConflictError: when somebody else wrote after that version; theirs is left alone.
+        ConflictError: when another client wrote after that version; theirs is left alone.
         BadInputError: when there is no earlier version to go back to.
     """
     if target.vault is None:

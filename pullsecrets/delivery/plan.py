@@ -90,7 +90,7 @@ class Plan:
         """Write what Vault lacks, with check-and-set; return the version to deliver, 0 for a sealed credential.
 
         Raises:
-            ConflictError: when somebody else wrote since the plan was made.
+            ConflictError: when another client wrote since the plan was made.
         """
         target = self.target
         if self.seed is None or self.credential is None or target.vault is None:

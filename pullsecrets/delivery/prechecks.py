@@ -1,4 +1,4 @@
-"""What keeps a rotation from arriving or from staying: refused or told before anything is written."""
+"""What keeps a rotation from arriving or from staying: refused or reported before anything is written."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -101,7 +101,7 @@ def foresee(target: Target, only: Collection[str] | None, timeout: float) -> Out
 
 
 def require_readable(target: Target) -> None:
-    """Refuse to promise a comparison of bytes to somebody who may not read them.
+    """Refuse to promise a comparison of bytes to a user who may not read them.
 
     Raises:
         BadInputError: naming what is missing.
@@ -115,7 +115,7 @@ def require_readable(target: Target) -> None:
 
 
 def require_verifier(target: Target) -> None:
-    """Refuse to promise a pull to somebody who may not make the Pod that pulls.
+    """Refuse to promise a pull to a user who may not make the Pod that pulls.
 
     Raises:
         BadInputError: naming the role.

@@ -92,7 +92,7 @@ def prove_digest(
     longer, one that gains the label joins. An API server that is away for a moment is waited for too.
 
     Args:
-        cluster: the cluster, as somebody who may list and watch Secrets.
+        cluster: the cluster, as a user who may list and watch Secrets.
         registry: whose Secret.
         digest: of the content that is wanted.
         namespaces: wait for these alone, as far as they carry the label; None for all that carry it.

@@ -1,6 +1,6 @@
-"""Older versions of a credential: which of them are out of use, and destroying those for good.
+"""Older versions of a credential: which of them are out of use, and destroying those permanently.
 
-A Vault policy grants a path with all its versions, so whoever may read the current login can read the ones before it
+A Vault policy grants a path with all its versions, so anyone who may read the current login can read the ones before it
 (`remoteRef.version` of an ExternalSecret). Until the registry revokes them, those are logins too.
 """
 

@@ -127,7 +127,7 @@ class Rotation:
         """Carry it to its end and return how it ended.
 
         Raises:
-            ConflictError: when somebody else wrote meanwhile: what happens next is theirs.
+            ConflictError: when another client wrote meanwhile: what happens next is theirs.
         """
         arrived = self._attempt(self._arrive)
         if arrived is None:

@@ -194,12 +194,12 @@ def run(
     """Pull in each namespace, on each node one after the other, and remove each Pod; interrupted, too.
 
     Args:
-        cluster: the cluster, as somebody who may create Pods in these namespaces (`verifier_roles`). Recorded is what
+        cluster: the cluster, as a user who may create Pods in these namespaces (`verifier_roles`). Recorded is what
             went well where the caller may also list the Secrets and patch namespaces, as an operator may.
         trial: what is pulled.
         namespaces: where.
         nodes: each of these; none for wherever the scheduler puts the Pod.
-        on_pull: told of each pull as it ends.
+        on_pull: called with each pull as it ends.
     """
     stop = threading.Event()
 

@@ -115,7 +115,7 @@ def as_sarif(report: Report, stack: str, cluster: str) -> dict[str, Any]:
     Args:
         report: what was found.
         stack: the stack's name.
-        cluster: the cluster's name, which results of several clusters are told apart by.
+        cluster: the cluster's name, which results of several clusters are distinguished by.
     """
     rules = {check.name: number for number, check in enumerate(report.checks)}
     results = [(found, None) for found in report.findings()] + list(report.suppressed)

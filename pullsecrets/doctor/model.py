@@ -24,7 +24,7 @@ class Severity(IntEnum):
     """How much a finding stops; higher is diagnosed first."""
 
     WARNING = 1
-    """Pulls work now and will not for ever."""
+    """Pulls work now and will not forever."""
     TENANT = 2
     """Pods of a namespace cannot pull."""
     CLUSTER = 3

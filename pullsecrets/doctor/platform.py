@@ -143,7 +143,7 @@ def revalidate_command(*names: str) -> str:
 
 
 def permitted_items(snapshot: Snapshot, path: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Return the objects that a path lists; none for whoever may not list them, or where there is no such kind."""
+    """Return the objects that a path lists; none for anyone who may not list them, or where there is no such kind."""
     try:
         return list(snapshot.cluster.items(path, query))
     except KubernetesApiError as error:
@@ -155,7 +155,7 @@ def permitted_items(snapshot: Snapshot, path: str, query: Mapping[str, str] | No
 def warnings(snapshot: Snapshot, kind: str, reason: str) -> Messages:
     """Return the warnings about objects of a kind by namespace and name, newest first.
 
-    Whoever may not read events gets none: they are evidence, and no check depends on them.
+    Anyone who may not read events gets none: they are evidence, and no check depends on them.
     """
 
     def read() -> Messages:

@@ -41,8 +41,8 @@ class Snapshot:
         Args:
             config: the stack's configuration.
             stack: the stack's name, for the commands that findings recommend.
-            cluster: the cluster, as whoever runs doctor.
-            vault: Vault as whoever runs doctor; by default opened with the caller's token when a check needs it.
+            cluster: the cluster, as the user who runs doctor.
+            vault: Vault as the user who runs doctor; by default opened with the caller's token when a check needs it.
             now: the time to judge by; the clock's by default.
             only: the namespace that is asked about; None for all.
         """
@@ -57,7 +57,7 @@ class Snapshot:
 
     @property
     def vault(self) -> VaultClient:
-        """Vault as whoever runs doctor.
+        """Vault as the user who runs doctor.
 
         Raises:
             BadInputError: when there is no token, or the stack has no Vault.
@@ -153,7 +153,7 @@ class Snapshot:
 
     @property
     def installations(self) -> tuple[Installation, ...]:
-        """Deployments of ESO's controller; those of ESO's namespace alone for whoever may list no others."""
+        """Deployments of ESO's controller; those of ESO's namespace alone for anyone who may list no others."""
 
         def read() -> tuple[Installation, ...]:
             try:

@@ -1,4 +1,4 @@
-"""A login to Vault of doctor's own, exactly as External Secrets Operator logs in, to see what it would be refused."""
+"""A Vault login of doctor itself, exactly as External Secrets Operator logs in, to see what would be refused."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Findings that somebody accepts for a time, from a file: each with a reason and the day on which it counts again."""
+"""Accepted findings, from a file: each with a reason and the day on which it counts again."""
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Vault as External Secrets Operator meets it before any login: does it answer, is it trusted, is it unsealed?"""
+"""Vault as External Secrets Operator sees it before any login: does it answer, is it trusted, is it unsealed?"""
 
 import base64
 import binascii

@@ -28,7 +28,7 @@ from pullsecrets.kube.podspec import PodTable, pod_specs
 from pullsecrets.policy.lint.reading import objects_in
 
 LONGEST_BUILD: Final = 120.0
-"""Seconds; a remote base that does not answer must not hold a pipeline for ever."""
+"""Seconds; a remote base that does not answer must not hold a pipeline forever."""
 
 _ORIGIN: Final = "config.kubernetes.io/origin"
 _NOTES: Final = (_ORIGIN, "alpha.config.kubernetes.io/transformations")

@@ -96,7 +96,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Output:
-    """Both forms of the output, told apart no longer."""
+    """Both forms of the output, distinguished no longer."""
 
     steps: tuple[_Step, ...]
     counts: Mapping[str, int] | None

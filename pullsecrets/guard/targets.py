@@ -457,5 +457,5 @@ def _full_match(pattern: str, name: str) -> Answer:
     try:
         return Answer.CERTAIN if re.fullmatch(pattern, name) else Answer.NO
     except re.error:
-        # What the controller makes of it cannot be told.
+        # What the controller makes of it is unknown.
         return Answer.POSSIBLE

@@ -1,4 +1,4 @@
-"""Changing an object that others change too: read, change, write, and again while somebody wrote in between."""
+"""Changing an object that others change too: read, change, write, and retry on conflict."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ def edit(
     """Read an object and write it, again while others write in between; one that does not exist is left alone.
 
     Others wrote in between only when the resourceVersion moved. Any other refusal comes as it is: a policy that says
-    no with the status of a conflict would say no for ever.
+    no with the status of a conflict would say no forever.
 
     Args:
         cluster: the cluster.

@@ -33,7 +33,7 @@ REFERENCE_DEFAULTS: Final[Mapping[Version, Mapping[str, str]]] = {
     OLDEST: {"conversionStrategy": "Default", "decodingStrategy": "None", "metadataPolicy": "None"},
     (2, 3, 0): {"nullBytePolicy": "Ignore"},
 }
-"""What the definitions add to each `remoteRef`, by the first version that knows it. Argo CD shows drift for ever where
+"""What the definitions add to each `remoteRef`, by the first version that knows it. Argo CD shows drift forever where
 defaults that are added inside a list are left out (ESO issue 5895)."""
 
 NULL_BYTE_DEFAULT_UNTIL: Final[Version] = (2, 7, 0)

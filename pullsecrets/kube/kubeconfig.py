@@ -3,7 +3,7 @@
 Rules are those of client-go v0.36.3 (tools/clientcmd loader.go, client_config.go and validation.go; transport;
 plugin/pkg/client/auth/exec), which kubectl is built on: of several files the first one that sets a value wins, relative
 paths are those of the file that they stand in, and a mistake is an error. Nothing is ever sent as somebody else: an
-exec plugin that fails is no reason to go on as `system:anonymous`.
+exec plugin that fails is no reason to continue as `system:anonymous`.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Every annotation, label, type, key and finalizer that this project writes, or knows others by."""
+"""Every annotation, label, type, key and finalizer that this project writes or recognizes."""
 
 CONTENT_DIGEST_ANNOTATION = "apps.platform/content-digest"
 """On each delivered Secret: digest of its content, so that delivery is proved by reading metadata only."""

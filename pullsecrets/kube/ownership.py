@@ -54,7 +54,7 @@ class Delivery:
     def fanned_out(self) -> bool:
         """Whether the ExternalSecret is the one that the registry's ClusterExternalSecret made.
 
-        ESO leaves an ExternalSecret of that name alone that somebody else made, and never removes it.
+        ESO leaves an ExternalSecret of that name alone that others made, and never removes it.
         """
         return self.external_secret is not None and fanned_out(self.external_secret, self.registry)
 

@@ -1,4 +1,4 @@
-"""Where each kind keeps the specification of its Pods, and what stands in one: containers and their images."""
+"""Where each kind keeps the specification of its Pods, and what it contains: containers and their images."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

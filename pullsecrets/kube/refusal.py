@@ -1,4 +1,4 @@
-"""Who in the cluster refuses a write for good: a quota, a policy or a webhook, read from the API server's words."""
+"""What permanently refuses a write in the cluster: a quota, a policy or a webhook, from the API server's message."""
 
 import re
 from dataclasses import dataclass

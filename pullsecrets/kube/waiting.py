@@ -1,4 +1,4 @@
-"""Patience with servers that restart or are busy: what fails for a moment is tried again until a deadline."""
+"""Retries for servers that restart or are busy: transient failures are retried until a deadline."""
 
 import time
 from collections.abc import Callable

@@ -294,7 +294,7 @@ def relay_external_secret(spec: PullSecretSpec) -> KubernetesObject:
 def relay_reader(spec: PullSecretSpec) -> list[KubernetesObject]:
     """Return the ServiceAccount by which a relay's store reads, and the right to read that one Secret.
 
-    ESO's own ServiceAccount reads every Secret of the cluster: with it, whoever may use the store could read all of
+    ESO's own ServiceAccount reads every Secret of the cluster: with it, anyone who may use the store could read all of
     ESO's namespace (https://github.com/external-secrets/external-secrets/issues/4721).
     """
     relay = spec.relayed_by
@@ -350,7 +350,7 @@ def vault_read_policy(mount: str, path: str) -> str:
 def _read(spec: PullSecretSpec, store: str, key: str, field: str) -> dict[str, Any]:
     """Return the specification of an ExternalSecret that reads one key, spelled as the API server gives it back.
 
-    Argo CD shows drift for ever where defaults that the CRD adds inside a list are left out, or where a duration is not
+    Argo CD shows drift forever where defaults that the CRD adds inside a list are left out, or where a duration is not
     spelled as ESO writes it (ESO issues 5895 and 5390).
     """
     defaults = reference_defaults(parse_version(spec.eso_version or ""))

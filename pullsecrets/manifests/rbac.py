@@ -57,7 +57,7 @@ class Platform:
 
 
 def deployer_roles(group: str, platform: Platform, prefix: str = PREFIX) -> list[KubernetesObject]:
-    """Return the roles of whoever runs `pulumi` day by day, bound to a group: tenants and what is delivered to them.
+    """Return the roles of daily `pulumi` runs, bound to a group: tenants and what is delivered to them.
 
     What stands above tenants they read, as each run does before it begins, and change nothing of: a ClusterSecretStore
     that points at a listener would be sent ESO's token, and a MutatingAdmissionPolicy can change whatever passes it.
@@ -207,7 +207,7 @@ def auditor_roles(
     *,
     by_admission: bool = True,
 ) -> list[KubernetesObject]:
-    """Return the role of whoever runs `pull-secrets audit`, and its binding.
+    """Return the role of the user who runs `pull-secrets audit`, and its binding.
 
     RBAC cannot permit metadata alone, so an auditor could read these Secrets; the command asks for metadata only. They
     are those of the registries' names and no others: RBAC honours `resourceNames` for a list whose field selector names
@@ -232,7 +232,7 @@ def auditor_roles(
 def binder_roles(
     subject: str | ServiceAccount, accounts: Sequence[str], name: str = f"{PREFIX}-binder"
 ) -> list[KubernetesObject]:
-    """Return the role of whoever runs `pull-secrets bind`, and its binding.
+    """Return the role of the user who runs `pull-secrets bind`, and its binding.
 
     RBAC can restrict neither a list nor a watch to these names, but what may be changed.
 
@@ -331,7 +331,7 @@ def diagnostician_roles(
 ) -> list[KubernetesObject]:
     """Return what `doctor` needs beside an operator's role to log in to Vault exactly as ESO does, bound to a group.
 
-    With it refusals by Vault are told apart. Whoever holds it can read what ESO reads, so it is a role of its own:
+    With it refusals by Vault are distinguished. Whoever holds it can read what ESO reads, so it is a role of its own:
     without it doctor says what it could not check.
 
     Args:
@@ -366,8 +366,8 @@ def migrator_roles(group: str, prefix: str = PREFIX) -> list[KubernetesObject]:
 def verifier_roles(group: str, prefix: str = PREFIX) -> list[KubernetesObject]:
     """Return what `verify` and `rotate --verify` need beside an operator's role, bound to a group.
 
-    Whoever may create Pods in a namespace may mount its Secrets, and RBAC can restrict `create` by no name, so it is a
-    role of its own; it deletes the Pods of that one name alone.
+    Anyone who may create Pods in a namespace may mount its Secrets, and RBAC can restrict `create` by no name, so it is
+    a role of its own; it deletes the Pods of that one name alone.
 
     Args:
         group: Kubernetes group of those who may.

@@ -1,4 +1,4 @@
-"""The roles of one stack, for whoever administers its cluster to apply, and the single rights in them."""
+"""The roles of one stack, for a cluster administrator to apply, and the single rights in them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def rights_of(roles: Iterable[KubernetesObject]) -> Iterator[Right]:
 
 
 def deployment_roles(config: StackConfig, groups: Groups) -> list[KubernetesObject]:
-    """Return the roles of whoever runs the first `pulumi up`: what stands above tenants, and tenants."""
+    """Return the roles of the user who runs the first `pulumi up`: what stands above tenants, and tenants."""
     prefix, platform = f"{PREFIX}-{config.cluster.name}", _platform(config)
     monitoring: list[KubernetesObject] = []
     if config.monitoring.enabled:

@@ -1,4 +1,4 @@
-"""Builds each pack as a folder that stands alone: `pulumi policy publish` takes along only what is in the folder.
+"""Builds each pack as a self-contained folder: `pulumi policy publish` takes along only what is in the folder.
 
 Run as `python -m pullsecrets.packs.package [OUT]`; OUT is `build/policy-packs` unless named.
 """

@@ -1,4 +1,4 @@
-"""Finding credentials that stand in a resource or an object as they are, without ever returning one."""
+"""Finds plaintext credentials in a resource or an object, without ever returning one."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""The registries that policies know: which label grants each, where it may stand, and which hosts are right."""
+"""The registries that policies know: the label that grants each, the namespaces that may carry it, and its hosts."""
 
 import re
 from collections.abc import Iterable, Mapping

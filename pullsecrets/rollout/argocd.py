@@ -35,7 +35,7 @@ class Unfinished:
 
 
 class ArgoCd:
-    """The Applications of one Argo CD, as somebody who may patch them."""
+    """The Applications of one Argo CD, as a user who may patch them."""
 
     def __init__(self, cluster: KubernetesClient, namespace: str) -> None:
         """Use the Applications of a namespace."""

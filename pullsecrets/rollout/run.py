@@ -95,7 +95,7 @@ class Rollout:
 
         Args:
             waves: as `plan` gives them.
-            on_change: told of each gate that was passed, and of each wave that ends.
+            on_change: called with each gate that was passed, and of each wave that ends.
             may_go_on: asked before each wave after the first one that was rolled out; False stops there.
         """
         reports = [WaveReport(wave.name, wave.namespaces) for wave in waves]

@@ -1,4 +1,4 @@
-"""A tenant namespace's labels and annotations: put on, taken off again, and nobody else's ever touched."""
+"""A tenant namespace's labels and annotations: set and removed again, without touching those of others."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ def opt_in(
         registries: the selector of each registry that the labels grant. Where a label gets another value, the live
             ClusterExternalSecrets are told before: a namespace that none selects for a moment loses its Secrets.
         owner: the stack that creates the namespace where it is missing, as `manifests.owner` gives it. Only one that
-            is created here says so: what somebody else made is never deleted.
+            is created here says so: what others made is never deleted.
 
     Raises:
         BadInputError: when the namespace does not exist and is its owner's to make.

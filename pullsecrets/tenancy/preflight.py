@@ -89,7 +89,7 @@ def inspect(
             or PrometheusRules that it asks for, a guard that would refuse this run's own labels, a namespace to adopt
             is not there.
         UnreachableError: the API server or Vault does not answer.
-        ConflictError: an object, Vault policy or Vault role of this stack's names exists and belongs to somebody else.
+        ConflictError: an object, Vault policy or Vault role of this stack's names exists and belongs to another owner.
         GateError: `gate: fail` and a path without a credential.
     """
     cluster = KubernetesClient(Reach(context=config.cluster.context))

@@ -53,7 +53,7 @@ class PodPull:
     failed_images: tuple[str, ...] = ()
     """Images that cannot be pulled, as the Pod's specification names them."""
     idle: bool = False
-    """Whether none of its containers runs: making it anew interrupts nothing."""
+    """Whether none of its containers runs: recreating it interrupts nothing."""
     pulled_images: tuple[str, ...] = ()
     """Images that the kubelet asked the registry for, because they are pulled always, and got."""
     cached_images: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class PodPull:
         return any(image_host(image) in registry.hosts for image in self.images)
 
     def lacks(self, registry: Registry) -> bool:
-        """Tell whether the Pod pulls from the registry without naming its Secret: only making it anew can help."""
+        """Tell whether the Pod pulls from the registry without naming its Secret: only recreating it can help."""
         return self.uses(registry) and registry.name not in self.references
 
     def has_pulled(self, registry: Registry, since: str) -> bool:

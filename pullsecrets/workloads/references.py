@@ -80,7 +80,7 @@ def _pods(items: Iterable[Object]) -> Iterator[User]:
 
 
 def _read(cluster: KubernetesClient, kind: PodKind, namespace: str | None) -> list[User]:
-    # Whoever may not list a kind is told 403 also where it is not served; which groups are served anybody may ask.
+    # Anyone who may not list a kind is told 403 also where it is not served; which groups are served anybody may ask.
     if kind in _OF_OPENSHIFT and cluster.find(f"/apis/{kind.version}") is None:
         return []
     items = cluster.items(kind.collection(namespace))

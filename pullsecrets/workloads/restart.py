@@ -132,7 +132,7 @@ def restart(
         reason: what the restart is for; the same for each run that shall finish the same restart.
         wave_size: see `wave_length`.
         timeout: seconds for each wave, and for budgets to allow what is held.
-        on_wave: told of each wave.
+        on_wave: called with each wave.
 
     Raises:
         UnreachableError: when the API server stays away while workloads are changed or budgets are read.

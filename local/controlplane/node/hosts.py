@@ -1,4 +1,4 @@
-"""Where the real node finds the registry of a host, and the faults that stand in its way on request."""
+"""Where the real node finds the registry of a host, and the faults that are injected on request."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class Registry(Component):
         with requests.Session() as session:
             session.auth = (PUSHER, self.users.pusher_password)
             session.verify = str(self.authority.certificate_file)
-            # Neither a proxy nor a login of whoever runs this is for a registry on loopback.
+            # Neither a proxy nor a login of the user who runs this is for a registry on loopback.
             session.trust_env = False
             return images.push(session, self.address, repository, tag, ends=ends)
 

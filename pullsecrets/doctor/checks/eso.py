@@ -186,7 +186,7 @@ def _overdue(snapshot: Snapshot) -> Iterator[tuple[str, timedelta]]:
 
 
 def _unseen(snapshot: Snapshot) -> tuple[str, timedelta] | None:
-    """Return a store and for how long nobody looked at it; None when somebody did, or when it cannot be told."""
+    """Return a store and for how long nobody looked at it; None when somebody did, or when it is unknown."""
     store = next((item.name for item in stores(snapshot) if item.item), None)
     if store is None:
         return None

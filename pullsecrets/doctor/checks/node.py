@@ -119,7 +119,7 @@ def _of(registry: Registry, images: Iterable[str]) -> bool:
 
 
 def _versions(snapshot: Snapshot) -> Mapping[str, str]:
-    """Return each node's version of the kubelet; none for whoever may not list nodes."""
+    """Return each node's version of the kubelet; none for anyone who may not list nodes."""
     return snapshot.once(
         "nodes",
         lambda: {

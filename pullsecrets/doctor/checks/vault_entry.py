@@ -231,7 +231,7 @@ def older_versions_readable(snapshot: Snapshot) -> Iterator[Finding]:
         numbers = ", ".join(str(item.version) for item in old)
         yield Finding(
             severity=Severity.WARNING,
-            symptom=f"Whoever may read the credential of {registry.name} can read the ones before it too.",
+            symptom=f"Anyone who may read the credential of {registry.name} can read the ones before it too.",
             cause=f"{counted(len(old), 'older version')} hold logins that were not revoked, as far as Vault knows.",
             evidence=(f"Vault metadata of {entry_path(snapshot, registry)}: not destroyed: versions {numbers}",),
             fix=(

@@ -1,4 +1,4 @@
-"""Pack `tenant-delivery`: pull Secrets reach tenants, all of them and nobody else."""
+"""Pack `tenant-delivery`: pull Secrets reach all tenants and no one else."""
 
 from pullsecrets.packs.crossguard import Pack, resource_policy, stack_policy
 from pullsecrets.policy import complete_delivery, credentials, delivery, vault_access

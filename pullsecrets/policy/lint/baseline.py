@@ -1,4 +1,4 @@
-"""A baseline: the violations that a repository had when it began to be linted, which fail it no more."""
+"""A baseline: the known violations of a repository, which do not fail it."""
 
 import json
 from collections import Counter

@@ -73,7 +73,7 @@ class Document:
 
     @property
     def node(self) -> Any:
-        """The same document with the position of each value, None where that cannot be told."""
+        """The same document with the position of each value, None where that is unknown."""
         return self.part.nodes[self.index] if self.index < len(self.part.nodes) else None
 
 
