@@ -48,11 +48,12 @@ mutants: .venv/.installed ## Small changes of what guards the promises, and whic
 	@$(UV) sync --locked --quiet --group mutants
 	@$(RUN) tests.mutants $(MUTANTS)
 
-bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, rotations, audits and lints; asserts nothing
+bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, rotations, audits, lints and GitOps checks; asserts nothing
 	@$(RUN) local bench
 	@$(RUN) local bench --rotation
 	@$(RUN) local bench --audit
 	@$(RUN) local bench --lint
+	@$(RUN) local bench --gitops
 
 build: .venv/.installed ## Build the control plane's programs into the per-user cache; a no-op once built
 	@$(RUN) local build

@@ -198,18 +198,23 @@ def bench(
     kills: Annotated[int, typer.Option(help="Runs to kill at random points; each must converge on a rerun.")] = 20,
     *,
     audit: Annotated[bool, typer.Option("--audit", help="Measure the audit of namespaces instead.")] = False,
+    gitops: Annotated[bool, typer.Option("--gitops", help="Measure the check of a GitOps repository instead.")] = False,
     lint: Annotated[bool, typer.Option("--lint", help="Measure the lint of files instead.")] = False,
     rotation: Annotated[bool, typer.Option("--rotation", help="Measure rotations instead.")] = False,
 ) -> None:
     """Measure create, preview, add, destroy and delivery for a number of tenants; reports and asserts nothing."""
     from local.audit_bench import NAMESPACES, AuditBenchmark  # noqa: PLC0415 - as below
     from local.bench import SIZES, Benchmark  # noqa: PLC0415 - slow to import, and `up` and `status` do not need it
+    from local.gitops_bench import GitOpsBenchmark  # noqa: PLC0415 - as above
     from local.lint_bench import LintBenchmark  # noqa: PLC0415 - as above
     from local.rotation_bench import RotationBenchmark  # noqa: PLC0415 - as above
 
     with _messages():
         if lint:
             LintBenchmark(paths.state_home() / "lint-bench", Console(highlight=False)).run()
+            return
+        if gitops:
+            GitOpsBenchmark(paths.state_home() / "gitops-bench", Console(highlight=False)).run()
             return
         plane = _control_plane()
         plane.up()

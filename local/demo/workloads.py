@@ -11,7 +11,8 @@ from local.controlplane.api import KubernetesApi, RequestRefused, path_of
 from local.controlplane.waiting import NotYet, until
 from local.demo.steps import UnexpectedError
 from pullsecrets.config.gitops import Build, GitOps
-from pullsecrets.gitops.kustomize import build_all, find_builder
+from pullsecrets.gitops.builds import build_all
+from pullsecrets.gitops.kustomize import find_builder
 from pullsecrets.gitops.repository import Root, load
 from pullsecrets.kube.objects import holds, is_leaving
 from pullsecrets.kube.podspec import DEPLOYMENT, JOB, POD

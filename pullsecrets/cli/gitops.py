@@ -17,7 +17,7 @@ from pullsecrets.config.gitops import GitOps
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.gitops import applications, discover, migrate
 from pullsecrets.gitops import check as checking
-from pullsecrets.gitops.kustomize import cache_folder
+from pullsecrets.gitops.builds import cache_folder
 from pullsecrets.gitops.repository import load
 from pullsecrets.gitops.survey import Survey, survey
 from pullsecrets.manifests import render as rendering

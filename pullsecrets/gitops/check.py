@@ -8,9 +8,10 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.data import Values, mapping, shown
 from pullsecrets.errors import BadInputError
 from pullsecrets.gitops import component
-from pullsecrets.gitops.kustomize import Built
+from pullsecrets.gitops.builds import Built
 from pullsecrets.gitops.repository import LIST, Repository, Root
 from pullsecrets.gitops.survey import Deployment, Survey
+from pullsecrets.guard.targets import describe
 from pullsecrets.policy import workloads
 from pullsecrets.policy.lint import UNREAD, Report, Violation, settings_of
 from pullsecrets.policy.lint.reading import KUSTOMIZATIONS, Unread
@@ -125,8 +126,9 @@ def _of_unread(repository: Repository, file: PurePosixPath, unread: Unread) -> V
 
 def _judge(item: Values, settings: Settings) -> Iterator[tuple[PolicyInfo, Finding]]:
     moved = {**item, "metadata": {**mapping(item.get("metadata")), "namespace": _ANYWHERE}}
-    for finding in workloads.judge_references(moved, settings):
-        yield workloads.REFERENCES, finding
+    for pod, name in workloads.missing_references(moved, settings):
+        problem = f"{describe(item)} pulls from the registry of {name} and does not refer to that Secret"
+        yield workloads.REFERENCES, Finding(problem, "", pod.path)
     for finding in workloads.judge_hosts(item, settings):
         yield workloads.HOSTS, finding
     for finding in workloads.judge_similar_hosts(item, settings):

@@ -18,8 +18,8 @@ from pullsecrets.data import Path as ValuePath
 from pullsecrets.data import Values, dig, mapping, shown
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.gitops import component
+from pullsecrets.gitops.builds import Built, build_all
 from pullsecrets.gitops.edits import NotEditableError, add_entries, add_to_kustomization, remove_entries
-from pullsecrets.gitops.kustomize import Built, build_all
 from pullsecrets.gitops.repository import LIST, Repository, Root, Workload, references_of
 from pullsecrets.gitops.survey import Deployment, Survey
 from pullsecrets.kube.objects import group_of, kind_of

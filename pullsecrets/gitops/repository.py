@@ -158,20 +158,24 @@ class Repository:
 
     def real(self, path: PurePosixPath) -> PurePosixPath:
         """Return a path of the repository without the links on its way; one that leads out stays as it is."""
-        if path not in self._real:
-            place = self.root / path
-            if ".." in path.parts or not path.parts:
-                self._real[path] = path
-            elif place.is_symlink():
-                found = Path(os.path.realpath(place))
-                inside = found.is_relative_to(self.root)
-                self._real[path] = PurePosixPath(found.relative_to(self.root)) if inside else path
+        return PurePosixPath(self._real(str(path)))
+
+    def _real(self, path: str) -> str:
+        # As text: a large repository names tens of thousands of paths.
+        if path not in self._real_paths:
+            folder, _, name = path.rpartition("/")
+            if path.startswith(("/", "..")) or path == ".":
+                found = path
+            elif os.path.islink(f"{self.root}/{path}"):  # noqa: PTH114 - as above
+                place = os.path.relpath(os.path.realpath(f"{self.root}/{path}"), self.root)
+                found = path if place.startswith("..") else place
             else:
-                self._real[path] = self.real(path.parent) / path.name
-        return self._real[path]
+                found = f"{self._real(folder)}/{name}" if folder else name
+            self._real_paths[path] = found
+        return self._real_paths[path]
 
     @cached_property
-    def _real(self) -> dict[PurePosixPath, PurePosixPath]:
+    def _real_paths(self) -> dict[str, str]:
         return {}
 
     # The graph.
@@ -189,15 +193,15 @@ class Repository:
         return {item.folder: item for item in found}
 
     def _kustomization(self, file: PurePosixPath, manifest: Manifest) -> Kustomization:
-        item = manifest.item
+        item, folder = manifest.item, str(file.parent)
 
         def paths(*keys: str) -> tuple[PurePosixPath, ...]:
             entries = [entry for key in keys for entry in sequence(item.get(key))]
-            return tuple(self.real(path) for entry in entries for path in _local(file.parent, entry))
+            return tuple(PurePosixPath(self._real(path)) for entry in entries for path in _local(folder, entry))
 
-        texts = (text for text in every_text(item) if len(text) < _LONGEST_PATH and "\n" not in text)
+        texts = (text for text in every_text(item) if len(text) < _LONGEST_PATH)
         named = {part for text in texts for part in (text, text.rpartition("=")[2])}
-        inputs = frozenset(self.real(path) for text in named for path in _local(file.parent, text))
+        inputs = frozenset(PurePosixPath(self._real(path)) for text in named for path in _local(folder, text))
         entries = [str(entry) for key in ("resources", "bases", "components") for entry in sequence(item.get(key))]
         remote = [entry for entry in entries if is_remote(entry)]
         charts = any(mapping(chart).get("repo") for chart in sequence(item.get("helmCharts")))
@@ -403,11 +407,11 @@ _PINNED: Final = re.compile(r"[?&](?:ref|version)=[0-9a-f]{40}\b")
 _LONGEST_PATH: Final = 1000
 
 
-def _local(folder: PurePosixPath, entry: Any) -> Iterator[PurePosixPath]:
+def _local(folder: str, entry: Any) -> Iterator[str]:
     """Yield where an entry points to, which need not be there: a patch may be written in place, a base be remote."""
     named = entry if isinstance(entry, str) else mapping(entry).get("path")
     if isinstance(named, str) and named and "\n" not in named and "\0" not in named and not is_remote(named):
-        yield PurePosixPath(posixpath.normpath(folder / named))
+        yield posixpath.normpath(posixpath.join(folder, named))
 
 
 def _is_of_chart(file: PurePosixPath, charts: Sequence[PurePosixPath]) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.data import Values, dig
 from pullsecrets.errors import BadInputError
-from pullsecrets.gitops.kustomize import Builder, Built, build_all, find_builder
+from pullsecrets.gitops.builds import Built, build_all
+from pullsecrets.gitops.kustomize import Builder, find_builder
 from pullsecrets.gitops.repository import Repository, Root, Workload, hosts_of, references_of
 from pullsecrets.kube.objects import kind_of
 from pullsecrets.kube.podspec import PodSpec, pod_specs

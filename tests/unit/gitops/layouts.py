@@ -60,6 +60,7 @@ class Layout:
 
 _BASE = {"base/shop.yaml": workload("shop"), "base/kustomization.yaml": kustomization("shop.yaml")}
 _IMAGES = f"images:\n  - name: shop\n    newName: {HOST}/shop\n"
+_ABSOLUTE = "commonAnnotations: {serves: /shop}\n"
 _GENERATOR = "configMapGenerator:\n  - name: c\n    files: [a.properties]\n"
 _NO_LIST = (
     "patches:\n  - target: {kind: Deployment}\n    patch: |-\n      - op: add\n"
@@ -71,7 +72,9 @@ _FLUX = (
 _SET = "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: all}\nspec:\n"
 
 LAYOUTS: Mapping[str, Layout] = {
-    "flat": Layout({"shop.yaml": workload("shop"), "kustomization.yaml": kustomization("shop.yaml")}, (".",)),
+    "flat": Layout(
+        {"shop.yaml": workload("shop"), "kustomization.yaml": kustomization("shop.yaml", more=_ABSOLUTE)}, (".",)
+    ),
     "the default": Layout(
         {
             "apps/shop/base/shop.yaml": workload("shop"),

@@ -9,7 +9,7 @@ import pytest
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.gitops import GitOps
-from pullsecrets.errors import PullSecretsError
+from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.gitops import migrate
 from pullsecrets.gitops.check import check
 from pullsecrets.gitops.discover import discover
@@ -17,7 +17,7 @@ from pullsecrets.gitops.migrate import MigrationPlan, Place
 from pullsecrets.gitops.repository import load
 from pullsecrets.gitops.survey import Survey, survey
 from pullsecrets.policy.workloads import REFERENCES
-from tests.unit.gitops.layouts import LAYOUTS, SECRET, Layout
+from tests.unit.gitops.layouts import LAYOUTS, SECRET, Layout, kustomization, workload
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,41 @@ def test_in_manifests_what_nothing_builds_gets_it_too(moved: Moved, config: Stac
     found = survey(load(moved.after.repository.root, GitOps()))
     assert lacking(found, config, registry) == 0
     assert objects(found) == objects(moved.before)
+
+
+def test_what_is_kept_from_an_earlier_run_is_judged_as_what_is_built(moved: Moved, tmp_path: Path) -> None:
+    first, again = (survey(moved.after.repository, kept_in=tmp_path) for _ in range(2))
+    assert judged(first) == judged(again) == judged(moved.after)
+
+
+@pytest.mark.parametrize("more", ["", "namespace: '{}'\n", "nameSuffix: -x{}\n"])
+def test_what_is_built_together_is_what_is_built_alone(tmp_path: Path, more: str) -> None:
+    base = {"base/shop.yaml": workload("shop"), "base/kustomization.yaml": kustomization("shop.yaml")}
+    names = [f"envs/{number}" for number in range(20)]
+    overlays = {f"{name}/kustomization.yaml": kustomization("../../base", more=more.format(name[5:])) for name in names}
+    Layout({**base, **overlays}, ()).write(tmp_path)
+    repository = load(tmp_path, GitOps())
+    assert judged(survey(repository, kept_in=tmp_path / "kept")) == judged(survey(repository))
+    assert len(list((tmp_path / "kept").iterdir())) == len(names)
+
+
+def test_only_what_changed_since_a_commit_is_judged(tmp_path: Path) -> None:
+    LAYOUTS["the default"].write(tmp_path)
+    overlay = tmp_path / "apps/shop/overlays/eu/kustomization.yaml"
+    overlay.write_text(overlay.read_text() + "nameSuffix: -b\n")
+    found = survey(load(tmp_path, GitOps()), changed_since="HEAD")
+    assert list(map(str, found.built)) == ["apps/shop/overlays/eu"]
+    (tmp_path / "apps/shop/base/shop.yaml").unlink()
+    assert len(survey(load(tmp_path, GitOps()), changed_since="HEAD").built) == 2
+    with pytest.raises(BadInputError, match=r"--changed-since nowhere: .*; name a commit, branch or tag that is here"):
+        survey(load(tmp_path, GitOps()), changed_since="nowhere")
+
+
+def judged(found: Survey) -> set[tuple[str, ...]]:
+    return {
+        (str(one.root), str(one.file), str(one.item["metadata"]["name"]), *sorted(one.hosts), *one.references)
+        for one in found.deployments
+    }
 
 
 def objects(found: Survey) -> Mapping[str, list[Any]]:

@@ -18,9 +18,10 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.gitops import Build, GitOps
 from pullsecrets.errors import BadInputError, ConflictError, ExitCode, PullSecretsError
 from pullsecrets.gitops import component, migrate
+from pullsecrets.gitops.builds import build_all
 from pullsecrets.gitops.check import check
 from pullsecrets.gitops.discover import discover
-from pullsecrets.gitops.kustomize import build_all, find_builder
+from pullsecrets.gitops.kustomize import find_builder
 from pullsecrets.gitops.migrate import MigrationPlan
 from pullsecrets.gitops.repository import Repository, Root, load
 from pullsecrets.gitops.survey import Survey, survey
