@@ -26,7 +26,6 @@ from pullsecrets.kube.eso import GROUP, external_secret_path, force_sync
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.kube.objects import entries_of, is_leaving, labels_of
 from pullsecrets.manifests.guard import ADMISSION
-from pullsecrets.names import is_platform_namespace, matches
 from pullsecrets.tenancy import binding, offboard, opt_in
 from pullsecrets.text import counted
 from pullsecrets.workloads.references import list_users
@@ -312,9 +311,7 @@ def _problems(registry: Registry, found: Found, terms: Terms) -> list[str]:
 
 
 def _may_stand(registry: Registry, namespace: Mapping[str, Any]) -> bool:
-    name = namespace["metadata"]["name"]
-    allowed = matches(name, registry.namespaces) and not is_platform_namespace(name)
-    return allowed and not is_leaving(namespace)
+    return registry.permits(namespace["metadata"]["name"]) and not is_leaving(namespace)
 
 
 def _require_fan_out(cluster: KubernetesClient, registry: Registry) -> None:
@@ -329,7 +326,7 @@ def _require_allowed(registry: Registry, namespaces: Sequence[str], live: Collec
     for name in namespaces:
         if name not in live:
             raise BadInputError(f"namespace {name!r}: found nothing in the cluster; allowed: a namespace that exists")
-        if not matches(name, registry.namespaces) or is_platform_namespace(name):
+        if not registry.permits(name):
             raise BadInputError(
                 f"namespace {name!r}: registry {registry.name!r} may be delivered to "
                 f"{', '.join(registry.namespaces)} only"

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pullsecrets import names
 from pullsecrets.config.fields import (
     Address,
     Cidr,
@@ -172,6 +173,10 @@ class Registry(ConfigModel):
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Tell whether a namespace with these labels opts in."""
         return self.selector.items() <= labels.items()
+
+    def permits(self, namespace: str) -> bool:
+        """Tell whether the opt-in label may stand on a namespace; on a platform namespace it never may."""
+        return names.matches(namespace, self.namespaces) and not names.is_platform_namespace(namespace)
 
     # By its full name: here `property` is a field.
     @builtins.property

@@ -16,7 +16,6 @@ from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.objects import controller_of, finalizers_of, is_leaving, labels_of, managed_fields
 from pullsecrets.kube.ownership import Fault
 from pullsecrets.manifests import guard
-from pullsecrets.policy.registries import KnownRegistry
 from pullsecrets.text import listed
 from pullsecrets.workloads.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_templates
 
@@ -35,7 +34,7 @@ def rows(snapshot: Snapshot) -> Iterator[Coverage]:
         namespace = snapshot.namespaces.get(row.namespace)
         if namespace is None or is_leaving(namespace) or snapshot.only not in {None, row.namespace}:
             continue
-        if known(snapshot.config.registry(row.registry)).permits(row.namespace):
+        if snapshot.config.registry(row.registry).permits(row.namespace):
             yield row
 
 
@@ -49,17 +48,6 @@ def staying(snapshot: Snapshot) -> Iterator[tuple[str, Object]]:
 def carries(namespace: Object, registry: Registry) -> bool:
     """Tell whether a namespace carries a registry's opt-in label."""
     return registry.selects(labels_of(namespace))
-
-
-def known(registry: Registry) -> KnownRegistry:
-    """Return a registry as the policies' rules know it."""
-    return KnownRegistry(
-        name=registry.name,
-        selector=registry.selector,
-        namespaces=registry.namespaces,
-        hosts=registry.hosts,
-        rejected_hosts=registry.rejected_hosts,
-    )
 
 
 def pods_in(snapshot: Snapshot, namespace: str) -> Sequence[PodPull]:

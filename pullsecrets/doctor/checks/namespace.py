@@ -20,7 +20,6 @@ from pullsecrets.doctor.tenancy import (
     fix_command,
     has_old_form,
     is_foreign,
-    known,
     label_arguments,
     origin_of,
     owner_of,
@@ -165,7 +164,7 @@ def _undeclared(snapshot: Snapshot, registry: Registry, namespace: str) -> Itera
     failed = failing_on(snapshot, namespace, registry.hosts)
     if not failed:
         return
-    permitted = known(registry).permits(namespace)
+    permitted = registry.permits(namespace)
     patterns = ", ".join(registry.namespaces)
     cause = (
         "Nobody opted the namespace in: it is no declared tenant and does not carry the opt-in label."
@@ -219,7 +218,7 @@ def platform_namespace_labelled(snapshot: Snapshot) -> Iterator[Finding]:
     """
     for registry in snapshot.config.registries:
         for name, item in staying(snapshot):
-            if not carries(item, registry) or known(registry).permits(name):
+            if not carries(item, registry) or registry.permits(name):
                 continue
             users = [pod.name for pod in seen_pods_in(snapshot, name) if registry.name in pod.references]
             unlabel = " ".join(f"{key}-" for key in registry.selector)

@@ -15,7 +15,6 @@ from pullsecrets.doctor.tenancy import (
     entry_is_appended,
     fix_command,
     has_own_list,
-    known,
     pod_evidence,
     pods_in,
     remake,
@@ -28,6 +27,7 @@ from pullsecrets.errors import ConflictError
 from pullsecrets.image import written_host
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.pull_failure import Cause, read_pull_failure
+from pullsecrets.manifests.builders import named_alike
 from pullsecrets.policy.registries import KnownRegistry, other_name
 from pullsecrets.text import listed
 from pullsecrets.workloads.evict import BLOCKED, evict_pod
@@ -185,12 +185,12 @@ def image_host_not_in_credential(snapshot: Snapshot) -> Iterator[Finding]:
     for registry in snapshot.config.registries:
         concerned = {row.namespace for row in rows(snapshot) if row.registry == registry.name}
         for name, item in staying(snapshot):
-            if name in concerned or carries(item, registry) or known(registry).permits(name):
+            if name in concerned or carries(item, registry) or registry.permits(name):
                 yield from _misnamed(snapshot, registry, name)
 
 
 def _misnamed(snapshot: Snapshot, registry: Registry, namespace: str) -> Iterator[Finding]:
-    registries = [known(other) for other in snapshot.config.registries]
+    registries = [KnownRegistry(**named_alike(KnownRegistry, other)) for other in snapshot.config.registries]
     found = {pod: wrong for pod in pods_in(snapshot, namespace) if (wrong := _wrong_images(pod, registry, registries))}
     if not found:
         return
