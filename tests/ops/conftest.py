@@ -1,12 +1,15 @@
 """A control plane of its own, which these tests may break, and one stack deployed on it."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from local import paths, toolchain
 from local.controlplane import ControlPlane
+from local.controlplane.waiting import NotYet
 from tests.e2e.stack import Stack
 
 OPS: dict[str, Any] = {
@@ -67,3 +70,26 @@ def stack(plane: ControlPlane) -> Stack:
     stack.seed_all()
     stack.up()
     return stack
+
+
+@contextmanager
+def one_more_registry(stack: Stack, namespaces: Collection[str], **entry: Any) -> Iterator[None]:
+    """The stack's file with a registry more, in namespaces of its own; afterwards it is deployed without it again."""
+    config = copy.deepcopy(OPS)
+    config["cluster"]["apiServer"] = {"url": stack.admin.http.address}
+    config["registries"].append(entry)
+    config["tenants"]["namespaces"] += [{"name": name, "registries": [entry["name"]]} for name in namespaces]
+    baseline, stack.baseline = stack.baseline, config
+    stack.configure()
+    yield
+    stack.baseline = baseline
+    stack.up()
+    stack.passwords.pop(entry["name"], None)
+
+
+def require_green(stack: Stack, registry: str, namespaces: Collection[str]) -> None:
+    """Raise `NotYet` unless exactly these namespaces have a registry's Secret, and can pull with it."""
+    rows = [row for row in stack.audit("--wait", "15")["rows"] if row["registry"] == registry]
+    waiting = [row["namespace"] for row in rows if not row["green"]]
+    if waiting or {row["namespace"] for row in rows} != set(namespaces):
+        raise NotYet(f"not green: {waiting}")

@@ -1,6 +1,5 @@
 """A relayed registry: Vault sees one read per refresh, and each namespace still gets its Secret, proved."""
 
-import copy
 import json
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests.render import rendered_objects
 from tests import argocd
 from tests.e2e.stack import Stack, secret
-from tests.ops.conftest import OPS
+from tests.ops.conftest import one_more_registry, require_green
 
 pytestmark = pytest.mark.controlplane
 
@@ -24,33 +23,17 @@ STORES = "/apis/external-secrets.io/v1/clustersecretstores"
 @pytest.fixture(scope="module")
 def relayed(stack: Stack) -> Iterator[Stack]:
     """The stack with one more registry, relayed, and six namespaces of it."""
-    entry = {
-        "name": REGISTRY,
-        "hosts": ["relay.registry.example.com"],
-        "selector": {"ops.platform/relay": "true"},
-        "namespaces": ["ops-relay-*"],
-        "delivery": "fanout",
-    }
-    config = copy.deepcopy(OPS)
-    config["cluster"]["apiServer"] = {"url": stack.admin.http.address}
-    config["registries"].append(entry)
-    config["tenants"]["namespaces"] += [{"name": name, "registries": [REGISTRY]} for name in NAMESPACES]
-    baseline, stack.baseline = stack.baseline, config
-    stack.passwords[REGISTRY] = stack.new_password()
-    stack.configure()
-    assert stack.seed(REGISTRY, None, "--yes").returncode == 0
-    stack.up()
-    yield stack
-    stack.baseline = baseline
-    stack.up()
-    del stack.passwords[REGISTRY]
+    selector = {"ops.platform/relay": "true"}
+    more = {"hosts": ["relay.registry.example.com"], "namespaces": ["ops-relay-*"], "delivery": "fanout"}
+    with one_more_registry(stack, NAMESPACES, name=REGISTRY, selector=selector, **more):
+        stack.passwords[REGISTRY] = stack.new_password()
+        assert stack.seed(REGISTRY, None, "--yes").returncode == 0
+        stack.up()
+        yield stack
 
 
 def delivered(stack: Stack) -> None:
-    rows = [row for row in stack.audit("--wait", "15")["rows"] if row["registry"] == REGISTRY]
-    waiting = [row["namespace"] for row in rows if not row["green"]]
-    if waiting or {row["namespace"] for row in rows} != set(NAMESPACES):
-        raise NotYet(f"not green: {waiting}")
+    require_green(stack, REGISTRY, NAMESPACES)
 
 
 def refreshed(stack: Stack, mark: str) -> None:

@@ -1,6 +1,5 @@
 """A sealed registry: encrypted for the real controller, declared by the program, fanned out and proved."""
 
-import copy
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from local import toolchain
 from local.controlplane.layout import SEALED_SECRETS
 from local.controlplane.waiting import NotYet, until
 from tests.e2e.stack import Stack, secret
-from tests.ops.conftest import OPS
+from tests.ops.conftest import one_more_registry, require_green
 from tests.unit.credential.test_sealed import certificate
 
 pytestmark = pytest.mark.controlplane
@@ -30,22 +29,10 @@ def sealing(stack: Stack) -> Iterator[Stack]:
     toolchain.ensure("sealed-secrets")
     plane.start(SEALED_SECRETS)
     shutil.rmtree(stack.workspace.root / "sealed", ignore_errors=True)
-    entry = {
-        "name": REGISTRY,
-        "hosts": ["sealed.registry.example.com"],
-        "selector": {"ops.platform/sealed": "true"},
-        "namespaces": ["ops-sealed-*"],
-        "source": "sealedSecret",
-    }
-    config = copy.deepcopy(OPS)
-    config["cluster"]["apiServer"] = {"url": stack.admin.http.address}
-    config["registries"].append(entry)
-    config["tenants"]["namespaces"] += [{"name": name, "registries": [REGISTRY]} for name in NAMESPACES]
-    baseline, stack.baseline = stack.baseline, config
-    stack.configure()
-    yield stack
-    stack.baseline = baseline
-    stack.up()
+    selector = {"ops.platform/sealed": "true"}
+    more = {"hosts": ["sealed.registry.example.com"], "namespaces": ["ops-sealed-*"], "source": "sealedSecret"}
+    with one_more_registry(stack, NAMESPACES, name=REGISTRY, selector=selector, **more):
+        yield stack
     plane.stop(SEALED_SECRETS)
 
 
@@ -61,10 +48,7 @@ def seal(stack: Stack, password: str, environment: Mapping[str, str] | None = No
 
 
 def green(stack: Stack) -> None:
-    rows = [row for row in stack.audit("--wait", "15")["rows"] if row["registry"] == REGISTRY]
-    waiting = [row["namespace"] for row in rows if not row["green"]]
-    if waiting or {row["namespace"] for row in rows} != set(NAMESPACES):
-        raise NotYet(f"not green: {waiting}")
+    require_green(stack, REGISTRY, NAMESPACES)
 
 
 def test_what_was_sealed_here_or_by_kubeseal_arrives_and_is_rotated(sealing: Stack) -> None:
