@@ -423,4 +423,4 @@ class StackConfig(ConfigModel):
         accounts = ("default", *(name for name in declared.service_accounts if name != "default"))
         granted = {key: value for name in declared.registries for key, value in self.registry(name).selector.items()}
         resolved = {"service_accounts": tuple(dict.fromkeys(accounts)), "labels": {**declared.labels, **granted}}
-        return Tenant(**{**dict(declared), **resolved})
+        return Tenant.model_validate({**dict(declared), **resolved})

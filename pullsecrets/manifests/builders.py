@@ -31,9 +31,15 @@ NETWORK_POLICY_SYNC_WAVE = 40
 STORE_SYNC_WAVE = 44
 
 
-def named_alike(spec: type[Any], section: object) -> dict[str, Any]:
-    """Return the values of a specification's fields that a section of the configuration has by the same name."""
-    return {item.name: getattr(section, item.name) for item in fields(spec) if hasattr(section, item.name)}
+def named_alike(spec: type[Any], section: object, **others: Any) -> dict[str, Any]:
+    """Return the values of a specification's fields that a section of the configuration has by the same name.
+
+    Args:
+        spec: a dataclass.
+        section: a part of the configuration.
+        others: values in the place of the section's, and of fields that it does not have.
+    """
+    return {item.name: getattr(section, item.name) for item in fields(spec) if hasattr(section, item.name)} | others
 
 
 @dataclass(frozen=True)
@@ -142,14 +148,8 @@ class PullSecretSpec:
     def of(cls, config: StackConfig, registry: Registry) -> Self:
         """Take the values from a stack's configuration."""
         relay = RelaySpec(config.relay_store(registry), config.eso.namespace, config.cluster.api_server.url)
-        return cls(
-            **{
-                **named_alike(cls, registry),
-                "store": config.store_of(registry),
-                "eso_version": config.eso.version,
-                "relay": relay if registry.relayed else None,
-            }
-        )
+        others = {"store": config.store_of(registry), "eso_version": config.eso.version}
+        return cls(**named_alike(cls, registry, relay=relay if registry.relayed else None, **others))
 
     # By its full name: here `property` is a field.
     @builtins.property
