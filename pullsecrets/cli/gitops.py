@@ -146,6 +146,9 @@ def migrate_command(  # noqa: PLR0913 - each is an option
         typer.Option("--place", help="The component where workloads are listed, or built; or an entry in each file."),
     ] = migrate.Place.BASE,
     *,
+    charts: Annotated[
+        bool, typer.Option("--charts", help="Write the values of charts that Argo CD or Flux renders, too.")
+    ] = False,
     layout: Layout,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
@@ -165,7 +168,7 @@ def migrate_command(  # noqa: PLR0913 - each is an option
     """
     config = load_stack(stack, directory)
     found_in = _survey(path, config, layout, keeping=False)
-    planned = migrate.plan(found_in, found_in.registry(config, registry), place)
+    planned = migrate.plan(found_in, found_in.registry(config, registry), place, charts=charts)
     outcome = "unchanged" if not planned.edits else "planned" if dry_run else "written"
     if not json:
         _show_plan(planned)

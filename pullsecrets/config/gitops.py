@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from pullsecrets.config.fields import ConfigModel, EnvironmentsPattern, FieldPath, RepositoryPath, ServicesPattern
 
 
@@ -33,6 +35,8 @@ class GitOps(ConfigModel):
     """Folders that are looked at; empty: all of them."""
     roots: tuple[RepositoryPath, ...] = ()
     """Folders that are built; `*` stands for a part of a name, `**` for any folders; empty: those that are found."""
+    charts: dict[str, FieldPath] = Field(default_factory=dict[str, str])
+    """The value of a chart, by its name, that has the list of pull Secrets, such as `global.imagePullSecrets`."""
     build: Build = Build()
     """What builds it, and with which options."""
 

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.data import dig, mapping, sequence
+from pullsecrets.data import dig, mapping, sequence, shown
+from pullsecrets.gitops import helm
 from pullsecrets.gitops.repository import LIST, Repository, Workload
 from pullsecrets.gitops.survey import Survey
 from pullsecrets.guard.targets import Answer, targets_of
@@ -168,6 +169,8 @@ def _gaps(survey: Survey, registries: Sequence[Registry]) -> Iterator[Gap]:
     yield from _not_built(repository)
     yield from _without_overlay(repository)
     yield from _overwritten(repository)
+    for registry in registries:
+        yield from _charts(repository, registry)
     for folder in repository.charts:
         fix = "pipe `helm template` into `pull-secrets lint -`"
         yield Gap("chart", str(folder), 1, f"{folder} is a Helm chart, whose templates were not judged", fix)
@@ -190,6 +193,19 @@ def _without_reference(survey: Survey, registry: Registry) -> Iterator[Gap]:
             problem = f"{name} pulls from {registry.name}'s registry and does not name that Secret"
             fix = "`pull-secrets gitops migrate` gives it the reference"
             yield Gap("no-reference", file, source.line if source else 1, problem, fix)
+
+
+def _charts(repository: Repository, registry: Registry) -> Iterator[Gap]:
+    for release in helm.releases(repository):
+        if not helm.uses(repository, release, registry) or helm.has(repository, release, registry):
+            continue
+        problem = f"{release}, names {registry.name}'s registry in its values and not that Secret"
+        try:
+            value = helm.value_of(repository, release)
+            fix = f"set {shown(value.key)}, by hand or with `pull-secrets gitops migrate --charts`"
+        except helm.UnknownValueError as error:
+            fix = str(error)
+        yield Gap("chart-value", str(release.file), release.manifest.position(release.values)[0], problem, fix)
 
 
 def _broken(survey: Survey) -> Iterator[Gap]:

@@ -93,6 +93,38 @@ def add_entries(text: str, secret: str, wanted: Callable[[Values, PodSpec], bool
     return text
 
 
+def add_value(text: str, at: Path, item: Values | str) -> str:
+    """Add an item to the list at a path of a text's documents, and what is missing around it.
+
+    Args:
+        text: a file of YAML documents.
+        at: number of the document, and where in it the list is.
+        item: the new item.
+
+    Raises:
+        NotEditableError: when it cannot be added without changing more.
+    """
+    index, *path = at
+    content = _load(text)
+    known = len(path) - 1
+    while known and not isinstance(dig(content, (index, *path[:known])), dict):
+        known -= 1
+    holder: Any = dig(content, (index, *path[:known]))
+    node = _node(_compose(text)[int(index)], tuple(path[:known]))
+    key, *missing = path[known:]
+    inline = json.dumps(item)
+    if not missing:
+        holder[key] = [*(holder.get(key) or ()), item]
+        return _proved(_with_item(text, node, str(key), inline, inline), content)
+    wanted: Any = [item]
+    for part in reversed(missing):
+        wanted = {part: wanted}
+    if holder.get(key) is not None:
+        raise NotEditableError(f"{key} is no map")
+    holder[key] = wanted
+    return _proved(_with_new_key(text, node, str(key), None, json.dumps(wanted)), content)
+
+
 def add_to_kustomization(text: str, key: str, item: Values | str) -> str:
     """Add an item to a list of a kustomization, such as its `components:`, unless it is there.
 
@@ -302,15 +334,18 @@ def _with_item(text: str, holder: Any, key: str, line: str, inline: str) -> str:
     return _inserted(text, text.find("\n", end) + 1 or len(text), f"{_bullet(text, value)}{line}")
 
 
-def _with_new_key(text: str, holder: Any, key: str, line: str, inline: str) -> str:
+def _with_new_key(text: str, holder: Any, key: str, line: str | None, inline: str) -> str:
+    """Add a key with a list of one item, or without a line for that, with what stands in brackets."""
     if holder.flow_style:
-        end = _end(holder.value[-1][1])
-        return f"{text[:end]}, {key}: [{inline}]{text[end:]}"
+        end = _end(holder.value[-1][1]) if holder.value else holder.start_mark.index + 1
+        return (
+            f"{text[:end]}{', ' if holder.value else ''}{key}: {inline if line is None else f'[{inline}]'}{text[end:]}"
+        )
     indent = " " * holder.start_mark.column
     lists = (value for _, value in holder.value if _is(value, SequenceNode) and not value.flow_style and value.value)
     listed = next(lists, None)
     bullet = f"{indent}  - " if listed is None else _bullet(text, listed)
-    added = f"{indent}{key}:{_newline(text)}{bullet}{line}"
+    added = f"{indent}{key}: {inline}" if line is None else f"{indent}{key}:{_newline(text)}{bullet}{line}"
     if not holder.start_mark.column:
         marker = _DOCUMENT_END.search(text, holder.start_mark.index)
         return _inserted(text, marker.start() if marker else len(text), added)

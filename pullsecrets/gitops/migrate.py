@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
 
@@ -17,13 +18,13 @@ from pullsecrets.config import Registry
 from pullsecrets.data import Path as ValuePath
 from pullsecrets.data import Values, dig, mapping, shown
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
-from pullsecrets.gitops import component
+from pullsecrets.gitops import component, helm
 from pullsecrets.gitops.builds import Built, build_all
-from pullsecrets.gitops.edits import NotEditableError, add_entries, add_to_kustomization, remove_entries
+from pullsecrets.gitops.edits import NotEditableError, add_entries, add_to_kustomization, add_value, remove_entries
 from pullsecrets.gitops.repository import LIST, Repository, Root, Workload, references_of
 from pullsecrets.gitops.survey import Deployment, Survey
 from pullsecrets.kube.objects import group_of, kind_of
-from pullsecrets.kube.podspec import KNOWN, PodSpec, PodTable, pod_specs
+from pullsecrets.kube.podspec import PodSpec, pod_specs
 
 
 class Place(StrEnum):
@@ -84,7 +85,7 @@ class MigrationPlan:
         return "".join(line for edit in self.edits for line in _diff(edit))
 
 
-def plan(survey: Survey, registry: Registry, place: Place = Place.BASE) -> MigrationPlan:
+def plan(survey: Survey, registry: Registry, place: Place = Place.BASE, *, charts: bool = False) -> MigrationPlan:
     """Plan the component, the references to it, and the removal of hard-coded entries of its Secret, and prove it.
 
     Roots that do not build, and those of which more would change than lists of pull Secrets, are left out with
@@ -94,6 +95,7 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE) -> Migra
         survey: the repository and what it builds, whole.
         registry: the registry.
         place: where workloads get the reference.
+        charts: whether the values of charts that Argo CD or Flux renders are written too.
 
     Raises:
         BadInputError: when a file to change is a link out of the repository, or nothing of what has to change builds.
@@ -102,7 +104,7 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE) -> Migra
     left = {found.root: found.failure or "" for found in survey.broken}
     broken = len(left)
     while True:
-        planned = _Planner(survey, registry, place, frozenset(left)).plan()
+        planned = _Planner(survey, registry, place, frozenset(left), charts).plan()
         problems = _problems(survey, planned)
         if not problems:
             break
@@ -115,7 +117,7 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE) -> Migra
         text = "\n  ".join(f"{root}: {reason}" for root, reason in left.items())
         if len(left) > broken:
             raise PullSecretsError(f"the migration would do more than it should; nothing was changed:\n  {text}")
-        if _Planner(survey, registry, place, frozenset()).plan().edits or not any(survey.deployments):
+        if _Planner(survey, registry, place, frozenset(), charts).plan().edits or not any(survey.deployments):
             raise BadInputError(f"does not build as it is, so a change cannot be proved; repair it first:\n  {text}")
     found = MigrationPlan(
         registry,
@@ -137,6 +139,8 @@ class _Planner:
     place: Place
     without: frozenset[Root]
     """Roots that nothing may be changed of."""
+    charts: bool
+    """Whether the values of charts are written too."""
 
     def plan(self) -> MigrationPlan:
         edits: dict[PurePosixPath, FileEdit] = {}
@@ -148,6 +152,8 @@ class _Planner:
             self._edit(edits, file, wanted, left)
         for folder, items in self._patched().items():
             self._edit(edits, self.repository.kustomizations[folder].file, _with_patches(items), left)
+        for file, wanted in self._values(left):
+            self._edit(edits, file, wanted, left)
         referenced = len(edits)
         removed, kept = self._without_entries(edits, owners)
         shared = component.folder(self.repository.settings, self.registry.name) / "kustomization.yaml"
@@ -220,6 +226,29 @@ class _Planner:
             return (kind_of(item), str(dig(item, ("metadata", "name")) or ""), pod.path) in names
 
         return lambda text: add_entries(text, self.registry.name, is_wanted, self.repository.table)
+
+    def _values(self, left: list[Left]) -> Iterator[tuple[PurePosixPath, Callable[[str], str]]]:
+        """Yield the files in which values of charts get the entry, and the edit; what cannot be told is left."""
+        repository, registry = self.repository, self.registry
+        for release in helm.releases(repository) if self.charts else ():
+            if not helm.uses(repository, release, registry) or helm.has(repository, release, registry):
+                continue
+            try:
+                value = helm.value_of(repository, release)
+            except helm.UnknownValueError as error:
+                left.append(Left(str(release), str(error)))
+                continue
+            item = {"name": registry.name} if value.named else registry.name
+            # Of several files the last one counts.
+            file = release.value_files[-1] if release.value_files else release.file
+            number, path = release.manifest.document.index, (*release.manifest.path, *release.values)
+            at = (0, *value.key) if release.value_files else (number, *path, *value.key)
+            if release.value_files and file.name == "values.yaml" and release.folder == file.parent:
+                left.append(Left(str(release), f"{file} is the chart's own; write {shown(value.key)} where it is used"))
+            elif dig(release.manifest.item, (*release.values[:-1], "values")) and release.values[-1] == "valuesObject":
+                left.append(Left(str(release), f"its values are a text: write {shown(value.key)} there by hand"))
+            else:
+                yield file, partial(_with_value, at, item)
 
     def _patched(self) -> Mapping[PurePosixPath, list[Values]]:
         """Return the patches of what is fetched or generated and that the component cannot reach, by folder."""
@@ -306,6 +335,10 @@ def _patch(found: Deployment, registry: Registry) -> Values:
     return {"target": {key: value for key, value in target.items() if value}, "patch": json.dumps([step])}
 
 
+def _with_value(at: ValuePath, item: Values | str, text: str) -> str:
+    return add_value(text, at, item)
+
+
 def _with_patches(patches: list[Values]) -> Callable[[str], str]:
     def edit(text: str) -> str:
         for patch in patches:
@@ -348,9 +381,7 @@ def _problems(survey: Survey, planned: MigrationPlan) -> dict[Root, str]:
         for edit in planned.edits:
             _write(copy / edit.file, edit.after)
         after = build_all(repository, roots, survey.builder, top=copy)
-    found = {
-        root: list(differences(survey.built[root], after[root], planned.registry, repository.table)) for root in roots
-    }
+    found = {root: list(differences(survey.built[root], after[root], planned.registry, repository)) for root in roots}
     return {root: "; ".join(texts) for root, texts in found.items() if texts}
 
 
@@ -382,7 +413,7 @@ def apply(root: Path, planned: MigrationPlan) -> None:
         ) from None
 
 
-def differences(before: Built, after: Built, registry: Registry, table: PodTable = KNOWN) -> Iterator[str]:
+def differences(before: Built, after: Built, registry: Registry, repository: Repository) -> Iterator[str]:
     """Yield what differs between two builds of a root beyond new entries of the registry's Secret."""
     if after.failure:
         yield f"would not build: {after.failure}"
@@ -391,13 +422,14 @@ def differences(before: Built, after: Built, registry: Registry, table: PodTable
     for identity in sorted(old.keys() ^ new.keys()):
         yield f"{' '.join(identity)} would {'disappear' if identity in old else 'appear'}"
     for identity in sorted(old.keys() & new.keys()):
-        changes = _changes(old[identity], new[identity], registry, table)
+        changes = _changes(old[identity], new[identity], registry, repository)
         yield from (f"{_named(identity)} {text}" for text in changes)
 
 
-def _changes(old: Values, new: Values, registry: Registry, table: PodTable) -> Iterator[str]:
-    pods = pod_specs(old, table)
-    if (path := _first_difference(old, new, {(*pod.path, LIST) for pod in pods})) is not None:
+def _changes(old: Values, new: Values, registry: Registry, repository: Repository) -> Iterator[str]:
+    pods = pod_specs(old, repository.table)
+    ignored = {(*pod.path, LIST) for pod in pods} | helm.value_paths(old, repository.settings)
+    if (path := _first_difference(old, new, ignored)) is not None:
         yield f"would change at {shown(path) or 'the whole object'}; try `--place overlay` or `--place manifests`"
     for pod in pods:
         found = Deployment(new, pod, None, None)
@@ -477,6 +509,8 @@ def _first_difference(old: Any, new: Any, ignored: set[ValuePath], path: ValuePa
     """Return where two objects differ first, but for lists at some paths and fields that a merge drops: null ones."""
     if path in ignored:
         return None
+    if old is None and isinstance(new, Mapping):
+        old = {}
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         left, right = cast("Values", old), cast("Values", new)
         for key in dict.fromkeys([*left, *right]):
