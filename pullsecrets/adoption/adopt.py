@@ -194,8 +194,8 @@ def carry_out(
     missing = wait(where.cluster, where.registry, seeded.digest, names, timeout, sync) if names else ()
     if missing:
         raise PullSecretsError(
-            f"registry {where.registry.name!r}: not proved within {timeout:g} s in {', '.join(sorted(missing))}; what "
-            f"is there still serves; see `pull-secrets doctor {min(missing)}`, then run the command again"
+            f"registry {where.registry.name!r}: not proved within {timeout:g} s in {', '.join(sorted(missing))}; the "
+            f"existing Secrets still work; see `pull-secrets doctor {min(missing)}`, then run the command again"
         )
     on_step(f"proved: {counted(len(chosen), 'namespace')} with the seeded content")
     for item in chosen:
@@ -317,15 +317,15 @@ def _may_stand(registry: Registry, namespace: Mapping[str, Any]) -> bool:
 def _require_fan_out(cluster: KubernetesClient, registry: Registry) -> None:
     if cluster.find(f"{GROUP}/clusterexternalsecrets/{registry.name}") is None:
         raise BadInputError(
-            f"ClusterExternalSecret {registry.name!r}: found nothing in the cluster; run `pulumi up` first, so that "
-            "there is something to deliver what is adopted"
+            f"ClusterExternalSecret {registry.name!r}: not found in the cluster; run `pulumi up` first, so that "
+            "it can deliver what is adopted"
         )
 
 
 def _require_allowed(registry: Registry, namespaces: Sequence[str], live: Collection[str]) -> None:
     for name in namespaces:
         if name not in live:
-            raise BadInputError(f"namespace {name!r}: found nothing in the cluster; allowed: a namespace that exists")
+            raise BadInputError(f"namespace {name!r}: not found in the cluster; allowed: a namespace that exists")
         if not registry.permits(name):
             raise BadInputError(
                 f"namespace {name!r}: registry {registry.name!r} may be delivered to "

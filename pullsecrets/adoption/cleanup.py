@@ -60,7 +60,7 @@ def plan(
     if strangers:
         raise BadInputError(
             f"namespace {strangers[0]!r}: neither declared in the stack nor labelled for one of its registries; "
-            "allowed: its tenants, because ours has to be there before others go"
+            "allowed: its tenants, because the delivered Secret must exist before others are removed"
         )
     chosen = set(namespaces) or tenants
     found = read_hand_made(cluster, chosen, config.registries, by_hand)

@@ -67,7 +67,7 @@ def command(  # noqa: PLR0913 - each is an option
     on_step = steps.append if json else console.print_step
     if undo:
         if namespace:
-            raise BadInputError("--undo: takes no namespaces beside its own")
+            raise BadInputError("--undo: does not take further namespaces")
         _undo(where, undo, timeout, steps, dry_run=dry_run, yes=yes, json=json)
         return
     seeded = adopt.read_seeded(where)

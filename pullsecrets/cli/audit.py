@@ -75,7 +75,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     form = _form(report_format, json=json)
     gateway = _gateway(push)
     if gateway and only:
-        raise BadInputError("--push sends what alerts take for the whole stack; leave --only out")
+        raise BadInputError("--push: not with --only, because alerts read the metrics as those of the whole stack")
     config = console.load(stack, directory)
     cluster = reach.connect(config)
     vault = vault_token.open_vault(config) if config.has_vault else None

@@ -56,7 +56,7 @@ def command(  # noqa: PLR0913 - each is an option
         raise BadInputError("--secret: found no --restore; allowed: with --restore NAMESPACE")
     if restore:
         if namespace or dry_run:
-            raise BadInputError("--restore: takes no namespaces beside its own, and no --dry-run")
+            raise BadInputError("--restore: does not take further namespaces or --dry-run")
         console.confirm(f"Restore the backups of {restore}?", yes=yes)
         cleanup.restore(config, cluster, vault_token.open_vault(config), restore, secret or (), on_step)
         if json:

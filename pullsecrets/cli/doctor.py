@@ -174,7 +174,7 @@ def command(  # noqa: PLR0913 - each is an option
         pull-secrets doctor --stack prod --fix --yes --json
     """
     if gate.pre and (namespace or fix):
-        raise BadInputError("--pre looks at the whole stack before it is up, and fixes nothing; leave the others out")
+        raise BadInputError("--pre: not with a namespace or --fix: it checks the whole stack before its first run")
     checks, suppressions, seconds = gate.checks(), gate.suppressions(), gate.seconds()
     fail_on = gate.fail_on.severity
     config = console.load(stack, directory)

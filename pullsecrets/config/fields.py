@@ -47,7 +47,7 @@ def _check_pattern(text: str) -> str:
     _full_match("pattern", text)
     taken = [name for name in names.PLATFORM_NAMESPACES if names.matches(name, [text])]
     if taken:
-        raise ValueError(f"a pattern that takes in no platform namespace; this one takes in {', '.join(taken)}")
+        raise ValueError(f"a pattern that matches no platform namespace; this one matches {', '.join(taken)}")
     return text
 
 
@@ -122,7 +122,7 @@ def _check_principal(text: str) -> str:
     if not text.strip() or "*" in text:
         raise ValueError("the name of a user or group as the API server sees it, without wildcards")
     if text in _EVERYBODY:
-        raise ValueError("a user or group that does not take in everybody")
+        raise ValueError("a user or group that does not include everyone")
     return text
 
 

@@ -345,7 +345,7 @@ class StackConfig(ConfigModel):
         """
         if self.vault_section is None:
             raise BadInputError(
-                "vault: found nothing; this stack's registries have source: sealedSecret, which `pull-secrets seal` "
+                "vault: missing; this stack's registries have source: sealedSecret, which `pull-secrets seal` "
                 "renews; allowed for this command: a registry with source: vault"
             )
         return self.vault_section

@@ -310,7 +310,7 @@ def _credentials(key: str, fields: Mapping[str, str]) -> tuple[str, str]:
         raise DockerConfigError(f"{key}.auth: found no user or no password; allowed: base64 of user:password")
     if ":" in username:
         raise DockerConfigError(
-            f"{key}.username: found a colon, at which the kubelet would end the user; allowed: a user without one"
+            f"{key}.username: found a colon, where the kubelet would cut the name; allowed: a user name without one"
         )
     stored = _without_final_newline(password)
     if _has_control_character(username + stored.translate(_WITHOUT_LINE_CHARACTERS)):

@@ -66,5 +66,5 @@ def _span(text: str) -> timedelta:
 
 def _future(option: str, text: str, moment: datetime, now: datetime) -> datetime:
     if moment <= now:
-        raise BadInputError(f"{option}: found {text!r}, which is past; allowed: a moment to come")
+        raise BadInputError(f"{option}: found {text!r}, which is past; allowed: a time in the future")
     return moment.replace(microsecond=0)

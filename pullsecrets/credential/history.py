@@ -177,7 +177,7 @@ class _History:
         if state.state == "destroyed":
             live = ", ".join(str(item) for item in self._states if self.is_live(item)) or "none"
             raise BadInputError(
-                f"--to: found {version}; {where}: that version is destroyed, its value is gone for good; "
+                f"--to: found {version}; {where}: that version is destroyed, its value is permanently gone; "
                 f"live versions: {live}"
             )
         return version
@@ -193,7 +193,7 @@ class _History:
         if source is None:
             raise BadInputError(
                 f"Vault path {self._mount}/{self._registry.path}: no earlier version is live and differs from version "
-                f"{current}; seed the credential that is wanted with `pull-secrets seed`"
+                f"{current}; seed the wanted credential with `pull-secrets seed`"
             )
         return source
 

@@ -21,7 +21,7 @@ def expected_digest(
     digest = seeded_digest(vault.read_metadata(config.vault.mount, registry.path))
     if digest is None:
         raise PullSecretsError(
-            f"registry {registry.name!r}: found no digest of its credential; put it there with `pull-secrets seed "
+            f"registry {registry.name!r}: found no digest of its credential; write it with `pull-secrets seed "
             f"{registry.name}` first"
         )
     return digest

@@ -111,7 +111,7 @@ class _Registry:
             return LoginProof(self._host, tested=True, realm_host=None)
         found = ", ".join(sorted(challenges)) or "none"
         raise LoginRefusedError(
-            f"registry {self._host}: asks for a login by {found}; allowed: Bearer or Basic, which the kubelet speaks"
+            f"registry {self._host}: asks for a login by {found}; allowed: Bearer or Basic, which the kubelet supports"
         )
 
     def _first_answer(self) -> _Answer:

@@ -82,7 +82,7 @@ def seal(
     """
     if not registry.sealed:
         raise BadInputError(
-            f"registry {registry.name!r} has source: vault; put its credential there with `pull-secrets seed`, or set "
+            f"registry {registry.name!r} has source: vault; write its credential with `pull-secrets seed`, or set "
             "source: sealedSecret for it"
         )
     require_hosts(credential, registry.hosts, registry.rejected_hosts, registry.name)
@@ -191,7 +191,7 @@ def read_certificate(source: str, ca_file: Path | None = None) -> bytes:
             ) from None
     if not source.startswith("https://") and _host(source) not in {"127.0.0.1", "localhost"}:
         raise BadInputError(
-            f"--certificate {source}: found plain http, by which anybody on the way could put in a key of their own; "
+            f"--certificate {source}: found plain http, where an attacker on the network could replace the key; "
             "allowed: https, or a file"
         )
     try:

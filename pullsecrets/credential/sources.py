@@ -213,7 +213,7 @@ def ask_helper(name: str, server: str, environment: Mapping[str, str]) -> Regist
             env=surroundings,
         )
     except subprocess.TimeoutExpired:
-        raise BadInputError(f"{program}: no answer for {server!r} within {HELPER_SECONDS} s; try it by hand") from None
+        raise BadInputError(f"{program}: no answer for {server!r} within {HELPER_SECONDS} s; run it by hand") from None
     except OSError as error:
         raise BadInputError(
             f"{program}: {error.strerror}; install the credential helper that the config names"
@@ -229,7 +229,7 @@ def _no_login(program: str, server: str, said: bytes) -> None:
         return
     first = redaction.redact(text).partition("\n")[0][:200]
     raise BadInputError(
-        f"{program}: failed for {server!r}: {first or 'without a word'}; log in again, or try it by hand"
+        f"{program}: failed for {server!r}: {first or 'without a word'}; log in again, or run it by hand"
     )
 
 

@@ -193,8 +193,8 @@ def _require_kept(target: Target, namespaces: Collection[str]) -> None:
     ]
     if lines:
         raise BadInputError(
-            f"registry {name!r}: in {counted(len(lines), 'namespace')} Secret {name} would keep what it holds; nothing "
-            "was written; put each right, or name the others with --only:\n" + "\n".join(lines)
+            f"registry {name!r}: in {counted(len(lines), 'namespace')} Secret {name} would keep its content; nothing "
+            "was written; fix each, or name the others with --only:\n" + "\n".join(lines)
         )
 
 

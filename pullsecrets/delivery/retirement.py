@@ -32,7 +32,7 @@ def destroy(target: Target, grace: timedelta, now: datetime) -> tuple[int, ...]:
     """
     if target.vault is None:
         raise BadInputError(
-            "a sealed credential has no versions in Vault; git keeps the old files, and they are sealed"
+            "a sealed credential has no versions in Vault; the old files are in git, and they are sealed"
         )
     mount, path = target.config.vault.mount, target.registry.path
     metadata = target.vault.read_metadata(mount, path)

@@ -49,7 +49,7 @@ def check(survey: Survey, config: StackConfig, registry: Registry, *, partly: bo
     if not judged and not violations and not partly:
         looked = "; not checked: " + "; ".join(repository.not_looked_at) if repository.not_looked_at else ""
         raise BadInputError(
-            f"{repository.root}: no workload was found, so nothing was judged; name the folders to build with --root, "
+            f"{repository.root}: no workload was found, so nothing was checked; name the folders to build with --root, "
             f"or the repository that has them{looked}"
         )
     violations.sort(key=lambda item: (item.file, item.line, item.problem))

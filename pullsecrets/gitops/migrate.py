@@ -116,9 +116,11 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE, *, chart
     if not planned.edits and left:
         text = "\n  ".join(f"{root}: {reason}" for root, reason in left.items())
         if len(left) > broken:
-            raise PullSecretsError(f"the migration would do more than it should; nothing was changed:\n  {text}")
+            raise PullSecretsError(
+                f"the migration would change more than lists of pull Secrets; nothing was changed:\n  {text}"
+            )
         if _Planner(survey, registry, place, frozenset(), charts).plan().edits or not any(survey.deployments):
-            raise BadInputError(f"does not build as it is, so a change cannot be proved; repair it first:\n  {text}")
+            raise BadInputError(f"does not build as it is, so a change cannot be proved; fix it first:\n  {text}")
     found = MigrationPlan(
         registry,
         planned.edits,

@@ -131,7 +131,7 @@ def read(text: str) -> Preview:
         output = _from_digest(documents[0]) if _is_digest(documents) else _from_events(documents)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise BadInputError(
-            "the preview: found something else than the output of `pulumi preview --json`; "
+            "the preview: found something other than the output of `pulumi preview --json`; "
             "give its standard output alone, without its standard error"
         ) from None
     return _summary(output)
@@ -224,7 +224,7 @@ def _link(link: str) -> list[str]:
     if not link:
         return []
     if len(link) > _LONGEST_LINK or not re.fullmatch(r"https?://[A-Za-z0-9._~:/?#=&%+-]+", link):
-        raise BadInputError("--link: found something else than an address; allowed: https://host/path")
+        raise BadInputError("--link: found something other than a URL; allowed: https://host/path")
     return ["", f'<a href="{html.escape(link)}">Log of this run</a>']
 
 

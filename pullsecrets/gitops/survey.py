@@ -150,6 +150,8 @@ def _changed(root: Path, revision: str) -> set[PurePosixPath]:
             raise BadInputError("git: not installed; --changed-since asks it what changed") from None
         if ended.returncode:
             reason = ended.stderr.decode(errors="replace").strip().splitlines()[0]
-            raise BadInputError(f"--changed-since {revision}: {reason}; name a commit, branch or tag that is here")
+            raise BadInputError(
+                f"--changed-since {revision}: {reason}; name a commit, branch or tag of this repository"
+            )
         found |= {PurePosixPath(name) for name in ended.stdout.decode(errors="surrogateescape").split("\0") if name}
     return found

@@ -108,7 +108,7 @@ class ExecPlugin:
     def _run(self) -> Issued:
         interactive = self.mode != "Never" and sys.stdin is not None and sys.stdin.isatty()
         if self.mode == "Always" and not interactive:
-            raise self._failed("it needs a terminal, and standard input is none")
+            raise self._failed("it needs a terminal, and standard input is not one")
         spec: dict[str, Any] = {"interactive": interactive, **({"cluster": self.cluster} if self.cluster else {})}
         wanted = {"apiVersion": self.version, "kind": "ExecCredential", "spec": spec}
         try:

@@ -60,7 +60,7 @@ def plan(
     if unplaced:
         raise BadInputError(
             f"rollout.waves: found no wave for {', '.join(unplaced)} ({len(unplaced)} of {len(namespaces)} services), "
-            "so nothing would ever roll them out; add them to a wave of the stack file"
+            "so they would never be rolled out; add them to a wave of the stack file"
         )
     waves = [
         Wave(wave.name, tuple(Target(name, namespaces[name]) for name in wave.services if name in namespaces))

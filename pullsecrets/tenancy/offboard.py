@@ -207,7 +207,7 @@ def removable_labels(config: StackConfig, chosen: Sequence[Registry], labels: Ma
         if registry.selector.keys() <= needed:
             raise BadInputError(
                 f"--registry {registry.name}: its label {', '.join(registry.selector)} also grants "
-                f"{', '.join(item.name for item in others)}; name those too, or give the registries labels of their own"
+                f"{', '.join(item.name for item in others)}; name those too, or give the registries separate labels"
             )
     # Labels of a registry that selects no more by all of its labels are ours as well.
     keys = {key for item in chosen for key, value in item.selector.items() if labels.get(key) == value}
@@ -225,7 +225,7 @@ def _require_deletable(config: StackConfig, namespace: str, registries: Sequence
     if not delete:
         return
     if registries:
-        raise BadInputError("--delete: takes every registry out with the namespace; leave --registry out")
+        raise BadInputError("--delete: removes every registry with the namespace; leave --registry out")
     tenant = next((item for item in config.resolve_tenants() if item.name == namespace), None)
     if tenant and tenant.adopt:
         raise BadInputError(

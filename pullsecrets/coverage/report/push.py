@@ -32,6 +32,6 @@ def push(found: Audit, stack: str, cluster: str, url: str) -> None:
         push_to_gateway(url, job=JOB, registry=metrics, grouping_key={"cluster": cluster}, timeout=TIMEOUT_SECONDS)
     except (OSError, HTTPException) as error:
         raise UnreachableError(
-            f"Pushgateway at {url} did not take the metrics ({error}); check --push (monitoring.pushgateway), the "
+            f"Pushgateway at {url} did not accept the metrics ({error}); check --push (monitoring.pushgateway), the "
             "network and the Pushgateway's log"
         ) from None

@@ -54,5 +54,7 @@ def _read(file: Path) -> Counter[tuple[str, str, str]]:
     except OSError as error:
         raise BadInputError(f"{file}: {error.strerror}; name a file that --baseline wrote") from None
     except (ValueError, TypeError, KeyError):
-        raise BadInputError(f"{file}: not a baseline; name one that lint wrote, or a file that is not there") from None
+        raise BadInputError(
+            f"{file}: not a baseline; name one that lint wrote, or a file that does not exist"
+        ) from None
     return Counter(counts)

@@ -256,7 +256,7 @@ class _Builder:
             raise UnreadableError("an alias refers to what contains it, or to nothing")
         self._count += size
         if self._count > self._most:
-            raise UnreadableError("its aliases unfold to more than is read")
+            raise UnreadableError("its aliases expand to more than the limit")
         self._add(value)
 
     def _add(self, value: Any) -> None:
@@ -287,7 +287,7 @@ def _merge(target: dict[str, Any], source: Any) -> None:
     # Of several the first counts.
     for item in reversed(sources):
         if not isinstance(item, dict):
-            raise UnreadableError("a merge key takes in what is no map")
+            raise UnreadableError("a merge key refers to something other than a map")
         target.update(cast("dict[str, Any]", item))
 
 
@@ -321,12 +321,12 @@ def _scalar(tag: str | None, text: str, *, plain: bool) -> Any:
     if name == "merge":
         return _MERGE
     if name == "timestamp" and not text[:1].isdigit():
-        raise UnreadableError("a value is not what its tag says")
+        raise UnreadableError("a value does not match its tag")
     if tag == name or name not in _TYPES:
         return text
     value = _plain(text)
     if not isinstance(value, _TYPES[name]) or (isinstance(value, bool) and name != "bool"):
-        raise UnreadableError("a value is not what its tag says")
+        raise UnreadableError("a value does not match its tag")
     return value
 
 
@@ -356,4 +356,4 @@ def _binary(text: str) -> str:
     try:
         return base64.b64decode("".join(text.split()), validate=True).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
-        raise UnreadableError("a !!binary value is no base64") from None
+        raise UnreadableError("a !!binary value is not base64") from None

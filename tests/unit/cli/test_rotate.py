@@ -370,7 +370,7 @@ def test_a_way_back_that_vault_would_drop_is_not_promised(here: Surroundings) ->
 
 
 ERRORS = [
-    PullSecretsError("the annotation is taken off before ESO acts on it"),
+    PullSecretsError("the annotation is removed before ESO acts on it"),
     KubernetesApiError("PATCH", "/", 403, "Forbidden", "no"),
     UnreachableError("away"),
 ]

@@ -46,7 +46,7 @@ def test_a_refusal_names_the_pushgateway_and_the_reason(gateway: Pushgateway) ->
 def test_one_that_does_not_answer_is_named() -> None:
     with pushgateway() as gone:
         url = gone.url
-    with pytest.raises(UnreachableError, match=r"did not take the metrics .*refused.*monitoring\.pushgateway"):
+    with pytest.raises(UnreachableError, match=r"did not accept the metrics .*refused.*monitoring\.pushgateway"):
         push(CLEAN, "dev", "dev", url)
 
 

@@ -113,7 +113,7 @@ def document(**entry: Any) -> str:
         (document(registrytoken=CANARY, auth=""), "found registrytoken alone, which the kubelet cannot use"),
         (
             document(username="a:b", password=CANARY),
-            ".username: found a colon, at which the kubelet would end the user",
+            ".username: found a colon, where the kubelet would cut the name",
         ),
     ],
 )

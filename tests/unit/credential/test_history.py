@@ -163,7 +163,7 @@ def test_a_version_that_cannot_be_had_is_refused_with_what_became_of_it() -> Non
     vault.states[1] = replace(vault.states[1], destroyed=True)
     vault.states[2] = replace(vault.states[2], deleted="2026-02-02T00:00:00.123456789Z")
     vault.states[3] = replace(vault.states[3], deleted="2999-01-01T00:00:00Z")
-    with pytest.raises(BadInputError, match="version is destroyed, its value is gone for good; live versions: 3, 4"):
+    with pytest.raises(BadInputError, match="version is destroyed, its value is permanently gone; live versions: 3, 4"):
         history.plan(vault, CONFIG, REGISTRY, 1)
     with pytest.raises(BadInputError, match=r"deleted at 2026-02-02.*vault kv undelete -mount=kv -versions=2"):
         history.plan(vault, CONFIG, REGISTRY, 2)

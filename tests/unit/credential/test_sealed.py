@@ -65,7 +65,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> StackConfig:
 def test_a_stack_of_sealed_registries_needs_no_vault(config: StackConfig) -> None:
     assert not config.has_vault
     assert config.registry("app").sealed_file == "sealed/k3d/app.yaml"
-    with pytest.raises(BadInputError, match="vault: found nothing; this stack's registries have source: sealedSecret"):
+    with pytest.raises(BadInputError, match="vault: missing; this stack's registries have source: sealedSecret"):
         _ = config.vault
 
 

@@ -250,7 +250,7 @@ def test_an_overlay_with_a_workload_of_its_own_gets_the_component_too(shop: Shop
 
 def test_what_does_not_build_as_it_is_is_refused(shop: Shop, registry: Registry) -> None:
     repository = shop({"apps/shop/overlays/dev/kustomization.yaml": f"{OVERLAY}  - absent.yaml\n"})
-    with pytest.raises(BadInputError, match=r"repair it first:\n  apps/shop/overlays/dev: accumulating resources"):
+    with pytest.raises(BadInputError, match=r"fix it first:\n  apps/shop/overlays/dev: accumulating resources"):
         plan(repository, registry)
 
 
@@ -358,7 +358,7 @@ def test_what_a_kustomization_outside_apps_takes_in_is_proved(shop: Shop, regist
         "environments/dev/kustomization.yaml": "resources:\n  - ../../apps/shop/overlays/dev\n",
     }
     repository = shop(files)
-    with pytest.raises(BadInputError, match=r"repair it first:\n  apps/shop/overlays/dev: accumulating resources"):
+    with pytest.raises(BadInputError, match=r"fix it first:\n  apps/shop/overlays/dev: accumulating resources"):
         plan(repository, registry)
 
 

@@ -179,7 +179,7 @@ def test_a_marker_takes_names_of_stacks_only(stack: str) -> None:
 
 @pytest.mark.parametrize("text", ["error: no stack", "[]", '{"a": 1}', '{"steps": [{}]}', "{}", '{"sequence": 1} {}'])
 def test_something_else_than_a_preview_is_refused(text: str) -> None:
-    with pytest.raises(BadInputError, match="something else than the output of `pulumi preview --json`"):
+    with pytest.raises(BadInputError, match="something other than the output of `pulumi preview --json`"):
         preview_comment.read(text)
 
 

@@ -164,7 +164,7 @@ def _written(file: Path, text: str) -> Path:
     [
         ("[" * 100_000, "nested deeper than 200 levels"),
         ('{"a":' * 100_000, "nested deeper than 200 levels"),
-        (f"a: &a [{'x, ' * 100}]\nb: [{'*a, ' * 50_000}]\n", "aliases unfold to more"),
+        (f"a: &a [{'x, ' * 100}]\nb: [{'*a, ' * 50_000}]\n", "aliases expand to more"),
         ("a: &a {b: *a}\n", "what contains it"),
         ("a: {{ .Values.a }}\n", "a key of a map is none"),
         ("a: [\n", "not YAML"),

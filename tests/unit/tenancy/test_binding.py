@@ -144,7 +144,7 @@ class Reverting(FakeCluster):
 @pytest.mark.parametrize(
     ("fields", "who"),
     [
-        ([], "somebody whom the API server did not record"),
+        ([], "a writer that the API server did not record"),
         (
             [{"manager": "argocd", "fieldsV1": {"f:imagePullSecrets": {}}, "time": "2026-01-01T00:00:00Z"}],
             "argocd at .*",
