@@ -30,7 +30,8 @@ class NamespaceOptInArgs(TypedDict):
     """kubeconfig context; None for the current one."""
 
 
-_WISHES = ("labels", "annotations", "registries", "owner", "delete")
+# Where the provider's code is counts too: state has to name it, or nothing could delete the resource later.
+_WISHES = ("labels", "annotations", "registries", "owner", "delete", "__provider")
 
 
 class _Provider(ResourceProvider):

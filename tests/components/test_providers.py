@@ -3,21 +3,22 @@
 from typing import Any
 
 import pytest
-from pulumi.dynamic import ResourceProvider
 
-from pullsecrets.components import image_pull_secret_binding, kv_metadata
+from pullsecrets.components import image_pull_secret_binding, kv_metadata, namespace_opt_in
 
-BINDING = {"namespace": "shop", "service_accounts": ["default"], "secrets": ["app"], "labels": {}}
-METADATA = {"mount": "secret", "path": "app", "custom": {}, "max_versions": 10}
+OPT_IN: dict[str, Any] = {"namespace": "shop", "labels": {}, "annotations": {}}
+BINDING: dict[str, Any] = {"namespace": "shop", "service_accounts": [], "secrets": [], "labels": {}}
+METADATA: dict[str, Any] = {"mount": "secret", "path": "app", "custom": {}, "max_versions": 10}
 
 
 @pytest.mark.parametrize(
-    ("provider", "props"),
-    [(image_pull_secret_binding._Provider(), BINDING), (kv_metadata._Provider(), METADATA)],
+    ("module", "props"), [(namespace_opt_in, OPT_IN), (image_pull_secret_binding, BINDING), (kv_metadata, METADATA)]
 )
 def test_code_that_moved_is_written_to_state_so_that_it_is_found_when_the_resource_is_deleted(
-    provider: ResourceProvider, props: dict[str, Any]
+    module: Any, props: dict[str, Any]
 ) -> None:
-    found = provider.diff("id", {**props, "__provider": "where it was"}, {**props, "__provider": "where it is"})
+    found = module._Provider().diff(
+        "id", {**props, "__provider": "where it was"}, {**props, "__provider": "where it is"}
+    )
     assert found.changes
     assert not found.replaces
