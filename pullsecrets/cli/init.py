@@ -57,8 +57,8 @@ class Files:
         str | None,
         typer.Option("--requirement", help="How the package is required: 'pull-secrets[pulumi,policies] @ URL'."),
     ] = None
-    keep: Annotated[bool, typer.Option("--keep", help="Leave files that are there with other content.")] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False
+    keep: Annotated[bool, typer.Option("--keep", help="Leave pipelines and stack file as they are.")] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace pipelines and stack file.")] = False
 
 
 @options.expanded
@@ -74,8 +74,10 @@ def command(
 ) -> None:
     """Write a repository of your own: Pulumi project, first stack file, pipelines for GitHub and GitLab, README.
 
-    Asks in a terminal for what no option and no cluster says. All files are written or none; one that is there with
-    other content is a conflict (exit code 3) unless you say what to do with it. Run it again for another cluster.
+    Asks in a terminal for what no option and no cluster says. All files are written or none. What the team makes its
+    own (Pulumi.yaml, __main__.py, pyproject.toml, README.md, .gitignore) stays as it is where it is there; another
+    file with other content is a conflict (exit code 3) unless you say what to do with it. Run it again for another
+    cluster, or with a stack that has its file and no answers to bring pipelines and schema up to this version.
 
     Examples:
 
@@ -84,14 +86,20 @@ def command(
         pull-secrets init registry-access --from-cluster --cluster dev --host registry.example.com
 
         pull-secrets init . --cluster prod --vault https://vault.example.com --host registry.example.com --adopt shop
+
+        pull-secrets init . --stack prod --overwrite
     """
     if files.keep and files.overwrite:
         raise BadInputError("--keep, --overwrite: found both; allowed: one of them")
-    found = survey.look(_client(reach)) if from_cluster else survey.Found()
-    answers = _answers(first, found, files.project or repository.project_of(folder) or PROJECT)
-    file = PurePosixPath(f"Pulumi.{answers.stack}.yaml")
-    stacks = [*(name for name in repository.stacks_of(folder) if name != answers.stack), answers.stack]
-    wanted = repository.files(answers.project, stacks, files.requirement) | {file: stack_file.write(answers)}
+    project = _label("--project", files.project or repository.project_of(folder) or PROJECT)
+    stacks = repository.stacks_of(folder)
+    written_before = first == FirstStack(stack=first.stack) and first.stack in stacks and not from_cluster
+    stack_files: dict[PurePosixPath, str] = {}
+    if not written_before:
+        answers = _answers(first, survey.look(_client(reach)) if from_cluster else survey.Found(), project)
+        stacks = [*(name for name in stacks if name != answers.stack), answers.stack]
+        stack_files[PurePosixPath(f"Pulumi.{answers.stack}.yaml")] = stack_file.write(answers)
+    wanted = repository.files(project, stacks, files.requirement) | stack_files
     written = repository.place(folder, wanted, keep=files.keep, overwrite=files.overwrite)
     for path in sorted(wanted):
         console.output.print(f"{'write' if path in written else 'keep':7} {folder / path}", soft_wrap=True)
@@ -114,7 +122,7 @@ def _answers(first: FirstStack, found: survey.Found, project: str) -> stack_file
         pulling = ",".join(sorted({name for host in hosts for name in found.pulling.get(host, ())}))
         adopted = tuple(_ask("--adopt", "Namespaces that get the Secret and are there already", pulling).split(","))
     return stack_file.Answers(
-        project=_label("--project", project),
+        project=project,
         stack=_label("--stack", first.stack or cluster),
         cluster=cluster,
         platform=found.platform,

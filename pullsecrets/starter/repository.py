@@ -11,7 +11,7 @@ from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.files import write_whole
 
 TEMPLATE = Path(__file__).parent / "template"
-"""What `pulumi new` takes too, which fills in `${PROJECT}` as `init` does."""
+"""What `pulumi new` takes too, which fills in `${PROJECT}` as `init` does; once written these files are the team's."""
 _SHIPPED = Path(__file__).parent / "shipped"
 """Files of the repository that the wheel carries along, at their paths there; a checkout has them where they are."""
 _ROOT = _SHIPPED if _SHIPPED.is_dir() else Path(__file__).parents[2]
@@ -67,6 +67,8 @@ def place(
 ) -> list[PurePosixPath]:
     """Write the files into a folder, all of them or none, and return those that were written.
 
+    Files of the template that are there stay as they are in any case.
+
     Args:
         folder: the repository's root, made when it is not there.
         wanted: texts by path.
@@ -79,7 +81,8 @@ def place(
     """
     try:
         present = {path for path in wanted if (folder / path).exists()}
-        other = [path for path in wanted if path in present and not _has(folder / path, wanted[path])]
+        ours = [path for path in wanted if path in present and not (TEMPLATE / path).is_file()]
+        other = [path for path in ours if not _has(folder / path, wanted[path])]
         if other and not (keep or overwrite):
             listed = ", ".join(map(str, other))
             raise ConflictError(

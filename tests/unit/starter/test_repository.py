@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -19,7 +19,6 @@ from pullsecrets.config import load_stack
 from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.starter import repository
 
-README = PurePosixPath("README.md")
 REPOSITORY = Path(__file__).parents[3]
 TOOLS = Path(sys.executable).parent
 ANSWERS = ["--cluster", "east", "--vault", "https://vault.example.com:8200", "--host", "registry.example.com"]
@@ -41,6 +40,15 @@ def two_stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = init(folder, *ANSWERS, "--cluster", "west", "--adopt", "shop", "--overwrite")
     assert done.exit_code == 0, done.output
     return folder
+
+
+def test_a_stack_that_has_its_file_keeps_it_and_gets_the_other_files_of_this_version(tmp_path: Path) -> None:
+    assert init(tmp_path, *ANSWERS, "--adopt", "shop").exit_code == 0
+    before = texts(tmp_path)
+    (tmp_path / "Pulumi.east.yaml").write_text("# ours\n")
+    (tmp_path / ".ci" / "stack").write_text("of an earlier version")
+    assert init(tmp_path, "--stack", "east", "--overwrite").exit_code == 0
+    assert texts(tmp_path) == {**before, "Pulumi.east.yaml": "# ours\n"}
 
 
 @pytest.mark.parametrize("stack", ["east", "west"])
@@ -86,27 +94,30 @@ def test_scripts_can_be_run(two_stacks: Path) -> None:
 
 
 def test_the_package_is_required_in_this_version_or_as_the_team_says(tmp_path: Path) -> None:
-    def required(*options: str) -> str:
-        assert init(tmp_path, *ANSWERS, "--adopt", "shop", "--overwrite", *options).exit_code == 0
-        (requirement,) = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["dependencies"]
+    def required(name: str, *options: str) -> str:
+        assert init(tmp_path / name, *ANSWERS, "--adopt", "shop", *options).exit_code == 0
+        (requirement,) = tomllib.loads((tmp_path / name / "pyproject.toml").read_text())["project"]["dependencies"]
         return requirement
 
-    assert required() == f"pull-secrets[pulumi,policies]=={version('pull-secrets')}"
+    assert required("one") == f"pull-secrets[pulumi,policies]=={version('pull-secrets')}"
     elsewhere = "pull-secrets[pulumi] @ https://packages.example.com/pull_secrets-0.1.0-py3-none-any.whl"
-    assert required("--requirement", elsewhere) == elsewhere
+    assert required("two", "--requirement", elsewhere) == elsewhere
 
 
 @pytest.mark.parametrize(("option", "kept"), [("--keep", True), ("--overwrite", False), (None, True)])
 def test_a_file_of_the_teams_is_replaced_only_on_request(tmp_path: Path, option: str | None, kept: bool) -> None:
-    (tmp_path / "README.md").write_text("ours")
+    ours = {"README.md": "ours", "pyproject.toml": "ours", ".gitlab-ci.yml": "ours"}
+    for name, text in ours.items():
+        (tmp_path / name).write_text(text)
     done = init(tmp_path, *ANSWERS, "--adopt", "shop", *([option] if option else []))
-    assert ((tmp_path / "README.md").read_text() == "ours") == kept
+    assert ((tmp_path / ".gitlab-ci.yml").read_text() == "ours") == kept
+    assert (tmp_path / "pyproject.toml").read_text() == "ours"
     if option:
         assert (done.exit_code, (tmp_path / "Pulumi.yaml").exists()) == (0, True)
     else:
         assert isinstance(done.exception, ConflictError)
-        assert "README.md is there with other content, so nothing was written" in str(done.exception)
-        assert texts(tmp_path) == {"README.md": "ours"}
+        assert ": .gitlab-ci.yml is there with other content, so nothing was written" in str(done.exception)
+        assert texts(tmp_path) == ours
 
 
 def test_what_cannot_be_written_leaves_nothing_half_written(tmp_path: Path) -> None:
