@@ -11,7 +11,7 @@ from pullsecrets import redaction
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.credential.retention import problems, read_retention
 from pullsecrets.credential.vault import VaultClient
-from pullsecrets.delivery.proof import label_selector, selected_namespaces
+from pullsecrets.delivery.proof import selected_namespaces
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import eso
 from pullsecrets.kube.client import (
@@ -26,6 +26,7 @@ from pullsecrets.kube.eso import Installation
 from pullsecrets.kube.marks import PULL_SECRET_TYPE
 from pullsecrets.kube.objects import is_leaving, secret_path, status_of
 from pullsecrets.kube.ownership import Delivery, read_deliveries
+from pullsecrets.kube.selectors import written
 from pullsecrets.text import counted
 
 _PARALLEL = 8
@@ -156,7 +157,7 @@ def _require_selected(target: Target, only: Collection[str] | None) -> frozenset
     Raises:
         BadInputError: when a wanted namespace does not carry the label, or none does.
     """
-    label = label_selector(target.registry)
+    label = written(target.registry.selector)
     labelled = selected_namespaces(target.cluster, target.registry)
     unknown = sorted(set(only or ()) - labelled)
     if unknown:
@@ -200,7 +201,7 @@ def _require_kept(target: Target, namespaces: Collection[str]) -> None:
 
 def _leaving(target: Target, only: Collection[str] | None) -> dict[str, str]:
     """Return the namespaces with the label that are being deleted, where nothing can be made any more."""
-    query = {"labelSelector": label_selector(target.registry)}
+    query = {"labelSelector": written(target.registry.selector)}
     return {
         item["metadata"]["name"]: "it is being deleted, so it is left out"
         for item in target.cluster.items("/api/v1/namespaces", query, metadata_only=True)

@@ -10,6 +10,7 @@ from pullsecrets.config import Registry
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.objects import is_leaving
 from pullsecrets.kube.ownership import Delivery, read_external_secrets
+from pullsecrets.kube.selectors import written
 from pullsecrets.kube.waiting import patiently
 
 LOOK_AGAIN_SECONDS = 5
@@ -43,11 +44,6 @@ OnProgress = Callable[[Progress], None]
 Sync = Callable[[Collection[str]], object]
 
 
-def label_selector(registry: Registry) -> str:
-    """Return a registry's opt-in label as the API server and `kubectl --selector` take it."""
-    return ",".join(f"{key}={value}" for key, value in sorted(registry.selector.items()))
-
-
 def selected_namespaces(
     cluster: KubernetesClient, registry: Registry, only: Collection[str] | None = None
 ) -> frozenset[str]:
@@ -58,7 +54,7 @@ def selected_namespaces(
         registry: whose label.
         only: leave out all others; None for none.
     """
-    items = cluster.items("/api/v1/namespaces", {"labelSelector": label_selector(registry)}, metadata_only=True)
+    items = cluster.items("/api/v1/namespaces", {"labelSelector": written(registry.selector)}, metadata_only=True)
     live = {item["metadata"]["name"] for item in items if not is_leaving(item)}
     return frozenset(live if only is None else live & set(only))
 

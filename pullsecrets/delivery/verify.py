@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.delivery.proof import label_selector, selected_namespaces
+from pullsecrets.delivery.proof import selected_namespaces
 from pullsecrets.errors import BadInputError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, STANDARD_LABELS, VERIFIED_PREFIX, VERIFY_POD_NAME
 from pullsecrets.kube.objects import KubernetesObject, annotations_of, condition, holds, status_of
 from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
+from pullsecrets.kube.selectors import written
 from pullsecrets.redaction import redact
 
 DEFAULT_TIMEOUT = 120
@@ -155,7 +156,7 @@ def require_namespaces(cluster: KubernetesClient, trial: Trial, namespaces: Coll
     Raises:
         BadInputError: when one does not carry the label, or none does.
     """
-    label = label_selector(trial.registry)
+    label = written(trial.registry.selector)
     labelled = selected_namespaces(cluster, trial.registry)
     unlabelled = sorted(set(namespaces) - labelled)
     if unlabelled:

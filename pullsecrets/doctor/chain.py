@@ -7,6 +7,7 @@ from pullsecrets.config import Registry
 from pullsecrets.coverage.rows import Coverage, State, Step
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import BadInputError, PullSecretsError
+from pullsecrets.kube.selectors import written
 from pullsecrets.workloads.pods import PodPull
 
 
@@ -78,7 +79,7 @@ def _steps(snapshot: Snapshot, registry: Registry, namespace: str, row: Coverage
 
 
 def _label(snapshot: Snapshot, registry: Registry, namespace: str, row: Coverage | None) -> Step:
-    wanted = " ".join(f"{key}={value}" for key, value in registry.selector.items())
+    wanted = written(registry.selector, " ")
     if namespace not in snapshot.namespaces:
         return Step("label", State.BROKEN, f"namespace {namespace} does not exist")
     if row and row.labelled:

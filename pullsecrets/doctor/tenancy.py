@@ -159,11 +159,6 @@ def release_command(namespace: Object, finalizer: str) -> str:
     return f"kubectl patch namespace {namespace['metadata']['name']} --type=json -p '{patch}'"
 
 
-def label_arguments(registry: Registry) -> str:
-    """Return a registry's opt-in label as `kubectl label` takes it."""
-    return " ".join(f"{key}={value}" for key, value in registry.selector.items())
-
-
 def parse_time(text: str | None) -> datetime | None:
     """Return a time that a server or `seed` wrote; None for none and for what is no time."""
     if not text:

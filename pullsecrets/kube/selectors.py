@@ -13,6 +13,11 @@ def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bo
     return wanted.items() <= labels.items() and all(_holds(expression, labels) for expression in expressions)
 
 
+def written(labels: Mapping[str, str], between: str = ",") -> str:
+    """Return labels as `kubectl --selector` and the API server take them; with a space between, as `kubectl label`."""
+    return between.join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
 def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     value = labels.get(expression["key"])
     values = cast("list[str]", expression.get("values") or [])

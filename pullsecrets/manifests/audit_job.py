@@ -8,7 +8,7 @@ from pullsecrets.credential.vault_token import ROLE_VARIABLE, TOKEN_FILE_VARIABL
 from pullsecrets.kube.marks import STANDARD_LABELS
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import builders
-from pullsecrets.manifests.command_pod import STACK_FOLDER, CommandPod, template
+from pullsecrets.manifests.command_pod import STACK_FOLDER, CommandPod, account_objects, template
 from pullsecrets.manifests.monitoring import MonitoringSpec
 from pullsecrets.manifests.rbac import auditor_roles
 
@@ -25,22 +25,6 @@ def metadata_policy(mount: str, paths: Sequence[str]) -> str:
     """Return the Vault policy that reads what is known of the registries' paths and no credential."""
     rules = {f"{mount}/metadata/{path}": {"capabilities": ["read"]} for path in paths}
     return json.dumps({"path": rules}, indent=2, sort_keys=True)
-
-
-def service_account(spec: MonitoringSpec) -> KubernetesObject:
-    """Return the ServiceAccount; its token is mounted by the Pod that wants it, and by no other."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": _metadata(spec),
-        "automountServiceAccountToken": False,
-    }
-
-
-def roles(spec: MonitoringSpec) -> list[KubernetesObject]:
-    """Return the auditor's ClusterRole under the validation's name, and its binding."""
-    role, binding = auditor_roles(spec.audit, [registry.name for registry in spec.registries], spec.audit.name)
-    return [_labelled(role), _labelled(binding)]
 
 
 def reviewer_binding(spec: MonitoringSpec) -> KubernetesObject:
@@ -76,7 +60,8 @@ def cron_job(spec: MonitoringSpec) -> KubernetesObject:
 def objects(spec: MonitoringSpec) -> list[KubernetesObject]:
     """Return everything that the validation has in the cluster, in the order in which it is needed."""
     review = [reviewer_binding(spec)] if spec.vault else []
-    return [service_account(spec), *roles(spec), *review, stack_config_map(spec), cron_job(spec)]
+    rights = auditor_roles(spec.audit, [registry.name for registry in spec.registries], spec.audit.name)
+    return [*account_objects(spec.audit, rights), *review, stack_config_map(spec), cron_job(spec)]
 
 
 def command(spec: MonitoringSpec) -> list[str]:
@@ -125,7 +110,3 @@ def _pod(spec: MonitoringSpec) -> CommandPod:
 
 def _metadata(spec: MonitoringSpec) -> dict[str, Any]:
     return {"name": spec.audit.name, "namespace": spec.namespace, "labels": dict(STANDARD_LABELS)}
-
-
-def _labelled(item: KubernetesObject) -> KubernetesObject:
-    return {**item, "metadata": {**item["metadata"], "labels": dict(STANDARD_LABELS)}}

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from pullsecrets.kube.marks import STANDARD_LABELS
 from pullsecrets.kube.objects import KubernetesObject
-from pullsecrets.manifests.command_pod import STACK_FOLDER, CommandPod, template
+from pullsecrets.manifests.command_pod import STACK_FOLDER, CommandPod, account_objects, template
 from pullsecrets.manifests.monitoring import MonitoringSpec
 from pullsecrets.manifests.rbac import binder_roles
 
@@ -17,14 +15,11 @@ FILES_ANNOTATION = "apps.platform/stack-files"
 
 def objects(spec: MonitoringSpec) -> list[KubernetesObject]:
     """Return everything that it has in the cluster, in the order in which it is needed."""
-    metadata = {"name": spec.binder.name, "namespace": spec.namespace, "labels": dict(STANDARD_LABELS)}
-    account: KubernetesObject = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
-    role, binding = binder_roles(spec.binder, spec.bound_accounts or (), spec.binder.name)
-    labelled = [{**item, "metadata": {**item["metadata"], "labels": dict(STANDARD_LABELS)}} for item in (role, binding)]
-    return [{**account, "automountServiceAccountToken": False}, *labelled, _deployment(spec, metadata)]
+    rights = binder_roles(spec.binder, spec.bound_accounts or (), spec.binder.name)
+    return [*account_objects(spec.binder, rights), _deployment(spec)]
 
 
-def _deployment(spec: MonitoringSpec, metadata: Mapping[str, Any]) -> KubernetesObject:
+def _deployment(spec: MonitoringSpec) -> KubernetesObject:
     words = ["pull-secrets", "bind", "--stack", spec.stack, "--directory", STACK_FOLDER, "--watch"]
     pod = CommandPod(
         spec.binder.name, "bind", spec.image, spec.image_pull_secret, words, spec.config_map, restart="Always"
@@ -37,7 +32,7 @@ def _deployment(spec: MonitoringSpec, metadata: Mapping[str, Any]) -> Kubernetes
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": dict(metadata),
+        "metadata": {"name": spec.binder.name, "namespace": spec.namespace, "labels": dict(STANDARD_LABELS)},
         "spec": {
             "replicas": 1,
             # Two at a time would do no harm, and no good.

@@ -1,10 +1,12 @@
 """The Pod in which a command of ours runs in the cluster: it passes the `restricted` Pod Security Standard."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pullsecrets.kube.marks import STANDARD_LABELS
+from pullsecrets.kube.objects import KubernetesObject
+from pullsecrets.manifests.rbac import ServiceAccount
 
 STACK_FOLDER = "/stack"
 
@@ -34,6 +36,16 @@ class CommandPod:
         """For the NetworkPolicies of a namespace that denies egress, and for selectors."""
         own = {"app.kubernetes.io/name": f"pull-secrets-{self.container}", "app.kubernetes.io/instance": self.name}
         return {**STANDARD_LABELS, **own}
+
+
+def account_objects(account: ServiceAccount, rights: Iterable[KubernetesObject]) -> list[KubernetesObject]:
+    """Return the ServiceAccount that such a Pod runs under, and with our labels the role and the binding that it has.
+
+    Its token is mounted by the Pod that wants it, and by no other.
+    """
+    metadata = {"name": account.name, "namespace": account.namespace, "labels": dict(STANDARD_LABELS)}
+    made = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
+    return [made, *({**item, "metadata": {**item["metadata"], "labels": dict(STANDARD_LABELS)}} for item in rights)]
 
 
 def template(pod: CommandPod) -> dict[str, Any]:

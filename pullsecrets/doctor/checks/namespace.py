@@ -20,7 +20,6 @@ from pullsecrets.doctor.tenancy import (
     fix_command,
     has_old_form,
     is_foreign,
-    label_arguments,
     origin_of,
     owner_of,
     parse_time,
@@ -35,6 +34,7 @@ from pullsecrets.guard import GUARDED_OBJECTS
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.kube.objects import conditions_of, finalizers_of, is_leaving, labels_of
+from pullsecrets.kube.selectors import written
 from pullsecrets.manifests.rbac import RBAC_GROUP
 from pullsecrets.tenancy.binding import release_finalizers
 from pullsecrets.tenancy.opt_in import opt_in
@@ -140,7 +140,7 @@ def _adopt(snapshot: Snapshot, registry: Registry, namespace: str, secret: Objec
 def _declared(snapshot: Snapshot, row: Coverage) -> Finding:
     registry = snapshot.config.registry(row.registry)
     namespace = row.namespace
-    label = label_arguments(registry)
+    label = written(registry.selector, " ")
     return Finding(
         severity=Severity.TENANT,
         symptom=f"Pods in {namespace} go to ImagePullBackOff: there is no Secret {registry.name}.",
@@ -198,14 +198,14 @@ def _opted_in(snapshot: Snapshot, registry: Registry, namespace: str) -> tuple[s
     if secret:
         taken = _adopt(snapshot, registry, namespace, secret)
         return (*taken, f"{declare}, with adopt: true", up_command(snapshot), restart)
-    label = f"kubectl label namespace {namespace} {label_arguments(registry)}"
+    label = f"kubectl label namespace {namespace} {written(registry.selector, ' ')}"
     return (declare, up_command(snapshot), label, restart)
 
 
 def _label_evidence(item: Object, registry: Registry, namespace: str) -> str:
     labels = labels_of(item)
     found = ", ".join(f"{key}={labels[key]}" if key in labels else f"no {key}" for key in registry.selector)
-    return f"namespace {namespace}: {found}; wanted {label_arguments(registry)}"
+    return f"namespace {namespace}: {found}; wanted {written(registry.selector, ' ')}"
 
 
 @check("Only tenant namespaces carry opt-in labels")
@@ -230,7 +230,7 @@ def platform_namespace_labelled(snapshot: Snapshot) -> Iterator[Finding]:
                 symptom=f"Namespace {name}, which is no tenant, receives the credential of {registry.name}.",
                 cause=f"It carries the opt-in label and is {kind}.",
                 evidence=(
-                    f"namespace {name}: {label_arguments(registry)}; Secret {registry.name} is {delivered}",
+                    f"namespace {name}: {written(registry.selector, ' ')}; Secret {registry.name} is {delivered}",
                     f"Pods of {name} that refer to the Secret: {listed(users) or 'none'}",
                 ),
                 fix=(

@@ -85,12 +85,12 @@ def test_it_runs_the_command_itself_and_no_shell(spec: MonitoringSpec) -> None:
 
 
 def test_its_service_account_has_an_auditors_rules(spec: MonitoringSpec) -> None:
-    role, binding = audit_job.roles(spec)
+    account, role, binding, *_ = audit_job.objects(spec)
     assert role["rules"] == auditor_roles("anybody", [item.name for item in spec.registries])[0]["rules"]
     assert binding["roleRef"]["name"] == role["metadata"]["name"] == "pull-secrets-dev-audit"
-    account = {"kind": "ServiceAccount", "name": "pull-secrets-dev-audit", "namespace": "monitoring"}
-    assert binding["subjects"] == [account]
-    assert audit_job.service_account(spec)["automountServiceAccountToken"] is False
+    named = {"kind": "ServiceAccount", "name": "pull-secrets-dev-audit", "namespace": "monitoring"}
+    assert binding["subjects"] == [named]
+    assert account["automountServiceAccountToken"] is False
 
 
 def test_its_vault_policy_reads_metadata_and_no_credential() -> None:
