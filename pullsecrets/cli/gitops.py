@@ -100,7 +100,8 @@ class Layout:
         except ValidationError as error:
             (first, *_) = error.errors()
             option = str(first["loc"][-1 if first["loc"][0] == "build" else 0]).replace("_", "-")
-            raise BadInputError(f"--{_OPTIONS.get(option, option)}: {first['msg']}") from None
+            allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            raise BadInputError(f"--{_OPTIONS.get(option, option)}: allowed: {allowed}") from None
 
 
 _OPTIONS = {"paths": "path", "roots": "root"}
