@@ -52,11 +52,11 @@ The packs and the lint read objects, not programs. They give one of three answer
 | **certain** | the object, an object that it carries, or what a controller known here makes of it, is the guarded \
 one; so is a value that decides and is unknown in a preview | mandatory \
 (`disallow-cluster-pull-secret-writes`) |
-| **mentioned** | name and namespace of a guarded object, or the path of the kubelet's file, stand anywhere in the \
-resource, or in texts inside it: YAML, JSON, base64, a data URL, a script; or something that does not stand there \
+| **mentioned** | name and namespace of a guarded object, or the path of the kubelet's file, appear anywhere in the \
+resource, or in texts inside it: YAML, JSON, base64, a data URL, a script; or something outside it \
 decides, such as a label, a parameter, or the namespace that it is put into | advisory \
 (`disallow-cluster-pull-secret-mentions`) |
-| **opaque** | a Helm release, a command, a dynamic resource, a kind whose effect does not stand in the object | \
+| **opaque** | a Helm release, a command, a dynamic resource, a kind whose effect is not visible in the object | \
 advisory (`disallow-unjudged-writers`) |
 
 A resource that reads the guarded Secret mentions it, and is not stopped. To refuse mentions or what is opaque, set
@@ -143,7 +143,7 @@ def _policy(policy: Policy) -> str:
     facts = [
         f"- level **{_level(policy)}**, severity {_severity(policy)}, judges {scope}",
         f"- tags: {', '.join(policy.tags or ())}",
-        f"- to put it right: {policy.remediation_steps}",
+        f"- fix: {policy.remediation_steps}",
         f"- more: <{policy.url}>",
     ]
     return "\n".join([f"### {policy.name}", "", policy.description, "", *facts, *_settings(policy), ""])

@@ -35,7 +35,7 @@ WRITES: Final[PolicyInfo] = _policy(
     level=Level.MANDATORY,
     severity=Severity.CRITICAL,
     remediation=(
-        "Take the resource out. Deliver a registry credential as a Secret of its own to each namespace that opted in "
+        "Remove the resource. Deliver a registry credential as a separate Secret to each namespace that opted in "
         "(`RegistryPullSecret`); change the cluster pull-secret itself only as break-glass, outside Pulumi."
     ),
 )
@@ -43,10 +43,7 @@ WRITES: Final[PolicyInfo] = _policy(
 MENTIONS: Final[PolicyInfo] = _policy(
     name="disallow-cluster-pull-secret-mentions",
     title="Disallow mentions of the cluster pull-secret",
-    description=(
-        "What names a guarded object, or could become one by something that does not stand in it, is for a person to "
-        "look at."
-    ),
+    description=("What names a guarded object, or could become one by something outside it, needs a review."),
     level=Level.ADVISORY,
     severity=Severity.MEDIUM,
     remediation=(

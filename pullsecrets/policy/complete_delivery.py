@@ -25,7 +25,7 @@ from pullsecrets.policy.registries import REGISTRIES, KnownRegistry, known_regis
 COMPLETE: Final = PolicyInfo(
     name="require-complete-delivery",
     title="Require all parts of delivery in the stack",
-    description="A stack with a Vault store also opens the way to Vault, and labels every tenant that it binds.",
+    description="A stack with a Vault store also permits egress to Vault, and labels every tenant that it binds.",
     level=Level.MANDATORY,
     severity=Severity.MEDIUM,
     remediation=(

@@ -29,8 +29,8 @@ CREDENTIALS: Final = PolicyInfo(
     level=Level.MANDATORY,
     severity=Severity.CRITICAL,
     remediation=(
-        "Put the credential into Vault with `pull-secrets seed` and let External Secrets Operator deliver it. A "
-        "credential that was committed or is in state is no secret any more: change it where it was issued."
+        "Write the credential to Vault with `pull-secrets seed` and let External Secrets Operator deliver it. A "
+        "credential that was committed or is in state is no longer secret: revoke it where it was issued."
     ),
     url="https://www.pulumi.com/docs/iac/concepts/secrets/",
     tags=("external-secrets", "kubernetes", "pull-secret", "vault"),

@@ -36,7 +36,7 @@ OPT_IN: Final[PolicyInfo] = _policy(
     level=Level.MANDATORY,
     severity=Severity.HIGH,
     remediation=(
-        "Take the label off, or name the namespace by one of the registry's patterns (`registries[].namespaces` of "
+        "Remove the label, or name the namespace by one of the registry's patterns (`registries[].namespaces` of "
         "the stack). Namespaces of the cluster itself never carry it."
     ),
 )
@@ -44,7 +44,7 @@ OPT_IN: Final[PolicyInfo] = _policy(
 DELIVERY: Final[PolicyInfo] = _policy(
     name="configure-safe-delivery",
     title="Configure delivery so that it reaches tenants only and lasts",
-    description="Stores have conditions, and what they deliver is an owned dockerconfigjson Secret for tenants only.",
+    description="Stores have conditions, and deliver an owned dockerconfigjson Secret to tenants only.",
     level=Level.MANDATORY,
     severity=Severity.HIGH,
     remediation=(
@@ -71,7 +71,7 @@ BINDING: Final[PolicyInfo] = _policy(
     severity=Severity.HIGH,
     remediation=(
         "Bind with the component `ImagePullSecretBinding` (or `TenantNamespace`, which contains it): it appends and "
-        "takes only its own entry away. `imagePullSecrets` is an atomic list: whoever declares it replaces it whole."
+        "removes only its own entry. `imagePullSecrets` is an atomic list: declaring it replaces it whole."
     ),
     url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/",
 )

@@ -24,7 +24,7 @@ _policy = partial(PolicyInfo, tags=("hygiene", "pulumi"))
 PROTECTION: Final[PolicyInfo] = _policy(
     name="protect-namespaces-and-stores",
     title="Protect namespaces and stores",
-    description="Deleting a namespace or a store takes the work of all its tenants with it.",
+    description="Deleting a namespace or a store breaks the workloads of all its tenants.",
     level=Level.ADVISORY,
     severity=Severity.MEDIUM,
     remediation=(
@@ -38,12 +38,12 @@ PROTECTION: Final[PolicyInfo] = _policy(
 PROVIDERS: Final[PolicyInfo] = _policy(
     name="require-explicit-providers",
     title="Require explicit providers",
-    description="A default provider takes the cluster or the Vault that happens to be current where Pulumi runs.",
+    description="A default provider uses whatever cluster or Vault is current where Pulumi runs.",
     level=Level.ADVISORY,
     severity=Severity.MEDIUM,
     remediation=(
-        "Make a provider resource (`kubernetes.Provider` with `context`, `vault.Provider` with `address`) and hand it "
-        "on with the resource option `provider` or `providers`; `pulumi:disable-default-providers` enforces it."
+        "Create a provider resource (`kubernetes.Provider` with `context`, `vault.Provider` with `address`) and pass "
+        "it with the resource option `provider` or `providers`; `pulumi:disable-default-providers` enforces it."
     ),
     url="https://www.pulumi.com/docs/iac/concepts/resources/providers/",
     settings={

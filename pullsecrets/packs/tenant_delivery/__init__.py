@@ -6,7 +6,7 @@ from pullsecrets.policy import complete_delivery, credentials, delivery, vault_a
 PACK = Pack(
     name="tenant-delivery",
     title="Tenant delivery",
-    description="Holds the delivery of pull Secrets to tenants to the one safe way.",
+    description="Restricts the delivery of pull Secrets to tenants to the safe way.",
     policies=(
         resource_policy(delivery.DELIVERY, delivery.judge_delivery_resource),
         resource_policy(credentials.CREDENTIALS, credentials.judge_credentials_resource),

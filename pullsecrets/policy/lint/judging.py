@@ -16,7 +16,7 @@ from pullsecrets.policy.model import Finding, Level, ObjectRule, PolicyInfo, Set
 UNREAD: Final = PolicyInfo(
     name="report-unread-files",
     title="Report files that could not be judged",
-    description="What kubectl would not read either, or is bounded here, has not been judged, and that is no pass.",
+    description="What kubectl would not read either, or is bounded here, was not checked, which is not a pass.",
     level=Level.MANDATORY,
     severity=Severity.MEDIUM,
     remediation=(
