@@ -80,7 +80,7 @@ def _version(program: str, *, is_kubectl: bool) -> str:
         return f"kustomize {said.strip()}"
     try:
         found = json.loads(said)
-        return f"kubectl {found['clientVersion']['gitVersion']} with kustomize {found['kustomizeVersion']}"
+        return f"kubectl {found['clientVersion']['gitVersion']} (kustomize {found['kustomizeVersion']})"
     except (ValueError, KeyError):
         return f"{program} of an unknown version"
 
