@@ -254,7 +254,7 @@ class TestRunbooks:
             "Planned": renewed,
             "After a leak": renewed,
             "Roll back": regretted,
-            "A rotation was killed, or ended with 1": killed,
+            "A rotation was interrupted, or ended with 1": killed,
         }
         values = {"PULL_SECRETS_STACK": stack.name, "REGISTRY": REGISTRY}
         try_as(stack, on_call(stack), "runbooks/rotation.md", Scenario(values, faults))
@@ -278,7 +278,7 @@ class TestRunbooks:
                 "ESO is down": incidents.eso_down,
                 "One namespace": incidents.account_cleared,
                 "A namespace hangs in Terminating": incidents.terminating,
-                "At the end": incidents.mended,
+                "After the incident": incidents.mended,
             },
             acts={
                 "Vault is down or sealed": lambda: stack.plane.start("openbao"),
@@ -415,7 +415,7 @@ def test_the_production_rollout(services: Stack, repository: Path) -> None:
             "REPOSITORY": str(repository),
             "SECOND_WAVE": "rest",
         },
-        faults={"3. The waves": waves, "6. Clean up": cleaned},
+        faults={"3. Roll out in waves": waves, "6. Clean up": cleaned},
     )
     with platform_engineer(stack) as who:
         migrate(stack, repository)
@@ -473,7 +473,7 @@ def test_adding_a_cluster(stack: Stack, another_cluster: Mapping[str, str]) -> N
         assert stack.find(secret(NEW_NAMESPACE, NEW_REGISTRY))
         assert stack.entries(NEW_NAMESPACE) == [NEW_REGISTRY]
 
-    scenario = Scenario(another_cluster, {"5. Proof": proved}, extra=extra)
+    scenario = Scenario(another_cluster, {"5. Verify": proved}, extra=extra)
     with platform_engineer(stack) as who:
         try_as(stack, who, "adding-a-cluster.md", scenario)
 
