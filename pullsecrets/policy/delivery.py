@@ -103,12 +103,6 @@ def judge_opt_in(item: Values, settings: Settings) -> Iterator[Finding]:
             )
 
 
-def judge_opt_in_resource(resource: Resource, settings: Settings) -> Iterator[Finding]:
-    """Find namespace resources, patches among them, with an opt-in label that is not permitted there."""
-    for item in every_object(resource):
-        yield from judge_opt_in(item, settings)
-
-
 # Stores and what they deliver.
 
 

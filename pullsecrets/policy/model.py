@@ -172,6 +172,15 @@ def every_object(resource: Resource) -> Iterator[Values]:
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
+def of_every_object(rule: ObjectRule) -> ResourceRule:
+    """Make a rule about objects one about resources: it judges every object that a resource stands for."""
+
+    def judge(resource: Resource, settings: Settings) -> Iterator[Finding]:
+        return (found for item in every_object(resource) for found in rule(item, settings))
+
+    return judge
+
+
 def named(item: Values) -> str:
     """Return the name of an object, or the empty text when it has none that is known."""
     name = mapping(item.get("metadata")).get("name")

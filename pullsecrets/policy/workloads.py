@@ -174,15 +174,3 @@ def judge_references_resource(resource: Resource, settings: Settings) -> Iterato
     """Find workload resources without the reference; in a deployment the remediation comes first."""
     for item in every_object(resource):
         yield from judge_references(item, settings, resource.namespace)
-
-
-def judge_hosts_resource(resource: Resource, settings: Settings) -> Iterator[Finding]:
-    """Find workload resources with images from another name of a registry."""
-    for item in every_object(resource):
-        yield from judge_hosts(item, settings)
-
-
-def judge_similar_hosts_resource(resource: Resource, settings: Settings) -> Iterator[Finding]:
-    """Find workload resources with images from a host that may be another name of a registry."""
-    for item in every_object(resource):
-        yield from judge_similar_hosts(item, settings)

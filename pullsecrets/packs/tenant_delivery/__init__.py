@@ -2,6 +2,7 @@
 
 from pullsecrets.packs.crossguard import Pack, resource_policy, stack_policy
 from pullsecrets.policy import complete_delivery, credentials, delivery, vault_access
+from pullsecrets.policy.model import of_every_object
 
 PACK = Pack(
     name="tenant-delivery",
@@ -12,7 +13,7 @@ PACK = Pack(
         resource_policy(credentials.CREDENTIALS, credentials.judge_credentials_resource),
         resource_policy(delivery.BINDING, delivery.judge_binding_resource),
         stack_policy(complete_delivery.COMPLETE, complete_delivery.judge_stack),
-        resource_policy(delivery.OPT_IN, delivery.judge_opt_in_resource),
+        resource_policy(delivery.OPT_IN, of_every_object(delivery.judge_opt_in)),
         resource_policy(vault_access.VAULT_ACCESS, vault_access.judge_vault_access),
     ),
 )

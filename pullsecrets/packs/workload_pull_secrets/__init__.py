@@ -2,6 +2,7 @@
 
 from pullsecrets.packs.crossguard import Pack, resource_policy
 from pullsecrets.policy import workloads
+from pullsecrets.policy.model import of_every_object
 
 PACK = Pack(
     name="workload-pull-secrets",
@@ -9,7 +10,7 @@ PACK = Pack(
     description="Adds the registry's pull Secret to workloads in tenant namespaces.",
     policies=(
         resource_policy(workloads.REFERENCES, workloads.judge_references_resource, workloads.add_references),
-        resource_policy(workloads.HOSTS, workloads.judge_hosts_resource),
-        resource_policy(workloads.SIMILAR_HOSTS, workloads.judge_similar_hosts_resource),
+        resource_policy(workloads.HOSTS, of_every_object(workloads.judge_hosts)),
+        resource_policy(workloads.SIMILAR_HOSTS, of_every_object(workloads.judge_similar_hosts)),
     ),
 )

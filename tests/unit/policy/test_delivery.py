@@ -14,7 +14,7 @@ from pullsecrets.data import Path as ValuePath
 from pullsecrets.kube import marks
 from pullsecrets.manifests import builders
 from pullsecrets.policy import complete_delivery, delivery, hygiene
-from pullsecrets.policy.model import Finding, Options, Resource, every_object
+from pullsecrets.policy.model import Finding, Options, Resource, every_object, of_every_object
 from pullsecrets.policy.registries import REGISTRIES, known_registries
 
 REPOSITORY = Path(__file__).parents[3]
@@ -115,7 +115,7 @@ def test_the_label_is_judged_however_it_is_put_on() -> None:
     by_us = resource(OPT_IN, {"namespace": "kube-system", "labels": TENANT})
     for found in (by_patch, by_us):
         assert found.is_patch
-        assert len(list(delivery.judge_opt_in_resource(found, {}))) == 1
+        assert len(list(of_every_object(delivery.judge_opt_in)(found, {}))) == 1
 
 
 # What is delivered.
