@@ -85,7 +85,7 @@ def _of(
     if policy is workloads.REFERENCES:
         if found.root is None and _carried(repository, found, registry):
             return
-        finding = Finding(finding.problem, _fix(repository, found, registry), finding.path)
+        finding = Finding(finding.problem, fix_of(repository, found, registry), finding.path)
     line = source.line if source else 1
     place = source.manifest.position(finding.path) if source and found.root is None else (line, 1)
     text = f"{found.root}: {finding.problem}" if found.root else finding.problem
@@ -99,7 +99,7 @@ def _carried(repository: Repository, found: Deployment, registry: Registry) -> b
     return component.covers(found.item) and any(found.file in item.resources for item in using)
 
 
-def _fix(repository: Repository, found: Deployment, registry: Registry) -> str:
+def fix_of(repository: Repository, found: Deployment, registry: Registry) -> str:
     """Return what gives a workload the reference where it stands."""
     entry = f"add `- name: {registry.name}` to {shown((*found.pod.path, LIST))}"
     if found.root is None:

@@ -11,6 +11,7 @@ import yaml
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.data import dig, mapping, sequence, shown
 from pullsecrets.gitops import helm
+from pullsecrets.gitops.check import fix_of
 from pullsecrets.gitops.repository import LIST, Repository, Workload
 from pullsecrets.gitops.survey import Survey
 from pullsecrets.guard.targets import Answer, targets_of
@@ -191,7 +192,7 @@ def _without_reference(survey: Survey, registry: Registry) -> Iterator[Gap]:
         if (file, name) not in told:
             told.add((file, name))
             problem = f"{name} pulls from {registry.name}'s registry and does not name that Secret"
-            fix = "`pull-secrets gitops migrate` gives it the reference"
+            fix = fix_of(survey.repository, found, registry)
             yield Gap("no-reference", file, source.line if source else 1, problem, fix)
 
 

@@ -1,7 +1,7 @@
 """Whatever the layout: what is built is found, and a migration changes nothing there but lists of pull Secrets."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,35 @@ def test_what_is_built_together_is_what_is_built_alone(tmp_path: Path, more: str
     repository = load(tmp_path, GitOps())
     assert judged(survey(repository, kept_in=tmp_path / "kept")) == judged(survey(repository))
     assert len(list((tmp_path / "kept").iterdir())) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("pulls", "steps"),
+    [
+        ("", '"path": "/spec/template/spec/imagePullSecrets", "value": [{"name": "registry-api-tanhdev"}]'),
+        (
+            "      imagePullSecrets: [{name: a}]\n",
+            '"path": "/spec/template/spec/imagePullSecrets/-", "value": {"name": "reg',
+        ),
+    ],
+)
+def test_what_has_no_file_and_no_merge_gets_a_patch_where_it_is_built(
+    tmp_path: Path, config: StackConfig, registry: Registry, pulls: str, steps: str
+) -> None:
+    files = {"base/x.yaml": workload("shop", kind="Rollout", extra=pulls)}
+    Layout({**files, "base/kustomization.yaml": kustomization("x.yaml")}, ()).write(tmp_path)
+    found = survey(load(tmp_path, GitOps()))
+    # As of a remote base, which no test fetches.
+    built = {
+        root: replace(one, objects=tuple(replace(made, origin=None) for made in one.objects))
+        for root, one in found.built.items()
+    }
+    planned = migrate.plan(replace(found, built=built), registry)
+    migrate.apply(tmp_path, planned)
+    text = (tmp_path / "base/kustomization.yaml").read_text()
+    assert text.startswith("resources:\n  - x.yaml\npatches:\n  - {")
+    assert steps.replace('"', '\\"') in text
+    assert lacking(survey(load(tmp_path, GitOps())), config, registry) == 0
 
 
 def test_only_what_changed_since_a_commit_is_judged(tmp_path: Path) -> None:
