@@ -88,8 +88,8 @@ def require_handed_over(before: Before, config: StackConfig) -> None:
     if lost:
         raise BadInputError(
             f"tenants: {', '.join(lost)} left the stack file, and this stack's state is of an earlier version, in "
-            "which a namespace that leaves is deleted with everything in it; put them back, run `pulumi up` once, and "
-            "take them out then"
+            "which a removed namespace is deleted with everything in it; put them back, run `pulumi up` once, and "
+            "remove them then"
         )
 
 
@@ -130,7 +130,7 @@ def _leaving(before: Before, tenants: Mapping[str, Tenant]) -> Iterator[Change]:
     gone = sorted(before.tenants.keys() - tenants.keys())
     if kept := tuple(name for name in gone if name not in before.deletable):
         yield Change(
-            "tenants that leave; they lose their pull Secrets, the namespaces and everything else in them stay",
+            "tenants that are removed; they lose their pull Secrets, the namespaces and all else in them stay",
             True,
             kept,
         )
@@ -145,10 +145,10 @@ def _losing(before: Before, config: StackConfig, tenants: Mapping[str, Tenant]) 
             lost[registry].append(name)
     for registry, names in lost.items():
         heir = _heir(before, config, registry)
-        text = f"pull Secret {registry} ends in"
+        text = f"pull Secret {registry} is removed from"
         if heir:
             text = (
-                f"pull Secret {registry} gives way to {heir}; Pods that run keep the old name and cannot pull again "
+                f"pull Secret {registry} is replaced by {heir}; running Pods keep the old name and cannot pull again "
                 "until they are replaced (kubectl rollout restart), in"
             )
         yield Change(text, True, tuple(names))
@@ -197,7 +197,7 @@ def _moving(before: Before, tenants: Mapping[str, Tenant]) -> Iterator[Change]:
     if given := tuple(tenant.name for tenant in known if tenant.adopt and tenant.name in before.created):
         yield Change("namespaces that are adopted from now on; nothing in them changes", False, given)
     if taken := tuple(tenant.name for tenant in known if not tenant.adopt and tenant.name not in before.created):
-        yield Change("namespaces that are not adopted any more; nothing in them changes", False, taken)
+        yield Change("namespaces that are no longer adopted; nothing in them changes", False, taken)
 
 
 def _network(before: Before, config: StackConfig) -> Iterator[Change]:

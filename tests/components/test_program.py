@@ -301,7 +301,7 @@ class TestHandOver:
 def test_what_hurts_is_warned_of_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     before = [{"type": OPT_IN, "outputs": {"namespace": "left-dev", "registries": ["app-registry-pull"]}}]
     declared = run_program(stack_file("dev"), ENVIRONMENT, monkeypatch, before=before)
-    assert any("tenants that leave" in text and "left-dev" in text for text in declared.warnings)
+    assert any("tenants that are removed" in text and "left-dev" in text for text in declared.warnings)
     assert any("is delivered to" in text for text in declared.infos)
     config = stack_file("dev")
     config["guard"] = {**config["guard"], "changes": "refuse"}

@@ -52,14 +52,14 @@ def _urgent(found: Audit, option: str) -> Iterator[str]:
     if affected:
         yield (
             f"{counted(len(affected), 'namespace')} {_verb(affected, 'needs', 'need')} attention: "
-            f"`pull-secrets doctor {affected[0]}{option}` names cause and fix"
+            f"`pull-secrets doctor {affected[0]}{option}` shows cause and fix"
             + (f", and so on for {len(affected) - 1} more." if affected[1:] else ".")
         )
 
 
 def _expiry(credential: Credential, found: Audit, option: str) -> str:
     moment = credential.expires_at or found.finished_at
-    tense = "ended" if moment <= found.finished_at else "ends"
+    tense = "expired" if moment <= found.finished_at else "expires"
     name = credential.registry
     command = _renewal(credential, option, renewed=True)
     return f"The credential of registry {name} {tense} on {moment:%Y-%m-%d}: get a new one and {command}."
@@ -74,7 +74,7 @@ def _advised(found: Audit, option: str) -> Iterator[str]:
     if exposed := [item for item in found.unmanaged_secrets if item.exposed]:
         yield (
             f"{counted(len(exposed), 'Secret')} {_verb(exposed, 'shows', 'show')} the credential in an annotation that "
-            "`kubectl apply` left: have that credential replaced, then remove them."
+            "`kubectl apply` left: replace that credential, then remove them."
         )
     if others := found.unmanaged_secrets:
         yield (
@@ -87,7 +87,7 @@ def _advised(found: Audit, option: str) -> Iterator[str]:
             f"{_verb(uses, 'it', 'them')} as tenant in the stack file."
         )
     if left := found.orphans:
-        yield f"{counted(len(left), 'leftover')} of ours: settle each by the command beside it."
+        yield f"{counted(len(left), 'leftover')} of ours: remove each with the command beside it."
     yield from (*found.notes, *found.limits)
 
 

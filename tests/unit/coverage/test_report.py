@@ -111,8 +111,11 @@ class TestSummary:
         [
             ({"version": 0, "digest": None}, "no credential in Vault yet: `pull-secrets seed app --stack prod`"),
             ({"digest": None}, "cannot be proved: `pull-secrets seed app --stack prod`"),
-            ({"expires_at": NOW + timedelta(days=3)}, "ends on 2026-05-04: get a new one and `pull-secrets rotate app"),
-            ({"expires_at": NOW - timedelta(days=3)}, "ended on 2026-04-28"),
+            (
+                {"expires_at": NOW + timedelta(days=3)},
+                "expires on 2026-05-04: get a new one and `pull-secrets rotate app",
+            ),
+            ({"expires_at": NOW - timedelta(days=3)}, "expired on 2026-04-28"),
             ({"source": "sealedSecret", "expires_at": NOW}, "`pull-secrets seal app --stack prod`"),
         ],
     )
@@ -134,7 +137,7 @@ class TestPage:
 
     def test_it_says_first_what_is_wrong_and_what_to_do(self) -> None:
         seen = Page(render(TROUBLED, Format.HTML, "prod", "spoke")).text
-        order = ["In 1 of 2 namespaces", "pull-secrets doctor user-dev", "Worth a look", "Exceptions", "All namespaces"]
+        order = ["In 1 of 2 namespaces", "pull-secrets doctor user-dev", "Warnings", "Exceptions", "All namespaces"]
         positions = [seen.index(text) for text in order]
         assert positions == sorted(positions)
         assert "ExternalSecret: not Ready: 403" in seen

@@ -60,8 +60,8 @@ def test_a_new_stack_hurts_nobody() -> None:
 @pytest.mark.parametrize(
     ("before", "now", "told"),
     [
-        ("keep", "keep", "tenants that leave"),
-        ("keep", "delete", "tenants that leave"),
+        ("keep", "keep", "tenants that are removed"),
+        ("keep", "delete", "tenants that are removed"),
         ("delete", "delete", "namespaces that are DELETED"),
         ("delete", "keep", "namespaces that are DELETED"),
     ],
@@ -89,14 +89,14 @@ def test_moves_between_created_and_adopted_hurt_nobody() -> None:
 
 def test_a_registry_that_is_taken_from_a_tenant_is_named() -> None:
     (change,) = foreseen(configured(tenants=tenants("apps-one", registries=[])))
-    assert change == Change("pull Secret app ends in", True, ("apps-one",))
+    assert change == Change("pull Secret app is removed from", True, ("apps-one",))
 
 
 def test_another_name_of_a_registry_is_told_as_such() -> None:
     first, *others = copy.deepcopy(GOOD["registries"])
     now = configured(registries=[{**first, "name": "new"}, *others], tenants=tenants("apps-one", registries=["new"]))
     hurting, joining = foreseen(now)
-    assert "pull Secret app gives way to new; Pods that run keep the old name" in str(hurting)
+    assert "pull Secret app is replaced by new; running Pods keep the old name" in str(hurting)
     assert not joining.hurts
 
 
