@@ -256,7 +256,7 @@ class TestNamespace:
     def test_it_stays_when_its_tenant_leaves_and_comes_back(self, running: Stack) -> None:
         uid = running.get(namespace(AUTH))["metadata"]["uid"]
         printed = running.up(tenants(matrices=[]))
-        assert "tenants that leave; they lose their pull Secrets" in printed
+        assert "tenants that are removed; they lose their pull Secrets" in printed
         left = running.get(namespace(AUTH))["metadata"]
         assert left["uid"] == uid
         assert "e2e.platform/app" not in left.get("labels", {})
@@ -304,7 +304,7 @@ class TestForeseen:
         change = tenants(matrix={"services": ["auth", "more"]})
         running.configure(change)
         printed = running.pulumi("preview")
-        assert re.search(rf"warning: tenants that leave; .*: {USER}\n", printed)
+        assert re.search(rf"warning: tenants that are removed; .*: {USER}\n", printed)
         assert re.search(r"pull Secret e2e-app is delivered to: e2e-more-dev\n", printed)
 
     def test_a_change_that_hurts_is_refused_and_nothing_changes(self, running: Stack) -> None:
