@@ -325,7 +325,8 @@ class Repository:
         """The workloads in files that nothing builds."""
         if self.settings.roots:
             return ()
-        return tuple(item for item in self.workloads if item.file not in self.built and not item.patch and item.hosts)
+        files = (file for file in self.candidates if file not in self.built and file not in self.patches)
+        return tuple(item for file in files for item in self.workloads_in(file) if item.hosts)
 
     # Services and environments, where the layout names them.
 
@@ -415,6 +416,8 @@ def _local(folder: str, entry: Any) -> Iterator[str]:
 
 
 def _is_of_chart(file: PurePosixPath, charts: Sequence[PurePosixPath]) -> bool:
+    if _OF_CHART.isdisjoint(file.parts):
+        return False
     return any(file.relative_to(chart).parts[0] in _OF_CHART for chart in charts if chart in file.parents)
 
 

@@ -135,7 +135,9 @@ def test_only_what_changed_since_a_commit_is_judged(tmp_path: Path) -> None:
     assert list(map(str, found.built)) == ["apps/shop/overlays/eu"]
     (tmp_path / "apps/shop/base/shop.yaml").unlink()
     assert len(survey(load(tmp_path, GitOps()), changed_since="HEAD").built) == 2
-    with pytest.raises(BadInputError, match=r"--changed-since nowhere: .*; name a commit, branch or tag that is here"):
+    with pytest.raises(
+        BadInputError, match=r"--changed-since nowhere: .*; name a commit, branch or tag of this repository"
+    ):
         survey(load(tmp_path, GitOps()), changed_since="nowhere")
 
 
