@@ -8,6 +8,8 @@ from pullsecrets.kube.marks import PULL_SECRET_TYPE
 from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.text import listed
 
+_TYPE = PULL_SECRET_TYPE.rpartition("/")[2]
+
 
 class State(StrEnum):
     """How a step is."""
@@ -99,9 +101,9 @@ class Coverage:
         )
         yield judged("Secret", self.secret, "there" if self.secret else "there is none")
         if self.secret:
-            yield judged("type", self.typed, PULL_SECRET_TYPE if self.typed else f"not {PULL_SECRET_TYPE}")
+            yield judged("type", self.typed, _TYPE if self.typed else f"not {_TYPE}")
         else:
-            yield Step("type", State.UNKNOWN, "no Secret to have one")
+            yield Step("type", State.UNKNOWN, "no Secret")
         yield self._content
 
     @property
@@ -110,9 +112,9 @@ class Coverage:
             unknown = "beside the Secret" if self.digest is None else "of what was seeded"
             return Step("content", State.UNKNOWN, f"no digest {unknown} to compare")
         if self.digest != self.seeded_digest:
-            return Step("content", State.BROKEN, f"digest {self.digest}, seeded {self.seeded_digest}")
+            return Step("content", State.BROKEN, f"{self.digest}, seeded {self.seeded_digest}")
         doubt = f"; {self.doubt}" if self.doubt else ""
-        return judged("content", not doubt, f"digest {self.digest}, as seeded{doubt}")
+        return judged("content", not doubt, f"{self.digest}, as seeded{doubt}")
 
     @property
     def _accounts(self) -> Step:
@@ -121,4 +123,4 @@ class Coverage:
             return Step("ServiceAccounts", State.BROKEN, f"{listed(self.unbound)} without the entry{how}")
         later = "to be bound by `pulumi up` or `pull-secrets bind` once it is there"
         awaited = f"; not made yet: {listed(self.awaited)}, {later}" if self.awaited else ""
-        return Step("ServiceAccounts", State.GOOD, f"{listed(self.bound)} with the entry{how}{awaited}")
+        return Step("ServiceAccounts", State.GOOD, f"{listed(self.bound)}{how}{awaited}")

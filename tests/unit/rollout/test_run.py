@@ -84,7 +84,7 @@ def failing_without_a_word(world: World) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (of_another_type, "type: not kubernetes.io/dockerconfigjson"),
+        (of_another_type, "type: not dockerconfigjson"),
         (failing_without_a_word, "ExternalSecret: not Ready: it says no reason"),
     ],
 )
