@@ -73,6 +73,7 @@ status: .venv/.installed ## Show the control plane's components
 
 docs: .venv/.installed ## Write the generated pages: policies, diagnoses, configuration and its schema
 	.venv/bin/python -m pullsecrets.packs.document
+	.venv/bin/python -m pullsecrets.components.document
 	.venv/bin/python -m pullsecrets.doctor.document
 	.venv/bin/python -m pullsecrets.config.document
 

@@ -46,7 +46,8 @@ def files(project: str, stacks: Sequence[str], requirement: str | None = None) -
     found |= {PurePosixPath(path): _read(path).replace("[dev, prod]", f"[{', '.join(stacks)}]") for path in _PER_STACK}
     found[PurePosixPath(_DEPLOY)] = _in_order(_read(_DEPLOY), stacks, "  dev:\n", "  prod:\n", "\\Z")
     found[PurePosixPath(_GITLAB)] = _gitlab(_read(_GITLAB), stacks)
-    found[PurePosixPath(_SCHEMA).relative_to("docs")] = _read(_SCHEMA)
+    # Keys of a stack file begin with the project's name.
+    found[PurePosixPath("stack.schema.json")] = re.sub(r'(?<=["^])pull-secrets:', f"{project}:", _read(_SCHEMA))
     return found
 
 

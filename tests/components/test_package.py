@@ -11,6 +11,7 @@ from pulumi.provider.experimental.analyzer import Analyzer, ComponentDefinition
 
 from pullsecrets import components
 from pullsecrets.components import __main__ as package
+from pullsecrets.components import document
 from tests.components.program import REPOSITORY
 
 WITHIN = {"RegistryRelay"}
@@ -52,3 +53,7 @@ def test_every_argument_and_output_is_described(schema: dict[str, ComponentDefin
         assert definition.inputs, name
         for key, described in {**definition.inputs, **definition.outputs}.items():
             assert described.description, f"{name}.{key}"
+
+
+def test_the_page_of_the_components_and_their_schema_are_current() -> None:
+    assert document.main(["--check"]) == 0

@@ -57,8 +57,10 @@ def test_the_stack_file_is_one_that_program_and_editor_accept(two_stacks: Path, 
     assert config.vault.auth.mount == f"kubernetes-{stack}"
     assert {tenant.name: tenant.adopt for tenant in config.resolve_tenants()}["shop"]
     written = YAML(typ="safe").load((two_stacks / f"Pulumi.{stack}.yaml").read_text())
-    of_schema = {key.replace("ours:", "pull-secrets:"): value for key, value in written["config"].items()}
-    jsonschema.validate({"config": of_schema}, json.loads((two_stacks / "stack.schema.json").read_text()))
+    schema = json.loads((two_stacks / "stack.schema.json").read_text())
+    jsonschema.validate(written, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"config": {**written["config"], "ours:no-such-key": 1}}, schema)
 
 
 def test_the_pipelines_name_the_teams_stacks_and_those_of_no_other_repository(two_stacks: Path) -> None:
