@@ -17,6 +17,7 @@ from pullsecrets.cli import (
     init,
     lint,
     offboard,
+    packs,
     preview_comment,
     render,
     roles,
@@ -46,7 +47,7 @@ for panel, commands in {
     "Deliver": {"seed": seed, "rotate": rotate, "rollback": rollback, "verify": verify, "seal": seal},
     "Diagnose": {"doctor": doctor, "audit": audit},
     "Migrate": {"adopt": adopt, "rollout": rollout, "cleanup": cleanup},
-    "Repository": {"init": init, "lint": lint, "render": render, "preview-comment": preview_comment},
+    "Repository": {"init": init, "lint": lint, "packs": packs, "render": render, "preview-comment": preview_comment},
     "Administer": {"roles": roles, "bind": bind, "offboard": offboard},
 }.items():
     for name, module in commands.items():

@@ -27,12 +27,7 @@ def command(  # noqa: PLR0913 - each is an option
     report_format: Annotated[Format, typer.Option("--format", "-f", help="Format of the report.")] = Format.TEXT,
     stack: Annotated[
         str | None,
-        typer.Option(
-            "--stack",
-            "-s",
-            envvar="PULL_SECRETS_STACK",
-            help="Stack whose registries to check by; otherwise the defaults.",
-        ),
+        typer.Option("--stack", "-s", envvar="PULL_SECRETS_STACK", help="Stack whose registries to check by."),
     ] = None,
     directory: options.Directory = Path(),
     policy_config: Annotated[
@@ -68,6 +63,8 @@ def command(  # noqa: PLR0913 - each is an option
     settings = lint.settings_of(console.load(stack, directory)) if stack else {}
     if policy_config:
         settings |= lint.read_settings(policy_config)
+    if not settings:
+        sys.stderr.write("no registry is known: name a --stack or a --policy-config, or their rules judge nothing\n")
     report = lint.lint(paths, settings, rules=rules or (), lenient=lenient)
     if baseline and not baseline.exists():
         count = lint.baseline.write(baseline, report)

@@ -35,9 +35,16 @@ rules, and admission policies check what reaches the API server. All three share
     pulumi policy analyze --stack prod --policy-pack pullsecrets/packs/cluster_pull_secret      # the state as it is
     pull-secrets lint clusters/ --stack prod                                           # files
 
-Every pack works without settings; the defaults are the registries of this repository's stacks. Settings are given as
-`--policy-pack-config FILE`, one JSON object of policy names and their settings. `make pack-policies` builds each pack
-as a self-contained folder, for `pulumi policy publish` and for other repositories.
+Packs without settings know no registry and name no host: what they say of labels, hosts and pull Secrets comes from the
+settings. `pull-secrets packs --stack NAME --out FOLDER` writes packs and settings and prints the options for a run:
+
+    mapfile -t packs < <(pull-secrets packs --stack prod --out build)                   # GitHub and GitLab alike
+    pulumi preview --stack prod "${packs[@]}"
+    (cd build/cluster-pull-secret && pulumi policy publish acme)                        # Pulumi Cloud: once a version,
+    pulumi policy enable acme/cluster-pull-secret latest --config build/cluster-pull-secret.json   # then enforced there
+
+Settings are `--policy-pack-config FILE`, one JSON object of policy names and their settings. `make pack-policies`
+builds each pack without settings, with an environment of its own, for other repositories.
 
 Levels: **mandatory** stops the preview or update; **remediate** corrects the resource and stops what it cannot
 correct; **advisory** reports. A decisive value that is unknown in a preview counts as a violation. No message shows

@@ -1,14 +1,11 @@
-"""Options that put the policy packs on a `pulumi` run, with a stack's own registries as their settings.
-
-Run as `python -m pullsecrets.packs.options STACK FOLDER` in a project's folder to have them printed, one a line.
-"""
+"""Options that put the policy packs on a `pulumi` run, with a stack's own registries as their settings."""
 
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pullsecrets.config import StackConfig, load_stack
+from pullsecrets.config import StackConfig
 from pullsecrets.packs import package
 from pullsecrets.packs.catalog import PACKS
 from pullsecrets.packs.crossguard import Pack
@@ -33,7 +30,3 @@ def pack_options(config: StackConfig, folder: Path, packs: Sequence[Pack] = PACK
         source = package.build(pack, folder, virtualenv=sys.prefix)
         options += ["--policy-pack", str(source), "--policy-pack-config", str(file)]
     return options
-
-
-if __name__ == "__main__":
-    sys.stdout.write("\n".join(pack_options(load_stack(sys.argv[1], Path()), Path(sys.argv[2]).resolve())) + "\n")

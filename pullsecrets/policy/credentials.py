@@ -5,11 +5,13 @@ import binascii
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from pullsecrets.credential.kubelet import UnreadableError, decode_auth
 from pullsecrets.data import LARGEST_TEXT, Path, Unknown, Values, every_text, is_open, mapping, shown, texts, walk
 from pullsecrets.guard.targets import describe
+from pullsecrets.kube.marks import PULL_SECRET_KEY, PULL_SECRET_TYPE
 from pullsecrets.kube.objects import group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
@@ -36,6 +38,16 @@ CREDENTIALS: Final = PolicyInfo(
     tags=("external-secrets", "kubernetes", "pull-secret", "vault"),
 )
 
+SECRETS: Final = replace(
+    CREDENTIALS,
+    name="disallow-inline-secrets",
+    title="Disallow content in Secrets",
+    description="A Secret whose content is declared has it in state, or in the repository, whatever it is for.",
+    level=Level.ADVISORY,
+    severity=Severity.MEDIUM,
+    remediation="Keep the content in Vault or another store, and have External Secrets Operator deliver it.",
+)
+
 _VAULT_VALUES = frozenset({"vault:generic/secret:Secret", "vault:kv/secret:Secret", "vault:kv/secretV2:SecretV2"})
 _VAULT_VALUE_FIELDS = ("data", "dataJson", "dataJsonWo")
 _VAULT_TOKENS = {
@@ -48,6 +60,8 @@ _LOGIN = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"(?!
 _HOST = re.compile(r"(?:https?://)?[\w-]+(?:\.[\w-]+)*[.:][\w-]+(?:/.*)?|(?:https?://)?localhost(?:/.*)?")
 _REGISTRY_LOGIN = "a registry login"
 _MOST_LAYERS = 4
+_LOGIN_TYPES = frozenset({PULL_SECRET_TYPE, "kubernetes.io/dockercfg"})
+_LOGIN_FILES = frozenset({PULL_SECRET_KEY, ".dockercfg"})
 _LOGIN_KEYS = frozenset({"auth", "auths", "password"})
 _LOGIN_FIELDS = ("auth", "password", "identitytoken", "registrytoken")
 _FORMS = {
@@ -61,12 +75,21 @@ def judge_credentials(item: Values, _settings: Settings) -> Iterator[Finding]:
     """Find credentials that stand in an object as they are."""
     subject = describe(item)
     fix = "put it into Vault with `pull-secrets seed` and have it delivered; change it where it was issued"
-    if (group_of(item), kind_of(item)) == ("", "Secret") and has_content(item):
+    if (group_of(item), kind_of(item)) == ("", "Secret") and is_pull_secret(item) and has_content(item):
         key = "stringData" if item.get("stringData") else "data"
         yield Finding(f"{subject} contains the credential", fix, (key,))
         return
     for path, kind in inline_credentials(item):
         yield Finding(f"{subject} holds {kind} at {shown(path)}", fix, path)
+
+
+def judge_secrets(item: Values, _settings: Settings) -> Iterator[Finding]:
+    """Find Secrets with content that are no pull Secrets: theirs to keep who declare them."""
+    if (group_of(item), kind_of(item)) == ("", "Secret") and has_content(item) and not is_pull_secret(item):
+        fix = "keep the content in a store, and have External Secrets Operator deliver it"
+        yield Finding(
+            f"{describe(item)} contains what it is for", fix, ("stringData" if item.get("stringData") else "data",)
+        )
 
 
 def judge_credentials_resource(resource: Resource, settings: Settings) -> Iterator[Finding]:
@@ -182,6 +205,14 @@ def _decoded(text: str) -> Iterator[str]:
         yield base64.b64decode(text).decode()
     except (binascii.Error, ValueError):
         return
+
+
+def is_pull_secret(item: Values) -> bool:
+    """Tell whether a Secret holds registry logins by its type or its keys, or could; what others hold is not judged."""
+    stored = (item.get("data"), item.get("stringData"))
+    if any(isinstance(value, Unknown) for value in (item.get("type"), *stored)) or item.get("type") in _LOGIN_TYPES:
+        return True
+    return any(key in _LOGIN_FILES for field in stored for key in mapping(field))
 
 
 def has_content(item: Values) -> bool:

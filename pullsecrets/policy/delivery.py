@@ -113,7 +113,7 @@ def judge_delivery(item: Values, settings: Settings) -> Iterator[Finding]:
     kind = kind_of(item)
     if kind in _JUDGED and is_unknown(item.get("spec")):
         yield unknown(describe(item), ("spec",), "state it as plain values")
-    elif kind == "ClusterSecretStore":
+    elif kind == "ClusterSecretStore" and _reads_our_sources(item):
         yield from _conditions(item)
     elif kind == "ClusterExternalSecret":
         spec: Path = ("spec", "externalSecretSpec")
@@ -126,6 +126,12 @@ def judge_delivery(item: Values, settings: Settings) -> Iterator[Finding]:
             yield from _interval(item, ("spec", "refreshTime"), settings)
     elif kind == "ExternalSecret" and _makes_a_login(item, ("spec",)):
         yield from _delivered(item, ("spec",), settings)
+
+
+def _reads_our_sources(store: Values) -> bool:
+    """Tell whether a store reads Vault or a relay's namespace, or could; those of clouds and the like are not ours."""
+    provider = dig(store, ("spec", "provider"))
+    return not mapping(provider) or bool({"vault", "kubernetes"} & mapping(provider).keys())
 
 
 def _makes_a_login(item: Values, spec: Path) -> bool:

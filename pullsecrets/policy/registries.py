@@ -37,25 +37,10 @@ REGISTRIES: Final[Mapping[str, Mapping[str, Any]]] = {
             "required": ["name", "selector", "namespaces", "hosts"],
             "additionalProperties": False,
         },
-        "default": [
-            {
-                "name": "app-registry-pull",
-                "selector": {"apps.platform/tenant": "true"},
-                "namespaces": ["apps-*"],
-                "hosts": ["app-registry.apps.sub.comptech-lab.com"],
-                "rejectedHosts": ["app-registry.sub.comptech-lab.com"],
-            },
-            {
-                "name": "registry-api-tanhdev",
-                "selector": {"apps.platform/registry-api-tanhdev": "true"},
-                "namespaces": ["*-dev", "*-production"],
-                "hosts": ["registry-api.tanhdev.com"],
-                "rejectedHosts": [],
-            },
-        ],
+        "default": [],
     }
 }
-"""The setting, with the registries of this repository's stacks as its default."""
+"""The setting: without it no label, host or Secret is anybody's."""
 
 _PORT = re.compile(r":[0-9]*$")
 _ADDRESS = re.compile(r"\[.*\]|[0-9]+(\.[0-9]+){3}")

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pullsecrets.packs.catalog import PACKS
+from tests.sample_registries import BY_POLICY
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLICIES = REPOSITORY / "pullsecrets" / "packs"
 DEADLINE = 240
@@ -52,10 +55,22 @@ class Engine:
     folder: Path
 
     def analyze(self, state: Path, packs: Iterable[Path], config: Sequence[Path] = ()) -> Outcome:
-        """Judge a state file by packs, without program and login."""
-        arguments = [part for pack in packs for part in ("--policy-pack", str(pack))]
-        arguments += [part for file in config for part in ("--policy-pack-config", str(file))]
-        return self.run("policy", "analyze", "--json", "--file", str(state), *arguments, cwd=self.folder)
+        """Judge a state file by packs, without program and login; without settings by the sample's registries."""
+        options = self.pack_options(list(packs), config)
+        return self.run("policy", "analyze", "--json", "--file", str(state), *options, cwd=self.folder)
+
+    def pack_options(self, packs: Sequence[Path], config: Sequence[Path] = ()) -> list[str]:
+        """Return the options that put packs on a run, with their settings; the sample's registries by default."""
+        files = config or [self._sample(pack) for pack in packs]
+        options = [part for pack in packs for part in ("--policy-pack", str(pack))]
+        return options + [part for file in files for part in ("--policy-pack-config", str(file))]
+
+    def _sample(self, pack: Path) -> Path:
+        """Write the sample's registries as settings of a pack."""
+        known = {policy.name for one in PACKS if one.name == pack.name.replace("_", "-") for policy in one.policies}
+        file = self.folder / f"{pack.name}.settings.json"
+        file.write_text(json.dumps({name: given for name, given in BY_POLICY.items() if name in known}))
+        return file
 
     def run(self, *arguments: str, cwd: Path) -> Outcome:
         """Run `pulumi` to its end; a run that takes too long fails the test."""

@@ -30,7 +30,7 @@ def preview(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     # In a copy, because a stack writes a file into its program's folder.
     program = Path(shutil.copytree(PROGRAM, state / "program"))
     assert engine.run("stack", "init", "dev", cwd=program).code == 0
-    packs = [part for pack in PACKS for part in ("--policy-pack", str(POLICIES / pack))]
+    packs = engine.pack_options([POLICIES / pack for pack in PACKS])
     return engine.run("preview", "--stack", "dev", "--json", *packs, cwd=program)
 
 

@@ -1,4 +1,4 @@
-"""Every policy has good and bad fixtures, and the real engine tells them apart with settings left at their defaults."""
+"""Every policy has good and bad fixtures, and the real engine tells them apart with the registries of the sample."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

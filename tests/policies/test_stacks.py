@@ -1,4 +1,4 @@
-"""The dev and prod stacks, as the program declares them with monitoring, pass every pack with empty settings."""
+"""The dev and prod stacks, as the program declares them with monitoring, pass every pack with their own registries."""
 
 import json
 from typing import Any
@@ -26,9 +26,7 @@ def outcome(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Outcome
         ]
     folder = tmp_path_factory.mktemp("stacks")
     state = write_state(folder / "state.json", resources)
-    settings = folder / "settings.json"
-    settings.write_text("{}")
-    return engine.analyze(state, [POLICIES / pack.name.replace("-", "_") for pack in PACKS], [settings] * len(PACKS))
+    return engine.analyze(state, [POLICIES / pack.name.replace("-", "_") for pack in PACKS])
 
 
 def _monitored(stack: str) -> dict[str, Any]:

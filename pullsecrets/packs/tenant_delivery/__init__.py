@@ -11,6 +11,7 @@ PACK = Pack(
     policies=(
         resource_policy(delivery.DELIVERY, delivery.judge_delivery_resource),
         resource_policy(credentials.CREDENTIALS, credentials.judge_credentials_resource),
+        resource_policy(credentials.SECRETS, of_every_object(credentials.judge_secrets)),
         resource_policy(delivery.BINDING, delivery.judge_binding_resource),
         stack_policy(complete_delivery.COMPLETE, complete_delivery.judge_stack),
         resource_policy(delivery.OPT_IN, of_every_object(delivery.judge_opt_in)),

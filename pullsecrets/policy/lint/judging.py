@@ -42,6 +42,7 @@ RULES: Final = (
     _Rule(delivery.OPT_IN, delivery.judge_opt_in, Level.MANDATORY),
     _Rule(delivery.DELIVERY, delivery.judge_delivery, Level.MANDATORY),
     _Rule(credentials.CREDENTIALS, credentials.judge_credentials, Level.MANDATORY),
+    _Rule(credentials.SECRETS, credentials.judge_secrets, Level.ADVISORY),
     _Rule(delivery.BINDING, delivery.judge_binding, Level.MANDATORY),
     _Rule(workloads.HOSTS, workloads.judge_hosts, Level.MANDATORY),
     _Rule(workloads.SIMILAR_HOSTS, workloads.judge_similar_hosts, Level.ADVISORY),

@@ -27,6 +27,7 @@ POLICIES = (
     delivery.OPT_IN,
     delivery.DELIVERY,
     credentials.CREDENTIALS,
+    credentials.SECRETS,
     vault_access.VAULT_ACCESS,
     delivery.BINDING,
     complete_delivery.COMPLETE,

@@ -15,7 +15,7 @@ from pullsecrets.kube import marks
 from pullsecrets.manifests import builders
 from pullsecrets.policy import complete_delivery, delivery, hygiene
 from pullsecrets.policy.model import Finding, Options, Resource, every_object, of_every_object
-from pullsecrets.policy.registries import REGISTRIES, known_registries
+from tests.sample_registries import SETTINGS
 
 REPOSITORY = Path(__file__).parents[3]
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
@@ -63,17 +63,6 @@ def paths(found: Iterable[Finding]) -> list[ValuePath]:
     return [finding.path for finding in found]
 
 
-def test_the_default_registries_are_those_of_the_stacks() -> None:
-    known = {registry.name: registry for registry in known_registries(delivery.OPT_IN, {})}
-    for stack in ("dev", "prod"):
-        for registry in stack_config(stack).registries:
-            default = known[registry.name]
-            assert dict(default.selector) == registry.selector
-            assert set(registry.namespaces) <= set(default.namespaces)
-            assert (default.hosts, default.rejected_hosts) == (registry.hosts, registry.rejected_hosts)
-    assert len(known) == len(REGISTRIES["registries"]["default"]) == 2
-
-
 def test_the_standard_label_is_the_one_that_manifests_carry() -> None:
     assert hygiene.LABELS.settings["labels"]["default"] == list(marks.STANDARD_LABELS)
 
@@ -100,7 +89,7 @@ def test_the_standard_label_is_the_one_that_manifests_carry() -> None:
 )
 def test_the_label_stands_only_inside_the_registrys_patterns(name: Any, labels: Any, refused: bool) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    assert bool(list(delivery.judge_opt_in(namespace, {}))) is refused
+    assert bool(list(delivery.judge_opt_in(namespace, SETTINGS))) is refused
 
 
 def test_a_pattern_for_everything_still_leaves_platform_namespaces_out() -> None:
@@ -115,7 +104,7 @@ def test_the_label_is_judged_however_it_is_put_on() -> None:
     by_us = resource(OPT_IN, {"namespace": "kube-system", "labels": TENANT})
     for found in (by_patch, by_us):
         assert found.is_patch
-        assert len(list(of_every_object(delivery.judge_opt_in)(found, {}))) == 1
+        assert len(list(of_every_object(delivery.judge_opt_in)(found, SETTINGS))) == 1
 
 
 # What is delivered.
@@ -129,7 +118,7 @@ def test_what_this_project_renders_is_safe() -> None:
             builders.cluster_external_secret(builders.PullSecretSpec.of(config, registry))
             for registry in config.registries
         ]
-        assert [str(finding) for item in items for finding in delivery.judge_delivery(item, {})] == []
+        assert [str(finding) for item in items for finding in delivery.judge_delivery(item, SETTINGS)] == []
 
 
 TARGET = "spec.externalSecretSpec.target"
@@ -153,14 +142,14 @@ TARGET = "spec.externalSecretSpec.target"
     ],
 )
 def test_one_unsafe_field_is_one_finding_at_that_field(path: str, value: Any) -> None:
-    found = list(delivery.judge_delivery(changed(FANOUT, path, value), {}))
+    found = list(delivery.judge_delivery(changed(FANOUT, path, value), SETTINGS))
     assert [".".join(map(str, finding.path)) for finding in found] == [path]
     assert "set it to" in found[0].fix
 
 
 @pytest.mark.parametrize("path", [f"{TARGET}.creationPolicy", f"{TARGET}.deletionPolicy", "spec.refreshTime"])
 def test_fields_with_a_safe_default_may_be_left_out(path: str) -> None:
-    assert list(delivery.judge_delivery(changed(FANOUT, path, None), {})) == []
+    assert list(delivery.judge_delivery(changed(FANOUT, path, None), SETTINGS)) == []
 
 
 @pytest.mark.parametrize(
@@ -178,12 +167,12 @@ def test_fields_with_a_safe_default_may_be_left_out(path: str) -> None:
     ],
 )
 def test_a_selector_that_could_take_in_platform_namespaces_is_refused(selectors: Any) -> None:
-    assert list(delivery.judge_delivery(changed(FANOUT, "spec.namespaceSelectors", selectors), {}))
+    assert list(delivery.judge_delivery(changed(FANOUT, "spec.namespaceSelectors", selectors), SETTINGS))
 
 
 def test_a_selector_by_listed_values_is_fine() -> None:
     selectors = [{"matchExpressions": [{"key": "apps.platform/tenant", "operator": "In", "values": ["true"]}]}]
-    assert list(delivery.judge_delivery(changed(FANOUT, "spec.namespaceSelectors", selectors), {})) == []
+    assert list(delivery.judge_delivery(changed(FANOUT, "spec.namespaceSelectors", selectors), SETTINGS)) == []
 
 
 def test_a_fanout_of_something_else_is_nobodys_pull_secret() -> None:
@@ -191,9 +180,11 @@ def test_a_fanout_of_something_else_is_nobodys_pull_secret() -> None:
     other = changed(other, "spec.namespaceSelectors", [{}])
     other["spec"]["externalSecretSpec"]["target"]["template"] = {"type": "Opaque"}
     other["spec"]["externalSecretSpec"]["data"] = [{"secretKey": "ca.crt"}]
-    assert list(delivery.judge_delivery(other, {})) == []
+    assert list(delivery.judge_delivery(other, SETTINGS)) == []
     for change in ({"type": "kubernetes.io/dockerconfigjson"}, {"type": UNKNOWN}, {"data": {".dockerconfigjson": "a"}}):
-        assert list(delivery.judge_delivery(changed(other, "spec.externalSecretSpec.target.template", change), {}))
+        assert list(
+            delivery.judge_delivery(changed(other, "spec.externalSecretSpec.target.template", change), SETTINGS)
+        )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +209,7 @@ def test_a_fanout_of_something_else_is_nobodys_pull_secret() -> None:
 def test_a_key_that_means_a_registry_by_another_name_is_refused_without_showing_it(key: str, count: int) -> None:
     data = {".dockerconfigjson": f'{{"auths": {{"{key}": {{"auth": "{{{{ .auth }}}}"}}}}}}'}
     item = changed(FANOUT, f"{TARGET}.template.data", data)
-    found = list(delivery.judge_delivery(item, {}))
+    found = list(delivery.judge_delivery(item, SETTINGS))
     assert len(found) == count
     assert all(key not in finding.problem for finding in found)
 
@@ -236,16 +227,16 @@ def test_a_key_that_means_a_registry_by_another_name_is_refused_without_showing_
     ],
 )
 def test_a_store_for_any_namespace_is_refused(conditions: Any) -> None:
-    assert list(delivery.judge_delivery(changed(STORE, "spec.conditions", conditions), {}))
+    assert list(delivery.judge_delivery(changed(STORE, "spec.conditions", conditions), SETTINGS))
 
 
 def test_a_store_for_named_namespaces_is_fine() -> None:
     for condition in ({"namespaces": ["apps-shop"]}, {"namespaceRegexes": ["^apps-.*$"]}):
-        assert list(delivery.judge_delivery(changed(STORE, "spec.conditions", [condition]), {})) == []
+        assert list(delivery.judge_delivery(changed(STORE, "spec.conditions", [condition]), SETTINGS)) == []
 
 
 def test_a_whole_specification_that_is_not_known_is_one_finding() -> None:
-    assert paths(delivery.judge_delivery({**FANOUT, "spec": UNKNOWN}, {})) == [("spec",)]
+    assert paths(delivery.judge_delivery({**FANOUT, "spec": UNKNOWN}, SETTINGS)) == [("spec",)]
 
 
 def test_hosts_recorded_in_vault_are_canonical() -> None:
@@ -256,7 +247,7 @@ def test_hosts_recorded_in_vault_are_canonical() -> None:
         (UNKNOWN, 1),
     ):
         found = resource(token, {"custom": {"hosts": hosts}})
-        assert len(list(delivery.judge_delivery_resource(found, {}))) == count
+        assert len(list(delivery.judge_delivery_resource(found, SETTINGS))) == count
 
 
 # ServiceAccounts.
@@ -279,12 +270,12 @@ def account(entries: Any) -> dict[str, Any]:
     ],
 )
 def test_a_service_account_that_declares_our_entry_is_refused(entries: Any, refused: bool) -> None:
-    assert bool(list(delivery.judge_binding(account(entries), {}))) is refused
+    assert bool(list(delivery.judge_binding(account(entries), SETTINGS))) is refused
 
 
 def test_a_service_account_patch_may_declare_no_list_at_all() -> None:
     patch = resource("kubernetes:core/v1:ServiceAccountPatch", account([{"name": "default-dockercfg-abc"}]))
-    (finding,) = delivery.judge_binding_resource(patch, {})
+    (finding,) = delivery.judge_binding_resource(patch, SETTINGS)
     assert "replaces every existing entry" in finding.problem
     assert "ImagePullSecretBinding" in finding.fix
 
@@ -302,7 +293,7 @@ def namespace(name: str, labels: dict[str, Any], stack: str = "dev") -> Resource
 
 
 def judged(*resources: Resource, **settings: Any) -> list[Finding]:
-    return list(complete_delivery.judge_stack(resources, settings))
+    return list(complete_delivery.judge_stack(resources, {**SETTINGS, **settings}))
 
 
 def test_a_store_needs_an_egress_rule_where_it_is_read() -> None:
@@ -360,13 +351,13 @@ def test_tenants_of_the_settings_must_be_labelled() -> None:
 def test_namespaces_and_stores_are_protected_and_never_deleted_first() -> None:
     judge: Callable[..., Any] = hygiene.judge_protection
     open_one = namespace("apps-shop", {})
-    assert len(list(judge(open_one, {}))) == 1
+    assert len(list(judge(open_one, SETTINGS))) == 1
     safe = Resource(open_one.token, "a", open_one.urn, open_one.props, options=Options(protect=True))
-    assert list(judge(safe, {})) == []
+    assert list(judge(safe, SETTINGS)) == []
     replaced = Options(protect=True, delete_before_replace=True)
-    (finding,) = judge(Resource(open_one.token, "a", open_one.urn, open_one.props, options=replaced), {})
+    (finding,) = judge(Resource(open_one.token, "a", open_one.urn, open_one.props, options=replaced), SETTINGS)
     assert "would be deleted" in finding.problem
-    assert list(judge(resource(OPT_IN, {"namespace": "a", "labels": TENANT}), {})) == []
+    assert list(judge(resource(OPT_IN, {"namespace": "a", "labels": TENANT}), SETTINGS)) == []
 
 
 def test_every_object_of_a_list_is_judged() -> None:

@@ -19,6 +19,7 @@ from pullsecrets.policy import lint
 from pullsecrets.policy.lint import reading
 from pullsecrets.policy.lint.judging import POLICIES
 from pullsecrets.policy.model import Level
+from tests.sample_registries import BY_POLICY
 
 REPOSITORY = Path(__file__).parents[3]
 CANARY = "canary-1c2d"
@@ -50,7 +51,7 @@ metadata:
   name: registry
   namespace: team-a
 stringData:
-  token: {CANARY}
+  .dockerconfigjson: {CANARY}
 """
 
 
@@ -66,9 +67,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def sample(folder: Path) -> list[str]:
+    """Options by which the command knows the sample's registries."""
+    file = folder.parent / "sample.json"
+    file.write_text(json.dumps(BY_POLICY))
+    return ["--policy-config", str(file)]
+
+
 def linted(text: str, folder: Path, name: str = "a.yaml") -> list[lint.Violation]:
     (folder / name).write_text(text)
-    return list(lint.lint([Path(name)], {}).violations)
+    return list(lint.lint([Path(name)], BY_POLICY).violations)
 
 
 def shown(violations: list[lint.Violation]) -> list[tuple[str, int, int]]:
@@ -150,13 +158,13 @@ def test_a_template_is_reported_as_unread_and_what_stands_before_it_is_judged(fo
     assert violations[-1].level is Level.MANDATORY
     assert len(violations) == 4
     (folder / "a.yaml").write_text("{{ x }}: y\n")
-    assert lint.lint([Path("a.yaml")], {}, lenient=True).mandatory == 0
-    assert lint.lint([Path("a.yaml")], {}).mandatory == 1
+    assert lint.lint([Path("a.yaml")], BY_POLICY, lenient=True).mandatory == 0
+    assert lint.lint([Path("a.yaml")], BY_POLICY).mandatory == 1
 
 
 def test_a_binary_file_is_reported_as_unread(folder: Path) -> None:
     (folder / "a.yaml").write_bytes(b"PK\x03\x04\x00\x01kind")
-    (violation,) = lint.lint([Path("a.yaml")], {}).violations
+    (violation,) = lint.lint([Path("a.yaml")], BY_POLICY).violations
     assert violation.policy is lint.UNREAD
 
 
@@ -203,13 +211,13 @@ def test_folders_are_read_without_what_is_hidden_or_something_else(folder: Path)
     for name in ("b/secret.yml", "b/secret.json", ".git/secret.yaml", "b/.hidden/secret.yaml", "b/secret.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text('{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pull-secret"}}')
-    report = lint.lint([Path()], {})
+    report = lint.lint([Path()], BY_POLICY)
     assert [found.file for found in report.violations] == ["b/secret.json", "b/secret.yml"]
 
 
 def test_a_path_that_names_nothing_is_bad_input(folder: Path) -> None:
     with pytest.raises(BadInputError, match=r"nowhere: no such file or folder; name what to lint"):
-        lint.lint([folder / "nowhere"], {})
+        lint.lint([folder / "nowhere"], BY_POLICY)
 
 
 # Forms.
@@ -220,7 +228,7 @@ def report(folder: Path) -> lint.Report:
     (folder / "bad file.yaml").write_text(BAD)
     (folder / "good.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n")
     (folder / "template.yaml").write_text("kind: Deployment\n{{ x }}\n")
-    return lint.lint([Path()], {})
+    return lint.lint([Path()], BY_POLICY)
 
 
 def test_text_gives_place_level_policy_and_fix(report: lint.Report) -> None:
@@ -286,7 +294,7 @@ runner = CliRunner()
 def test_the_command_exits_with_1_on_a_mandatory_violation_and_0_without(folder: Path) -> None:
     (folder / "bad.yaml").write_text(BAD)
     (folder / "good.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n")
-    failed = runner.invoke(app, ["lint", "bad.yaml", "good.yaml"])
+    failed = runner.invoke(app, ["lint", "bad.yaml", "good.yaml", *sample(folder)])
     assert failed.exit_code == 1
     assert "bad.yaml:13:9: mandatory" in failed.stdout
     assert runner.invoke(app, ["lint", "good.yaml"]).exit_code == 0
@@ -356,11 +364,14 @@ metadata:
 def test_rules_can_be_chosen_and_given_levels(folder: Path) -> None:
     (folder / "a.yaml").write_text(BAD)
     assert runner.invoke(app, ["lint", "a.yaml", "--rule", "configure-safe-delivery"]).exit_code == 0
-    assert runner.invoke(app, ["lint", "a.yaml", "--rule", "restrict-opt-in-labels"]).exit_code == 1
+    assert runner.invoke(app, ["lint", "a.yaml", "--rule", "restrict-opt-in-labels", *sample(folder)]).exit_code == 1
     wrong = runner.invoke(app, ["lint", "a.yaml", "--rule", "restrict-labels"])
     assert isinstance(wrong.exception, BadInputError)
-    levels = dict.fromkeys(("restrict-opt-in-labels", "disallow-cluster-pull-secret-writes"), "advisory")
-    (folder / "levels.json").write_text(json.dumps({**levels, "disallow-inline-credentials": "disabled"}))
+    levels: dict[str, Any] = {
+        "restrict-opt-in-labels": {**BY_POLICY["restrict-opt-in-labels"], "enforcementLevel": "advisory"},
+        "disallow-cluster-pull-secret-writes": "advisory",
+    }
+    (folder / "levels.json").write_text(json.dumps({**BY_POLICY, **levels, "disallow-inline-credentials": "disabled"}))
     result = runner.invoke(app, ["lint", "a.yaml", "--policy-config", "levels.json"])
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1] == "0 mandatory, 2 advisory: 3 objects in 1 file"
@@ -396,7 +407,7 @@ def test_a_comment_with_a_reason_allows_a_rule_to_be_broken(
         "inside": NAMESPACE.replace("metadata:\n", f"metadata:\n  {comment}"),
     }[place]
     (folder / "a.yaml").write_text(f"{NAMESPACE}---\n{text}---\n{NAMESPACE}")
-    report = lint.lint([Path("a.yaml")], {})
+    report = lint.lint([Path("a.yaml")], BY_POLICY)
     assert [bool(found.accepted) for found in report.violations] == [False, accepted, False]
     assert report.mandatory == 3 - accepted
     if accepted:
@@ -408,7 +419,7 @@ def test_a_comment_with_a_reason_allows_a_rule_to_be_broken(
 
 def test_a_baseline_is_written_once_and_compared_from_then_on(folder: Path) -> None:
     (folder / "a.yaml").write_text(BAD)
-    arguments = ["lint", "a.yaml", "--baseline", "baseline.json"]
+    arguments = ["lint", "a.yaml", "--baseline", "baseline.json", *sample(folder)]
     first = runner.invoke(app, arguments)
     assert first.exit_code == 0
     assert "baseline.json written with 3 violations" in first.stderr
@@ -439,7 +450,7 @@ def test_what_was_not_looked_at_is_said(folder: Path) -> None:
     (folder / "a" / ".hidden").mkdir()
     (folder / "a" / "link").symlink_to(folder)
     (folder / "a" / "kustomization.yaml").write_text("configMapGenerator: [{name: a}]\n")
-    lines = lint.render(lint.lint([Path("a")], {}), "text").splitlines()
+    lines = lint.render(lint.lint([Path("a")], BY_POLICY), "text").splitlines()
     assert lines[-2] == (
         "not checked: 2 files or more behind hidden folders and links; 1 file with a name that ends in .tpl; "
         "what kustomizations generate or fetch (1)"
@@ -451,8 +462,8 @@ def test_many_files_are_judged_in_parallel_to_the_same_report(folder: Path, monk
         (folder / f"{number:03}.yaml").write_text(
             BAD if number % 50 == 0 else NAMESPACE.replace("openshift-a", "apps-a")
         )
-    alone = lint.lint([Path()], {})
+    alone = lint.lint([Path()], BY_POLICY)
     monkeypatch.setattr("pullsecrets.policy.lint.judging._SMALL", 0)
-    parallel = lint.lint([Path()], {})
+    parallel = lint.lint([Path()], BY_POLICY)
     assert parallel == alone
     assert parallel.mandatory == 18

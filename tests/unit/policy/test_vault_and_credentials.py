@@ -201,8 +201,13 @@ def secret(**fields: Any) -> dict[str, Any]:
         ({"stringData": {"a": "ENC[AES256_GCM,data:x]"}}, False),
     ],
 )
-def test_a_secret_brings_no_content_along(fields: dict[str, Any], refused: bool) -> None:
-    assert bool(list(credentials.judge_credentials(secret(**fields), {}))) is refused
+def test_a_pull_secret_brings_no_content_along_and_any_other_is_reported(fields: dict[str, Any], refused: bool) -> None:
+    pull_secret = secret(**fields, type="kubernetes.io/dockerconfigjson")
+    assert bool(list(credentials.judge_credentials(pull_secret, {}))) is refused
+    assert list(credentials.judge_secrets(pull_secret, {})) == []
+    other = secret(**fields, type="Opaque")
+    by_both = [*credentials.judge_credentials(other, {}), *credentials.judge_secrets(other, {})]
+    assert len(by_both) == refused
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from pullsecrets.data import UNKNOWN
 from pullsecrets.policy import workloads
+from tests.sample_registries import SETTINGS
 
 APP = "app-registry.apps.sub.comptech-lab.com"
 API = "registry-api.tanhdev.com"
@@ -41,11 +42,11 @@ def deployment(namespace: Any, *images: str, entries: Any = None, init: str | No
 def test_what_is_missing_is_what_the_images_need_in_a_tenants_namespace(
     item: dict[str, Any], missing: list[str]
 ) -> None:
-    assert [name for _, name in workloads.missing_references(item, {})] == missing
+    assert [name for _, name in workloads.missing_references(item, SETTINGS)] == missing
 
 
 def test_the_finding_says_where_to_add_which_entry() -> None:
-    (finding,) = workloads.judge_references(deployment("apps-shop", f"{APP}/a"), {})
+    (finding,) = workloads.judge_references(deployment("apps-shop", f"{APP}/a"), SETTINGS)
     assert finding.fix == "add {name: app-registry-pull} to spec.template.spec.imagePullSecrets"
 
 
@@ -68,7 +69,7 @@ def registries(**hosts: list[str]) -> dict[str, Any]:
     ],
 )
 def test_the_same_registry_by_another_spelling_is_reported(hosts: list[str], image: str) -> None:
-    settings = {} if hosts in ([APP], [API]) else registries(ours=hosts)
+    settings = SETTINGS if hosts in ([APP], [API]) else registries(ours=hosts)
     assert len(list(workloads.judge_hosts(deployment("team-a", image), settings))) == 1
     assert list(workloads.judge_similar_hosts(deployment("team-a", image), settings)) == []
 
@@ -113,19 +114,19 @@ def test_two_registries_of_one_stack_leave_each_others_images_alone() -> None:
 def test_the_finding_names_image_container_and_host() -> None:
     item = deployment("apps-shop", "nginx", f"{APP}:443/team/a:1")
     item["spec"]["template"]["spec"]["containers"][1]["name"] = "web"
-    (finding,) = workloads.judge_hosts(item, {})
+    (finding,) = workloads.judge_hosts(item, SETTINGS)
     assert finding.problem == (
         f"Deployment apps-shop/a: image {APP}:443/team/a:1 of container web names the registry of app-registry-pull by "
         f"{APP}:443, which no login is for"
     )
     assert finding.path == ("spec", "template", "spec", "containers", 1, "image")
-    (unnamed,) = workloads.judge_hosts(deployment("apps-shop", f"{APP}:443/team/a:1"), {})
+    (unnamed,) = workloads.judge_hosts(deployment("apps-shop", f"{APP}:443/team/a:1"), SETTINGS)
     assert "of spec.template.spec.containers[0] names" in unnamed.problem
 
 
 def test_a_login_inside_an_image_is_not_shown() -> None:
     item = deployment("apps-shop", f"bot:canary@{APP}:443/team/a:1", f"{APP}./a?token=canary")
-    findings = list(workloads.judge_hosts(item, {}))
+    findings = list(workloads.judge_hosts(item, SETTINGS))
     assert len(findings) == 2
     assert "canary" not in "".join(map(str, findings))
 
@@ -134,8 +135,8 @@ def test_a_kind_that_the_stack_file_adds_is_judged_and_put_right() -> None:
     spec = {"pods": {"image": f"{APP}/a"}}
     item = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"namespace": "apps-shop"}, "spec": spec}
     row = {"group": "example.com", "kind": "Widget", "path": "spec.pods", "images": ["spec.pods.image"]}
-    assert list(workloads.judge_references(item, {})) == []
-    (finding,) = workloads.judge_references(item, {"workloads": [row]})
+    assert list(workloads.judge_references(item, SETTINGS)) == []
+    (finding,) = workloads.judge_references(item, {**SETTINGS, "workloads": [row]})
     assert (finding.path, finding.fix) == (
         ("spec", "pods"),
         "add {name: app-registry-pull} to spec.pods.imagePullSecrets",
