@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 from pydantic import TypeAdapter
 
@@ -15,7 +16,8 @@ from pullsecrets.manifests import builders
 Spec = TypeVar("Spec")
 Built = TypeVar("Built")
 
-WAIT_FOR_ANNOTATION = "pulumi.com/waitFor"
+_READY_TIMEOUT = "3m"
+_WAIT_FOR_ANNOTATION = "pulumi.com/waitFor"
 """The official Kubernetes provider awaits what this names (https://www.pulumi.com/registry/packages/kubernetes/)."""
 
 
@@ -25,6 +27,38 @@ def build(builder: Callable[[Spec], Built], spec: type[Spec], args: Mapping[str,
     Arguments that the specification has no field for are not its business, and numbers come from the engine as floats.
     """
     return pulumi.Output.from_input(dict(args)).apply(lambda known: builder(TypeAdapter(spec).validate_python(known)))
+
+
+def declare_custom(
+    name: str,
+    kind: str,
+    made: pulumi.Output[KubernetesObject],
+    opts: pulumi.ResourceOptions,
+    annotations: Mapping[str, str] | None = None,
+) -> CustomResource:
+    """Declare a custom resource.
+
+    Args:
+        name: of the resource.
+        kind: `apiVersion` and `kind`, such as `external-secrets.io/v1/ClusterExternalSecret`.
+        made: the object.
+        opts: resource options.
+        annotations: for the provider alone.
+    """
+    version, _, kind = kind.rpartition("/")
+    metadata = made.apply(lambda item: owned(item, annotations))
+    return CustomResource(name, api_version=version, kind=kind, metadata=metadata, spec=made["spec"], opts=opts)
+
+
+def declare_store(name: str, made: pulumi.Output[KubernetesObject], opts: pulumi.ResourceOptions) -> pulumi.Output[str]:
+    """Declare a store; return its name, which is known once ESO has said that it can be read."""
+    patience = pulumi.ResourceOptions(
+        custom_timeouts=pulumi.CustomTimeouts(create=_READY_TIMEOUT, update=_READY_TIMEOUT)
+    )
+    opts = pulumi.ResourceOptions.merge(opts, patience)
+    kind, awaited = "external-secrets.io/v1/ClusterSecretStore", {_WAIT_FOR_ANNOTATION: "condition=Ready"}
+    declared = declare_custom(name, kind, made, opts, awaited)
+    return pulumi.Output.all(made["metadata"]["name"], declared.id).apply(lambda known: str(known[0]))
 
 
 def declare_account(

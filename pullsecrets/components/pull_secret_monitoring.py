@@ -5,7 +5,6 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_kubernetes as kubernetes
 import pulumi_vault as vault
-from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.batch.v1 import CronJob
 from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding
 
@@ -99,14 +98,7 @@ class PullSecretMonitoring(pulumi.ComponentResource):
         super().__init__("pullsecrets:index:PullSecretMonitoring", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         rule = _objects.build(prometheus_rule, MonitoringSpec, args)
-        CustomResource(
-            f"{name}-rules",
-            api_version="monitoring.coreos.com/v1",
-            kind="PrometheusRule",
-            metadata=rule.apply(_objects.owned),
-            spec=rule["spec"],
-            opts=child,
-        )
+        _objects.declare_custom(f"{name}-rules", "monitoring.coreos.com/v1/PrometheusRule", rule, child)
         board = _objects.build(dashboard_config_map, MonitoringSpec, args)
         kubernetes.core.v1.ConfigMap(
             f"{name}-dashboard", metadata=board.apply(_objects.owned), data=board["data"], opts=child

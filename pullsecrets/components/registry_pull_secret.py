@@ -3,7 +3,6 @@
 from typing import NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.apiextensions import CustomResource
 
 from pullsecrets.components import _objects
 from pullsecrets.components.registry_relay import RegistryRelay, RegistryRelayArgs
@@ -60,13 +59,7 @@ class RegistryPullSecret(pulumi.ComponentResource):
             opts = pulumi.ResourceOptions(parent=self, aliases=[before])
             needed.append(RegistryRelay(f"{name}-relay", args, relay, opts))
         item = _objects.build(builders.cluster_external_secret, builders.PullSecretSpec, args)
-        CustomResource(
-            f"{name}-fanout",
-            api_version="external-secrets.io/v1",
-            kind="ClusterExternalSecret",
-            metadata=item.apply(_objects.owned),
-            spec=item["spec"],
-            opts=pulumi.ResourceOptions(parent=self, depends_on=needed),
-        )
+        opts = pulumi.ResourceOptions(parent=self, depends_on=needed)
+        _objects.declare_custom(f"{name}-fanout", "external-secrets.io/v1/ClusterExternalSecret", item, opts)
         self.secret_name = pulumi.Output.from_input(args["name"])
         self.register_outputs({"secret_name": self.secret_name})

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from pullsecrets.components import _objects
-from pullsecrets.components.vault_cluster_secret_store import READY_TIMEOUT
 from pullsecrets.manifests import builders
 
 
@@ -57,34 +55,15 @@ class RegistryRelay(pulumi.ComponentResource):
         else:
             source = pulumi.Output.from_input(sealed)
         children = pulumi.ResourceOptions(parent=self)
-        CustomResource(
-            f"{name}-source",
-            api_version="external-secrets.io/v1" if sealed is None else "bitnami.com/v1alpha1",
-            kind="ExternalSecret" if sealed is None else "SealedSecret",
-            metadata=source.apply(_objects.owned),
-            spec=source["spec"],
-            opts=children,
-        )
-        self.store_name = self._declare_store(name, registry, relay)
+        kind = "external-secrets.io/v1/ExternalSecret" if sealed is None else "bitnami.com/v1alpha1/SealedSecret"
+        _objects.declare_custom(f"{name}-source", kind, source, children)
+        self.store_name = self._declare_store(name, registry)
         self.register_outputs({"store_name": self.store_name})
 
-    def _declare_store(self, name: str, registry: Mapping[str, Any], relay: RegistryRelayArgs) -> pulumi.Output[str]:
+    def _declare_store(self, name: str, registry: Mapping[str, Any]) -> pulumi.Output[str]:
         children = pulumi.ResourceOptions(parent=self)
         reader = _objects.build(builders.relay_reader, builders.PullSecretSpec, registry)
         readers = _objects.declare_account(f"{name}-reader", reader, Role, RoleBinding, children)
         store = _objects.build(builders.relay_store, builders.PullSecretSpec, registry)
-        declared = CustomResource(
-            f"{name}-store",
-            api_version="external-secrets.io/v1",
-            kind="ClusterSecretStore",
-            metadata=store.apply(
-                lambda known: _objects.owned(known, {_objects.WAIT_FOR_ANNOTATION: "condition=Ready"})
-            ),
-            spec=store["spec"],
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=readers,
-                custom_timeouts=pulumi.CustomTimeouts(create=READY_TIMEOUT, update=READY_TIMEOUT),
-            ),
-        )
-        return pulumi.Output.all(relay["name"], declared.id).apply(lambda known: str(known[0]))
+        after = pulumi.ResourceOptions(parent=self, depends_on=readers)
+        return _objects.declare_store(f"{name}-store", store, after)

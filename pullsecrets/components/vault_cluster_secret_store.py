@@ -3,12 +3,9 @@
 from typing import TypedDict
 
 import pulumi
-from pulumi_kubernetes.apiextensions import CustomResource
 
 from pullsecrets.components import _objects
 from pullsecrets.manifests import builders
-
-READY_TIMEOUT = "3m"
 
 
 class VaultClusterSecretStoreArgs(TypedDict):
@@ -58,16 +55,5 @@ class VaultClusterSecretStore(pulumi.ComponentResource):
         """
         super().__init__("pullsecrets:index:VaultClusterSecretStore", name, {}, opts)
         item = _objects.build(builders.cluster_secret_store, builders.StoreSpec, args)
-        store = CustomResource(
-            f"{name}-store",
-            api_version="external-secrets.io/v1",
-            kind="ClusterSecretStore",
-            metadata=item.apply(lambda known: _objects.owned(known, {_objects.WAIT_FOR_ANNOTATION: "condition=Ready"})),
-            spec=item["spec"],
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                custom_timeouts=pulumi.CustomTimeouts(create=READY_TIMEOUT, update=READY_TIMEOUT),
-            ),
-        )
-        self.store_name = pulumi.Output.all(args["name"], store.id).apply(lambda known: str(known[0]))
+        self.store_name = _objects.declare_store(f"{name}-store", item, pulumi.ResourceOptions(parent=self))
         self.register_outputs({"store_name": self.store_name})
