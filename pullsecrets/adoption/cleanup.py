@@ -156,7 +156,7 @@ def _reason(
     if item.managed:
         return f"kept by {item.origin}: remove it there"
     if item.entries is None:
-        return item.trouble or "cannot be read: look at it, and delete it by hand"
+        return item.trouble or "cannot be read: inspect it, and delete it by hand"
     if registry is None:
         return "opens none of the stack's registries"
     if item.name == registry.name or item.namespace not in delivered[registry.name]:

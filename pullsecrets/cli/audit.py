@@ -86,7 +86,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         content = _plain(found, stack) if form is Format.TEXT else render(found, form, stack, config.cluster.name)
         _deliver(content, output)
     if gateway:
-        # Brings a library that would slow down the start of every other command.
+        # Imports a library that would slow down the start of every other command.
         from pullsecrets.coverage.report.push import push as send  # noqa: PLC0415
 
         send(found, stack, config.cluster.name, gateway)

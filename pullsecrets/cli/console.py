@@ -61,7 +61,7 @@ def print_step(text: str) -> None:
 def print_declarations(declarations: Iterable[str]) -> None:
     """Say what of the stack file would put back what is taken away."""
     for declaration in declarations:
-        text = f"the next `pulumi up` puts it back; in the stack file, {declaration}"
+        text = f"the next `pulumi up` restores it; in the stack file, {declaration}"
         output.print(f"[yellow]still declared:[/] {escape(text)}")
 
 

@@ -42,7 +42,7 @@ class FirstStack:
         list[str] | None, typer.Option("--tenant", help="Namespace to make that gets the Secret; may be repeated.")
     ] = None
     adopt: Annotated[
-        list[str] | None, typer.Option("--adopt", help="Namespace that is there and gets it; may be repeated.")
+        list[str] | None, typer.Option("--adopt", help="Existing namespace that gets it; may be repeated.")
     ] = None
 
 
@@ -120,7 +120,7 @@ def _answers(first: FirstStack, found: survey.Found, project: str) -> stack_file
     adopted, made = tuple(first.adopt or ()), tuple(first.tenant or ())
     if not adopted and not made:
         pulling = ",".join(sorted({name for host in hosts for name in found.pulling.get(host, ())}))
-        adopted = tuple(_ask("--adopt", "Namespaces that get the Secret and are there already", pulling).split(","))
+        adopted = tuple(_ask("--adopt", "Existing namespaces that get the Secret", pulling).split(","))
     return stack_file.Answers(
         project=project,
         stack=_label("--stack", first.stack or cluster),

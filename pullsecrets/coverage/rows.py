@@ -121,6 +121,6 @@ class Coverage:
         how = " (by Pod admission)" if self.binding == ADMISSION else ""
         if self.unbound:
             return Step("ServiceAccounts", State.BROKEN, f"{listed(self.unbound)} without the entry{how}")
-        later = "to be bound by `pulumi up` or `pull-secrets bind` once it is there"
+        later = "to be bound by `pulumi up` or `pull-secrets bind` once it exists"
         awaited = f"; not made yet: {listed(self.awaited)}, {later}" if self.awaited else ""
         return Step("ServiceAccounts", State.GOOD, f"{listed(self.bound)}{how}{awaited}")

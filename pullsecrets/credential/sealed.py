@@ -232,7 +232,7 @@ def write_sealed(file: Path, item: KubernetesObject) -> None:
     writer.default_flow_style = False
     writer.width = 4096
     stream = io.StringIO()
-    stream.write("# Sealed by `pull-secrets seal` for one cluster's controller: fit for git, of no use elsewhere.\n")
+    stream.write("# Sealed by `pull-secrets seal` for one cluster's controller: safe for git, useless elsewhere.\n")
     cast("Any", writer).dump(item, stream)
     write_whole(file, stream.getvalue())
 

@@ -159,7 +159,7 @@ class VaultClient:
         if answer.status == 400 and "check-and-set" in answer.errors:
             raise ConflictError(
                 f"Vault path {mount}/{path}: another write came in after version {version}; nothing was "
-                "changed; look at who wrote it, then run the command again"
+                "changed; find out who wrote it, then run the command again"
             )
         return int(self._accepted("POST", where, answer)["data"]["version"])
 

@@ -209,7 +209,7 @@ def _require_current(target: Target, version: int) -> None:
     if current != version:
         raise ConflictError(
             f"Vault path {target.config.vault.mount}/{target.registry.path}: version {current} was written while "
-            f"version {version} was being delivered; look at who wrote it, then rotate again"
+            f"version {version} was being delivered; find out who wrote it, then rotate again"
         )
 
 

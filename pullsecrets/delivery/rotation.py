@@ -241,7 +241,7 @@ class Rotation:
         plan, timeout = self.plan, self.plan.choices.timeout
         if plan.target.vault is None:
             self.listener.say(
-                "the sealed credential stays; run the same command again, or put the old file back with git"
+                "the sealed credential stays; run the same command again, or restore the old file with git"
             )
             return "failed"
         try:

@@ -143,7 +143,7 @@ def value_of(repository: Repository, release: Release) -> Value:
     how = f"name it in the stack file: `gitops.charts: {{{release.chart}: ...}}`, as `helm show values` has it"
     if len(keys) != 1:
         known = " and ".join(map(shown, keys)) or "none of the usual ones, and the chart is not here"
-        raise UnknownValueError(f"which value has the list of pull Secrets cannot be told ({known}); {how}")
+        raise UnknownValueError(f"which value has the list of pull Secrets is unknown ({known}); {how}")
     (key,) = keys
     for item in (*sequence(dig(own, key)), *sequence(dig(chart, key))):
         return Value(key, isinstance(item, dict))

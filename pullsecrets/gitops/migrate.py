@@ -364,7 +364,7 @@ def refuse_dirty(root: Path, planned: MigrationPlan) -> None:
         shown_files = ", ".join(dict.fromkeys(changed[:5]))
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise ConflictError(
-            f"{root}: the work tree has changes of its own ({shown_files}{more}); commit or stash them first"
+            f"{root}: the work tree has uncommitted changes ({shown_files}{more}); commit or stash them first"
         )
 
 

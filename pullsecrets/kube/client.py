@@ -206,8 +206,8 @@ class KubernetesClient:
 
     def _not_kubernetes(self, method: str, path: str, status: int) -> UnreachableError:
         return UnreachableError(
-            f"Kubernetes API at {self.server}: {method} {path} answers {status} and no Kubernetes object; does a proxy "
-            "stand before it that wants a login? Log in there, or check the kubeconfig's server"
+            f"Kubernetes API at {self.server}: {method} {path} answers {status} and no Kubernetes object; is there a "
+            "proxy that requires a login? Log in there, or check the kubeconfig's server"
         )
 
     def _lines(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

@@ -22,7 +22,7 @@ from pullsecrets.policy.model import (
 _URL = "https://docs.openshift.com/container-platform/latest/openshift_images/managing_images/using-image-pull-secrets.html"
 
 _DELIVER = (
-    "deliver the credential as a Secret of its own to each namespace with RegistryPullSecret, and leave the cluster's "
+    "deliver the credential as a separate Secret to each namespace with RegistryPullSecret, and leave the cluster's "
     "own pull-secret to the cluster"
 )
 

@@ -51,8 +51,7 @@ def write(answers: Answers) -> str:
     yaml.dump({"config": {f"{answers.project}:{key}": value for key, value in config.items()}}, stream)
     return (
         "# yaml-language-server: $schema=stack.schema.json\n"
-        f"# Cluster {answers.cluster}. What else may stand here, its default and what it is for is in the schema.\n"
-        + stream.getvalue()
+        f"# Cluster {answers.cluster}. Other keys, their defaults and meaning are in the schema.\n" + stream.getvalue()
     )
 
 

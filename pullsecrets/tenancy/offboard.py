@@ -357,8 +357,8 @@ def _require_released(cluster: KubernetesClient, planned: OffboardPlan, selector
     back = [name for name, selector in selectors.items() if selector.items() <= labels_of(found).items()]
     if back:
         raise PullSecretsError(
-            f"namespace {planned.namespace!r}: somebody put the label of {', '.join(back)} on again meanwhile; find "
-            "who does (`kubectl get namespace -o yaml --show-managed-fields`), then run the command again"
+            f"namespace {planned.namespace!r}: another client set the label of {', '.join(back)} again; find out "
+            "which (`kubectl get namespace -o yaml --show-managed-fields`), then run the command again"
         )
 
 

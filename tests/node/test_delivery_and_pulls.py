@@ -228,7 +228,7 @@ def test_an_image_on_the_node_opens_with_the_reference_alone(stack: NodeStack, p
 
 
 FAULTS = {
-    "too many requests": (Fault(status=429), "lets no more pulls through"),
+    "too many requests": (Fault(status=429), "limits pulls"),
     "unavailable": (Fault(status=503), "cannot serve now"),
     "certificate expired": (Fault(certificate="expired"), "does not trust the certificate"),
     "plain HTTP": (Fault(certificate="none"), "speaks plain HTTP, and the node TLS"),

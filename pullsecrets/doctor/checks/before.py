@@ -39,7 +39,7 @@ def cluster_unsuitable(snapshot: Snapshot) -> Iterator[Finding]:
         yield from _refusals(snapshot, f"GET /version: {version}", partial(require, cluster, config))
 
 
-@check("The guard lets this identity put opt-in labels on", phase=Phase.BEFORE)
+@check("The guard permits opt-in labels by this identity", phase=Phase.BEFORE)
 def labeler_unlisted(snapshot: Snapshot) -> Iterator[Finding]:
     """The guard denies opt-in labels to all but its labelers, and the current identity is not one of them.
 
@@ -173,7 +173,7 @@ def object_refused(snapshot: Snapshot) -> Iterator[Finding]:
                 f"pull-secrets render --stack {snapshot.stack} --out rendered   # the object, as it is applied",
                 again(snapshot),
             ),
-            prevention="Have the owners of admission policies and webhooks let the platform's objects through.",
+            prevention="Have the owners of admission policies and webhooks permit the platform's objects.",
             namespace=namespace,
         )
 

@@ -120,7 +120,7 @@ def eso_version_undeclared(snapshot: Snapshot) -> Iterator[Finding]:
         installed = eso_versions.told(item.version).removeprefix("v")
         yield Finding(
             severity=Severity.WARNING,
-            symptom="Argo CD shows ClusterExternalSecrets as OutOfSync for ever, or cannot apply them.",
+            symptom="Argo CD shows ClusterExternalSecrets as permanently OutOfSync, or cannot apply them.",
             cause=f"They are spelled for eso.version {declared or 'before 2.3.0'}, and {installed} is installed.",
             evidence=(
                 f"Deployment {item.namespace}/{item.name}: version {item}",

@@ -158,7 +158,7 @@ REFUSED = {
     Refuser.QUOTA: "kubectl -n {ns} describe resourcequota {who}   # raise it, or delete what counts and is not used",
     Refuser.POLICY: "kubectl get validatingadmissionpolicies {who} -o yaml   # have its owners admit Secret {name}",
     Refuser.WEBHOOK: f"{WEBHOOKS}   # have its owners admit Secret {{name}}",
-    Refuser.BROKEN_WEBHOOK: f"{WEBHOOKS}   # bring its service back",
+    Refuser.BROKEN_WEBHOOK: f"{WEBHOOKS}   # restore its service",
     Refuser.TERMINATION: "kubectl get namespace {ns} -o jsonpath='{{.status.conditions}}'",
     Refuser.RIGHTS: "kubectl auth can-i create secrets -n {ns} --as {who}   # ESO's ClusterRole is not the chart's",
 }

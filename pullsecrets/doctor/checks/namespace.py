@@ -360,7 +360,7 @@ def _stuck_fix(
     if registry is None:
         return (f"kubectl -n {name} get externalsecrets   # none left? then:", release)
     if external_secret:
-        return (f"{again_command(snapshot)}   # bring ESO up: it deletes the ExternalSecret",)
+        return (f"{again_command(snapshot)}   # start ESO: it deletes the ExternalSecret",)
     return (fix_command(snapshot, name), release)
 
 

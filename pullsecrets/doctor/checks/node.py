@@ -78,7 +78,7 @@ def host_opened_by_node(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding(
                 severity=Severity.WARNING,
                 symptom=f"Pods in {namespace} pull from {listed(registry.hosts)} without naming a Secret.",
-                cause="The node logs in by itself (a kubelet credential provider, or its own file), or no login is asked.",
+                cause="The node logs in by itself (a kubelet credential provider, or its own file), or no login is required.",
                 evidence=(
                     *pod_evidence(pods),
                     *snapshot.once("token-audiences", lambda: tuple(_token_audiences(snapshot))),

@@ -79,7 +79,7 @@ def _admitted_too_early(snapshot: Snapshot, row: Coverage, pods: Sequence[PodPul
         cause="They were admitted before the entry was there, and a Pod's imagePullSecrets never change afterwards.",
         evidence=(
             *pod_evidence(pods),
-            f"oldest of them made {min(pod.created for pod in pods)}; the entry is there by now",
+            f"oldest of them made {min(pod.created for pod in pods)}; the entry exists by now",
             *_unread_templates(snapshot, registry, pods),
         ),
         fix=(*((fix_command(snapshot, row.namespace),) if stuck else ()), *dict.fromkeys(map(remake, pods))),
@@ -268,7 +268,7 @@ ADVICE = {
         "The registry does not have the image: repository or tag is wrong, or it was not pushed.", DESCRIBE, PUSH_FIRST
     ),
     Cause.RATE_LIMITED: Advice(
-        "The registry lets no more pulls through for now: it counts them by login or address.",
+        "The registry limits pulls for now: it counts them by login or address.",
         DESCRIBE,
         "Pull with a login that has a higher limit, or through a mirror; avoid imagePullPolicy Always.",
     ),
@@ -308,7 +308,7 @@ ADVICE = {
     ),
     Cause.UNDECODABLE: Advice(
         "A Secret in the Pod's imagePullSecrets cannot be decoded, which fails every pull of that Pod, ours too.",
-        "kubectl -n {ns} get pod {pod} -o jsonpath='{{.spec.imagePullSecrets}}'   # look at the ones that are not ours",
+        "kubectl -n {ns} get pod {pod} -o jsonpath='{{.spec.imagePullSecrets}}'   # check the ones that are not ours",
         "Take hand-made Secrets out of the lists (`pull-secrets cleanup`).",
     ),
     Cause.PLATFORM: Advice(
@@ -333,7 +333,7 @@ ADVICE = {
     ),
     Cause.INVALID_NAME: Advice("The image's name is none.", DESCRIBE, "Lint manifests before they are rolled out."),
     Cause.UNINSPECTED: Advice(
-        "The node's runtime cannot look at its images.", NODE, "Alert on the runtime's errors of each node."
+        "The node's runtime cannot inspect its images.", NODE, "Alert on the runtime's errors of each node."
     ),
 }
 UNTOLD = Advice(

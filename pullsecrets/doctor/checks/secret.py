@@ -302,7 +302,7 @@ def content_unproved(snapshot: Snapshot) -> Iterator[Finding]:
         if row.typed and row.digest is None and delivery.delivered:
             yield Finding(
                 severity=Severity.WARNING,
-                symptom=f"Audit cannot tell whether {row.namespace} holds the seeded credential.",
+                symptom=f"Audit cannot determine whether {row.namespace} holds the seeded credential.",
                 cause="ESO delivered the Secret without a digest: the live ClusterExternalSecret is not the stack's.",
                 evidence=(f"Secret {row.namespace}/{row.registry}: no annotation {CONTENT_DIGEST_ANNOTATION}",),
                 fix=(up_command(snapshot),),
@@ -318,7 +318,7 @@ def _unrecorded(snapshot: Snapshot, registry: Registry, metadata: EntryMetadata)
     told = f"{DIGEST_KEY} is of version {recorded}" if recorded else f"no {DIGEST_KEY}"
     return Finding(
         severity=Severity.WARNING,
-        symptom=f"Audit cannot tell which namespaces hold the credential of {registry.name} that is in Vault.",
+        symptom=f"Audit cannot determine which namespaces hold the credential of {registry.name} that is in Vault.",
         cause="Somebody wrote the path by other means than `pull-secrets seed`, which records a digest.",
         evidence=(f"Vault {path}: version {metadata.current_version} is live, {told}",),
         fix=(f"{seed_command(snapshot, registry)}   # the same credential",),

@@ -96,7 +96,7 @@ def _used(snapshot: Snapshot, row: Coverage, pods: list[PodPull]) -> Finding:
     declare = f"# add serviceAccounts: [{accounts}] to tenant {row.namespace} in Pulumi.{snapshot.stack}.yaml"
     return Finding(
         severity=severity_of(failed),
-        symptom=f"Pods in {row.namespace} cannot pull, although Secret {row.registry} is there and `default` lists it.",
+        symptom=f"Pods in {row.namespace} cannot pull, although Secret {row.registry} exists and `default` lists it.",
         cause=f"They run as ServiceAccount {accounts}, which is not declared, and name no Secret themselves.",
         evidence=(*_entries(snapshot, row, names), *pod_evidence(pods)),
         fix=(declare, up_command(snapshot), fix_command(snapshot, row.namespace)),

@@ -24,7 +24,7 @@ def render(report: Report, name: str) -> str:
 
 def _text(report: Report) -> str:
     lines = [_line(violation) for violation in report.told]
-    lines += [f"no longer there, take it out of the baseline: {entry}" for entry in report.gone]
+    lines += [f"no longer there, remove it from the baseline: {entry}" for entry in report.gone]
     if report.not_looked_at:
         lines.append(f"not checked: {'; '.join(report.not_looked_at)}")
     advisory, accepted = len(report.told) - report.mandatory, len(report.violations) - len(report.told)

@@ -729,7 +729,7 @@ def test_what_esos_messages_mean(message: str, cause: str) -> None:
         (seen("no token"), "refuses the seeded login", "--verify-login"),
         (seen("no credentials"), "No login was sent", "imagePullSecrets"),
         (seen("no such image"), "does not have the image", "describe pod"),
-        (seen("too many requests"), "lets no more pulls through", "describe pod"),
+        (seen("too many requests"), "limits pulls", "describe pod"),
         (seen("unavailable"), "cannot serve now", "crictl pull"),
         (seen("certificate expired"), "does not trust the certificate", "openssl s_client"),
         (seen("plain HTTP"), "speaks plain HTTP, and the node TLS", "crictl pull"),
@@ -990,7 +990,7 @@ class TestNamed:
             (
                 'failed calling webhook "v.example.com": failed to call webhook: connection refused',
                 "admission webhook that does not answer 'v.example.com' refuses",
-                "# bring its service back",
+                "# restore its service",
             ),
             (
                 (

@@ -195,7 +195,7 @@ def test_a_dirty_work_tree_is_refused(shop: Shop, name: str) -> None:
         file.write("# changed\n")
     refused = run(root, "--yes")
     assert isinstance(refused.exception, ConflictError)
-    assert f"has changes of its own ({name})" in str(refused.exception)
+    assert f"has uncommitted changes ({name})" in str(refused.exception)
     assert SECRET in (root / "apps/shop/base/deployment.yaml").read_text()
 
 

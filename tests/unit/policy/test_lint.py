@@ -430,7 +430,7 @@ def test_a_baseline_is_written_once_and_compared_from_then_on(folder: Path) -> N
     assert "1 mandatory, 0 advisory, 3 accepted" in more.stdout
     (folder / "a.yaml").write_text(NAMESPACE)
     fewer = runner.invoke(app, arguments)
-    assert fewer.stdout.count("no longer there, take it out of the baseline: a.yaml: ") == 3
+    assert fewer.stdout.count("no longer there, remove it from the baseline: a.yaml: ") == 3
     assert len(json.loads(runner.invoke(app, [*arguments, "--format", "json"]).stdout)["noLongerThere"]) == 3
     assert CANARY not in (folder / "baseline.json").read_text()
 
