@@ -128,7 +128,7 @@ class Eso(ConfigModel):
     """How it is installed: by its chart, or by Red Hat's operator."""
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] | None = None
     """Such as `2.5.0`. From 2.3.0 on objects are spelled out further, so that Argo CD sees no difference."""
-    pod_labels: Annotated[Labels, Field(min_length=1)] = Field({"app.kubernetes.io/name": "external-secrets"})
+    pod_labels: Annotated[Labels, Field(min_length=1)] = Field(default={"app.kubernetes.io/name": "external-secrets"})
     """Labels of its controller's Pods, which the NetworkPolicy selects."""
     store: ObjectName = "vault-platform"
     """Name of the first registry's store, and the start of the others'."""
@@ -284,9 +284,9 @@ class Monitoring(ConfigModel):
     """Whether any of it is declared."""
     namespace: Label = "monitoring"
     """Of all its objects; it must exist."""
-    rule_labels: Labels = Field({})
+    rule_labels: Labels = Field(default={})
     """Labels of the PrometheusRule, by which a Prometheus selects its rules."""
-    dashboard_labels: Annotated[Labels, Field(min_length=1)] = Field({"grafana_dashboard": "1"})
+    dashboard_labels: Annotated[Labels, Field(min_length=1)] = Field(default={"grafana_dashboard": "1"})
     """Labels by which Grafana's sidecar finds dashboards."""
     dashboard_folder: Annotated[str, Field(min_length=1)] | None = None
     """Grafana's folder for the dashboard."""
