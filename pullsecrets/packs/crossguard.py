@@ -18,33 +18,15 @@ from pulumi_policy import (
     ResourceValidationPolicy,
     StackValidationArgs,
     StackValidationPolicy,
+    proxy,
 )
 from pulumi_policy import Severity as PolicySeverity
-from pulumi_policy.proxy import (
-    UNKNOWN_ARCHIVE_VALUE,
-    UNKNOWN_ARRAY_VALUE,
-    UNKNOWN_ASSET_VALUE,
-    UNKNOWN_BOOLEAN_VALUE,
-    UNKNOWN_NUMBER_VALUE,
-    UNKNOWN_OBJECT_VALUE,
-    UNKNOWN_STRING_VALUE,
-    UnknownValueError,
-)
 
 from pullsecrets.data import UNKNOWN
 from pullsecrets.policy.model import Finding, Options, PolicyInfo, Provider, Resource, ResourceRule, Settings, StackRule
 
-_SENTINELS = frozenset(
-    {
-        UNKNOWN_ARCHIVE_VALUE,
-        UNKNOWN_ARRAY_VALUE,
-        UNKNOWN_ASSET_VALUE,
-        UNKNOWN_BOOLEAN_VALUE,
-        UNKNOWN_NUMBER_VALUE,
-        UNKNOWN_OBJECT_VALUE,
-        UNKNOWN_STRING_VALUE,
-    }
-)
+_SENTINELS = frozenset(value for name, value in vars(proxy).items() if name.startswith("UNKNOWN_"))
+"""What stands in a preview for a value of each type that is not known yet."""
 
 Remedy = Callable[[Resource, Settings, Mapping[str, Any]], bool]
 """Puts a resource's own properties right in place, and tells whether it changed them."""
@@ -106,7 +88,7 @@ def plain(value: Any) -> Any:
 def _item(container: Any, key: Any) -> Any:
     try:
         return plain(container[key])
-    except UnknownValueError:
+    except proxy.UnknownValueError:
         return UNKNOWN
 
 

@@ -10,6 +10,7 @@ from pullsecrets.delivery.verify import Trial
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.objects import annotations_of
+from pullsecrets.kube.waiting import look_until
 from pullsecrets.rollout import gates
 from pullsecrets.rollout.argocd import ArgoCd
 from pullsecrets.rollout.gates import Reason, SmokeCheck
@@ -196,10 +197,7 @@ class Rollout:
 
     def _settled(self, problems_of: Callable[[Wave], Mapping[str, str]], wave: Wave) -> Mapping[str, str]:
         """Look until there is no problem any more or the time is over; return what there is then."""
-        deadline = time.monotonic() + self._settings.timeout
-        while (problems := problems_of(wave)) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        return problems
+        return look_until(lambda: problems_of(wave), lambda found: not found, self._settings.timeout, POLL_SECONDS)
 
     def _is_begun(self, wave: Wave) -> bool:
         if self._settings.argocd:
