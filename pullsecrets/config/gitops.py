@@ -23,7 +23,7 @@ class Build(ConfigModel):
 
 
 class GitOps(ConfigModel):
-    """The layout of the GitOps repository of the stack's services, where its own files do not tell."""
+    """The layout of the GitOps repository of the stack's services, where its own files do not define it."""
 
     services: ServicesPattern = "apps/{service}"
     """Folder of each service."""
@@ -32,9 +32,9 @@ class GitOps(ConfigModel):
     components: RepositoryPath = "components/imagepullsecret"
     """Folder of the shared components, one for each Secret."""
     paths: tuple[RepositoryPath, ...] = ()
-    """Folders that are looked at; empty: all of them."""
+    """Folders that are read; empty: all of them."""
     roots: tuple[RepositoryPath, ...] = ()
-    """Folders that are built; `*` stands for a part of a name, `**` for any folders; empty: those that are found."""
+    """Folders that are built; `*` matches a part of a name, `**` any folders; empty: those that are found."""
     charts: dict[str, FieldPath] = Field(default_factory=dict[str, str])
     """The value of a chart, by its name, that has the list of pull Secrets, such as `global.imagePullSecrets`."""
     build: Build = Build()
@@ -42,7 +42,7 @@ class GitOps(ConfigModel):
 
 
 class WorkloadKind(ConfigModel):
-    """A kind that has Pods made and that is not known here, such as an operator's of your own."""
+    """A further kind that creates Pods, such as one of your own operator."""
 
     group: str
     """Its API group, in any version."""

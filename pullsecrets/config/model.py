@@ -162,7 +162,7 @@ class Registry(ConfigModel):
     selector: Selector
     """The opt-in label: namespaces that have it get the Secret."""
     namespaces: Annotated[tuple[NamespacePattern, ...], Field(min_length=1)]
-    """Where the opt-in label may stand."""
+    """Namespaces that may carry the opt-in label."""
     refresh: Refresh = "1h"
     """How often ESO reads the credential again."""
     sync_wave: int = 45
@@ -230,7 +230,7 @@ CD runs in `openshift-gitops`, and installed operators in others."""
 
 
 class Principals(ConfigModel):
-    """Users and groups as the API server knows them."""
+    """Users and groups as the API server sees them."""
 
     users: tuple[Principal, ...] = ()
     """Users by name; a ServiceAccount is `system:serviceaccount:<namespace>:<name>`."""
@@ -242,19 +242,19 @@ class Guard(ConfigModel):
     """The guard in the cluster: who may write the cluster pull-secret and who may opt namespaces in."""
 
     mode: Literal["deny", "warn", "off"] = "warn"
-    """What the admission policies do about a write that they object to."""
+    """What the admission policies do about a violation."""
     changes: Literal["warn", "refuse"] = "warn"
-    """What a preview or `up` does about a change that takes a running tenant's pull Secret, namespace or network."""
+    """What a preview or `up` does about a change that removes a running tenant's pull Secret, namespace or network."""
     writers: Principals = Principals()
     """Who may write the cluster pull-secret beside the platform and the break-glass group."""
     labelers: Principals = Principals()
-    """Who may put opt-in labels on namespaces: whoever runs `pulumi up`. Required with `mode: deny`."""
+    """Who may set opt-in labels on namespaces: the identities that run `pulumi up`. Required with `mode: deny`."""
     platform: Principals = Principals(
         users=PLATFORM_USERS, groups=tuple(f"system:serviceaccounts:{name}" for name in PLATFORM_NAMESPACES)
     )
     """The cluster's own controllers, which write guarded objects as part of their work."""
     break_glass_group: Principal = "pull-secrets-break-glass"
-    """Who is always let through, and recorded in the audit log."""
+    """Members are always permitted, and recorded in the audit log."""
 
 
 class RolloutWave(ConfigModel):
@@ -283,7 +283,7 @@ class Monitoring(ConfigModel):
     enabled: bool = False
     """Whether any of it is declared."""
     namespace: Label = "monitoring"
-    """Of all its objects; it must exist."""
+    """Namespace of all its objects; it must exist."""
     rule_labels: Labels = Field(default={})
     """Labels of the PrometheusRule, by which a Prometheus selects its rules."""
     dashboard_labels: Annotated[Labels, Field(min_length=1)] = Field(default={"grafana_dashboard": "1"})
@@ -332,7 +332,7 @@ class StackConfig(ConfigModel):
     gitops: GitOps = GitOps()
     """How the GitOps repository of the services is laid out and built."""
     workloads: tuple[WorkloadKind, ...] = ()
-    """Further kinds that have Pods made, beside those that are known."""
+    """Further kinds that create Pods, in addition to the known ones."""
     gate: Literal["warn", "fail", "off"] = "warn"
     """What `pulumi up` does about a path in Vault that holds no credential."""
 

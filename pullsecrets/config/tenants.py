@@ -11,7 +11,7 @@ class TenantSettings(ConfigModel):
     """What a tenant namespace and a matrix of them have in common."""
 
     adopt: bool = False
-    """Whether the namespace exists already and is taken in; `false` refuses one that does."""
+    """Whether the namespace exists already and is adopted; `false` refuses an existing one."""
     registries: tuple[str, ...]
     """Names of registries. May be empty: the namespace stays declared and nothing is delivered to it."""
     service_accounts: tuple[ObjectName, ...] = ()
@@ -33,9 +33,9 @@ class TenantMatrix(TenantSettings):
     """Services times environments, each a namespace by the name pattern."""
 
     services: Annotated[tuple[Label, ...], Field(min_length=1)]
-    """One side of the matrix."""
+    """Services of the matrix."""
     environments: Annotated[tuple[Label, ...], Field(min_length=1)]
-    """The other side."""
+    """Environments of the matrix."""
     pattern: str = "{service}-{environment}"
     """Name of each namespace, with both placeholders once."""
 

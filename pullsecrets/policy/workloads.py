@@ -27,7 +27,7 @@ _SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     **REGISTRIES,
     "workloads": {
         "type": "array",
-        "description": "Further kinds that have Pods made.",
+        "description": "Further kinds that create Pods.",
         "items": {
             "type": "object",
             "properties": {
