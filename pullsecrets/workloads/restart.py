@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from pullsecrets import redaction
 from pullsecrets.config import Registry
-from pullsecrets.data import mapping
+from pullsecrets.data import dig
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
@@ -312,14 +312,14 @@ def rollout_state(kind: str, workload: Mapping[str, Any]) -> str | None:
     Raises:
         RolloutFailedError: when a Deployment exceeded its progress deadline. Other kinds have none.
     """
-    status = status_of(workload)
-    if workload["metadata"]["generation"] > int(status.get("observedGeneration") or 0):
+    if workload["metadata"]["generation"] > int(status_of(workload).get("observedGeneration") or 0):
         return "its controller has not seen the change"
-    return _STATES[kind](workload["spec"], status)
+    return _STATES[kind](workload)
 
 
-def _deployment_state(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str | None:
-    late = [item for item in conditions_of({"status": status}) if item.get("reason") == "ProgressDeadlineExceeded"]
+def _deployment_state(workload: Mapping[str, Any]) -> str | None:
+    spec, status = workload["spec"], status_of(workload)
+    late = [item for item in conditions_of(workload) if item.get("reason") == "ProgressDeadlineExceeded"]
     if late:
         raise RolloutFailedError(f"exceeded its progress deadline: {late[0].get('message', '')}")
     wanted, updated, available = int(spec.get("replicas", 1)), _count(status, "updated"), _count(status, "available")
@@ -330,11 +330,10 @@ def _deployment_state(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str
     return f"{available} of {updated} updated replicas available" if available < updated else None
 
 
-def _stateful_set_state(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str | None:
+def _stateful_set_state(workload: Mapping[str, Any]) -> str | None:
+    spec, status = workload["spec"], status_of(workload)
     wanted, ready, updated = int(spec.get("replicas", 1)), _count(status, "ready"), _count(status, "updated")
-    strategy = cast("dict[str, Any]", spec.get("updateStrategy") or {})
-    rolling = cast("dict[str, Any]", strategy.get("rollingUpdate") or {})
-    partition = int(rolling.get("partition") or 0)
+    partition = int(dig(spec, ("updateStrategy", "rollingUpdate", "partition")) or 0)
     if ready < wanted:
         return f"{ready} of {wanted} replicas ready"
     if partition:
@@ -344,7 +343,8 @@ def _stateful_set_state(spec: Mapping[str, Any], status: Mapping[str, Any]) -> s
     return None if complete else f"{updated} of {wanted} replicas updated"
 
 
-def _daemon_set_state(_spec: Mapping[str, Any], status: Mapping[str, Any]) -> str | None:
+def _daemon_set_state(workload: Mapping[str, Any]) -> str | None:
+    status = status_of(workload)
     wanted = int(status.get("desiredNumberScheduled") or 0)
     updated, available = int(status.get("updatedNumberScheduled") or 0), int(status.get("numberAvailable") or 0)
     if updated < wanted:
@@ -352,7 +352,7 @@ def _daemon_set_state(_spec: Mapping[str, Any], status: Mapping[str, Any]) -> st
     return f"{available} of {wanted} Pods available" if available < wanted else None
 
 
-_STATES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]] = {
+_STATES: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "Deployment": _deployment_state,
     "StatefulSet": _stateful_set_state,
     "DaemonSet": _daemon_set_state,
@@ -401,7 +401,7 @@ def _untouched(item: Mapping[str, Any]) -> str | None:
         return "is being deleted"
     if spec.get("paused"):
         return "is paused; `kubectl rollout resume` it first"
-    if mapping(spec.get("updateStrategy")).get("type") == "OnDelete":
+    if dig(spec, ("updateStrategy", "type")) == "OnDelete":
         return "has updateStrategy OnDelete; delete its Pods by hand, one at a time"
     if spec.get("replicas") == 0:
         return "is scaled to 0"
