@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from inspect import cleandoc
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
+import yaml
 from pulumi.provider.experimental.analyzer import Analyzer
 from pulumi.provider.experimental.schema import generate_schema
 
@@ -22,27 +24,44 @@ _DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = _DOCS / "components.md"
 SCHEMA = _DOCS / "components.schema.json"
 
-_INTRODUCTION = """\
+EXAMPLE = {
+    "name": "app-registry-pull",
+    "path": "prod/registries/app-registry-pull",
+    "property": "dockerconfigjson",
+    "selector": {"apps.platform/tenant": "true"},
+    "refresh": "1h",
+    "store": "vault-platform",
+    "syncWave": 45,
+}
+"""Inputs of a `RegistryPullSecret`, all that it requires."""
+_OF_PYTHON = {"sync_wave" if key == "syncWave" else key: value for key, value in EXAMPLE.items()}
+_OF_YAML = {"resources": {"app": {"type": "pullsecrets:RegistryPullSecret", "properties": EXAMPLE}}}
+_SHOWN = {
+    "python": indent(f'RegistryPullSecret("app", {json.dumps(_OF_PYTHON, indent=4)})', "    "),
+    "yaml": indent(yaml.safe_dump(_OF_YAML, sort_keys=False).rstrip(), "    "),
+    "typescript": indent(f'new pullsecrets.RegistryPullSecret("app", {json.dumps(EXAMPLE, indent=4)});', "    "),
+}
+
+_INTRODUCTION = f"""\
 <!-- Written by `make docs` from pullsecrets/components; change that, not this file. -->
 # Components
 
 What the program is made of, for programs of your own. In Python import a component from its module, with
-`pull-secrets[pulumi]` installed; its arguments are a dictionary with keys in snake_case:
+`pull-secrets[pulumi]` installed; its arguments are a dictionary with keys in snake_case, such as `sync_wave`:
 
     from pullsecrets.components.registry_pull_secret import RegistryPullSecret
 
-    RegistryPullSecret("app", {"secret_name": "app-registry-pull", ...})
+{_SHOWN["python"]}
 
 Every other language has them as the package `pullsecrets`, which a clone's folder `pullsecrets/components` serves:
 `pulumi package add FOLDER` makes its SDK, `pulumi package get-schema FOLDER` [the schema](components.schema.json).
 In YAML:
 
-    resources:
-      app:
-        type: pullsecrets:RegistryPullSecret
-        properties: {secretName: app-registry-pull, ...}
+{_SHOWN["yaml"]}
 
-In TypeScript: `new pullsecrets.RegistryPullSecret("app", {secretName: "app-registry-pull", ...})`.
+In TypeScript:
+
+{_SHOWN["typescript"]}
 
 `VaultRegistryEntry` and `TenantNamespace` hold dynamic resources of Python's SDK; from another language they were not
 tried. **Required** inputs have no default.

@@ -57,3 +57,8 @@ def test_every_argument_and_output_is_described(schema: dict[str, ComponentDefin
 
 def test_the_page_of_the_components_and_their_schema_are_current() -> None:
     assert document.main(["--check"]) == 0
+
+
+def test_the_example_of_the_page_has_the_inputs_that_are_required() -> None:
+    component = document.schema()["resources"]["pullsecrets:index:RegistryPullSecret"]
+    assert set(document.EXAMPLE) == set(component["requiredInputs"])
