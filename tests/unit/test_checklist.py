@@ -20,7 +20,18 @@ BOXES = 78
 PAGES = [
     CHECKLIST,
     *(DOCS / f"{name}.md" for name in ("announcement", "onboarding", "adding-a-cluster", "production-rollout")),
-    *(DOCS / f"{name}.md" for name in ("registry-access", "gitops", "operations", "commands", "monitoring")),
+    *(
+        DOCS / f"{name}.md"
+        for name in (
+            "registry-access",
+            "gitops",
+            "operations",
+            "commands",
+            "monitoring",
+            "upgrading",
+            "decommissioning",
+        )
+    ),
     *sorted((DOCS / "runbooks").glob("*.md")),
     ROOT / "README.md",
 ]
