@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e fuzz mutants bench build build-tests up down status docs pack-policies install clean clean-cache
+.PHONY: help demo test lint unit e2e fuzz mutants bench build build-tests up down status docs pack-policies dist install clean clean-cache
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,14 @@ docs: .venv/.installed ## Write the generated pages: policies, diagnoses, config
 
 pack-policies: .venv/.installed ## Build a self-contained folder per policy pack into build/
 	.venv/bin/python -m pullsecrets.packs.package
+
+dist: .venv/.installed build ## Wheel, sdist, packs and SBOM into dist/, and the wheel tried in an empty folder and environment
+	rm -rf dist
+	$(UV) build --quiet --out-dir dist
+	$(UV) export --quiet --locked --no-default-groups --all-extras --format cyclonedx1.5 --output-file dist/sbom.cdx.json
+	@$(RUN) pullsecrets.packs.package build/policy-packs
+	tar --create --gzip --file dist/policy-packs.tar.gz --directory build policy-packs
+	PULL_SECRETS_WHEEL=$$(echo $(CURDIR)/dist/*.whl) .venv/bin/pytest -q -m controlplane tests/e2e/test_stranger.py -k previews
 
 install: .venv/.installed ## Install the pinned dependencies into .venv
 

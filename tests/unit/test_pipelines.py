@@ -130,7 +130,7 @@ def test_another_action_is_refused_with_what_is_allowed(stack: Stack) -> None:
 
 def test_workflows_pin_every_action_by_commit_and_start_without_permissions() -> None:
     workflows = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
-    assert [path.stem for path in workflows] == ["checks", "deploy", "drift", "e2e", "preview"]
+    assert [path.stem for path in workflows] == ["checks", "deploy", "drift", "e2e", "preview", "release"]
     for path in workflows:
         assert "\npermissions: {}\n" in path.read_text()
     for path in [*workflows, REPOSITORY / ".github" / "actions" / "stack" / "action.yml"]:
