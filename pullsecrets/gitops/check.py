@@ -105,7 +105,7 @@ def fix_of(repository: Repository, found: Deployment, registry: Registry) -> str
     if found.root is None:
         return f"{entry} in this file, by hand or with `pull-secrets gitops migrate --place manifests`"
     shared = component.folder(repository.settings, registry.name)
-    if component.covers(found.item) and shared in repository.reach(found.root.folder):
+    if component.covers(found.item) and shared in repository.taken_in(found.root):
         return f"a patch replaces the list that the component adds to: let it append, by a path that ends in {LIST}/-"
     return f"run `pull-secrets gitops migrate`, or {entry}"
 

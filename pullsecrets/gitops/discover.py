@@ -175,7 +175,8 @@ def _gaps(survey: Survey, registries: Sequence[Registry]) -> Iterator[Gap]:
     for folder in repository.charts:
         fix = "pipe `helm template` into `pull-secrets lint -`"
         yield Gap("chart", str(folder), 1, f"{folder} is a Helm chart, whose templates were not judged", fix)
-    for file in repository.files:
+    # What is built was read by kustomize.
+    for file in (file for file in repository.files if file not in repository.built):
         for found in repository.unread(file):
             fix = "make it plain YAML, or check what is built from it: pipe that into `pull-secrets lint -`"
             yield Gap("unread", str(file), found.line, f"{file} could not be read: {found.reason}", fix)

@@ -203,7 +203,7 @@ class _Planner:
         """Return the folders that a root takes in which list the file that a workload comes from."""
         if found.root is None or found.file is None or found.generated:
             return set()
-        folders = self.repository.reach(found.root.folder) & self.repository.kustomizations.keys()
+        folders = self.repository.taken_in(found.root) & self.repository.kustomizations.keys()
         return {folder for folder in folders if found.file in self.repository.kustomizations[folder].resources}
 
     def _is_without(self, found: Deployment) -> bool:
@@ -319,7 +319,7 @@ class _Planner:
             for found in self.survey.deployments
             if found.root and not found.pulls_from(self.registry) and component.covers(found.item)
             if (found.file in files or found.root.folder in owners) and self.registry.name not in found.references
-            if carried & self.repository.reach(found.root.folder)
+            if carried & self.repository.taken_in(found.root)
         }
 
 

@@ -233,10 +233,14 @@ class Repository:
     def _reach(self) -> dict[PurePosixPath, frozenset[PurePosixPath]]:
         return {}
 
+    def taken_in(self, root: Root) -> frozenset[PurePosixPath]:
+        """Return every folder and file that a root takes in, with the components that its controller adds."""
+        added = root.deployed.components_of(root.folder) if root.deployed else []
+        return frozenset[PurePosixPath]().union(*(self.reach(folder) for folder in (root.folder, *added)))
+
     def inputs(self, root: Root) -> frozenset[PurePosixPath]:
         """Return every place that decides what a root builds; of some of them nothing may be there."""
-        folders = {root.folder, *(root.deployed.components_of(root.folder) if root.deployed else ())}
-        reached = frozenset[PurePosixPath]().union(*(self.reach(folder) for folder in folders))
+        reached = self.taken_in(root)
         found = [self.kustomizations[path] for path in reached if path in self.kustomizations]
         own = {root.deployed.file} if root.deployed else set[PurePosixPath]()
         return reached.union(own, *({item.file} | item.inputs for item in found))
@@ -294,7 +298,7 @@ class Repository:
     @cached_property
     def built(self) -> frozenset[PurePosixPath]:
         """The files and folders that something takes in which is built."""
-        return frozenset[PurePosixPath]().union(*(self.reach(root.folder) for root in self._all_roots))
+        return frozenset[PurePosixPath]().union(*(self.taken_in(root) for root in self._all_roots))
 
     @cached_property
     def patches(self) -> frozenset[PurePosixPath]:

@@ -115,6 +115,16 @@ LAYOUTS: Mapping[str, Layout] = {
         },
         ("base as Application shop deploys it",),
     ),
+    "a component of an Application": Layout(
+        {
+            **_BASE,
+            "parts/worker/worker.yaml": workload("worker"),
+            "parts/worker/kustomization.yaml": "kind: Component\n" + kustomization("worker.yaml"),
+            "root.yaml": application("shop", "base", "    kustomize:\n      components: [../parts/worker]\n"),
+        },
+        ("base as Application shop deploys it",),
+        lacking=2,
+    ),
     "an ApplicationSet": Layout(
         {
             **{f"svc/{name}/base/kustomization.yaml": kustomization(f"{name}.yaml") for name in "ab"},

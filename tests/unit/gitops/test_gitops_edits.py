@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pullsecrets.gitops import component
-from pullsecrets.gitops.edits import NotEditableError, add_to_kustomization, remove_entries
+from pullsecrets.gitops.edits import NotEditableError, add_entries, add_to_kustomization, add_value, remove_entries
 
 OURS = "ours"
 PATH = "../../../components/imagepullsecret/ours"
@@ -210,3 +210,55 @@ def test_a_component_is_added_in_one_place(given_text: tuple[str, list[str]]) ->
 def test_what_is_no_kustomization_is_refused(text: str) -> None:
     with pytest.raises(NotEditableError):
         add_to_kustomization(text, "components", PATH)
+
+
+POD = "kind: Pod\napiVersion: v1\nspec:\n"
+LIST = f"{POD}  imagePullSecrets:"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"{POD}  containers: []\n", f"{LIST}\n    - name: s\n  containers: []\n"),
+        (f"{POD}  # on\n  a: []\n", f"{POD}  # on\n  imagePullSecrets:\n    - name: s\n  a: []\n"),
+        (
+            f"{LIST}\n  - name: a # ours\n  # the rest\n  containers: []\n",
+            f"{LIST}\n  - name: a # ours\n  - name: s\n  # the rest\n  containers: []\n",
+        ),
+        (f"{LIST} [{{name: a}}] # one\n", f"{LIST} [{{name: a}}, {{name: s}}] # one\n"),
+        (f"{LIST} []\n", f"{LIST} [{{name: s}}]\n"),
+        (f"{LIST}\n  containers: []\n", f"{LIST} [{{name: s}}]\n  containers: []\n"),
+        ("{kind: Pod, apiVersion: v1, spec: {containers: []}}", None),
+        (f"{LIST}\n    - name: s\n", f"{LIST}\n    - name: s\n"),
+        (f"---\r\n{POD}  a: 1\n".replace("\n", "\r\n"), None),
+    ],
+)  # fmt: skip
+def test_an_entry_is_added_behind_those_that_are_there(before: str, after: str | None) -> None:
+    added = add_entries(before, "s", lambda _item, _pod: True)
+    assert after in (added, None)
+    (document,) = yaml.safe_load_all(added)
+    assert [entry["name"] for entry in document["spec"]["imagePullSecrets"]][-1] == "s"
+    assert added.count("\r\n") == (added.count("\n") if "\r" in before else 0)
+    assert add_entries(added, "s", lambda _item, _pod: True) == added
+
+
+def test_an_entry_is_not_added_to_what_an_anchor_shares() -> None:
+    shared = "a: &pod {containers: []}\n"
+    with pytest.raises(NotEditableError, match="would change something else"):
+        add_entries(f"{shared}kind: Pod\napiVersion: v1\nspec: *pod\n", "s", lambda _item, _pod: True)
+    with pytest.raises(NotEditableError, match=r"it has no spec\.template\.spec, which would hold the list"):
+        add_entries("kind: Deployment\napiVersion: apps/v1\n", "s", lambda _item, _pod: True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a: 1\n", 'a: 1\nb: {"c": ["s"]}\n'),
+        ("b:\n  d: 1\n", 'b:\n  c:\n    - "s"\n  d: 1\n'),
+        ("b: {}\n", 'b: {c: ["s"]}\n'),
+        ("b:\n  c: [a]\n", 'b:\n  c: [a, "s"]\n'),
+        ("b:\n  c:\n  - a\n", 'b:\n  c:\n  - a\n  - "s"\n'),
+    ],
+)
+def test_a_value_is_added_with_what_is_missing_around_it(before: str, after: str) -> None:
+    assert add_value(before, (0, "b", "c"), "s") == after
