@@ -36,6 +36,7 @@ pytestmark = pytest.mark.controlplane
 
 NAMESPACE, ACCOUNT = "platform-monitoring", "pull-secrets-ops-audit"
 BATCH = f"/apis/batch/v1/namespaces/{NAMESPACE}"
+AUDIT = "labelSelector=app.kubernetes.io/name=pull-secrets-audit"
 CRD = "prometheusrules.monitoring.coreos.com"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 # Errors are counted from the first one on.
@@ -284,7 +285,7 @@ def test_the_controllers_take_the_cronjob_and_its_pod_is_admitted_as_restricted(
     monitored.patch(f"{BATCH}/cronjobs/{ACCOUNT}/status", {"status": {"lastScheduleTime": last}})
 
     def pod() -> dict[str, Any]:
-        items = monitored.admin.call("GET", f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
+        items = monitored.admin.call("GET", f"/api/v1/namespaces/{NAMESPACE}/pods?{AUDIT}")["items"]
         if not items:
             events = monitored.admin.call("GET", f"/api/v1/namespaces/{NAMESPACE}/events")["items"]
             raise NotYet(f"no Pod: {[item['message'] for item in events]}")
