@@ -53,6 +53,7 @@ class Workspace:
         """
         self.root = root
         self.environment = {**os.environ, **environment}
+        self._known = set[str]()
         root.mkdir(parents=True, exist_ok=True)
         for name in _LINKED:
             link = root / name
@@ -76,9 +77,11 @@ class Workspace:
         with self.stack_file(stack).open("w", encoding="utf-8") as file:
             yaml = stack_yaml()
             yaml.dump(self._with_vault(yaml.load(text), replace=content is None), file)
-        known = json.loads(self.pulumi("stack", "ls", "--json").stdout)
-        if stack not in {entry["name"] for entry in known}:
+        if stack not in self._known:
+            self._known = {entry["name"] for entry in json.loads(self.pulumi("stack", "ls", "--json").stdout)}
+        if stack not in self._known:
             self.pulumi("stack", "init", stack)
+            self._known.add(stack)
         self.release_stale_lock(stack)
 
     def _with_vault(self, content: Any, *, replace: bool) -> Any:

@@ -25,10 +25,26 @@ OFFBOARDERS = "offboarders"
 MIGRATORS = "migrators"
 VERIFIERS = "verifiers"
 # The stores of the demo, of the tests and of the benchmarks, which may all stand in one cluster.
-STORES = ("vault-platform", "vault-e2e", "vault-e2e-2", "vault-ops", "vault-bench", "vault-node")
+STORES = (
+    "vault-platform",
+    "vault-e2e",
+    "vault-e2e-2",
+    "vault-rows",
+    "vault-rows-2",
+    "vault-ops",
+    "vault-bench",
+    "vault-node",
+)
 
 # Relayed registries of the tests, as `<store>-<registry>`.
-RELAYS = ("vault-ops-ops-relay", "vault-ops-ops-sealed", "vault-e2e-e2e-app", "vault-e2e-e2e-web")
+RELAYS = (
+    "vault-ops-ops-relay",
+    "vault-ops-ops-sealed",
+    "vault-e2e-e2e-app",
+    "vault-e2e-e2e-web",
+    "vault-rows-delivery",
+    "vault-rows-2-delivery",
+)
 
 
 # Those of the demo. Tests make registries of many names, so the groups above list Secrets as surveyors.

@@ -45,5 +45,5 @@ def deployed(stack: Stack, adopted: str) -> Stack:
     """The stack as its baseline configuration has it, seeded."""
     assert adopted
     stack.seed_all()
-    stack.up()
+    stack.deployed_as()
     return stack

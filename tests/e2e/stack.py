@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from local.controlplane import ControlPlane
-from local.controlplane.api import RequestRefused
+from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS
 from local.controlplane.waiting import NotYet, until
 from local.workspace import PROJECT, Workspace
@@ -72,17 +72,26 @@ BASELINE: dict[str, Any] = {
 }
 
 
+READING = {"audit", "doctor"}
+"""Commands of the command line that change nothing."""
+
+
 class Stack:
-    """The end-to-end stack: its configuration, the commands run on it, and the cluster and Vault it works on."""
+    """The end-to-end stack: its configuration, the commands run on it, and the cluster and Vault it works on.
+
+    It knows whether anything may have changed since its last `up`, so that tests which only look share one.
+    """
 
     def __init__(
         self, plane: ControlPlane, folder: Path, name: str = STACK, baseline: Mapping[str, Any] = BASELINE
     ) -> None:
-        self.plane = plane
+        self._plane = plane
         self.name = name
         self.baseline = baseline
-        self.admin = plane.admin()
-        self.workspace = Workspace(folder, plane.env())
+        self._admin = plane.admin()
+        self._workspace = Workspace(folder, plane.env())
+        self._deployed: Mapping[str, Any] | None = None
+        self._seeded = False
         self.auditor = plane.kubeconfig_for("auditor", [AUDITORS])
         self.operator = plane.kubeconfig_for("operator", [OPERATORS, DIAGNOSTICIANS])
         # Everything that a run printed, for the canary test.
@@ -90,9 +99,27 @@ class Stack:
         self.passwords = {registry["name"]: self.new_password() for registry in baseline["registries"]}
 
     @property
+    def plane(self) -> ControlPlane:
+        """The control plane, whose Vault may be written."""
+        self._seeded = False
+        return self._plane
+
+    @property
+    def admin(self) -> KubernetesApi:
+        """The cluster as its administrator, who may change anything."""
+        self._deployed = None
+        return self._admin
+
+    @property
+    def workspace(self) -> Workspace:
+        """The program's folder, in which anything may be run."""
+        self._deployed = None
+        return self._workspace
+
+    @property
     def seeder_token(self) -> str:
         """Vault token of whoever may write credentials."""
-        return self.plane.layout.seeder_token.read_text().strip()
+        return self._plane.layout.seeder_token.read_text().strip()
 
     @staticmethod
     def new_password() -> str:
@@ -101,14 +128,19 @@ class Stack:
 
     def configure(self, change: Mapping[str, Any] | None = None) -> None:
         """Write the stack file: the baseline with some top-level keys replaced."""
-        config = {**copy.deepcopy(dict(self.baseline)), **(change or {})}
         stream = io.StringIO()
-        YAML(typ="safe").dump({"config": {f"{PROJECT}:{key}": value for key, value in config.items()}}, stream)
-        self.workspace.use_stack(self.name, stream.getvalue())
+        wanted = self._wanted(change)
+        YAML(typ="safe").dump({"config": {f"{PROJECT}:{key}": value for key, value in wanted.items()}}, stream)
+        self._workspace.use_stack(self.name, stream.getvalue())
+
+    def _wanted(self, change: Mapping[str, Any] | None) -> dict[str, Any]:
+        return copy.deepcopy({**self.baseline, **(change or {})})
 
     def pulumi(self, *arguments: str, fails: bool = False) -> str:
         """Run a `pulumi` command on the stack and return what it printed."""
-        done = self.workspace.pulumi(*arguments, "--stack", self.name, check=not fails)
+        if arguments[0] != "preview" and arguments[:2] != ("stack", "export"):
+            self._deployed = None
+        done = self._workspace.pulumi(*arguments, "--stack", self.name, check=not fails)
         self.printed.append(done.stdout)
         assert bool(done.returncode) == fails, done.stdout
         return done.stdout
@@ -116,7 +148,16 @@ class Stack:
     def up(self, change: Mapping[str, Any] | None = None, *, fails: bool = False) -> str:
         """Configure and run `pulumi up`."""
         self.configure(change)
-        return self.pulumi("up", "--yes", "--skip-preview", fails=fails)
+        printed = self.pulumi("up", "--yes", "--skip-preview", fails=fails)
+        self._deployed = None if fails else self._wanted(change)
+        return printed
+
+    def deployed_as(self, change: Mapping[str, Any] | None = None) -> None:
+        """Have the stack as a configuration says, by an `up` unless that was the last that was done."""
+        if self._deployed == self._wanted(change):
+            self.configure(change)
+        else:
+            self.up(change)
 
     def command(
         self, *arguments: str, stdin: str | None = None, environment: Mapping[str, str] | None = None
@@ -131,9 +172,9 @@ class Stack:
                 "--stack",
                 self.name,
                 "--directory",
-                str(self.workspace.root),
+                str(self._workspace.root),
             ],
-            env={**self.workspace.environment, **(environment or {})},
+            env={**self._workspace.environment, **(environment or {})},
             input=stdin,
             capture_output=True,
             text=True,
@@ -141,7 +182,15 @@ class Stack:
             check=False,
         )
         self.printed += [done.stdout, done.stderr]
+        self._note(arguments, done.returncode)
         return done
+
+    def _note(self, arguments: tuple[str, ...], code: int) -> None:
+        """Note what a command may have changed; a seed that was refused has written nothing."""
+        if arguments[0] == "seed":
+            self._seeded = self._seeded and (bool(code) or "--dry-run" in arguments)
+        elif arguments[0] not in READING or "--fix" in arguments:
+            self._deployed, self._seeded = None, False
 
     def credential(self, registry: str, password: str | None = None) -> str:
         """A dockerconfigjson document for a registry, with its canary as password."""
@@ -159,18 +208,24 @@ class Stack:
 
     def seed_all(self) -> None:
         """Make sure that each registry holds its credential, and that what is deployed already receives it."""
+        if self._seeded:
+            return
         for registry in self.passwords:
             done = self.seed(registry, None, "--yes", "--json")
             assert done.returncode == 0, done.stderr
             if json.loads(done.stdout)["outcome"] == "written":
                 self.force_sync(registry)
+        self._seeded = True
 
-    def force_sync(self, registry: str) -> None:
-        """Have ESO read a registry's credential again at once, where its fan-out is there."""
+    def force_sync(self, registry: str) -> str | None:
+        """Have ESO read a registry's credential again at once, where its fan-out is there; return what it is told."""
         fanout = f"/apis/external-secrets.io/v1/clusterexternalsecrets/{registry}"
-        if self.find(fanout):
-            annotation = {"external-secrets.io/force-sync": str(time.time_ns())}
-            self.patch(fanout, {"metadata": {"annotations": annotation}})
+        if not self.find(fanout):
+            return None
+        value = str(time.time_ns())
+        change = {"metadata": {"annotations": {"external-secrets.io/force-sync": value}}}
+        self._admin.call("PATCH", fanout, change, "application/merge-patch+json")
+        return value
 
     def audit(self, *options: str) -> dict[str, Any]:
         """Coverage as `pull-secrets audit --json` gives it."""
@@ -180,11 +235,12 @@ class Stack:
 
     def client(self, kubeconfig: Path) -> KubernetesClient:
         """A client of the library in this process, as one of the identities."""
+        self._deployed = None
         return KubernetesClient(Reach(kubeconfig))
 
     def config(self) -> StackConfig:
         """The stack's configuration as the commands read it."""
-        return load_stack(self.name, self.workspace.root)
+        return load_stack(self.name, self._workspace.root)
 
     def diagnoses(self) -> list[str]:
         """Names of the causes that `pull-secrets doctor` finds, the first one first."""
@@ -197,7 +253,7 @@ class Stack:
     def find(self, path: str) -> dict[str, Any] | None:
         """An object as admin, or None."""
         try:
-            return self.admin.call("GET", path)
+            return self._admin.call("GET", path)
         except RequestRefused as error:
             if error.status == 404:
                 return None

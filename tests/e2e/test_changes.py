@@ -1,20 +1,21 @@
 """No change of the stack file takes a pull Secret from a running tenant, but where it says so.
 
 `CHANGES` is the table of docs/operations.md, "What happens when you change ...": each change is made on the real
-control plane, and every moment is watched in which a Pod could not have pulled.
+control plane, and every moment is watched in which a Pod could not have pulled. Changes that do not touch each other
+are made by one update, each to a registry and tenants of its own.
 """
 
 import copy
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from local.bench import kill_after
+from local.controlplane import ControlPlane
 from local.controlplane.waiting import NotYet, until
 from pullsecrets.kube.marks import FINALIZER_PREFIX, STACK_ANNOTATION
 from tests.components.program import REPOSITORY
@@ -25,8 +26,234 @@ pytestmark = [pytest.mark.controlplane, pytest.mark.timeout(900)]
 
 AUTH, USER = "e2e-auth-dev", "e2e-user-dev"
 NOTHING = "nothing"
-MOVED = "e2e/registries/moved"
 FORCED = "external-secrets.io/force-sync"
+
+
+TOGETHER, STORE, ROLE, DELETE = "together", "store", "role", "delete"
+STEPS: dict[str, Mapping[str, Any]] = {
+    TOGETHER: {},
+    STORE: {"eso": {"store": "vault-rows-2", "networkPolicy": "eso-allow-egress-to-vault-rows"}},
+    ROLE: {
+        "vault": {
+            "mount": "secret",
+            "auth": {"mount": "kubernetes-rows", "role": "external-secrets-rows-2"},
+            "egress": {"cidrs": ["127.0.0.0/8"]},
+        }
+    },
+    DELETE: {},
+}
+"""The updates that make the changes, one after the other, with what each replaces for the whole stack."""
+SHARED = "shared"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A change, and what Pods notice of it in the two namespaces that are there for it, one created and one adopted."""
+
+    name: str
+    """Of the namespaces, and of the registry if that is what changes."""
+    step: str = TOGETHER
+    registry: Mapping[str, Any] | None = None
+    """What the registry then says otherwise."""
+    matrix: Mapping[str, Any] | None = field(default_factory=dict[str, Any])
+    """What the created namespace's matrix then says otherwise; None when it is gone."""
+    listed: Mapping[str, Any] | None = None
+    """What the created namespace then says among `tenants.namespaces`."""
+    adopted: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the adopted namespace then says otherwise."""
+    starting: bool = False
+    """Whether a Pod that starts may not be able to pull."""
+    running: bool = False
+    """Whether a Pod that runs may not be able to pull again."""
+    gone: tuple[str, ...] = ()
+    """What is waited for to be gone."""
+
+    @property
+    def namespaces(self) -> tuple[str, str]:
+        """The created and the adopted one."""
+        return f"rows-{self.name}-dev", f"rows-{self.name}"
+
+    def declared(self, *, changed: bool) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return registry, namespaces and matrices in the stack file."""
+        own = SHARED if self.registry is None else self.name
+        registry = {
+            "name": own,
+            "hosts": [f"{own}.registry.example.com"],
+            "path": f"rows/{own}",
+            "selector": {f"rows.platform/{own}": "true"},
+            "namespaces": ["rows-*"],
+            **(self.registry or {} if changed else {}),
+        }
+        granted = {"registries": [registry["name"]]}
+        created, adopted = self.namespaces
+        matrix = {
+            "services": [self.name],
+            "environments": ["dev"],
+            "pattern": "rows-{service}-{environment}",
+            **granted,
+        }
+        listed = [{"name": adopted, "adopt": True, "serviceAccounts": ["builder"], **granted}]
+        if not changed:
+            return registry, listed, [matrix]
+        listed[0].update(self.adopted)
+        if self.listed is not None:
+            listed.append({"name": created, **granted, **self.listed})
+        return registry, listed, [] if self.matrix is None else [{**matrix, **self.matrix}]
+
+
+def whole_stack(step: str) -> Row:
+    """A change of the whole stack, which nobody notices in any of the namespaces."""
+    return Row("", step)
+
+
+CHANGES: dict[str, Row] = {
+    "`registries[].name`": Row(
+        "name",
+        registry={"name": "renamed"},
+        running=True,
+        gone=(secret("rows-name", "name"), secret("rows-name-dev", "name")),
+    ),
+    "`registries[].selector`: another label": Row("label", registry={"selector": {"rows.platform/other": "true"}}),
+    "`registries[].selector`: another value": Row("value", registry={"selector": {"rows.platform/value": "yes"}}),
+    "`registries[].path`": Row("path", registry={"path": "rows/moved"}),
+    "`registries[].refresh`, `owner`, `hosts`, `namespaces`": Row(
+        "further",
+        registry={
+            "refresh": "30m",
+            "owner": "others",
+            "hosts": ["b.registry.example.com"],
+            "namespaces": ["rows-*", "more-*"],
+        },
+    ),
+    "`registries[].delivery`": Row("delivery", registry={"delivery": "fanout"}),
+    "`eso.store`": whole_stack(STORE),
+    "`vault.auth.role`, `vault.egress`": whole_stack(ROLE),
+    "a tenant between `namespaces` and `matrices`": Row("between", matrix=None, listed={}),
+    "`adopt: true` for a created namespace": Row("adopt", matrix=None, listed={"adopt": True}),
+    "`adopt: false` for an adopted namespace": Row("create", adopted={"adopt": False}),
+    "a tenant's `labels` and `annotations`": Row(
+        "labels", matrix={"labels": {"team": "shop"}, "annotations": {"contact": "shop@example.com"}}
+    ),
+    "a tenant's `serviceAccounts`": Row("accounts", adopted={"serviceAccounts": ["runner"]}),
+    "a tenant's `registries`: one more": Row("more", matrix={"registries": [SHARED, "further"]}),
+    "a tenant's `registries`: one less": Row(
+        "less", matrix={"registries": []}, starting=True, running=True, gone=(secret("rows-less-dev", SHARED),)
+    ),
+    "a tenant leaves, `tenants.onLeave: keep`": Row(
+        "keep", matrix=None, starting=True, running=True, gone=(secret("rows-keep-dev", SHARED),)
+    ),
+    "a tenant leaves, `tenants.onLeave: delete`": Row(
+        "delete", DELETE, matrix=None, starting=True, running=True, gone=(namespace("rows-delete-dev"),)
+    ),
+}
+ROWS = [row for row in CHANGES.values() if row.name]
+PATHS = ["rows/moved", f"rows/{SHARED}", *(f"rows/{row.name}" for row in ROWS if row.registry)]
+
+
+def steps_until(step: str) -> list[str]:
+    """The steps before one."""
+    return [*STEPS][: [*STEPS].index(step)]
+
+
+def configuration(*done: str) -> dict[str, Any]:
+    """The stack file when these steps are done."""
+    declared = [row.declared(changed=row.step in done) for row in ROWS]
+    config: dict[str, Any] = {
+        "cluster": {"name": "rows"},
+        "vault": {
+            "mount": "secret",
+            "auth": {"mount": "kubernetes-rows", "role": "external-secrets-rows"},
+            "egress": {"cidrs": ["127.0.0.1/32"]},
+        },
+        "eso": {"store": "vault-rows", "networkPolicy": "eso-allow-egress-to-vault-rows"},
+        "registries": [*{registry["name"]: registry for registry, _, _ in declared}.values()],
+        "tenants": {
+            "protect": False,
+            # Before a tenant can leave with its namespace, a run has to know that it may.
+            "onLeave": "delete" if ROLE in done else "keep",
+            "namespaces": [item for _, listed, _ in declared for item in listed],
+            "matrices": [item for _, _, matrices in declared for item in matrices],
+        },
+        "gate": "warn",
+    }
+    for step in done:
+        config.update(STEPS[step])
+    return config
+
+
+def documented() -> dict[str, tuple[str, str]]:
+    """The table of the page: for each change what Pods that start and Pods that run notice."""
+    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("## What happens when you change ...")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines() if line[:2] == "| "]
+    return {row[0].strip(): (row[1], row[2]) for row in rows[1:]}
+
+
+def test_the_page_has_each_change_and_says_what_is_measured() -> None:
+    page = documented()
+    assert list(page) == list(CHANGES)
+    for change, row in CHANGES.items():
+        assert tuple(cell != NOTHING for cell in page[change]) == (row.starting, row.running), change
+
+
+@pytest.fixture(scope="module")
+def observed(plane: ControlPlane) -> Iterator[dict[str, Seen]]:
+    """What was seen in each step, made on a stack of their own."""
+    stack = Stack(plane, plane.layout.state / "rows", "rows", configuration())
+    clear(stack)
+    entries = stack.plane.vault("root").secrets.kv.v2
+    for path in PATHS:
+        login = json.loads(stack.credential(SHARED, stack.new_password()))
+        entries.create_or_update_secret(path, {"dockerconfigjson": json.dumps(login)}, mount_point="secret")
+    for row in ROWS:
+        stack.make_namespace(row.namespaces[1])
+    stack.up()
+    settled(stack)
+    yield {step: observe(stack, step) for step in STEPS}
+    clear(stack)
+
+
+def clear(stack: Stack) -> None:
+    """Remove all that belongs to the stack, of an earlier run too."""
+    stack.configure()
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    for row in ROWS:
+        for name in row.namespaces:
+            stack.delete_namespace(name)
+    entries = stack.plane.vault("root").secrets.kv.v2
+    for path in PATHS:
+        entries.delete_metadata_and_all_versions(path, mount_point="secret")
+
+
+def observe(stack: Stack, step: str) -> Seen:
+    """Make a step's changes while every namespace is watched that can pull, and see that no namespace is another."""
+    before = steps_until(step)
+    gone = [path for row in ROWS if row.step == step for path in row.gone]
+    names = {name: namespace(name) for row in ROWS for name in row.namespaces}
+    uids = {name: stack.get(path)["metadata"]["uid"] for name, path in names.items() if path not in gone}
+    able = [name for row in ROWS if not (row.step in before and row.starting) for name in row.namespaces]
+    with watching(stack, *able) as seen:
+        stack.up(configuration(*before, step))
+        for path in gone:
+            stack.gone(path)
+        settled(stack)
+    assert {name: stack.get(names[name])["metadata"]["uid"] for name in uids} == uids
+    stack.pulumi("preview", "--expect-no-changes")
+    return seen
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_pods_notice_what_the_page_says(observed: dict[str, Seen], change: str) -> None:
+    row = CHANGES[change]
+    seen = observed[row.step]
+    there = seen.namespaces & set(row.namespaces) if row.name else seen.namespaces
+    assert (bool(seen.starting & there), bool(seen.running & there)) == (row.starting, row.running), seen
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_nobody_else_notices_anything(observed: dict[str, Seen], step: str) -> None:
+    allowed = {row.namespaces for row in ROWS if row.step == step and (row.starting or row.running)}
+    assert lapses(observed[step]) <= {name for names in allowed for name in names}
 
 
 def registries(index: int = 0, **change: Any) -> dict[str, Any]:
@@ -63,87 +290,13 @@ def by_name(adopt: bool) -> dict[str, Any]:
     return found
 
 
-@dataclass(frozen=True)
-class Row:
-    """A change, and what Pods notice of it."""
-
-    change: Mapping[str, Any]
-    starting: bool = False
-    """Whether a Pod that starts may not be able to pull."""
-    running: bool = False
-    """Whether a Pod that runs may not be able to pull again."""
-    gone: tuple[str, ...] = ()
-    """What is waited for to be gone."""
-    before: Mapping[str, Any] | None = None
-    """What an earlier run has declared, where that counts."""
-
-
-CHANGES: dict[str, Row] = {
-    "`registries[].name`": Row(renamed(), running=True, gone=(secret(AUTH, "e2e-app"), secret(ADOPTED, "e2e-app"))),
-    "`registries[].selector`: another label": Row(registries(selector={"e2e.platform/other": "true"})),
-    "`registries[].selector`: another value": Row(registries(selector={"e2e.platform/app": "yes"})),
-    "`registries[].path`": Row(registries(path=MOVED)),
-    "`registries[].refresh`, `owner`, `hosts`, `namespaces`": Row(
-        registries(refresh="30m", owner="others", hosts=["b.registry.example.com"], namespaces=["e2e-*", "more-*"])
-    ),
-    "`registries[].delivery`": Row(registries(delivery="fanout")),
-    "`eso.store`": Row({"eso": {"store": "vault-e2e-2", "networkPolicy": "eso-allow-egress-to-vault-e2e"}}),
-    "`vault.auth.role`, `vault.egress`": Row(
-        {
-            "vault": {
-                "mount": "secret",
-                "auth": {"mount": "kubernetes-e2e", "role": "external-secrets-e2e-2"},
-                "egress": {"cidrs": ["127.0.0.0/8"]},
-            }
-        }
-    ),
-    "a tenant between `namespaces` and `matrices`": Row(by_name(adopt=False)),
-    "`adopt: true` for a created namespace": Row(by_name(adopt=True)),
-    "`adopt: false` for an adopted namespace": Row(tenants(adopted={"adopt": False})),
-    "a tenant's `labels` and `annotations`": Row(
-        tenants(matrix={"labels": {"team": "shop"}, "annotations": {"contact": "shop@example.com"}})
-    ),
-    "a tenant's `serviceAccounts`": Row(tenants(adopted={"serviceAccounts": ["runner"]})),
-    "a tenant's `registries`: one more": Row(tenants(matrix={"registries": ["e2e-app", "e2e-web"]})),
-    "a tenant's `registries`: one less": Row(tenants(matrix={"registries": []}), starting=True, running=True),
-    "a tenant leaves, `tenants.onLeave: keep`": Row(tenants(matrices=[]), starting=True, running=True),
-    "a tenant leaves, `tenants.onLeave: delete`": Row(
-        tenants(matrices=[], onLeave="delete"),
-        before=tenants(onLeave="delete"),
-        starting=True,
-        running=True,
-        gone=(namespace(AUTH), namespace(USER)),
-    ),
-}
-
-
-def documented() -> dict[str, tuple[str, str]]:
-    """The table of the page: for each change what Pods that start and Pods that run notice."""
-    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
-    table = page.partition("## What happens when you change ...")[2].partition("\n## ")[0]
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines() if line[:2] == "| "]
-    return {row[0].strip(): (row[1], row[2]) for row in rows[1:]}
-
-
-def test_the_page_has_each_change_and_says_what_is_measured() -> None:
-    page = documented()
-    assert list(page) == list(CHANGES)
-    for change, row in CHANGES.items():
-        assert tuple(cell != NOTHING for cell in page[change]) == (row.starting, row.running), change
-
-
 @pytest.fixture(scope="module")
 def seeded(stack: Stack, adopted: str) -> Iterator[Stack]:
     """The stack, and afterwards its tenants as other tests know them."""
     assert adopted
     stack.seed_all()
-    entries = stack.plane.vault("root").secrets.kv.v2
-    found = entries.read_secret_version("e2e/registries/e2e-app", mount_point="secret")["data"]["data"]
-    entries.delete_metadata_and_all_versions(MOVED, mount_point="secret")
-    entries.create_or_update_secret(MOVED, found, mount_point="secret")
     yield stack
     begin(stack)
-    entries.delete_metadata_and_all_versions(MOVED, mount_point="secret")
 
 
 @pytest.fixture
@@ -160,45 +313,24 @@ def begin(stack: Stack) -> None:
         found = stack.find(namespace(name))
         if found and STACK_ANNOTATION not in found["metadata"].get("annotations", {}):
             stack.delete_namespace(name)
-    stack.up(tenants())
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_pods_notice_what_the_page_says_and_nothing_else(running: Stack, change: str) -> None:
-    row = CHANGES[change]
-    if row.before:
-        running.up(row.before)
-    uids = {name: running.get(namespace(name))["metadata"]["uid"] for name in (AUTH, USER, ADOPTED)}
-    with watching(running, AUTH, USER, ADOPTED) as seen:
-        running.up({**tenants(), **row.change})
-        for path in row.gone:
-            running.gone(path)
-        settled(running)
-    assert (bool(seen.starting), bool(seen.running)) == (row.starting, row.running), seen
-    for name, uid in uids.items():
-        if namespace(name) not in row.gone:
-            assert running.get(namespace(name))["metadata"]["uid"] == uid
-    running.pulumi("preview", "--expect-no-changes")
+    stack.deployed_as(tenants())
 
 
 def settled(stack: Stack) -> None:
     """Wait until ESO has acted on everything that is declared: a Secret that would go has gone by then."""
     config = stack.config()
-    value = str(time.time_ns())
-    for registry in config.registries:
-        path = f"/apis/external-secrets.io/v1/clusterexternalsecrets/{registry.name}"
-        stack.patch(path, {"metadata": {"annotations": {FORCED: value}}})
-    wanted = [(tenant.name, registry) for tenant in config.resolve_tenants() for registry in tenant.registries]
+    forced = {registry.name: stack.force_sync(registry.name) for registry in config.registries}
 
-    def check() -> None:
-        for where, registry in wanted:
-            source = stack.get(f"/apis/external-secrets.io/v1/namespaces/{where}/externalsecrets/{registry}")
-            owners = [owner["uid"] for owner in stack.get(secret(where, registry))["metadata"]["ownerReferences"]]
-            seen = source["metadata"].get("annotations", {}).get(FORCED)
-            if seen != value or source["metadata"]["uid"] not in owners:
-                raise NotYet(f"{registry} in {where} is not what is declared now")
+    def acted(where: str, registry: str) -> None:
+        source = stack.get(f"/apis/external-secrets.io/v1/namespaces/{where}/externalsecrets/{registry}")
+        owners = [owner["uid"] for owner in stack.get(secret(where, registry))["metadata"]["ownerReferences"]]
+        seen = source["metadata"].get("annotations", {}).get(FORCED)
+        if seen != forced[registry] or source["metadata"]["uid"] not in owners:
+            raise NotYet(f"{registry} in {where} is not what is declared now")
 
-    until(check, DEADLINE, "ESO has acted on what is declared")
+    for tenant in config.resolve_tenants():
+        for registry in tenant.registries:
+            until(lambda where=tenant.name, registry=registry: acted(where, registry), DEADLINE, "ESO has acted")
 
 
 def lapses(seen: Seen) -> set[str]:

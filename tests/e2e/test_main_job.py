@@ -64,19 +64,14 @@ def test_the_cluster_and_vault_hold_what_state_says(deployed: Stack) -> None:
     deployed.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_a_new_tenant_costs_three_resources(deployed: Stack) -> None:
+def test_a_new_tenant_costs_three_resources_and_is_gone_without_hanging_when_it_leaves(deployed: Stack) -> None:
     printed = deployed.up(tenants("e2e-new"))
     assert changes(printed)["created"] == 3
     assert deployed.get(secret("e2e-new", "e2e-web"))["type"] == "kubernetes.io/dockerconfigjson"
     assert deployed.entries("e2e-new") == ["e2e-web"]
-
-
-def test_a_tenant_that_leaves_is_gone_without_hanging(deployed: Stack) -> None:
-    deployed.up(tenants("e2e-leaving"))
-    deployed.get(secret("e2e-leaving", "e2e-web"))
     printed = deployed.up()
     assert changes(printed)["deleted"] == 3
-    deployed.gone(namespace("e2e-leaving"))
+    deployed.gone(namespace("e2e-new"))
 
 
 def test_a_label_put_by_hand_brings_the_secret(deployed: Stack) -> None:
@@ -149,6 +144,7 @@ EMPTY_REGISTRY = {
 }
 
 
+@pytest.mark.usefixtures("adopted")
 class TestGate:
     """Is the Vault path populated?"""
 
@@ -161,28 +157,22 @@ class TestGate:
         assert "pull-secrets seed e2e-empty --stack e2e" in printed
         assert deployed.find("/apis/external-secrets.io/v1/clusterexternalsecrets/e2e-empty") is None
 
-    def test_warn_warns_and_applies_desired_state(self, deployed: Stack) -> None:
-        printed = deployed.up(self.change("warn"))
+    def test_warn_warns_and_applies_desired_state(self, stack: Stack) -> None:
+        printed = stack.up(self.change("warn"))
         assert "warning: Vault path secret/e2e/registries/empty holds no credential" in printed
-        assert deployed.find("/apis/external-secrets.io/v1/clusterexternalsecrets/e2e-empty")
+        assert stack.find("/apis/external-secrets.io/v1/clusterexternalsecrets/e2e-empty")
 
-    def test_off_says_nothing(self, deployed: Stack) -> None:
-        assert "holds no credential" not in deployed.up(self.change("off"))
+    def test_off_says_nothing(self, stack: Stack) -> None:
+        assert "holds no credential" not in stack.up(self.change("off"))
 
 
-def test_a_namespace_of_somebody_else_is_never_taken_over(deployed: Stack) -> None:
-    deployed.make_namespace("e2e-foreign")
-    printed = deployed.up(tenants("e2e-foreign"), fails=True)
+def test_a_namespace_of_somebody_else_is_never_taken_over_and_one_to_adopt_must_exist(stack: Stack) -> None:
+    stack.make_namespace("e2e-foreign")
+    printed = stack.up(tenants("e2e-foreign", name="e2e-absent"), fails=True)
     assert "namespace 'e2e-foreign' exists and was not made by this program; set adopt: true" in printed
-    assert "labels" not in deployed.get(namespace("e2e-foreign"))["metadata"] or (
-        "e2e.platform/web" not in deployed.get(namespace("e2e-foreign"))["metadata"]["labels"]
-    )
-    deployed.delete_namespace("e2e-foreign")
-
-
-def test_a_namespace_to_adopt_must_exist(deployed: Stack) -> None:
-    printed = deployed.up(tenants(name="e2e-absent"), fails=True)
     assert "namespace 'e2e-absent' is to be adopted and does not exist" in printed
+    assert "e2e.platform/web" not in stack.get(namespace("e2e-foreign"))["metadata"].get("labels", {})
+    stack.delete_namespace("e2e-foreign")
 
 
 def test_destroy_leaves_nothing_of_ours_and_everything_of_theirs(deployed: Stack) -> None:
