@@ -14,6 +14,7 @@ from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
 from pullsecrets.kube import eso, waiting
 from pullsecrets.kube.client import KubernetesApiError
 from tests.unit import delivered
+from tests.unit.cluster import FakeCluster
 from tests.unit.credential.test_history import CONFIG, Versions, credential
 from tests.unit.delivery.test_proof import NEW, OLD, Watched
 from tests.unit.kube.test_eso import REGISTRY, installation
@@ -116,6 +117,16 @@ def test_a_namespace_that_joins_after_the_proof_is_not_reported_as_proved() -> N
     assert arrived.namespaces == ("a",)
 
 
+def test_a_relay_that_is_not_filled_explains_every_namespace() -> None:
+    relayed = REGISTRY.model_copy(update={"delivery": "fanout"})
+    relay = delivered.external_secret(CONFIG.eso.namespace, status="False", message="no such key")
+    cluster = FakeCluster(lists={f"{eso.GROUP}/externalsecrets": [relay, delivered.external_secret("a")]})
+    found = deliver.explain(prechecks.Target(CONFIG, relayed, cluster, None), "digest", {"b", "a"})
+    assert found == dict.fromkeys("ab", f"its relay in {CONFIG.eso.namespace}: no such key")
+    direct = deliver.explain(prechecks.Target(CONFIG, REGISTRY, cluster, None), "digest", {"a"})
+    assert "relay" not in direct["a"]
+
+
 AWAY = UnreachableError("away")
 BUSY = KubernetesApiError("GET", "/", 503, "ServiceUnavailable", "starting")
 
@@ -203,6 +214,9 @@ def test_a_version_that_was_rotated_in_before_is_known(make: Make) -> None:
     deliver.finish(target, 2)
     assert deliver.is_finished(target, 2)
     assert vault.custom["rotated-in-dev"] == "2"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Versions, "patch_metadata", None)
+        deliver.finish(target, 2)
 
 
 def test_a_version_that_another_cluster_rotated_in_has_arrived_too_and_each_records_its_own(make: Make) -> None:
