@@ -1,7 +1,7 @@
 """The guard's policies follow the one definition of what is guarded and let the cluster itself through."""
 
 import re
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -12,6 +12,7 @@ from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests import guard
 from pullsecrets.manifests.guard import GUARD_POLICIES, GuardSpec, PodAdmissionSpec
 from pullsecrets.tenancy import preflight
+from tests.unit.cluster import FakeCluster
 from tests.unit.config.test_config import GOOD
 
 GUARD = {"mode": "deny", "labelers": {"users": ["pulumi"], "groups": ["engineers"]}, "writers": {"users": ["rotator"]}}
@@ -226,25 +227,19 @@ def test_plural_names_are_those_that_the_api_serves() -> None:
     }
 
 
-class FakeCluster:
+def cluster(kinds: list[str] | None, user: str = "pulumi", beta: tuple[str, ...] = ()) -> FakeCluster:
     """Serves some kinds, in v1 and in v1beta1, and knows one user."""
-
-    server = "https://api.example.com:6443"
-
-    def __init__(self, kinds: list[str] | None, user: str = "pulumi", beta: tuple[str, ...] = ()) -> None:
-        self.kinds = {"v1": kinds, "v1beta1": [*beta]}
-        self.user = user
-
-    def find(self, path: str) -> dict[str, Any] | None:
-        group, _, version = path.rpartition("/")
-        assert group == "/apis/admissionregistration.k8s.io"
-        kinds = self.kinds[version]
-        return None if kinds is None else {"resources": [{"kind": kind} for kind in kinds]}
-
-    def request(self, method: str, path: str, *, body: Any) -> dict[str, Any]:
-        assert (method, path) == ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews")
-        assert body["kind"] == "SelfSubjectReview"
-        return {"status": {"userInfo": {"username": self.user, "groups": ["system:authenticated"]}}}
+    served = {"v1": kinds, "v1beta1": [*beta]}
+    found = FakeCluster(
+        *(
+            (f"/apis/admissionregistration.k8s.io/{version}", {"resources": [{"kind": kind} for kind in names]})
+            for version, names in served.items()
+            if names is not None
+        )
+    )
+    who = {"status": {"userInfo": {"username": user, "groups": ["system:authenticated"]}}}
+    found.answers["selfsubjectreviews"] = lambda _, body: who if body["kind"] == "SelfSubjectReview" else {}
+    return found
 
 
 class TestPreflight:
@@ -270,7 +265,7 @@ class TestPreflight:
         self, kinds: list[str], beta: tuple[str, ...], version: str
     ) -> None:
         found = config(binding="admission", guard={"mode": "off"})
-        assert preflight.require_admission(cast("Any", FakeCluster(kinds, beta=beta)), found) == version
+        assert preflight.require_admission(cluster(kinds, beta=beta), found) == version
         versions = {item["apiVersion"] for item in guard.stack_objects(found, version)}
         assert versions == {f"admissionregistration.k8s.io/{version}"}
 
@@ -290,8 +285,8 @@ class TestPreflight:
 
 
 def check_served(kinds: list[str] | None, found: StackConfig) -> None:
-    preflight.require_admission(cast("Any", FakeCluster(kinds)), found)
+    preflight.require_admission(cluster(kinds), found)
 
 
 def check_labeler(user: str, found: StackConfig) -> None:
-    preflight.require_labeler(cast("Any", FakeCluster([], user)), found)
+    preflight.require_labeler(cluster([], user), found)

@@ -14,30 +14,24 @@ KINDS: tuple[str, dict[str, Any]] = (MONITORING_GROUP_VERSION, {"resources": [{"
 NAMESPACE: tuple[str, dict[str, Any]] = ("/api/v1/namespaces/monitoring", {"metadata": {"name": "monitoring"}})
 
 
-class Cluster(FakeCluster):
-    """It has an address."""
-
-    server = "https://api.example.com:6443"  # pyright: ignore[reportAssignmentType,reportIncompatibleMethodOverride]
-
-
 def test_a_cluster_with_the_operator_and_the_namespace_is_fine() -> None:
-    require_monitoring(Cluster(KINDS, NAMESPACE), monitored())
+    require_monitoring(FakeCluster(KINDS, NAMESPACE), monitored())
 
 
 def test_what_is_missing_is_named_with_what_to_install() -> None:
     with pytest.raises(BadInputError) as raised:
-        require_monitoring(Cluster(), monitored())
+        require_monitoring(FakeCluster(), monitored())
     rule, namespace = str(raised.value).splitlines()
     assert "does not serve monitoring.coreos.com/v1 PrometheusRule; install the Prometheus Operator" in rule
     assert "monitoring.namespace: found no namespace 'monitoring'" in namespace
 
 
 def test_nobody_is_asked_where_monitoring_is_off() -> None:
-    require_monitoring(Cluster(), monitored(enabled=False))
+    require_monitoring(FakeCluster(), monitored(enabled=False))
 
 
 def test_who_may_not_look_at_its_objects_is_told_of_the_roles(monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster = Cluster(
+    cluster = FakeCluster(
         KINDS, NAMESPACE, ("/api/v1/namespaces/external-secrets", {"metadata": {"name": "external-secrets"}})
     )
     rules = f"{MONITORING_GROUP_VERSION}/namespaces/monitoring/prometheusrules/pull-secrets-dev"
