@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,16 @@ class Stack:
         printed = self.pulumi("up", "--yes", "--skip-preview", fails=fails)
         self._deployed = None if fails else self._wanted(change)
         return printed
+
+    def kill_when(self, check: Callable[[], object], command: str = "up") -> None:
+        """SIGKILL a run in the moment when `check` raises `NotYet` no more, which must be before the run is through."""
+        argv = self.workspace.command("--non-interactive", command, "--yes", "--skip-preview", "--stack", self.name)
+        with subprocess.Popen(argv, env=self.workspace.environment, stdout=subprocess.DEVNULL) as process:
+            try:
+                until(check, DEADLINE, f"the moment to kill `pulumi {command}`")
+                assert process.poll() is None, "the run was through before"
+            finally:
+                process.kill()
 
     def deployed_as(self, change: Mapping[str, Any] | None = None) -> None:
         """Have the stack as a configuration says, by an `up` unless that was the last that was done."""

@@ -50,12 +50,11 @@ def test_killed_at_random_points(deployed: Stack) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_killed_destroy_is_finished_by_another(deployed: Stack) -> None:
-    command = deployed.workspace.command("--non-interactive", "destroy", "--yes", "--skip-preview", "--stack", STACK)
-    process = psutil.Popen(command, env=deployed.workspace.environment)
-    with pytest.raises(psutil.TimeoutExpired):
-        process.wait(timeout=3)
-    process.kill()
-    process.wait(timeout=10)
+    def begun() -> None:
+        if deployed.entries(ADOPTED) != [OTHERS_ENTRY]:
+            raise NotYet("its ServiceAccount is bound")
+
+    deployed.kill_when(begun, "destroy")
     deployed.configure()
     deployed.pulumi("destroy", "--yes", "--skip-preview")
     assert deployed.entries(ADOPTED) == [OTHERS_ENTRY]
