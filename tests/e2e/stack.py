@@ -100,8 +100,8 @@ class Stack:
 
     @property
     def plane(self) -> ControlPlane:
-        """The control plane, whose Vault may be written."""
-        self._seeded = False
+        """The control plane, of which anything may be stopped or written."""
+        self._deployed, self._seeded = None, False
         return self._plane
 
     @property
@@ -113,7 +113,7 @@ class Stack:
     @property
     def workspace(self) -> Workspace:
         """The program's folder, in which anything may be run."""
-        self._deployed = None
+        self._deployed, self._seeded = None, False
         return self._workspace
 
     @property
