@@ -314,11 +314,13 @@ class Stack:
             entries = [{"name": OTHERS_ENTRY}, *({"name": entry} for entry in self.entries(name))]
             self.patch(account(name), {"imagePullSecrets": entries})
 
-    def delete_namespace(self, name: str) -> None:
-        """Delete a namespace and wait until it is gone."""
-        if self.find(namespace(name)):
-            self.admin.call("DELETE", namespace(name))
-        self.gone(namespace(name))
+    def delete_namespace(self, *names: str) -> None:
+        """Delete namespaces and wait until they are gone."""
+        paths = [namespace(name) for name in names]
+        for path in filter(self.find, paths):
+            self.admin.call("DELETE", path)
+        for path in paths:
+            self.gone(path)
 
     def entries(self, name: str, service_account: str = "default") -> list[str]:
         """What a ServiceAccount's `imagePullSecrets` lists."""

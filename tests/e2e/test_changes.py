@@ -48,7 +48,10 @@ SHARED = "shared"
 
 @dataclass(frozen=True)
 class Row:
-    """A change, and what Pods notice of it in the two namespaces that are there for it, one created and one adopted."""
+    """A change, and what Pods notice of it in the namespaces that are there for it.
+
+    A registry's are two, a created one and an adopted one; a tenant's own change has one of its kind.
+    """
 
     name: str
     """Of the namespaces, and of the registry if that is what changes."""
@@ -69,9 +72,19 @@ class Row:
     """What is waited for to be gone."""
 
     @property
-    def namespaces(self) -> tuple[str, str]:
-        """The created and the adopted one."""
-        return f"rows-{self.name}-dev", f"rows-{self.name}"
+    def created(self) -> list[str]:
+        """The namespace that is created."""
+        return [f"rows-{self.name}-dev"] if self.registry is not None or not self.adopted else []
+
+    @property
+    def adopts(self) -> list[str]:
+        """The one that is adopted."""
+        return [f"rows-{self.name}"] if self.registry is not None or self.adopted else []
+
+    @property
+    def namespaces(self) -> list[str]:
+        """Both."""
+        return [*self.created, *self.adopts]
 
     def declared(self, *, changed: bool) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
         """Return registry, namespaces and matrices in the stack file."""
@@ -85,20 +98,15 @@ class Row:
             **(self.registry or {} if changed else {}),
         }
         granted = {"registries": [registry["name"]]}
-        created, adopted = self.namespaces
-        matrix = {
-            "services": [self.name],
-            "environments": ["dev"],
-            "pattern": "rows-{service}-{environment}",
-            **granted,
-        }
-        listed = [{"name": adopted, "adopt": True, "serviceAccounts": ["builder"], **granted}]
+        pattern = {"services": [self.name], "environments": ["dev"], "pattern": "rows-{service}-{environment}"}
+        matrices = [{**pattern, **granted} for _ in self.created]
+        listed = [{"name": name, "adopt": True, "serviceAccounts": ["builder"], **granted} for name in self.adopts]
         if not changed:
-            return registry, listed, [matrix]
-        listed[0].update(self.adopted)
+            return registry, listed, matrices
+        listed = [{**item, **self.adopted} for item in listed]
         if self.listed is not None:
-            listed.append({"name": created, **granted, **self.listed})
-        return registry, listed, [] if self.matrix is None else [{**matrix, **self.matrix}]
+            listed += [{"name": name, **granted, **self.listed} for name in self.created]
+        return registry, listed, [] if self.matrix is None else [{**item, **self.matrix} for item in matrices]
 
 
 def whole_stack(step: str) -> Row:
@@ -206,7 +214,8 @@ def observed(plane: ControlPlane) -> Iterator[dict[str, Seen]]:
         login = json.loads(stack.credential(SHARED, stack.new_password()))
         entries.create_or_update_secret(path, {"dockerconfigjson": json.dumps(login)}, mount_point="secret")
     for row in ROWS:
-        stack.make_namespace(row.namespaces[1])
+        for name in row.adopts:
+            stack.make_namespace(name)
     stack.up()
     settled(stack)
     yield {step: observe(stack, step) for step in STEPS}
@@ -217,9 +226,7 @@ def clear(stack: Stack) -> None:
     """Remove all that belongs to the stack, of an earlier run too."""
     stack.configure()
     stack.pulumi("destroy", "--yes", "--skip-preview")
-    for row in ROWS:
-        for name in row.namespaces:
-            stack.delete_namespace(name)
+    stack.delete_namespace(*(name for row in ROWS for name in row.namespaces))
     entries = stack.plane.vault("root").secrets.kv.v2
     for path in PATHS:
         entries.delete_metadata_and_all_versions(path, mount_point="secret")
@@ -252,8 +259,8 @@ def test_pods_notice_what_the_page_says(observed: dict[str, Seen], change: str) 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_nobody_else_notices_anything(observed: dict[str, Seen], step: str) -> None:
-    allowed = {row.namespaces for row in ROWS if row.step == step and (row.starting or row.running)}
-    assert lapses(observed[step]) <= {name for names in allowed for name in names}
+    those = [row for row in ROWS if row.step == step and (row.starting or row.running)]
+    assert lapses(observed[step]) <= {name for row in those for name in row.namespaces}
 
 
 def registries(index: int = 0, **change: Any) -> dict[str, Any]:

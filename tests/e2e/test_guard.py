@@ -142,8 +142,7 @@ def openshift(stack: Stack) -> Iterator[Stack]:
     for path, item in [(SECRETS, opaque("pull-secret")), (SECRETS, opaque("other")), *custom_objects()]:
         until(lambda path=path, item=item: create(stack, path, item), DEADLINE, path)
     yield stack
-    for name in ("openshift-config", OUTSIDE, MINE, "openshift-gitops", "openshift-machine-config-operator"):
-        stack.delete_namespace(name)
+    stack.delete_namespace("openshift-config", OUTSIDE, MINE, "openshift-gitops", "openshift-machine-config-operator")
     for group, kind in KINDS.items():
         stack.admin.call("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind[2]}.{group}")
     for kind in ("clusterrolebindings", "clusterroles"):

@@ -40,10 +40,7 @@ def strays(stack: Stack) -> Iterator[dict[str, Any]]:
     yield json.loads(audit(stack, "--json").stdout)
     stack.admin.call("DELETE", secret(TENANT, "regcred"))
     stack.patch(namespace(LEFT), {"metadata": {"finalizers": None}})
-    for name in (OUTSIDE, LEFT):
-        stack.admin.call("DELETE", namespace(name))
-    for name in (OUTSIDE, LEFT):
-        stack.delete_namespace(name)
+    stack.delete_namespace(OUTSIDE, LEFT)
     assert stack.audit()["warnings"] == 0
 
 
