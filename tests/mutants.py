@@ -32,7 +32,7 @@ def results() -> dict[str, str]:
 
 def main() -> None:
     """Make the changes, run the tests on a sample of them, and print what none noticed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("count", type=int, nargs="?", help="how many; all when it is left out")
     parser.add_argument("--seed", type=int, default=random.randrange(1000), help="of the sample")  # noqa: S311
     parser.add_argument("--only", default="", help="part of the names, such as tenancy.binding")
