@@ -1,6 +1,5 @@
 """Restarts: which workloads, in which waves, awaited how, and what stops them."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 
 from pullsecrets.errors import BadInputError, UnreachableError
 from pullsecrets.kube import waiting
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import KubernetesApiError
 from pullsecrets.workloads import restart
 from pullsecrets.workloads.restart import (
     RESTARTED_AT_ANNOTATION,
@@ -17,6 +16,7 @@ from pullsecrets.workloads.restart import (
     RolloutFailedError,
     rollout_state,
 )
+from tests.unit.cluster import FakeCluster
 from tests.unit.kube.test_eso import REGISTRY
 
 LATE = {"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": "timed out"}
@@ -117,44 +117,34 @@ def workload(name: str, kind: str = "Deployment", **spec: Any) -> dict[str, Any]
     }
 
 
-class Workloads(KubernetesClient):
+_LOOKS = {"poddisruptionbudgets": "budgets", **dict.fromkeys(("deployments", "statefulsets", "daemonsets"), "list")}
+
+
+class Workloads(FakeCluster):
     """Workloads that come up at once when they are restarted, unless they are to fail."""
 
     def __init__(self, deployments: list[dict[str, Any]], budgets: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(
+            lists={
+                "/apis/apps/v1/deployments": deployments,
+                "/apis/policy/v1/namespaces/apps/poddisruptionbudgets": budgets or [],
+            }
+        )
         self.deployments = {item["metadata"]["name"]: item for item in deployments}
-        self.budgets = budgets or []
         self.failing: set[str] = set()
         self.restarted: list[str] = []
         self.failures: dict[str, list[Exception]] = {}
+        """What looking at a workload (`find`), its restart (`patch <name>`) and `budgets` get first."""
 
-    def fail(self, what: str) -> None:
-        if self.failures.get(what):
-            raise self.failures[what].pop(0)
-
-    def items(
-        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
-    ) -> Iterator[dict[str, Any]]:
-        assert query is None
-        assert not metadata_only
-        if path.endswith("poddisruptionbudgets"):
-            self.fail("budgets")
-            yield from self.budgets
-        elif path.endswith("deployments"):
-            yield from self.deployments.values()
-
-    def find(self, path: str) -> dict[str, Any] | None:
+    def request(self, method: str, path: str, *arguments: Any, **named: Any) -> dict[str, Any]:
         name = path.rpartition("/")[2]
-        self.fail("find")
-        item = self.deployments.get(name)
-        return {**item, "status": {**DONE, "conditions": [LATE]}} if item and name in self.failing else item
-
-    def merge_patch(self, path: str, change: Mapping[str, Any]) -> dict[str, Any]:
-        name = path.rpartition("/")[2]
-        self.fail(f"patch {name}")
-        self.restarted.append(name)
-        assert RESTARTED_AT_ANNOTATION in change["spec"]["template"]["metadata"]["annotations"]
-        self.deployments[name]["metadata"]["annotations"] = change["metadata"]["annotations"]
-        return {}
+        if failures := self.failures.get({"PATCH": f"patch {name}"}.get(method) or _LOOKS.get(name, "find")):
+            raise failures.pop(0)
+        found = super().request(method, path, *arguments, **named)
+        if method == "PATCH":
+            assert RESTARTED_AT_ANNOTATION in named["body"]["spec"]["template"]["metadata"]["annotations"]
+            self.restarted.append(name)
+        return {**found, "status": {**DONE, "conditions": [LATE]}} if name in self.failing else found
 
     def run(self, size: str = "1", reason: str = "app@7", timeout: float = 0) -> restart.RestartResult:
         found = restart.list_workloads(self, REGISTRY, ["apps"])
