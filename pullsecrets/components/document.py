@@ -27,13 +27,11 @@ SCHEMA = _DOCS / "components.schema.json"
 EXAMPLE = {
     "name": "app-registry-pull",
     "path": "prod/registries/app-registry-pull",
-    "property": "dockerconfigjson",
     "selector": {"apps.platform/tenant": "true"},
-    "refresh": "1h",
     "store": "vault-platform",
-    "syncWave": 45,
+    "syncWave": 10,
 }
-"""Inputs of a `RegistryPullSecret`, all that it requires."""
+"""Inputs of a `RegistryPullSecret`, what it requires and one more."""
 _OF_PYTHON = {"sync_wave" if key == "syncWave" else key: value for key, value in EXAMPLE.items()}
 _OF_YAML = {"resources": {"app": {"type": "pullsecrets:RegistryPullSecret", "properties": EXAMPLE}}}
 _SHOWN = {
@@ -64,7 +62,7 @@ In TypeScript:
 {_SHOWN["typescript"]}
 
 `VaultRegistryEntry` and `TenantNamespace` hold dynamic resources of Python's SDK; from another language they were not
-tried. **Required** inputs have no default.
+tried. **Required** inputs have no default; the others have that of a stack file ([configuration](configuration.md)).
 """
 
 

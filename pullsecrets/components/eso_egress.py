@@ -1,6 +1,6 @@
 """`EsoEgress`: the way out of ESO's namespace to Vault, DNS and the API server."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResourcePatch
@@ -15,21 +15,21 @@ class EsoEgressArgs(TypedDict):
 
     name: pulumi.Input[str]
     """Name of the NetworkPolicy, or of our entry in Red Hat's operator configuration."""
-    namespace: pulumi.Input[str]
+    namespace: NotRequired[pulumi.Input[str]]
     """Namespace that ESO runs in."""
-    pod_labels: pulumi.Input[dict[str, pulumi.Input[str]]]
+    pod_labels: NotRequired[pulumi.Input[dict[str, pulumi.Input[str]]]]
     """Labels of ESO's Pods."""
-    vault_cidrs: pulumi.Input[list[pulumi.Input[str]]]
+    vault_cidrs: NotRequired[pulumi.Input[list[pulumi.Input[str]]]]
     """Address blocks of a Vault outside the cluster; empty when it runs inside."""
-    vault_namespace_labels: pulumi.Input[dict[str, pulumi.Input[str]]]
+    vault_namespace_labels: NotRequired[pulumi.Input[dict[str, pulumi.Input[str]]]]
     """Labels of the namespace of a Vault inside the cluster; empty when it runs outside."""
     vault_port: pulumi.Input[int]
     """TCP port of Vault."""
-    api_server_cidrs: pulumi.Input[list[pulumi.Input[str]]]
+    api_server_cidrs: NotRequired[pulumi.Input[list[pulumi.Input[str]]]]
     """Address blocks of the API server; empty permits its port at any address."""
-    api_server_port: pulumi.Input[int]
+    api_server_port: NotRequired[pulumi.Input[int]]
     """TCP port that the API server itself listens on, such as 6443."""
-    distribution: str
+    distribution: NotRequired[str]
     """`helm`, or `redhat` where an operator owns all NetworkPolicies of ESO."""
 
 
@@ -53,7 +53,7 @@ class EsoEgress(pulumi.ComponentResource):
         """
         super().__init__("pullsecrets:index:EsoEgress", name, {}, opts)
         item = _objects.build(builders.egress, builders.EgressSpec, args)
-        if args["distribution"] == "redhat":
+        if args.get("distribution") == "redhat":
             CustomResourcePatch(
                 f"{name}-config",
                 api_version="operator.openshift.io/v1alpha1",

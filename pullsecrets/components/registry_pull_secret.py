@@ -16,15 +16,15 @@ class RegistryPullSecretArgs(TypedDict):
     """Name of the ClusterExternalSecret and of the Secret in each namespace."""
     path: pulumi.Input[str]
     """KV path below the mount, without `data/`; unused when the credential is sealed."""
-    property: pulumi.Input[str]
+    property: NotRequired[pulumi.Input[str]]
     """Field of the KV entry that holds the dockerconfigjson document; unused when the credential is sealed."""
     selector: pulumi.Input[dict[str, pulumi.Input[str]]]
     """Opt-in labels: a namespace that carries all of them receives the Secret."""
-    refresh: pulumi.Input[str]
+    refresh: NotRequired[pulumi.Input[str]]
     """How often ESO reads the store again, such as `1h`."""
     store: pulumi.Input[str]
     """ClusterSecretStore of Vault; unused when the credential is sealed."""
-    sync_wave: pulumi.Input[int]
+    sync_wave: NotRequired[pulumi.Input[int]]
     """Argo CD sync wave, for clusters where Argo CD also looks at the object."""
     eso_version: NotRequired[pulumi.Input[str | None]]
     """Version of the operator, such as `2.5.0`; see `eso.version` of the stack file."""

@@ -17,23 +17,23 @@ class TenantNamespaceArgs(TypedDict):
 
     name: str
     """Name of the namespace."""
-    labels: dict[str, str]
+    labels: NotRequired[dict[str, str]]
     """Labels that it carries: the opt-in labels that grant its registries, and others that it shall have."""
     annotations: NotRequired[dict[str, str]]
     """Annotations that it carries."""
     registries: dict[str, dict[str, str]]
     """Selector of each registry that the labels grant, by its name, which is also its pull Secret's."""
-    adopt: bool
+    adopt: NotRequired[bool]
     """Whether others create the namespace; if not, it is created where it is missing."""
-    delete_on_leave: bool
+    delete_on_leave: NotRequired[bool]
     """Whether a namespace that was created here is deleted when it is not declared any more; otherwise it stays."""
-    protect: bool
+    protect: NotRequired[bool]
     """Whether that deletion needs `pulumi state unprotect` first."""
-    bind_service_accounts: bool
+    bind_service_accounts: NotRequired[bool]
     """Whether ServiceAccounts get the entries; not where `PodAdmission` gives them to Pods."""
-    service_accounts: pulumi.Input[list[pulumi.Input[str]]]
+    service_accounts: NotRequired[pulumi.Input[list[pulumi.Input[str]]]]
     """ServiceAccounts that pull images, `default` among them."""
-    context: pulumi.Input[str | None]
+    context: NotRequired[pulumi.Input[str | None]]
     """kubeconfig context; None for the current one."""
     hand_over: NotRequired[bool]
     """Whether the state still holds the Namespace resource of version 0.9: it is then let go without being deleted."""
@@ -66,14 +66,15 @@ class TenantNamespace(pulumi.ComponentResource):
         """
         super().__init__("pullsecrets:index:TenantNamespace", name, {}, opts)
         self.opted_in = self._opt_in(name, args)
+        bound = args.get("bind_service_accounts", True)
         ImagePullSecretBinding(
             f"{name}-binding",
             {
                 "namespace": args["name"],
-                "service_accounts": args["service_accounts"] if args["bind_service_accounts"] else [],
+                "service_accounts": args.get("service_accounts", ["default"]) if bound else [],
                 "secrets": [*args["registries"]],
-                "labels": {**args["labels"]},
-                "context": args["context"],
+                "labels": {**args.get("labels", {})},
+                "context": args.get("context"),
             },
             pulumi.ResourceOptions(
                 parent=self,
@@ -87,22 +88,22 @@ class TenantNamespace(pulumi.ComponentResource):
         self.register_outputs({"namespace_name": self.namespace_name})
 
     def _opt_in(self, name: str, args: TenantNamespaceArgs) -> NamespaceOptIn:
-        standard = {} if args["adopt"] else STANDARD_LABELS
+        standard = {} if args.get("adopt") else STANDARD_LABELS
         return NamespaceOptIn(
             f"{name}-labels",
             {
                 "namespace": args["name"],
-                "labels": {**standard, **args["labels"]},
+                "labels": {**standard, **args.get("labels", {})},
                 "annotations": {**args.get("annotations", {})},
                 "registries": {**args["registries"]},
-                "owner": None if args["adopt"] else _objects.owner(),
-                "delete": args["delete_on_leave"],
-                "context": args["context"],
+                "owner": None if args.get("adopt") else _objects.owner(),
+                "delete": args.get("delete_on_leave", False),
+                "context": args.get("context"),
             },
             pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[self._handed_over(name)] if args.get("hand_over") else [],
-                protect=args["protect"] and args["delete_on_leave"] and not args["adopt"],
+                protect=args.get("protect", True) and args.get("delete_on_leave") and not args.get("adopt"),
             ),
         )
 

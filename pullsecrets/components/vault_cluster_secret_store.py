@@ -1,6 +1,6 @@
 """`VaultClusterSecretStore`: the ClusterSecretStore through which ESO reads the registry paths."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
 
@@ -15,21 +15,21 @@ class VaultClusterSecretStoreArgs(TypedDict):
     """Name of the ClusterSecretStore."""
     server: pulumi.Input[str]
     """https URL of Vault as ESO reaches it."""
-    mount: pulumi.Input[str]
+    mount: NotRequired[pulumi.Input[str]]
     """KV mount."""
-    ca_bundle: pulumi.Input[str | None]
+    ca_bundle: NotRequired[pulumi.Input[str | None]]
     """Base64 of the PEM certificates that sign Vault's; None for the system's own."""
     auth_mount: pulumi.Input[str]
     """Vault's Kubernetes auth mount."""
     role: pulumi.Input[str]
     """Role that ESO logs in to."""
-    audiences: pulumi.Input[list[pulumi.Input[str]]]
+    audiences: NotRequired[pulumi.Input[list[pulumi.Input[str]]]]
     """Audiences of ESO's token: the role's, and the API server's so that the token can review itself."""
-    namespace: pulumi.Input[str]
+    namespace: NotRequired[pulumi.Input[str]]
     """Namespace of ESO's ServiceAccount."""
-    service_account: pulumi.Input[str]
+    service_account: NotRequired[pulumi.Input[str]]
     """ESO's ServiceAccount."""
-    selector: pulumi.Input[dict[str, pulumi.Input[str]] | None]
+    selector: NotRequired[pulumi.Input[dict[str, pulumi.Input[str]] | None]]
     """The opt-in label; a namespace without it cannot use the store. None for a relay's: ESO's own namespace alone."""
 
 

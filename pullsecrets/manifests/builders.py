@@ -7,10 +7,10 @@ import base64
 import builtins
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from pullsecrets.config.model import Registry, StackConfig, VaultStore
+from pullsecrets.config.model import ApiServer, Eso, Registry, StackConfig, VaultAuth, VaultStore
 from pullsecrets.config.tenants import Tenant
 from pullsecrets.credential.document import DIGEST_LENGTH
 from pullsecrets.durations import canonical_duration
@@ -42,19 +42,23 @@ def named_alike(spec: type[Any], section: object, **others: Any) -> dict[str, An
     return {item.name: getattr(section, item.name) for item in fields(spec) if hasattr(section, item.name)} | others
 
 
+# What a component's optional inputs are by default is what a stack file's keys are.
+_ESO, _AUTH = Eso(), VaultAuth()
+
+
 @dataclass(frozen=True)
 class EgressSpec:
     """What ESO's egress rule is made of; the arguments of the `EsoEgress` component."""
 
     name: str
-    namespace: str
-    pod_labels: Mapping[str, str]
-    vault_cidrs: Sequence[str]
-    vault_namespace_labels: Mapping[str, str]
     vault_port: int
-    api_server_cidrs: Sequence[str]
-    api_server_port: int
-    distribution: str
+    namespace: str = _ESO.namespace
+    pod_labels: Mapping[str, str] = field(default_factory=lambda: _ESO.pod_labels)
+    vault_cidrs: Sequence[str] = ()
+    vault_namespace_labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    api_server_cidrs: Sequence[str] = ()
+    api_server_port: int = ApiServer().port
+    distribution: str = _ESO.distribution
 
     @classmethod
     def of(cls, config: StackConfig) -> Self:
@@ -77,14 +81,14 @@ class StoreSpec:
 
     name: str
     server: str
-    mount: str
-    ca_bundle: str | None
     auth_mount: str
     role: str
-    audiences: Sequence[str]
-    namespace: str
-    service_account: str
-    selector: Mapping[str, str] | None
+    mount: str = "secret"
+    ca_bundle: str | None = None
+    audiences: Sequence[str] = (_AUTH.audience, _AUTH.api_audience)
+    namespace: str = _ESO.namespace
+    service_account: str = _ESO.service_account
+    selector: Mapping[str, str] | None = None
     """The opt-in label that opens the store; None for a relay's, which ESO's own namespace alone may use."""
 
     @classmethod
@@ -136,11 +140,11 @@ class PullSecretSpec:
 
     name: str
     path: str
-    property: str
     selector: Mapping[str, str]
-    refresh: str
     store: str
-    sync_wave: int
+    property: str = Registry.model_fields["property"].default
+    refresh: str = Registry.model_fields["refresh"].default
+    sync_wave: int = Registry.model_fields["sync_wave"].default
     eso_version: str | None = None
     relay: RelaySpec | None = None
 

@@ -61,4 +61,4 @@ def test_the_page_of_the_components_and_their_schema_are_current() -> None:
 
 def test_the_example_of_the_page_has_the_inputs_that_are_required() -> None:
     component = document.schema()["resources"]["pullsecrets:index:RegistryPullSecret"]
-    assert set(document.EXAMPLE) == set(component["requiredInputs"])
+    assert set(component["requiredInputs"]) < set(document.EXAMPLE) < set(component["inputProperties"])
