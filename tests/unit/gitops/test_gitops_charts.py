@@ -88,13 +88,13 @@ def test_the_value_is_written_where_the_chart_is_used(
 @pytest.mark.parametrize(
     ("files", "charts", "reason"),
     [
-        (REMOTE, {}, "none of the usual ones, and the chart is not here"),
-        (REMOTE, {"shop": "pods.pull"}, "how the items of pods.pull look"),
-        ({**CHART, "r.yaml": flux("./charts/shop")}, {}, "how the items of imagePullSecrets look cannot be told"),
+        (REMOTE, {}, "none of the usual ones"),
+        (REMOTE, {"shop": "pods.pull"}, "how the items of pods.pull"),
+        ({**CHART, "r.yaml": flux("./charts/shop")}, {}, "how the items of imagePullSecrets"),
         (
             {"r.yaml": argo(f"    chart: shop\n    helm:\n      values: |\n        {IMAGE}\n")},
             {},
-            "which value has the list of pull Secrets cannot be told",
+            "none of the usual ones",
         ),
     ],
 )  # fmt: skip
