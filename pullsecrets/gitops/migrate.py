@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
 
@@ -19,7 +19,7 @@ from pullsecrets.data import Path as ValuePath
 from pullsecrets.data import Values, dig, mapping, shown
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.gitops import component, helm
-from pullsecrets.gitops.builds import Built, build_all
+from pullsecrets.gitops.builds import Built, Made, build_all
 from pullsecrets.gitops.edits import NotEditableError, add_entries, add_to_kustomization, add_value, remove_entries
 from pullsecrets.gitops.repository import LIST, Repository, Root, Workload, references_of
 from pullsecrets.gitops.survey import Deployment, Survey
@@ -104,8 +104,9 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE, *, chart
     left = {found.root: found.failure or "" for found in survey.broken}
     broken = len(left)
     while True:
-        planned = _Planner(survey, registry, place, frozenset(left), charts).plan()
-        problems = _problems(survey, planned)
+        planner = _Planner(survey, registry, place, frozenset(left), charts)
+        planned = planner.plan()
+        problems = _problems(survey, planned, planner.untouched)
         if not problems:
             break
         left |= problems
@@ -147,7 +148,7 @@ class _Planner:
     def plan(self) -> MigrationPlan:
         edits: dict[PurePosixPath, FileEdit] = {}
         left: list[Left] = []
-        owners = self._owners() - self._untouched
+        owners = self._owners() - self.untouched
         for folder in sorted(owners):
             self._edit(edits, self.repository.kustomizations[folder].file, self._with_component(folder), left)
         for file, wanted in sorted(self._manifests()):
@@ -170,8 +171,8 @@ class _Planner:
     def repository(self) -> Repository:
         return self.survey.repository
 
-    @property
-    def _untouched(self) -> frozenset[PurePosixPath]:
+    @cached_property
+    def untouched(self) -> frozenset[PurePosixPath]:
         """The files and folders that a root takes in of which nothing may be changed."""
         return frozenset[PurePosixPath]().union(
             *(self.repository.inputs(root) | {root.folder} for root in self.without)
@@ -217,11 +218,16 @@ class _Planner:
         """Return the files in which workloads get an entry, and the edit."""
         wanted: dict[PurePosixPath, set[tuple[str, str, ValuePath]]] = {}
         for found in self._using:
-            source = self.survey.source(found)
+            source = self._source(found)
             by_hand = self.place is Place.MANIFESTS or (found.root and not component.covers(found.item))
-            if source and by_hand and self.registry.name not in found.references and source.file not in self._untouched:
+            if source and by_hand and self.registry.name not in found.references and source.file not in self.untouched:
                 wanted.setdefault(source.file, set()).add((source.kind, source.name, found.pod.path))
         return [(file, self._with_entries(names)) for file, names in wanted.items()]
+
+    def _source(self, found: Deployment) -> Workload | None:
+        """Return the workload of a file in which the entry can stand: a patch alone may specify its Pods."""
+        source = self.survey.source(found)
+        return source if source and isinstance(dig(source.item, found.pod.path), Mapping) else None
 
     def _with_entries(self, names: set[tuple[str, str, ValuePath]]) -> Callable[[str], str]:
         def is_wanted(item: Values, pod: PodSpec) -> bool:
@@ -257,7 +263,7 @@ class _Planner:
         patches: dict[PurePosixPath, list[Values]] = {}
         for found in self._using:
             reached = component.covers(found.item) and not self._is_own(found)
-            if found.root is None or reached or self.survey.source(found) or found.root.folder in self._untouched:
+            if found.root is None or reached or self._source(found) or found.root.folder in self.untouched:
                 continue
             if self.registry.name not in found.references:
                 patches.setdefault(found.root.folder, []).append(_patch(found, self.registry))
@@ -289,7 +295,7 @@ class _Planner:
         if self.place is not Place.BASE:
             return 0, []
         for file, item in holding.items():
-            if file in self._untouched or not self._is_covered(item, owners):
+            if file in self.untouched or not self._is_covered(item, owners):
                 reason = "no kustomization that takes in the component builds it"
                 kept.append(KeptEntry(str(file), item.line, reason))
                 continue
@@ -368,7 +374,7 @@ def refuse_dirty(root: Path, planned: MigrationPlan) -> None:
         )
 
 
-def _problems(survey: Survey, planned: MigrationPlan) -> dict[Root, str]:
+def _problems(survey: Survey, planned: MigrationPlan, untouched: frozenset[PurePosixPath]) -> dict[Root, str]:
     """Build in a copy what the edits reach, and return what would change that should not, by root."""
     repository = survey.repository
     edited = {edit.file for edit in planned.edits}
@@ -383,7 +389,8 @@ def _problems(survey: Survey, planned: MigrationPlan) -> dict[Root, str]:
         for edit in planned.edits:
             _write(copy / edit.file, edit.after)
         after = build_all(repository, roots, survey.builder, top=copy)
-    found = {root: list(differences(survey.built[root], after[root], planned.registry, repository)) for root in roots}
+    proof = _Proof(planned.registry, repository, untouched)
+    found = {root: list(proof.differences(survey.built[root], after[root])) for root in roots}
     return {root: "; ".join(texts) for root, texts in found.items() if texts}
 
 
@@ -415,34 +422,40 @@ def apply(root: Path, planned: MigrationPlan) -> None:
         ) from None
 
 
-def differences(before: Built, after: Built, registry: Registry, repository: Repository) -> Iterator[str]:
-    """Yield what differs between two builds of a root beyond new entries of the registry's Secret."""
-    if after.failure:
-        yield f"would not build: {after.failure}"
-        return
-    old, new = _by_identity(before), _by_identity(after)
-    for identity in sorted(old.keys() ^ new.keys()):
-        yield f"{' '.join(identity)} would {'disappear' if identity in old else 'appear'}"
-    for identity in sorted(old.keys() & new.keys()):
-        changes = _changes(old[identity], new[identity], registry, repository)
-        yield from (f"{_named(identity)} {text}" for text in changes)
+@dataclass(frozen=True)
+class _Proof:
+    registry: Registry
+    repository: Repository
+    untouched: frozenset[PurePosixPath]
+    """Files of which nothing was changed: what they hold may lack the reference as before."""
 
+    def differences(self, before: Built, after: Built) -> Iterator[str]:
+        """Yield what differs between two builds of a root beyond new entries of the registry's Secret."""
+        if after.failure:
+            yield f"would not build: {after.failure}"
+            return
+        old, new = _by_identity(before), _by_identity(after)
+        for identity in sorted(old.keys() ^ new.keys()):
+            yield f"{' '.join(identity)} would {'disappear' if identity in old else 'appear'}"
+        for identity in sorted(old.keys() & new.keys()):
+            yield from (f"{_named(identity)} {text}" for text in self._changes(old[identity].item, new[identity]))
 
-def _changes(old: Values, new: Values, registry: Registry, repository: Repository) -> Iterator[str]:
-    pods = pod_specs(old, repository.table)
-    ignored = {(*pod.path, LIST) for pod in pods} | helm.value_paths(old, repository.settings)
-    if (path := _first_difference(old, new, ignored)) is not None:
-        yield f"would change at {shown(path) or 'the whole object'}; try `--place overlay` or `--place manifests`"
-    for pod in pods:
-        found = Deployment(new, pod, None, None)
-        held, holds = set(references_of(old, pod)), set(found.references)
-        lost = sorted(held - holds)
-        if lost:
-            yield f"would lose {', '.join(lost)} from {LIST}"
-        if found.pulls_from(registry) and registry.name not in {*holds, *lost}:
-            yield f"would still be without {registry.name}: a patch or another transformer replaces its list afterwards"
-        if holds - held - {registry.name}:
-            yield f"would gain more than {registry.name} in {LIST}"
+    def _changes(self, old: Values, made: Made) -> Iterator[str]:
+        new, name = made.item, self.registry.name
+        pods = pod_specs(old, self.repository.table)
+        ignored = {(*pod.path, LIST) for pod in pods} | helm.value_paths(old, self.repository.settings)
+        if (path := _first_difference(old, new, ignored)) is not None:
+            yield f"would change at {shown(path) or 'the whole object'}; try `--place overlay` or `--place manifests`"
+        for pod in pods:
+            found = Deployment(new, pod, None, None)
+            held, holds = set(references_of(old, pod)), set(found.references)
+            lost = sorted(held - holds)
+            if lost:
+                yield f"would lose {', '.join(lost)} from {LIST}"
+            if found.pulls_from(self.registry) and name not in {*holds, *lost} and made.origin not in self.untouched:
+                yield f"would still be without {name}: a patch or another transformer replaces its list afterwards"
+            if holds - held - {name}:
+                yield f"would gain more than {name} in {LIST}"
 
 
 def _refuse_outside(root: Path, edits: tuple[FileEdit, ...]) -> None:
@@ -492,8 +505,8 @@ def _git_status(root: Path, *arguments: str) -> list[str]:
 Identity = tuple[str, str, str, str]
 
 
-def _by_identity(built: Built) -> Mapping[Identity, Values]:
-    return {_identity(made.item): made.item for made in built.objects}
+def _by_identity(built: Built) -> Mapping[Identity, Made]:
+    return {_identity(made.item): made for made in built.objects}
 
 
 def _identity(item: Values) -> Identity:

@@ -214,6 +214,28 @@ LAYOUTS: Mapping[str, Layout] = {
         ("far", "near"),
         left=("far",),
     ),
+    "a file that a folder takes in which does not build": Layout(
+        {
+            **_BASE,
+            "other/other.yaml": workload("other"),
+            "other/kustomization.yaml": kustomization("other.yaml"),
+            "envs/a/kustomization.yaml": kustomization("../../base", "../../other"),
+            "envs/b/kustomization.yaml": kustomization("../../base", "absent.yaml"),
+        },
+        ("envs/a", "envs/b"),
+        lacking=2,
+        after=1,
+        left=("envs/b",),
+    ),
+    "a specification of Pods that a patch gives": Layout(
+        {
+            "base/shop.yaml": "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: shop}\nspec: {}\n",
+            "base/kustomization.yaml": kustomization("shop.yaml"),
+            "envs/a/patch.yaml": workload("shop", kind="Rollout"),
+            "envs/a/kustomization.yaml": kustomization("../../base", more="patches: [{path: patch.yaml}]\n"),
+        },
+        ("envs/a",),
+    ),
     "a patch that replaces the list": Layout(
         {
             **_BASE,

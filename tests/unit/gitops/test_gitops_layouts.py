@@ -62,7 +62,7 @@ def test_after_the_migration_nothing_lacks_the_reference_that_it_did_not_name(
     assert lacking(moved.after, config, registry) == layout.after
     assert tuple(item.what for item in moved.planned.left) == layout.left
     if layout.left and layout.after:
-        with pytest.raises(PullSecretsError, match="nothing was changed"):
+        with pytest.raises(PullSecretsError, match=r"nothing was changed|cannot be proved"):
             migrate.plan(moved.after, registry)
     else:
         assert migrate.plan(moved.after, registry).edits == ()
