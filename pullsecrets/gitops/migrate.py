@@ -112,7 +112,8 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE, *, chart
         left |= problems
     builds = {root for root, built in survey.built.items() if not built.failure}
     told = tuple(
-        Left(str(root), reason if root in builds else f"does not build: {reason}") for root, reason in left.items()
+        Left(str(root), reason if root in builds else f"does not build: {reason}; {_BROKEN}")
+        for root, reason in left.items()
     )
     if not planned.edits and left:
         text = "\n  ".join(f"{root}: {reason}" for root, reason in left.items())
@@ -133,6 +134,9 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE, *, chart
     )
     _refuse_outside(survey.repository.root, found.edits)
     return found
+
+
+_BROKEN: Final = "nothing that it takes in was changed: fix it, or leave it out with --path or --root"
 
 
 @dataclass(frozen=True)
