@@ -58,6 +58,7 @@ class Watched(KubernetesClient):
         self, path: str, query: Mapping[str, str], seconds: int, *, metadata_only: bool = False
     ) -> Iterator[dict[str, Any]]:
         assert (path, metadata_only, seconds > 0) == ("/api/v1/secrets", True, True)
+        assert query["allowWatchBookmarks"] == "true"
         assert query["resourceVersion"]
         following = self.watches.pop(0) if self.watches else []
         if isinstance(following, Exception):
