@@ -61,8 +61,12 @@ In TypeScript:
 
 {_SHOWN["typescript"]}
 
-`VaultRegistryEntry` and `TenantNamespace` hold dynamic resources of Python's SDK; from another language they were not
-tried. **Required** inputs have no default; the others have that of a stack file ([configuration](configuration.md)).
+`VaultRegistryEntry` and `TenantNamespace` hold dynamic resources of Python's SDK. For these the engine starts the
+program's Python, which a program in another language does not have: set `PULUMI_RUNTIME_VIRTUALENV` to an environment
+with `pull-secrets[pulumi]` for each run, or it fails with `could not read plugin [pulumi-resource-pulumi-python]`. A
+program in YAML (its language host 1.25.0) has been deployed, previewed without a change and destroyed that way;
+TypeScript has not been tried. **Required** inputs have no default; the others have that of a stack file
+([configuration](configuration.md)).
 """
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError
 from pullsecrets.gitops.preview_impact import Changed, TenantRow, sentences, tenant_rows
 
@@ -351,7 +352,7 @@ def _is_path_of_kubeconfig(step: _Step) -> bool:
 
 def _changed(step: _Step) -> Changed:
     kind, _ = _kind_and_name(step.urn)
-    old, new = (cast("dict[str, Any]", (state or {}).get("inputs") or {}) for state in step.states)
+    old, new = (mapping(mapping(state).get("inputs")) for state in step.states)
     return Changed(step.operation, kind.rpartition(":")[2], old, new)
 
 
