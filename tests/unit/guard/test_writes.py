@@ -337,6 +337,11 @@ OWN_LABEL = "kubernetes.io/metadata.name"
         {"namespaceSelectors": [{"matchLabels": {OWN_LABEL: "openshift-config"}}]},
         {"namespaceSelectors": [{"matchExpressions": [{"key": OWN_LABEL, "operator": "NotIn", "values": ["a"]}]}]},
         {"namespaceSelectors": [{"matchExpressions": [{"key": OWN_LABEL, "operator": "Exists"}]}]},
+        {
+            "namespaceSelectors": [
+                {"matchExpressions": [{"key": OWN_LABEL, "operator": "In", "values": ["a", "openshift-config"]}]}
+            ]
+        },
     ],
 )
 def test_a_cluster_external_secret_that_selects_the_namespace_is_refused(spec: dict[str, Any]) -> None:
@@ -362,12 +367,38 @@ def test_one_that_selects_by_a_label_that_can_be_put_on_is_advice(selector: dict
         {"namespaces": ["team-a"]},
         {"namespaceSelectors": [{"matchLabels": {OWN_LABEL: "team-a"}}]},
         {"namespaceSelectors": [{"matchExpressions": [{"key": OWN_LABEL, "operator": "In", "values": ["a", "b"]}]}]},
+        {"namespaceSelectors": [{"matchExpressions": [{"key": OWN_LABEL, "operator": "DoesNotExist"}]}]},
+        {
+            "namespaceSelectors": [
+                {"matchExpressions": [{"key": OWN_LABEL, "operator": "NotIn", "values": ["openshift-config"]}]}
+            ]
+        },
         {},
     ],
 )
 def test_a_cluster_external_secret_that_names_its_namespaces_cannot(spec: dict[str, Any]) -> None:
     found = cluster_external_secret("pull-secret", **spec)
     assert written(found) == possible(found) == set()
+
+
+@pytest.mark.parametrize(("namespace", "refused"), [("openshift-config", {PULL_SECRET}), ("team-a", set[str]())])
+def test_connection_details_are_written_where_their_reference_says(namespace: str, refused: set[str]) -> None:
+    reference = {"name": "pull-secret", "namespace": namespace}
+    assert written(item("example.org/v1", "Database", spec={"writeConnectionSecretToRef": reference})) == refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        ({}, {PULL_SECRET}),
+        ({"matchNamespace": ["team-.*", "openshift-"]}, {PULL_SECRET}),
+        ({"matchNamespace": UNKNOWN}, {PULL_SECRET}),
+        ({"matchNamespace": ["team-.*"]}, set[str]()),
+    ],
+)
+def test_a_cluster_secret_is_copied_where_its_patterns_match(fields: dict[str, Any], refused: set[str]) -> None:
+    assert written(item("clustersecret.io/v1", "ClusterSecret", name="pull-secret", **fields)) == refused
+    assert written(item("clustersecret.io/v1", "ClusterSecret", name="another", **fields)) == set()
 
 
 def test_a_cluster_external_secret_of_another_name_is_harmless() -> None:

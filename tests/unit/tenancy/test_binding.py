@@ -276,8 +276,9 @@ class TestFinalizers:
         assert cluster.sent == []
 
     def test_it_goes_after_the_external_secret(self) -> None:
-        cluster = self.cluster((SOURCE, source()))
-        cluster.coming = [(SOURCE, None)]
+        other = external_secret_path("auth-dev", "web")
+        cluster = self.cluster((SOURCE, source()), (other, source(name="web")))
+        cluster.coming = [(other, None), (SOURCE, source("False")), (SOURCE, None)]
         assert self.left(cluster) == ["theirs"]
         assert cluster.coming == []
 
