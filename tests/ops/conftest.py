@@ -73,12 +73,12 @@ def stack(plane: ControlPlane) -> Stack:
 
 
 @contextmanager
-def one_more_registry(stack: Stack, namespaces: Collection[str], **entry: Any) -> Iterator[None]:
+def one_more_registry(stack: Stack, names: Collection[str], /, **entry: Any) -> Iterator[None]:
     """The stack's file with a registry more, in namespaces of its own; afterwards it is deployed without it again."""
     config = copy.deepcopy(OPS)
     config["cluster"]["apiServer"] = {"url": stack.admin.http.address}
     config["registries"].append(entry)
-    config["tenants"]["namespaces"] += [{"name": name, "registries": [entry["name"]]} for name in namespaces]
+    config["tenants"]["namespaces"] += [{"name": name, "registries": [entry["name"]]} for name in names]
     baseline, stack.baseline = stack.baseline, config
     stack.configure()
     yield
