@@ -132,7 +132,8 @@ class TestConfiguration:
             fails=True,
         )
         for expected in (
-            "tenants, vault (did you mean 'gate'?)",
+            "gaet: found an unknown key; allowed: binding, cluster, ",
+            "(did you mean 'gate'?)",
             "cluster.port: found an unknown key",
             "gate: found 'maybe'; allowed: 'warn', 'fail' or 'off'",
             "registries[0].selector: found {}; allowed: at least one label and value",
