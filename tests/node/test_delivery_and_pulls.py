@@ -243,7 +243,8 @@ def test_a_registry_in_trouble_is_told_in_the_kubelets_words_and_diagnosed_by_na
     with stack.node.fault(APP, fault):
         waiting = pods.make(NAMESPACES[0], image)
         assert shape(pods.outcome(NAMESPACES[0], waiting).message) == seen(name)
-        assert cause in doctor_on(stack, "pod-cannot-pull")["causes"][0]
+        # Pods of other tests may wait for something else.
+        assert any(cause in told for told in doctor_on(stack, "pod-cannot-pull")["causes"])
     # The kubelet tries again by itself.
     assert pods.outcome(NAMESPACES[0], waiting, not_before=("ErrImagePull", "ImagePullBackOff")).pulled
 
