@@ -97,7 +97,7 @@ def get(plane, path):
 
 
 @pytest.mark.parametrize(
-    ("person", "deletes_namespaces", "reads_secrets", "writes_credentials"),
+    ("person", "removes_definitions", "reads_secrets", "writes_credentials"),
     [
         ("deployer", False, False, False),
         ("operator", False, True, True),
@@ -106,14 +106,15 @@ def get(plane, path):
         ("admin", True, True, True),
     ],
 )
-def test_a_shell_has_the_rights_of_its_job(plane, person, deletes_namespaces, reads_secrets, writes_credentials):
+def test_a_shell_has_the_rights_of_its_job(plane, person, removes_definitions, reads_secrets, writes_credentials):
     questions = (
-        f". {plane.shell_as(person)}; kubectl auth can-i delete namespaces; kubectl auth can-i list secrets -A; "
+        f". {plane.shell_as(person)}; kubectl auth can-i delete customresourcedefinitions; "
+        "kubectl auth can-i list secrets -A; "
         f"bao token capabilities secret/data/{PATH}"
     )
     done = subprocess.run(["sh", "-c", questions], capture_output=True, text=True, check=False, timeout=60)
     *may, capabilities = done.stdout.splitlines()
-    assert may == ["yes" if answer else "no" for answer in (deletes_namespaces, reads_secrets)]
+    assert may == ["yes" if answer else "no" for answer in (removes_definitions, reads_secrets)]
     assert bool({"create", "root"} & set(capabilities.split(", "))) is writes_credentials
 
 

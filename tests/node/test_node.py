@@ -164,6 +164,8 @@ def test_ports_that_somebody_took_while_the_node_was_down_are_replaced(plane: Co
     with ExitStack() as taken:
         for port in before.values():
             listener = taken.enter_context(socket.socket())
+            # Connections that the registry has just closed keep its port from whoever does not say this.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen()
         pods = Pods(stack.admin, plane.node_up())

@@ -99,7 +99,7 @@ def test_options_that_name_nothing_are_bad_input(stack: Stack, tmp_path: Path) -
         (("--only", "vault-seal"), "such as vault-sealed"),
         (("--wait", "soon"), "allowed: a duration"),
         (("--suppress", str(tmp_path / "accepted.yaml")), "every finding that is accepted has a reason"),
-        (("--pre", "--fix"), "looks at the whole stack"),
+        (("--pre", "--fix"), "checks the whole stack"),
     ):
         done = stack.command("doctor", *words, environment=environment(stack))
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr

@@ -71,7 +71,7 @@ def problem(config: dict[str, Any]) -> str:
     ("platform", "path"), [("kubernetes", "one/registries/app"), ("openshift", "ocp/one/registries/app")]
 )
 def test_a_path_that_is_left_out_is_named_after_the_cluster(platform: str, path: str) -> None:
-    config = copy.deepcopy(GOOD) | {"cluster": {"name": "one", "platform": platform}}
+    config: dict[str, Any] = copy.deepcopy(GOOD) | {"cluster": {"name": "one", "platform": platform}}
     del config["registries"][0]["path"]
     assert parse(config, "test").registries[0].path == path
 
