@@ -66,6 +66,7 @@ _NO_LIST = (
     "patches:\n  - target: {kind: Deployment}\n    patch: |-\n      - op: add\n"
     "        path: /spec/template/spec/imagePullSecrets\n        value: [{name: other}]\n"
 )
+_CHART = "helmCharts:\n  - name: shop\n    repo: https://127.0.0.1:1/charts\n    version: 1.0.0\n"
 _FLUX = (
     "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: shop}\nspec:\n  path: ./shop\n"
 )
@@ -213,6 +214,15 @@ LAYOUTS: Mapping[str, Layout] = {
         },
         ("far", "near"),
         left=("far",),
+    ),
+    "Helm through kustomize, which nobody has allowed": Layout(
+        {
+            **_BASE,
+            "near/kustomization.yaml": kustomization("../base"),
+            "chart/kustomization.yaml": _CHART,
+        },
+        ("chart", "near"),
+        left=("chart",),
     ),
     "a file that a folder takes in which does not build": Layout(
         {
