@@ -165,12 +165,14 @@ def warnings(snapshot: Snapshot, kind: str, reason: str) -> Messages:
         messages: dict[tuple[str, str], list[str]] = {}
         for event in sorted(found, key=last_seen, reverse=True):
             about = event["involvedObject"]
-            messages.setdefault((about.get("namespace", ""), about["name"]), []).append(_line(event))
+            line = one_line(str(event.get("message", "")))
+            messages.setdefault((about.get("namespace", ""), about["name"]), []).append(line)
         return {place: tuple(dict.fromkeys(lines)) for place, lines in messages.items()}
 
     return snapshot.once(f"events/{kind}/{reason}", read)
 
 
-def _line(event: Mapping[str, Any]) -> str:
-    text = " ".join(redact(str(event.get("message", ""))).split())
+def one_line(message: str) -> str:
+    """Return what a node or a controller says, without credentials and not too long to be read."""
+    text = " ".join(redact(message).split())
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"

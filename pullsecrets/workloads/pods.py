@@ -50,6 +50,8 @@ class PodPull:
     """Waiting reason of the first container whose image cannot be pulled."""
     created: str
     """RFC 3339 time of creation."""
+    message: str = ""
+    """What the kubelet says of that failure; free text, to be redacted before it is shown."""
     failed_images: tuple[str, ...] = ()
     """Images that cannot be pulled, as the Pod's specification names them."""
     idle: bool = False
@@ -151,7 +153,8 @@ def _pod(item: dict[str, Any]) -> PodPull:
         service_account=spec.get("serviceAccountName") or "default",
         references=tuple(entries_of(spec)),
         images=images_of(spec),
-        failure=_failure(status),
+        failure=_failure(status).get("reason"),
+        message=_failure(status).get("message", ""),
         created=metadata["creationTimestamp"],
         failed_images=_failed_images(containers, status),
         idle=not any("running" in (item.get("state") or {}) for item in _statuses(status)),
@@ -166,19 +169,20 @@ def _statuses(status: Object) -> list[Object]:
     return [item for kind in kinds for item in status.get(kind) or ()]
 
 
-def _waiting(item: Object) -> str:
+def _waiting(item: Object) -> dict[str, str]:
     state = cast("dict[str, dict[str, str]]", item.get("state") or {})
-    return state.get("waiting", {}).get("reason", "")
+    return state.get("waiting") or {}
 
 
-def _failure(status: Object) -> str | None:
-    reasons = (_waiting(item) for item in _statuses(status))
-    return next((reason for reason in reasons if reason in PULL_FAILURES), None)
+def _failure(status: Object) -> dict[str, str]:
+    """Return reason and message of the first container whose image cannot be pulled."""
+    waiting = (_waiting(item) for item in _statuses(status))
+    return next((state for state in waiting if state.get("reason") in PULL_FAILURES), {})
 
 
 def _failed_images(containers: Sequence[Object], status: Object) -> tuple[str, ...]:
     """Return the images as specified: a status may spell them in full."""
-    failed = {item.get("name") for item in _statuses(status) if _waiting(item) in PULL_FAILURES}
+    failed = {item.get("name") for item in _statuses(status) if _waiting(item).get("reason") in PULL_FAILURES}
     return tuple(item["image"] for item in containers if item.get("image") and item.get("name") in failed)
 
 

@@ -244,7 +244,8 @@ def test_a_registry_in_trouble_is_told_in_the_kubelets_words_and_diagnosed_by_na
         waiting = pods.make(NAMESPACES[0], image)
         assert shape(pods.outcome(NAMESPACES[0], waiting).message) == seen(name)
         # Pods of other tests may wait for something else.
-        assert any(cause in told for told in doctor_on(stack, "pod-cannot-pull")["causes"])
+        told = doctor_on(stack, "pod-cannot-pull")
+        assert any(cause in text for text in told["causes"]), told
     # The kubelet tries again by itself.
     assert pods.outcome(NAMESPACES[0], waiting, not_before=("ErrImagePull", "ImagePullBackOff")).pulled
 

@@ -168,7 +168,8 @@ def test_ports_that_somebody_took_while_the_node_was_down_are_replaced(plane: Co
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen()
-        pods = Pods(stack.admin, plane.node_up())
+        stack.node = plane.node_up()
+        pods = Pods(stack.admin, stack.node)
         assert pods.pull(NAMESPACE, pods.fresh(APP)).pulled
         pods.delete()
         after = ports_of_registries(plane)

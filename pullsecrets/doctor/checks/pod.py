@@ -7,7 +7,7 @@ from pullsecrets.config import Registry
 from pullsecrets.coverage.rows import Coverage
 from pullsecrets.doctor.mirrors import mirror_login, mirrors_of
 from pullsecrets.doctor.model import Finding, Remedy, Severity, check
-from pullsecrets.doctor.platform import warnings
+from pullsecrets.doctor.platform import one_line, warnings
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import (
     carries,
@@ -375,7 +375,7 @@ def _cannot_pull(snapshot: Snapshot, row: Coverage, pods: list[PodPull]) -> Find
     read = read_pull_failure(f"{pods[0].failure}: {message}")
     advice = UNTOLD if read is None else OF_MIRRORS if read.mirror else ADVICE[read.cause]
     registry = snapshot.config.registry(row.registry)
-    said = (f"event of Pod {row.namespace}: {message}",) if message else ()
+    said = (f"the kubelet in {row.namespace}: {message}",) if message else ()
     filled = {
         "ns": row.namespace,
         "pod": pods[0].name,
@@ -404,8 +404,12 @@ def _cannot_pull(snapshot: Snapshot, row: Coverage, pods: list[PodPull]) -> Find
 
 
 def _kubelet_message(snapshot: Snapshot, pods: list[PodPull]) -> str:
-    """Return the kubelet's own words: the pull's outcome, and not the back-off that follows it."""
+    """Return the kubelet's own words: the pull's outcome, and not the back-off that follows it.
+
+    An event may not have arrived yet, or not any more; the Pod's status has the outcome of the last pull too.
+    """
     found = warnings(snapshot, "Pod", "Failed")
-    messages = [line for pod in pods for line in found.get((pod.namespace, pod.name), ())]
+    events = [line for pod in pods for line in found.get((pod.namespace, pod.name), ())]
+    messages = [*events, *(one_line(pod.message) for pod in pods if pod.message)]
     pulls = [line for line in messages if not line.startswith("Error:")]
-    return next(iter(pulls or messages), "")
+    return next(filter(read_pull_failure, pulls), next(iter(pulls or messages), ""))

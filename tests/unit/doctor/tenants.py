@@ -178,11 +178,13 @@ class World:
             namespace: where.
             name: its name.
             change: `references`, `account`, `image`, `owner` (kind and name, or None), `own`, the list that the Pod
-                template of its owner brings, and `fails`, the waiting reason.
+                template of its owner brings, and `fails` and `says`, the waiting reason and its message.
         """
         account = change.get("account", "default")
         entries = [entry["name"] for entry in self.accounts[namespace, account]["imagePullSecrets"]]
-        waiting = {"waiting": {"reason": change["fails"]}} if change.get("fails") else {"running": {}}
+        waiting: Object = {"running": {}}
+        if change.get("fails"):
+            waiting = {"waiting": {"reason": change["fails"], "message": change.get("says", "")}}
         kind, owner = change.get("owner", ("ReplicaSet", "auth-5d9")) or (None, None)
         pod: Object = {
             "metadata": {

@@ -160,11 +160,13 @@ def test_a_pull_that_fails_at_a_mirror_is_no_matter_of_the_seeded_login(patterns
     assert any("imagedigestmirrorsets/mirrors" in line for line in finding.evidence)
 
 
+@pytest.mark.parametrize("event", [True, False], ids=["an event", "the Pod's status alone"])
 @pytest.mark.parametrize(("message", "cause"), MESSAGES)
-def test_what_the_kubelet_says_is_diagnosed_by_name(message: str, cause: Cause) -> None:
+def test_what_the_kubelet_says_is_diagnosed_by_name(message: str, cause: Cause, event: bool) -> None:
     world = healthy()
-    world.add_pod(TENANTS[0], "failing", fails="ImagePullBackOff")
-    world.add_event("Pod", TENANTS[0], "failing", "Failed", message)
+    world.add_pod(TENANTS[0], "failing", fails="ImagePullBackOff", says="" if event else message)
+    if event:
+        world.add_event("Pod", TENANTS[0], "failing", "Failed", message)
     (finding,) = found(pod_cannot_pull, snapshot(world))
     advice = ADVICE[cause]
     assert finding.cause == advice.cause.format(host=HOST)
