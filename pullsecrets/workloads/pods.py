@@ -170,8 +170,7 @@ def _statuses(status: Object) -> list[Object]:
 
 
 def _waiting(item: Object) -> dict[str, str]:
-    state = cast("dict[str, dict[str, str]]", item.get("state") or {})
-    return state.get("waiting") or {}
+    return cast("dict[str, dict[str, str]]", item.get("state") or {}).get("waiting", {})
 
 
 def _failure(status: Object) -> dict[str, str]:
