@@ -176,7 +176,7 @@ def _waiting(item: Object) -> dict[str, str]:
 def _failure(status: Object) -> dict[str, str]:
     """Return reason and message of the first container whose image cannot be pulled."""
     waiting = (_waiting(item) for item in _statuses(status))
-    return next((state for state in waiting if state.get("reason") in PULL_FAILURES), {})
+    return next((state for state in waiting if state.get("reason") in PULL_FAILURES), dict[str, str]())
 
 
 def _failed_images(containers: Sequence[Object], status: Object) -> tuple[str, ...]:
