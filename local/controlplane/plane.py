@@ -232,6 +232,9 @@ class ControlPlane:
             stopped = self._stop(name)
             if stopped and name == EXTERNAL_SECRETS:
                 self._show_eso(_Parts(self.layout), 0)
+            if stopped and name == SEALED_SECRETS:
+                parts = _Parts(self.layout)
+                parts.sealed_secrets.withdraw(parts.api_server.api())
             return stopped
 
     def node_up(self) -> RealNode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from local import toolchain
-from local.controlplane.api import HttpClient, RequestRefused
+from local.controlplane.api import HttpClient, RequestRefused, path_of
 from local.controlplane.component import Component
 from local.controlplane.layout import SEALED_SECRETS, Layout
 from local.controlplane.processes import Command
@@ -55,6 +55,12 @@ class SealedSecrets(Component):
         for manifest in self._manifests():
             api.apply(manifest)
         until(lambda: _require_served(api), _SERVED_DEADLINE, f"{_CRD} served")
+
+    def withdraw(self, api: KubernetesApi) -> None:
+        """Take its rights from it: a controller that is away has none in the cluster that the next test looks at."""
+        for manifest in self._manifests():
+            if manifest["kind"] == "ClusterRoleBinding":
+                api.call("DELETE", path_of(manifest))
 
     def command(self) -> Command:
         """Return how it is started."""
