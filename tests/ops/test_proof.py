@@ -193,7 +193,8 @@ def test_what_vault_will_do_later_is_told_by_rotate_and_doctor_and_declared_by_t
 
 
 def test_a_simulated_node_proves_no_pull_and_no_pod_stays(good: Stack) -> None:
-    options = ("verify", "--image", "app.registry.example.com/team/auth:1", "--timeout", "20")
+    # It waits so long for each of five Pods that pull nothing.
+    options = ("verify", "--image", "app.registry.example.com/team/auth:1", "--timeout", "6")
     with as_one_of(good, OPERATORS):
         assert "the Pod was refused" in run(good, *options).stdout
     with as_one_of(good, OPERATORS, VERIFIERS):
