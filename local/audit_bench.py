@@ -11,7 +11,6 @@ from rich.table import Table
 
 from local.bench import LABEL, REGISTRY, STACK, Benchmark, measure
 from local.controlplane import ControlPlane
-from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS
 from local.controlplane.waiting import NotYet, until
 from local.demo import existing, seed_generated
 from pullsecrets.config import load_stack
@@ -34,10 +33,10 @@ class AuditBenchmark:
         self.plane = plane
         self.benchmark = Benchmark(plane, console)
         self.workspace = copy(self.benchmark.workspace)
-        auditor = {"KUBECONFIG": str(plane.kubeconfig_for("auditor", [AUDITORS]))}
+        auditor = {"KUBECONFIG": str(plane.kubeconfig_as("auditor"))}
         self.workspace.environment = {**self.workspace.environment, **auditor}
         self.on_call = copy(self.workspace)
-        operator = {"KUBECONFIG": str(plane.kubeconfig_for("operator", [OPERATORS, DIAGNOSTICIANS]))}
+        operator = {"KUBECONFIG": str(plane.kubeconfig_as("operator"))}
         self.on_call.environment = {**self.workspace.environment, **operator}
 
     def run(self, namespaces: int = NAMESPACES) -> None:

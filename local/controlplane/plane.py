@@ -311,20 +311,28 @@ class ControlPlane:
         parts = _Parts(self.layout)
         return parts.identities.add(user, groups, parts.api_server.api())
 
+    def kubeconfig_as(self, name: str) -> Path:
+        """Return the kubeconfig of one of `PEOPLE`, whose identity is made where it is missing.
+
+        Raises:
+            UnknownIdentity: the control plane was never up.
+        """
+        person = PEOPLE[name]
+        if person.groups is None:
+            return self.kubeconfig(person.identity)
+        return self.kubeconfig_for(person.identity, person.groups)
+
     def shell_as(self, name: str) -> Path:
         """Write the environment of one of `PEOPLE` for a shell to source, and return the file; it holds a credential.
 
         Raises:
             UnknownIdentity: the control plane was never up.
         """
-        person = PEOPLE[name]
-        if person.groups is not None:
-            self.kubeconfig_for(person.identity, person.groups)
         variables = environment.variables(
             self.layout,
-            self.kubeconfig(person.identity),
+            self.kubeconfig_as(name),
             _Parts(self.layout).openbao.address,
-            self.layout.openbao / f"{person.token}-token",
+            self.layout.openbao / f"{PEOPLE[name].token}-token",
         )
         file = self.layout.state / f"env-{name}"
         environment.write_shell(file, variables)

@@ -13,7 +13,7 @@ from rich.console import Console
 from local.controlplane import ERRORS, ControlPlane
 from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.node.node import RealNode
-from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS, VERIFIERS
+from local.controlplane.rbac import OPERATORS, VERIFIERS
 from local.controlplane.waiting import NotYet
 from local.demo.summary import summary
 from local.workspace import PulumiError, Workspace
@@ -49,12 +49,12 @@ class Steps:
         self.workspace.use_stack(STACK)
         self.commands: list[str] = []
         """What a person would have typed so far, without options."""
-        on_call = plane.kubeconfig_for("operator", [OPERATORS, DIAGNOSTICIANS])
+        on_call = plane.kubeconfig_as("operator")
         self.on_call = {**self.workspace.environment, "KUBECONFIG": str(on_call)}
         """Environment of the on-call: the operator's kubeconfig, and a token that reads no credential."""
         self.verifier = KubernetesClient(Reach(plane.kubeconfig_for("verifier", [OPERATORS, VERIFIERS])))
         """The cluster as anyone who may start test Pods."""
-        auditor = plane.kubeconfig_for("auditor", [AUDITORS])
+        auditor = plane.kubeconfig_as("auditor")
         self.auditor = {**self.workspace.environment, "KUBECONFIG": str(auditor)}
 
     @property

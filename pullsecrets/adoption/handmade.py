@@ -18,11 +18,9 @@ from pullsecrets.config import Registry
 from pullsecrets.coverage.strays import guess_origin
 from pullsecrets.credential import keys, kubelet
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesApiError, KubernetesClient
-from pullsecrets.kube.marks import PULL_SECRET_TYPE
+from pullsecrets.kube.marks import LOGIN_KEYS, OLD_PULL_SECRET_TYPE, PULL_SECRET_KEY, PULL_SECRET_TYPE
 from pullsecrets.kube.objects import secret_path
 from pullsecrets.kube.ownership import read_deliveries
-
-OLD_PULL_SECRET_TYPE = "kubernetes.io/dockercfg"  # noqa: S105 - the type's name
 
 _BY_HAND = frozenset(
     {
@@ -95,7 +93,7 @@ class HandMade:
     @property
     def serves(self) -> bool:
         """Whether the kubelet pulls with it: it looks at Secrets of two types only."""
-        return self.type in {PULL_SECRET_TYPE, OLD_PULL_SECRET_TYPE}
+        return self.type in LOGIN_KEYS
 
     @property
     def in_place(self) -> bool:
@@ -238,9 +236,8 @@ def _hand_made(
     else:
         data = cast("dict[str, str]", found.get("data") or {})
         redaction.register(*data.values())
-        old = found["type"] == OLD_PULL_SECRET_TYPE
-        document = _decoded(data.get(".dockercfg" if old else ".dockerconfigjson", ""))
-        entries = None if document is None else read_entries(document, old=old)
+        document = _decoded(data.get(LOGIN_KEYS.get(found["type"], PULL_SECRET_KEY), ""))
+        entries = None if document is None else read_entries(document, old=found["type"] == OLD_PULL_SECRET_TYPE)
     return HandMade(
         namespace=metadata["namespace"],
         name=metadata["name"],

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.config import Registry
 from pullsecrets.coverage.rows import Coverage
 from pullsecrets.doctor.model import Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.kube import eso
 from pullsecrets.kube.client import KubernetesClient
+from pullsecrets.kube.marks import OLD_PULL_SECRET_TYPE
 from pullsecrets.kube.objects import controller_of, finalizers_of, is_leaving, labels_of, managed_fields
 from pullsecrets.kube.ownership import Fault
 from pullsecrets.manifests import guard

@@ -326,6 +326,7 @@ def _summary(output: _Output) -> Preview:
     ]
     redact = _redaction(output)
     moved = [_changed(step) for step in changed]
+    tenants = tuple(tenant_rows(moved))
     return Preview(
         changes=tuple(
             Change(step.operation, *_kind_and_name(step.urn), tuple(map(redact, step.properties))) for step in changed
@@ -339,8 +340,8 @@ def _summary(output: _Output) -> Preview:
             if event.get("severity") == severity
         ),
         complete=output.counts is not None,
-        impact=tuple(sentences(moved)) if moved and output.counts is not None else (),
-        tenants=tuple(tenant_rows(moved)),
+        impact=tuple(sentences(moved, tenants)) if moved and output.counts is not None else (),
+        tenants=tenants,
     )
 
 

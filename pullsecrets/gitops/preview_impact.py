@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from pullsecrets.data import dig
+from pullsecrets.data import dig, walk
 from pullsecrets.text import counted, listed
 
 _OPT_IN, _BINDING = "NamespaceOptIn", "ImagePullSecretBinding"
@@ -45,9 +45,13 @@ class TenantRow:
     service_accounts: str
 
 
-def sentences(changed: Sequence[Changed]) -> list[str]:
-    """Return the impact, what matters to tenants first; the last says what is deleted, even when nothing is."""
-    tenants = tenant_rows(changed)
+def sentences(changed: Sequence[Changed], tenants: Iterable[TenantRow]) -> list[str]:
+    """Return the impact, what matters to tenants first; the last says what is deleted, even when nothing is.
+
+    Args:
+        changed: what changes.
+        tenants: the rows of it, as `tenant_rows` returns them.
+    """
     by_change = {word: [row.namespace for row in tenants if row.change == word] for word in _WORDS.values()}
     told = [
         f"{counted(len(names), 'tenant')} {word if len(names) == 1 else word.removesuffix('s')}: {listed(names)}"
@@ -92,7 +96,7 @@ def _secrets(changed: Iterable[Changed]) -> Iterator[str]:
 def _egress(changed: Iterable[Changed]) -> Iterator[str]:
     for item in changed:
         if item.kind == _EGRESS:
-            difference = _difference(*(sorted(_cidrs(side)) for side in (item.old, item.new)))
+            difference = _difference(*(_cidrs(side) for side in (item.old, item.new)))
             yield f"ESO's egress changes{f': {difference}' if difference else ''}"
 
 
@@ -115,22 +119,13 @@ def _difference(old: Sequence[str], new: Sequence[str]) -> str:
     return ", ".join([*(f"+{name}" for name in come), *(f"-{name}" for name in gone)])
 
 
+def _cidrs(policy: Mapping[str, Any]) -> list[str]:
+    return [str(found) for path, found in walk(policy) if path[-1:] == ("cidr",)]
+
+
 def _pairs(labels: Any) -> list[str]:
     return [f"{key}={value}" for key, value in cast("dict[str, Any]", labels or {}).items()]
 
 
 def _names(items: Any) -> list[str]:
     return [str(item) for item in cast("Iterable[Any]", items or ())]
-
-
-def _cidrs(value: Any) -> Iterator[str]:
-    """Yield every address block of a NetworkPolicy."""
-    if isinstance(value, Mapping):
-        for key, item in cast("Mapping[str, Any]", value).items():
-            if key == "cidr":
-                yield str(item)
-            else:
-                yield from _cidrs(item)
-    elif isinstance(value, list):
-        for item in cast("list[Any]", value):
-            yield from _cidrs(item)

@@ -11,6 +11,9 @@ STANDARD_LABELS = {"app.kubernetes.io/part-of": "pull-secrets"}
 PULL_SECRET_TYPE = "kubernetes.io/dockerconfigjson"  # noqa: S105 - the type's name
 PULL_SECRET_KEY = ".dockerconfigjson"  # noqa: S105 - the key's name
 """The key under which the kubelet finds logins in a Secret of that type."""
+OLD_PULL_SECRET_TYPE = "kubernetes.io/dockercfg"  # noqa: S105 - the type's name
+LOGIN_KEYS = {PULL_SECRET_TYPE: PULL_SECRET_KEY, OLD_PULL_SECRET_TYPE: ".dockercfg"}
+"""The two types of Secrets that the kubelet takes logins from, and the key of each."""
 
 FINALIZER_PREFIX = "externalsecrets.external-secrets.io/ces-"
 """Finalizer that ESO puts on a Namespace for a ClusterExternalSecret, and forgets there (ESO issue 6677)."""

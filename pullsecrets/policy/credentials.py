@@ -11,7 +11,7 @@ from typing import Any, Final
 from pullsecrets.credential.kubelet import UnreadableError, decode_auth
 from pullsecrets.data import LARGEST_TEXT, Path, Unknown, Values, every_text, is_open, mapping, shown, texts, walk
 from pullsecrets.guard.targets import describe
-from pullsecrets.kube.marks import PULL_SECRET_KEY, PULL_SECRET_TYPE
+from pullsecrets.kube.marks import LOGIN_KEYS
 from pullsecrets.kube.objects import group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
@@ -60,8 +60,6 @@ _LOGIN = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"(?!
 _HOST = re.compile(r"(?:https?://)?[\w-]+(?:\.[\w-]+)*[.:][\w-]+(?:/.*)?|(?:https?://)?localhost(?:/.*)?")
 _REGISTRY_LOGIN = "a registry login"
 _MOST_LAYERS = 4
-_LOGIN_TYPES = frozenset({PULL_SECRET_TYPE, "kubernetes.io/dockercfg"})
-_LOGIN_FILES = frozenset({PULL_SECRET_KEY, ".dockercfg"})
 _LOGIN_KEYS = frozenset({"auth", "auths", "password"})
 _LOGIN_FIELDS = ("auth", "password", "identitytoken", "registrytoken")
 _FORMS = {
@@ -210,9 +208,9 @@ def _decoded(text: str) -> Iterator[str]:
 def is_pull_secret(item: Values) -> bool:
     """Tell whether a Secret holds registry logins by its type or its keys, or could; what others hold is not judged."""
     stored = (item.get("data"), item.get("stringData"))
-    if any(isinstance(value, Unknown) for value in (item.get("type"), *stored)) or item.get("type") in _LOGIN_TYPES:
+    if any(isinstance(value, Unknown) for value in (item.get("type"), *stored)) or item.get("type") in LOGIN_KEYS:
         return True
-    return any(key in _LOGIN_FILES for field in stored for key in mapping(field))
+    return any(key in LOGIN_KEYS.values() for field in stored for key in mapping(field))
 
 
 def has_content(item: Values) -> bool:

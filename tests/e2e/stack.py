@@ -17,7 +17,6 @@ from ruamel.yaml import YAML
 
 from local.controlplane import ControlPlane
 from local.controlplane.api import KubernetesApi, RequestRefused
-from local.controlplane.rbac import AUDITORS, DIAGNOSTICIANS, OPERATORS
 from local.controlplane.waiting import NotYet, until
 from local.workspace import PROJECT, Workspace
 from pullsecrets.config import StackConfig, load_stack
@@ -92,8 +91,8 @@ class Stack:
         self._workspace = Workspace(folder, plane.env())
         self._deployed: Mapping[str, Any] | None = None
         self._seeded = False
-        self.auditor = plane.kubeconfig_for("auditor", [AUDITORS])
-        self.operator = plane.kubeconfig_for("operator", [OPERATORS, DIAGNOSTICIANS])
+        self.auditor = plane.kubeconfig_as("auditor")
+        self.operator = plane.kubeconfig_as("operator")
         # Everything that a run printed, for the canary test.
         self.printed: list[str] = []
         self.passwords = {registry["name"]: self.new_password() for registry in baseline["registries"]}

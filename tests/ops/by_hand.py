@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local.controlplane.rbac import MIGRATORS, OPERATORS
-from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
-from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
+from pullsecrets.kube.marks import LAST_APPLIED, OLD_PULL_SECRET_TYPE, PULL_SECRET_TYPE
 from tests.e2e.stack import OTHERS_ENTRY, Stack, account, namespace
 
 HOST = "app.registry.example.com"

@@ -9,9 +9,8 @@ import pytest
 
 from pullsecrets.adoption import adopt, undo
 from pullsecrets.adoption.adopt import Migration
-from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.credential.vault import VaultClient
-from pullsecrets.kube.marks import FINALIZER_PREFIX, LAST_APPLIED, PULL_SECRET_TYPE
+from pullsecrets.kube.marks import FINALIZER_PREFIX, LAST_APPLIED, OLD_PULL_SECRET_TYPE, PULL_SECRET_TYPE
 from tests.e2e.stack import OTHERS_ENTRY, Stack, namespace, secret
 from tests.ops.by_hand import (
     deletions,

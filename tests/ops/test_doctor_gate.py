@@ -8,7 +8,6 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
-from local.controlplane.rbac import AUDITORS
 from local.controlplane.waiting import NotYet, until
 from tests.e2e.stack import Stack
 from tests.ops.test_doctor_platform import environment
@@ -56,7 +55,7 @@ def strict(stack: Stack) -> Iterator[None]:
 
 def test_the_deployers_rights_are_enough_and_an_auditors_are_not(stack: Stack) -> None:
     assert before(stack) == (0, {})
-    auditor = stack.plane.kubeconfig_for("auditor", [AUDITORS])
+    auditor = stack.plane.kubeconfig_as("auditor")
     code, found = before(stack, KUBECONFIG=str(auditor))
     assert code == 1
     assert "right" in found["right-missing"]

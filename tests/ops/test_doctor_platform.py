@@ -13,7 +13,6 @@ from unittest import mock
 
 import pytest
 
-from local.controlplane.rbac import AUDITORS
 from local.controlplane.waiting import NotYet, until
 from pullsecrets.config import StackConfig, load_stack
 from pullsecrets.doctor.diagnosis import Diagnosis, Report, diagnose
@@ -482,7 +481,7 @@ def test_fix_applies_what_is_safe_and_says_what_is_left(stack: Stack) -> None:
 
 def test_who_may_not_look_is_told_so(stack: Stack) -> None:
     """Without a token of ESO's ServiceAccount its login cannot be tried: that is not the same as healthy."""
-    auditor = stack.plane.kubeconfig_for("auditor", [AUDITORS])
+    auditor = stack.plane.kubeconfig_as("auditor")
     report = look(stack, kubeconfig=auditor)
     reasons = {item.check: item.reason for item in report.unchecked}
     assert "not permitted to you" in reasons["vault-role-missing"]

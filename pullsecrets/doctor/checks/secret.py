@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import Enum
 
-from pullsecrets.adoption.handmade import OLD_PULL_SECRET_TYPE
 from pullsecrets.config import Registry
 from pullsecrets.coverage.rows import Coverage
 from pullsecrets.credential.vault import EntryMetadata
@@ -29,7 +28,7 @@ from pullsecrets.doctor.tenancy import (
     severity_of,
 )
 from pullsecrets.durations import parse_duration
-from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_TYPE
+from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, OLD_PULL_SECRET_TYPE, PULL_SECRET_TYPE
 from pullsecrets.kube.objects import status_of
 from pullsecrets.kube.ownership import Delivery, Fault
 
