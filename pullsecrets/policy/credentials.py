@@ -208,7 +208,7 @@ def _decoded(text: str) -> Iterator[str]:
 def is_pull_secret(item: Values) -> bool:
     """Tell whether a Secret holds registry logins by its type or its keys, or could; what others hold is not judged."""
     stored = (item.get("data"), item.get("stringData"))
-    if any(isinstance(value, Unknown) for value in (item.get("type"), *stored)) or item.get("type") in LOGIN_KEYS:
+    if any(isinstance(value, Unknown) for value in (item.get("type"), *stored)) or str(item.get("type")) in LOGIN_KEYS:
         return True
     return any(key in LOGIN_KEYS.values() for field in stored for key in mapping(field))
 

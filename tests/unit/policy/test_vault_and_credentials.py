@@ -189,6 +189,12 @@ def secret(**fields: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": "b"}, **fields}
 
 
+@pytest.mark.parametrize("kind", [[1], {"a": "b"}, 7, None])
+def test_a_type_that_is_no_text_is_judged_all_the_same(kind: Any) -> None:
+    odd = secret(stringData={"a": "b"}, type=kind)
+    assert len([*credentials.judge_credentials(odd, {}), *credentials.judge_secrets(odd, {})]) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "refused"),
     [
