@@ -27,12 +27,17 @@ class FakeCluster(KubernetesClient):
         self.lists = dict(lists or {})
         self.refuse: dict[tuple[str, str], tuple[int, str]] = {}
         """By method, and by path or its last word: the status and the message that such a request gets."""
+        self.failures: dict[tuple[str, str], list[Exception | None]] = {}
+        """By method (`WATCH` too) and path: how the next such requests fail in turn; None lets one pass."""
         self.answers: dict[str, Callable[[str, Any], Object]] = {"eviction": lambda *_: {}}
         """By the last word of a path, such as `eviction`: what a POST with a path and a body gets."""
         self.before_write: Callable[[str, str], None] = lambda *_: None
         """Plays who acts between a read and a write: called with the method and the path of each write."""
-        self.coming: list[tuple[str, Object | None]] = []
-        """What happens while somebody watches: an object is put under a path, or None takes it away."""
+        self.before_read: Callable[[str], None] = lambda _: None
+        """The same, called with the path of each read."""
+        self.coming: list[tuple[str, Object | None] | Object | Exception] = []
+        """What happens while somebody watches: an object is put under a path, or None takes it away; an event comes as
+        it is, and an error ends that watch."""
         self.sent: list[tuple[str, str]] = []
         """What was written, by method and path."""
         self.listed: list[str] = []
@@ -60,6 +65,9 @@ class FakeCluster(KubernetesClient):
         if method != "GET":
             self.sent.append((method, path))
             self.before_write(method, path)
+        else:
+            self.before_read(path)
+        self._fail(method, path)
         word = path.rpartition("/")[2]
         if refusal := self.refuse.get((method, path)) or self.refuse.get((method, word)):
             raise KubernetesApiError(method, path, refusal[0], "Forbidden", refusal[1])
@@ -74,17 +82,40 @@ class FakeCluster(KubernetesClient):
     ) -> Iterator[Object]:
         """Give what exists unless a version is named, then all that is coming; the watch ends after that."""
         assert seconds > 0
-        assert not metadata_only
+        self._fail("WATCH", path)
+        if not metadata_only:
+            self.whole.add(path)
         if "resourceVersion" not in query:
             yield from ({"type": "ADDED", "object": item} for item in self._standing(path) if _selected(item, query))
         while self.coming:
-            where, item = self.coming.pop(0)
-            before = self.objects.pop(where, None)
-            if item is not None:
-                self.objects[where] = item
-            seen, kind = item or before, "DELETED" if item is None else "MODIFIED" if before else "ADDED"
-            if seen and _stands_in(path, where) and _selected(seen, query):
-                yield {"type": kind, "object": copy.deepcopy(seen)}
+            event = self._next(self.coming.pop(0), path, query)
+            if event and metadata_only and "metadata" in event["object"]:
+                event["object"] = {"metadata": event["object"]["metadata"]}
+            if event:
+                yield event
+
+    def _next(
+        self, change: tuple[str, Object | None] | Object | Exception, path: str, query: Mapping[str, str]
+    ) -> Object | None:
+        """Let something happen, and return what a watch of a path sees of it."""
+        if isinstance(change, Exception):
+            raise change
+        if isinstance(change, dict):
+            return change
+        where, item = change
+        before = self.objects.pop(where, None)
+        if item is not None:
+            self.objects[where] = item
+        seen, kind = item or before, "DELETED" if item is None else "MODIFIED" if before else "ADDED"
+        if seen and _stands_in(path, where) and _selected(seen, query):
+            return {"type": kind, "object": copy.deepcopy(seen)}
+        return None
+
+    def _fail(self, method: str, path: str) -> None:
+        if waiting := self.failures.get((method, path)):
+            failure = waiting.pop(0)
+            if failure:
+                raise failure
 
     def _list(self, path: str, query: Mapping[str, str], *, whole: bool) -> Object:
         self.listed.append(path)

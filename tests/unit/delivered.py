@@ -1,9 +1,13 @@
-"""What ESO makes in a namespace, as ESO 0.20.4 leaves it: the ExternalSecret with its status, and its Secret."""
+"""What ESO makes in namespaces, as ESO 0.20.4 leaves it: an ExternalSecret with its status, and its Secret."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from pullsecrets.kube.eso import external_secret_path
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, MANAGED_LABEL
+from pullsecrets.kube.objects import secret_path
 from pullsecrets.kube.ownership import field_manager
+from tests.unit.cluster import FakeCluster
 
 Object = dict[str, Any]
 UID = "3f2b8c1e-0000-4000-8000-000000000001"
@@ -59,3 +63,24 @@ def secret(namespace: str, digest: str | None, name: str = "app", *others: Objec
         },
         "type": "kubernetes.io/dockerconfigjson",
     }
+
+
+def namespace(name: str, **metadata: str) -> Object:
+    """A namespace that receives the registry's Secret."""
+    return {"metadata": {"name": name, "labels": {"apps.platform/tenant": "true"}, **metadata}}
+
+
+def cluster(digests: Mapping[str, str | None], **statuses: str) -> FakeCluster:
+    """A cluster of opted-in namespaces with the ExternalSecret in each, and the Secret where its digest is given.
+
+    Args:
+        digests: by namespace.
+        statuses: by namespace, whether the ExternalSecret is Ready where it is not.
+    """
+    found = FakeCluster()
+    for name, digest in digests.items():
+        found.objects[f"/api/v1/namespaces/{name}"] = namespace(name)
+        found.objects[external_secret_path(name, "app")] = external_secret(name, status=statuses.get(name, "True"))
+        if digest is not None:
+            found.objects[secret_path(name, "app")] = secret(name, digest)
+    return found

@@ -1,8 +1,9 @@
 """`rotate` after its options: what it asks, prints and returns, with what takes time in a cluster passed in."""
 
 import base64
+import copy
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,80 +19,41 @@ from pullsecrets.delivery.plan import Choices
 from pullsecrets.delivery.prechecks import Target
 from pullsecrets.delivery.rotation import Effects
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.kube.eso import GROUP
-from pullsecrets.kube.ownership import Delivery
+from pullsecrets.kube.client import KubernetesApiError
+from pullsecrets.kube.objects import secret_path
 from pullsecrets.workloads.restart import RestartResult, Workload
 from tests.unit import delivered
+from tests.unit.cluster import FakeCluster
 from tests.unit.credential.test_history import CONFIG, Versions, credential
-from tests.unit.kube.test_eso import REGISTRY, deployment
+from tests.unit.kube.test_eso import FANOUT, IN_A, REGISTRY, deployment
 from tests.unit.workloads.test_evict import pod
 
 IMAGE = "app.example.com/team/auth:1"
+SECRET_IN_B = secret_path("b", "app")
 
 
-class Cluster(KubernetesClient):
-    """Namespaces a and b with what ESO delivered to them, and one ESO."""
+def cluster_of_two() -> FakeCluster:
+    """Namespaces a and b with what ESO delivered to them, one ESO, and a caller who may do everything."""
+    cluster = delivered.cluster(dict.fromkeys("ab", "0" * 16))
+    cluster.objects[FANOUT] = {"metadata": {"name": "app"}, "spec": {"externalSecretSpec": {}}}
+    cluster.add("/apis/apps/v1/deployments", deployment())
+    cluster.add("/api/v1/pods", pod_in("a", "bare", owner=None))
+    for namespace in "ab":
+        account = {"namespace": namespace, "name": "default"}
+        cluster.add("/api/v1/serviceaccounts", {"metadata": account, "imagePullSecrets": [{"name": "app"}]})
+    forbid(cluster)
+    return cluster
 
-    def __init__(self) -> None:
-        self.may = {"patch": True, "get": True, "create": True}
-        self.labelled = ["a", "b"]
-        self.leaving: list[str] = []
-        self.deliveries = {
-            name: Delivery("app", delivered.external_secret(name), delivered.secret(name, "0" * 16)) for name in "ab"
-        }
-        self.mistyped: list[str] = []
-        self.events: dict[str, str] = {}
-        self.refused: dict[str, str] = {}
-        self.contents: dict[str, Any] = {}
-        self.pods = [pod_in("a", "bare", owner=None)]
-        self.evictions: dict[str, Exception] = {}
 
-    def items(
-        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
-    ) -> Iterator[dict[str, Any]]:
-        del metadata_only
-        if path == "/api/v1/secrets" and "type!=" in (query or {})["fieldSelector"]:
-            yield from ({"metadata": {"namespace": name}} for name in self.mistyped)
-        elif path == "/api/v1/secrets":
-            yield from (dict(found.secret) for found in self.deliveries.values() if found.secret)
-        elif path == f"{GROUP}/externalsecrets":
-            yield from (dict(found.external_secret) for found in self.deliveries.values() if found.external_secret)
-        elif path == "/api/v1/namespaces":
-            yield from ({"metadata": {"name": name}} for name in self.labelled)
-            yield from ({"metadata": {"name": name, "deletionTimestamp": "now"}} for name in self.leaving)
-        elif path == "/apis/apps/v1/deployments":
-            yield deployment()
-        elif path == "/api/v1/pods":
-            yield from self.pods
-        elif path == "/api/v1/serviceaccounts":
-            yield from (
-                {"metadata": {"namespace": name, "name": "default"}, "imagePullSecrets": [{"name": "app"}]}
-                for name in "ab"
-            )
-        elif path == "/api/v1/events":
-            for name, message in self.events.items():
-                yield {"involvedObject": {"namespace": name}, "message": message}
+def forbid(cluster: FakeCluster, *verbs: str) -> None:
+    """Have the API server say that the caller may not do these things."""
+    cluster.answers["selfsubjectaccessreviews"] = lambda _, body: {
+        "status": {"allowed": body["spec"]["resourceAttributes"]["verb"] not in verbs}
+    }
 
-    def request(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **_: Any
-    ) -> dict[str, Any]:
-        if path == f"{GROUP}/clusterexternalsecrets/app":
-            return {"spec": {"externalSecretSpec": {}}}
-        if path.endswith("selfsubjectaccessreviews"):
-            return {"status": {"allowed": self.may[body["spec"]["resourceAttributes"]["verb"]]}}
-        if path.endswith("eviction"):
-            if error := self.evictions.get(body["metadata"]["name"]):
-                raise error
-            return {}
-        namespace = path.split("/")[4]
-        if method == "GET":
-            content = base64.b64encode(self.contents[namespace].encode()).decode()
-            return {"data": {".dockerconfigjson": content}}
-        assert (method, (query or {}).get("dryRun")) == ("PATCH", "All"), "nothing else is written"
-        if namespace in self.refused:
-            raise KubernetesApiError(method, path, 403, "Forbidden", self.refused[namespace])
-        return {}
+
+def eviction_of(pod: str) -> str:
+    return f"/api/v1/namespaces/a/pods/{pod}/eviction"
 
 
 def pod_in(namespace: str, name: str, **how: Any) -> dict[str, Any]:
@@ -119,7 +81,7 @@ class Surroundings:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.capsys = capsys
         self.vault = Versions("old")
-        self.cluster = Cluster()
+        self.cluster = cluster_of_two()
         self.missing: dict[str, str] = {}
         self.synced = True
         self.error: Exception | None = None
@@ -136,7 +98,7 @@ class Surroundings:
         if error:
             raise error
         missing = {} if back else self.missing
-        namespaces = tuple(sorted(set(self.cluster.labelled) - missing.keys()))
+        namespaces = tuple(sorted({"a", "b"} - missing.keys()))
         return Delivered(version, digest, namespaces, missing, 1.5, self.synced)
 
     def restart(self, *_: object) -> RestartResult:
@@ -148,6 +110,12 @@ class Surroundings:
         assert (image, sorted(namespaces)) == (IMAGE, ["a", "b"])
         return self.unpulled
 
+    def hold(self, namespaces: Iterable[str], content: str) -> None:
+        """Have the Secrets of these namespaces hold a content, whatever their metadata says."""
+        encoded = base64.b64encode(content.encode()).decode()
+        for name in namespaces:
+            self.cluster.objects[secret_path(name, "app")]["data"] = {".dockerconfigjson": encoded}
+
     def failing_restart(self, restarted_for: str | None = None) -> None:
         self.workloads = [Workload("Deployment", "a", "auth", restarted_for, None)]
         self.restarted = RestartResult(failed={"deployment/auth in a": "exceeded its progress deadline"})
@@ -156,7 +124,7 @@ class Surroundings:
         named = {item.name for item in fields(Dialog)}
         dialog = Dialog(**{name: chosen.pop(name) for name in named & chosen.keys()})
         effects = Effects(self.deliver, self.pull, lambda *_: self.workloads, self.restart)
-        code, raised = 0, None
+        code, raised, before = 0, None, copy.deepcopy(self.cluster.objects)
         try:
             choices = Choices(wave_timeout=0, **chosen)
             target = Target(CONFIG, REGISTRY, self.cluster, self.vault)
@@ -165,6 +133,7 @@ class Surroundings:
             code = end.exit_code
         except PullSecretsError as error:
             code, raised = int(error.exit_code), error
+        assert self.cluster.objects == before, "what is tried is not written"
         shown = self.capsys.readouterr()
         return Done(shown.out, shown.err, code, raised)
 
@@ -245,7 +214,7 @@ def test_a_namespace_without_the_label_is_refused_before_anything_is_written(
     refused = here.run(**options, only=frozenset({"a", "app-paymnts"})).exception
     assert isinstance(refused, BadInputError)
     assert "--only: found app-paymnts; allowed: namespaces that carry apps.platform/tenant=true" in str(refused)
-    here.cluster.labelled = []
+    del here.cluster.objects["/api/v1/namespaces/a"], here.cluster.objects["/api/v1/namespaces/b"]
     refused = here.run(**options).exception
     assert isinstance(refused, BadInputError)
     assert "use `pull-secrets seed` to write the credential alone" in str(refused)
@@ -264,10 +233,13 @@ def test_what_arrived_elsewhere_is_not_taken_back_for_one_namespace(here: Surrou
 
 
 def test_what_will_not_take_it_is_told_before_the_write(here: Surroundings) -> None:
-    here.cluster.deliveries["a"] = Delivery("app", delivered.external_secret("a", status="False"), None)
-    here.cluster.events = {"a": 'secrets "app" is forbidden: exceeded quota: few'}
-    here.cluster.refused = {"b": "admission webhook freeze denied the request"}
-    here.cluster.leaving = ["c"]
+    here.cluster.objects[IN_A] = delivered.external_secret("a", status="False")
+    del here.cluster.objects[secret_path("a", "app")]
+    of = {"kind": "ExternalSecret", "name": "app", "namespace": "a"}
+    told = 'secrets "app" is forbidden: exceeded quota: few'
+    here.cluster.add("/api/v1/events", {"metadata": {}, "type": "Warning", "involvedObject": of, "message": told})
+    here.cluster.refuse["PATCH", SECRET_IN_B] = 403, "admission webhook freeze denied the request"
+    here.cluster.objects["/api/v1/namespaces/c"] = delivered.namespace("c", deletionTimestamp="2026-01-01T00:00:00Z")
     code, found = here.json(dry_run=True)
     assert (code, len(here.vault.states)) == (0, 1)
     assert found["foreseen"] == {
@@ -279,8 +251,8 @@ def test_what_will_not_take_it_is_told_before_the_write(here: Surroundings) -> N
 
 
 def test_whoever_may_not_try_a_policy_is_told_so(here: Surroundings) -> None:
-    here.cluster.may["patch"] = False
-    here.cluster.refused = {"b": "would be refused"}
+    forbid(here.cluster, "patch")
+    here.cluster.refuse["PATCH", SECRET_IN_B] = 403, "would be refused"
     found = here.json(dry_run=True)[1]
     assert (found["foreseen"], "you may not patch Secrets" in found["unchecked"][0]) == ({}, True)
 
@@ -300,9 +272,7 @@ def test_whoever_may_not_try_a_policy_is_told_so(here: Surroundings) -> None:
 def test_a_secret_that_would_keep_what_it_holds_is_refused_before_the_write(
     here: Surroundings, spoil: Any, cause: str
 ) -> None:
-    found = delivered.secret("b", "0" * 16)
-    spoil(found["metadata"])
-    here.cluster.deliveries["b"] = Delivery("app", delivered.external_secret("b"), found)
+    spoil(here.cluster.objects[SECRET_IN_B]["metadata"])
     refused = here.run(yes=True).exception
     assert isinstance(refused, BadInputError)
     assert cause in str(refused)
@@ -311,19 +281,19 @@ def test_a_secret_that_would_keep_what_it_holds_is_refused_before_the_write(
 
 
 def test_a_secret_of_another_type_is_refused_before_the_write(here: Surroundings) -> None:
-    here.cluster.mistyped = ["b"]
+    here.cluster.objects[SECRET_IN_B]["type"] = "Opaque"
     assert "type cannot be changed" in str(here.run(yes=True).exception)
     assert len(here.vault.states) == 1
 
 
 def test_bytes_are_compared_where_that_is_asked_for_and_permitted(here: Surroundings) -> None:
     here.json()
-    here.cluster.contents = dict.fromkeys("ab", here.vault.data[2]["dockerconfigjson"])
+    here.hold("ab", here.vault.data[2]["dockerconfigjson"])
     assert here.json(by_content=True)[0] == 0
-    here.cluster.contents["b"] = credential("kept-from-before")
+    here.hold("b", credential("kept-from-before"))
     code, found = here.json(by_content=True)
     assert (code, found["namespaces"], "its bytes are not those" in found["missing"]["b"]) == (1, ["a"], True)
-    here.cluster.may["get"] = False
+    forbid(here.cluster, "get")
     assert "--by-content: you may not get Secrets" in str(here.run(yes=True, by_content=True, user="third").exception)
     assert len(here.vault.states) == 2
 
@@ -357,7 +327,7 @@ def test_a_rotation_is_done_when_a_test_pod_has_pulled_and_taken_back_when_it_ca
 
 def test_a_pull_that_may_not_be_made_is_refused_before_the_write(here: Surroundings) -> None:
     assert "none of the stack's" in str(here.run(yes=True, image="busybox:1").exception)
-    here.cluster.may["create"] = False
+    forbid(here.cluster, "create")
     assert "one of the verifiers" in str(here.run(yes=True, image="app.example.com/a:1").exception)
     assert len(here.vault.states) == 1
 
@@ -450,10 +420,10 @@ def test_what_arrived_in_a_cluster_that_shares_the_path_is_not_taken_back(here: 
 
 
 def test_a_pod_that_is_not_evicted_is_a_problem_after_a_rotation_that_ended_well(here: Surroundings) -> None:
-    here.cluster.pods = [pod_in("a", name, owner="DaemonSet") for name in "xyz"]
-    here.cluster.evictions = {
-        "x": KubernetesApiError("POST", "/", 429, "TooManyRequests", "would violate the budget"),
-        "y": KubernetesApiError("POST", "/", 500, "InternalError", "more than one PodDisruptionBudget"),
+    here.cluster.lists["/api/v1/pods"] = [pod_in("a", name, owner="DaemonSet") for name in "xyz"]
+    here.cluster.refuse |= {
+        ("POST", eviction_of("x")): (429, "would violate the budget"),
+        ("POST", eviction_of("y")): (500, "more than one PodDisruptionBudget"),
     }
     code, found = here.json(recreate=True, take_back=True)
     assert (code, found["outcome"], found["pods"]["recreated"]) == (1, "failed", ["a/z"])
@@ -467,8 +437,8 @@ def test_a_pod_that_is_not_evicted_is_a_problem_after_a_rotation_that_ended_well
 
 
 def test_an_outage_while_pods_are_evicted_is_told_with_what_was_delivered(here: Surroundings) -> None:
-    here.cluster.pods = [pod_in("a", "x", owner="DaemonSet")]
-    here.cluster.evictions = {"x": ERRORS[2]}
+    here.cluster.lists["/api/v1/pods"] = [pod_in("a", "x", owner="DaemonSet")]
+    here.cluster.failures = {("POST", eviction_of("x")): [ERRORS[2]]}
     done = here.run(yes=True, json=True, recreate=True, take_back=True)
     assert (json.loads(done.stdout)["outcome"], done.exception) == ("failed", ERRORS[2])
     assert len(here.vault.states) == 2

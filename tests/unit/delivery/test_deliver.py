@@ -1,101 +1,76 @@
 """One version delivered: synced once, proved, superseded by others, taken back."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
-
 import pytest
 
 from pullsecrets.credential.document import content_digest
 from pullsecrets.credential.vault import EntryMetadata
 from pullsecrets.delivery import deliver, prechecks
-from pullsecrets.delivery.proof import Progress
-from pullsecrets.errors import BadInputError, ConflictError, UnreachableError
+from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError, UnreachableError
 from pullsecrets.kube import eso, waiting
 from pullsecrets.kube.client import KubernetesApiError
 from tests.unit import delivered
 from tests.unit.cluster import FakeCluster
 from tests.unit.credential.test_history import CONFIG, Versions, credential
-from tests.unit.delivery.test_proof import NEW, OLD, Watched
-from tests.unit.kube.test_eso import REGISTRY, installation
-
-if TYPE_CHECKING:
-    from pullsecrets.kube.client import KubernetesClient
-
+from tests.unit.delivery.test_proof import AWAY, NEW, OLD, SECRETS, holding
+from tests.unit.kube.test_eso import FANOUT, IN_A, IN_B, REGISTRY, installation
 
 OLD_ESO = installation((0, 19, 0))
+EXTERNAL_SECRETS = f"{eso.GROUP}/externalsecrets"
+TOLD, EACH_TOLD = ("PATCH", FANOUT), {("PATCH", IN_A), ("PATCH", IN_B)}
 
 
-@dataclass
-class Cluster:
-    """What the rotation asks of a cluster, by what each of its waits finds missing."""
-
-    missing: list[set[str]]
-    synced: list[set[str]] = field(default_factory=list[set[str]])
-    conditions: dict[str, str] = field(default_factory=dict[str, str])
-    """By namespace: whether the ExternalSecret there is Ready."""
-    on_wait: Callable[[], None] = lambda: None
-    failures: dict[str, list[Exception]] = field(default_factory=dict[str, list[Exception]])
-
-    def fail(self, what: str) -> None:
-        if self.failures.get(what):
-            raise self.failures[what].pop(0)
-
-    def wait(self, *_: object, timeout: float, **__: object) -> Progress:
-        if timeout:
-            self.on_wait()
-        self.fail("wait" if timeout else "look")
-        missing = frozenset(self.missing.pop(0) if len(self.missing) > 1 else self.missing[0])
-        return Progress(missing | {"a", "b"}, missing)
-
-    def force_sync(self, _cluster: object, _registry: object, _installation: object, namespaces: set[str]) -> None:
-        self.fail("sync")
-        self.synced.append(set(namespaces))
-
-    def items(self, path: str, query: dict[str, str], *, metadata_only: bool = False) -> list[dict[str, Any]]:
-        assert query == {"fieldSelector": "metadata.name=app"}
-        self.fail("explain")
-        if path == "/api/v1/secrets":
-            assert metadata_only
-            return [delivered.secret(name, OLD) for name in self.conditions]
-        assert path == f"{eso.GROUP}/externalsecrets"
-        return [delivered.external_secret(name, status=status) for name, status in self.conditions.items()]
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(deliver, "LOOK_AT_VAULT_SECONDS", 0.01)
 
 
-@pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[prechecks.Target, Cluster]]:
-    def make(*missing: set[str], vault: Versions | None = None) -> tuple[prechecks.Target, Cluster]:
-        cluster = Cluster(list(missing))
-        monkeypatch.setattr(deliver, "prove_digest", cluster.wait)
-        monkeypatch.setattr(eso, "force_sync", cluster.force_sync)
-        monkeypatch.setattr(waiting, "RETRY_SECONDS", 0)
-        monkeypatch.setattr(deliver, "LOOK_AT_VAULT_SECONDS", 0.01)
-        return prechecks.Target(CONFIG, REGISTRY, cast("KubernetesClient", cluster), vault or Versions("x")), cluster
-
-    return make
+def fanned_out(**digests: str | None) -> FakeCluster:
+    """A cluster whose namespaces hold these contents, and the ClusterExternalSecret that ESO is told by."""
+    cluster = delivered.cluster(digests)
+    cluster.objects[FANOUT] = {"metadata": {"name": "app"}, "spec": {"externalSecretSpec": {}}}
+    return cluster
 
 
-Make = Callable[..., tuple[prechecks.Target, Cluster]]
+def refreshing(*rounds: str, **digests: str | None) -> FakeCluster:
+    """The same, with an ESO that writes the new content into the next of these namespaces each time it is told."""
+    cluster, left = fanned_out(**digests), list(rounds)
+
+    def told(method: str, path: str) -> None:
+        if method == "PATCH" and path in {FANOUT, IN_B} and left:
+            cluster.coming = [holding(name) for name in left.pop(0)]
+
+    cluster.before_write = told
+    return cluster
 
 
-def test_where_all_hold_it_already_eso_is_left_alone(make: Make) -> None:
-    target, cluster = make(set())
-    arrived = deliver.deliver(target, installation(), 1, "digest", 5)
-    assert (arrived.synced, arrived.namespaces, cluster.synced) == (False, ("a", "b"), [])
+def target(cluster: FakeCluster, vault: Versions | None = None) -> prechecks.Target:
+    return prechecks.Target(CONFIG, REGISTRY, cluster, vault or Versions("x"))
 
 
-def test_a_version_that_hands_on_is_told_once_and_an_older_one_until_it_is_through(make: Make) -> None:
-    for which, told in ((installation(), [{"a", "b"}]), (OLD_ESO, [{"a", "b"}, {"b"}])):
-        target, cluster = make({"a", "b"}, {"b"}, set())
-        arrived = deliver.deliver(target, which, 1, "digest", 5)
-        assert arrived.missing == {}
-        assert cluster.synced == told
+def test_where_all_hold_it_already_eso_is_left_alone() -> None:
+    cluster = fanned_out(a=NEW, b=NEW)
+    arrived = deliver.deliver(target(cluster), installation(), 1, NEW, 5)
+    assert (arrived.synced, arrived.namespaces, arrived.missing, cluster.sent) == (False, ("a", "b"), {}, [])
 
 
-def test_what_is_missing_at_the_end_is_explained(make: Make) -> None:
-    target, cluster = make({"a", "b", "c"})
-    cluster.conditions = {"a": "False", "b": "True"}
-    arrived = deliver.deliver(target, installation(), 1, "digest", 0.05)
+def test_a_version_that_hands_on_is_told_once() -> None:
+    cluster = refreshing("ab", a=OLD, b=OLD)
+    arrived = deliver.deliver(target(cluster), installation(), 1, NEW, 5)
+    assert (arrived.missing, arrived.synced, cluster.sent) == ({}, True, [TOLD])
+
+
+def test_an_older_version_is_told_of_each_namespace_until_it_is_through() -> None:
+    cluster = refreshing("a", "b", a=OLD, b=OLD)
+    assert deliver.deliver(target(cluster), OLD_ESO, 1, NEW, 5).missing == {}
+    assert (set(cluster.sent[:2]), cluster.sent[2:]) == (EACH_TOLD, [("PATCH", IN_B)])
+
+
+def test_what_is_missing_at_the_end_is_explained() -> None:
+    cluster = fanned_out(a=OLD, b=OLD, c=None)
+    cluster.objects[IN_A] = delivered.external_secret("a", status="False")
+    del cluster.objects[eso.external_secret_path("c", "app")]
+    arrived = deliver.deliver(target(cluster), installation(), 1, NEW, 0.05)
     assert arrived.missing == {
         "a": "secret synced",
         "b": f"synced last at {delivered.REFRESHED}, with other content",
@@ -105,16 +80,11 @@ def test_what_is_missing_at_the_end_is_explained(make: Make) -> None:
 
 
 def test_a_namespace_that_joins_after_the_proof_is_not_reported_as_proved() -> None:
-    class Joined(Watched):
-        """The second namespace gets its label after the first look."""
-
-        def items(self, *arguments: Any, **named: Any) -> Iterator[dict[str, Any]]:
-            yield from super().items(*arguments, **named)
-            self.namespaces = ["a", "b"]
-
-    cluster = Joined(["a"], {"a": NEW, "b": OLD}, [])
-    arrived = deliver.deliver(prechecks.Target(CONFIG, REGISTRY, cluster, Versions("x")), installation(), 1, NEW, 5)
-    assert arrived.namespaces == ("a",)
+    cluster = fanned_out(a=NEW)
+    cluster.before_read = lambda path: (
+        cluster.objects.update(delivered.cluster({"b": NEW}).objects) if path == EXTERNAL_SECRETS else None
+    )
+    assert deliver.deliver(target(cluster), installation(), 1, NEW, 5).namespaces == ("a",)
 
 
 def test_a_relay_that_is_not_filled_explains_every_namespace() -> None:
@@ -127,8 +97,8 @@ def test_a_relay_that_is_not_filled_explains_every_namespace() -> None:
     assert "relay" not in direct["a"]
 
 
-AWAY = UnreachableError("away")
 BUSY = KubernetesApiError("GET", "/", 503, "ServiceUnavailable", "starting")
+REFUSAL = KubernetesApiError("GET", "/", 403, "Forbidden", "no")
 
 
 class Flaky(Versions):
@@ -143,32 +113,37 @@ class Flaky(Versions):
         return super().read_metadata(mount, path)
 
 
-def test_an_api_server_and_a_vault_that_are_away_for_a_moment_are_waited_for(make: Make) -> None:
+def test_an_api_server_and_a_vault_that_are_away_for_a_moment_are_waited_for() -> None:
     vault = Flaky("x")
     vault.failures = 3
-    target, cluster = make({"a", "b"}, {"b"}, set(), vault=vault)
-    cluster.failures = {"look": [AWAY, BUSY], "sync": [BUSY, AWAY], "wait": [AWAY, BUSY, AWAY]}
-    assert deliver.deliver(target, OLD_ESO, 1, "digest", 5).missing == {}
-    assert (cluster.synced, vault.failures) == ([{"a", "b"}, {"b"}], 0)
+    cluster = refreshing("a", "b", a=OLD, b=OLD)
+    cluster.failures = {
+        ("GET", SECRETS): [AWAY, BUSY],
+        ("PATCH", IN_A): [BUSY, AWAY],
+        ("WATCH", SECRETS): [AWAY, BUSY, AWAY],
+    }
+    assert deliver.deliver(target(cluster, vault), OLD_ESO, 1, NEW, 5).missing == {}
+    assert vault.failures == 0
+    assert not any(cluster.failures.values())
 
 
-@pytest.mark.parametrize("what", ["look", "sync", "wait"])
+@pytest.mark.parametrize("request_", [("GET", SECRETS), TOLD, ("WATCH", SECRETS)], ids=["look", "sync", "wait"])
+@pytest.mark.parametrize(("failure", "retry_seconds"), [(REFUSAL, 0), (AWAY, 99)], ids=["refusal", "outage"])
 def test_a_refusal_ends_the_delivery_and_so_does_an_outage_that_outlasts_it(
-    make: Make, monkeypatch: pytest.MonkeyPatch, what: str
+    monkeypatch: pytest.MonkeyPatch, request_: tuple[str, str], failure: PullSecretsError, retry_seconds: float
 ) -> None:
-    refusal = KubernetesApiError("GET", "/", 403, "Forbidden", "no")
-    for failure, retry_seconds in ((refusal, 0), (AWAY, 99)):
-        target, cluster = make({"a"})
-        monkeypatch.setattr(waiting, "RETRY_SECONDS", retry_seconds)
-        cluster.failures = {what: [failure]}
-        with pytest.raises(type(failure)):
-            deliver.deliver(target, installation(), 1, "digest", 5)
+    monkeypatch.setattr(waiting, "RETRY_SECONDS", retry_seconds)
+    cluster = refreshing("a", a=OLD)
+    cluster.failures = {request_: [failure]}
+    with pytest.raises(type(failure)):
+        deliver.deliver(target(cluster), installation(), 1, NEW, 5)
 
 
-def test_what_cannot_be_explained_is_missing_all_the_same(make: Make) -> None:
-    target, cluster = make({"a"})
-    cluster.failures = {"explain": [KubernetesApiError("GET", "/", 403, "Forbidden", "no")]}
-    missing = deliver.deliver(target, installation(), 1, "digest", 0.02).missing
+def test_what_cannot_be_explained_is_missing_all_the_same() -> None:
+    cluster = fanned_out(a=OLD)
+    # The proof reads them first.
+    cluster.failures = {("GET", EXTERNAL_SECRETS): [None, REFUSAL]}
+    missing = deliver.deliver(target(cluster), installation(), 1, NEW, 0).missing
     assert missing == {"a": "its ExternalSecret cannot be read: Kubernetes API: GET /: 403 Forbidden: no"}
 
 
@@ -179,52 +154,51 @@ def test_what_cannot_be_explained_is_missing_all_the_same(make: Make) -> None:
         ([], None, "no namespace carries apps.platform/tenant=true.*`pulumi up`.*`pull-secrets seed`"),
     ],
 )
-def test_where_nothing_could_be_proved_nothing_is_begun(
-    monkeypatch: pytest.MonkeyPatch, labelled: list[str], only: set[str] | None, cause: str
-) -> None:
-    monkeypatch.setattr(eso, "require_refreshing", lambda *_: None)
-    target = prechecks.Target(CONFIG, REGISTRY, Watched(labelled, {}, []), Versions("x"))
+def test_where_nothing_could_be_proved_nothing_is_begun(labelled: list[str], only: set[str] | None, cause: str) -> None:
+    cluster = fanned_out(**dict.fromkeys(labelled))
     with pytest.raises(BadInputError, match=cause):
-        prechecks.prepare(target, only)
+        prechecks.prepare(target(cluster), only)
+    assert cluster.sent == []
 
 
-def test_a_newer_write_of_somebody_else_ends_the_wait_and_is_not_taken_back(make: Make) -> None:
-    vault = Versions("old", "ours")
-    target, cluster = make({"a"}, vault=vault)
-    cluster.on_wait = lambda: vault.states.setdefault(3, vault.states[2].__class__(3, "2026-01-01T00:00:00Z")) and None
+def test_a_newer_write_of_somebody_else_ends_the_wait_and_is_not_taken_back() -> None:
+    vault, cluster = Versions("old", "ours"), fanned_out(a=OLD)
+
+    def theirs(*_: str) -> None:
+        vault.write(credential("theirs"))
+
+    cluster.before_write = theirs
     with pytest.raises(ConflictError, match="version 3 was written while version 2 was being delivered"):
-        deliver.deliver(target, installation(), 2, "digest", 5)
-    vault.data[3] = {"dockerconfigjson": credential("theirs")}
+        deliver.deliver(target(cluster, vault), installation(), 2, NEW, 5)
     with pytest.raises(ConflictError):
-        deliver.write_back(target, 2, 5)
+        deliver.write_back(target(cluster, vault), 2, 5)
     assert len(vault.states) == 3
 
 
-def test_the_content_before_is_written_as_a_new_version(make: Make) -> None:
+def test_the_content_before_is_written_as_a_new_version() -> None:
     vault = Versions("old", "bad")
-    target, _ = make(set(), vault=vault)
-    assert deliver.write_back(target, 2, 5) == (3, content_digest(credential("old")))
+    assert deliver.write_back(target(fanned_out(), vault), 2, 5) == (3, content_digest(credential("old")))
     assert vault.data[3] == vault.data[1]
 
 
-def test_a_version_that_was_rotated_in_before_is_known(make: Make) -> None:
+def test_a_version_that_was_rotated_in_before_is_known() -> None:
     vault = Versions("old", "good")
-    target, _ = make(set(), vault=vault)
-    assert not deliver.is_finished(target, 2)
-    deliver.finish(target, 2)
-    assert deliver.is_finished(target, 2)
-    assert vault.custom["rotated-in-dev"] == "2"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Versions, "patch_metadata", None)
-        deliver.finish(target, 2)
+    here = target(fanned_out(), vault)
+    assert not deliver.is_finished(here, 2)
+    deliver.finish(here, 2)
+    assert deliver.is_finished(here, 2)
+    recorded = vault.custom
+    assert recorded["rotated-in-dev"] == "2"
+    deliver.finish(here, 2)
+    assert vault.custom is recorded, "it is not written again"
 
 
-def test_a_version_that_another_cluster_rotated_in_has_arrived_too_and_each_records_its_own(make: Make) -> None:
+def test_a_version_that_another_cluster_rotated_in_has_arrived_too_and_each_records_its_own() -> None:
     vault = Versions("old", "good")
-    target, _ = make(set(), vault=vault)
     vault.custom |= {"rotated-in-other": "2", "rotated-in-dev": "1"}
-    assert deliver.is_finished(target, 2)
-    deliver.finish(target, 2)
+    here = target(fanned_out(), vault)
+    assert deliver.is_finished(here, 2)
+    deliver.finish(here, 2)
     assert vault.custom["rotated-in-dev"] == "2"
 
 
@@ -234,8 +208,7 @@ def test_a_sealed_registry_is_not_in_vault() -> None:
         prechecks.require_in_vault(sealed)
 
 
-def test_a_sealed_credential_is_not_taken_back_here(make: Make) -> None:
-    target, _ = make(set())
-    sealed = prechecks.Target(CONFIG, REGISTRY, target.cluster, None)
+def test_a_sealed_credential_is_not_taken_back_here() -> None:
+    sealed = prechecks.Target(CONFIG, REGISTRY, fanned_out(), None)
     with pytest.raises(BadInputError, match="taken back in git"):
         deliver.write_back(sealed, 0, 1)

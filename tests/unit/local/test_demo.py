@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from local import sample_gitops
 from local.__main__ import app
-from local.controlplane.api import RequestRefused
+from local.controlplane.api import RequestRefused, path_of
 from local.controlplane.waiting import NotYet
 from local.demo import StepFailedError, workloads
 from local.demo.numbers import Measured, rows, table
@@ -25,6 +25,7 @@ from local.demo.steps import Steps, UnexpectedError
 from local.paths import repository
 from pullsecrets.config.gitops import GitOps
 from pullsecrets.gitops.repository import load
+from tests.unit.cluster import FakeCluster
 
 MEASURED = Measured(
     commands=14,
@@ -170,31 +171,25 @@ def pod(namespace: str = "auth-dev", waiting: str | None = None, *, ready: bool 
     return {"metadata": {"namespace": namespace, "name": f"pod-{waiting or ready}"}, "status": status}
 
 
-class Cluster:
-    """Answers lists, and keeps Jobs, whose Pods cannot be changed."""
+class Api:
+    """The control plane's own client, before the API server of the unit tests; the Pods of a Job cannot be changed."""
 
     def __init__(self, *lists: list[dict[str, Any]]) -> None:
         paths = ("/apis/apps/v1/deployments", "/apis/batch/v1/jobs", "/api/v1/pods")
-        self.lists: dict[str, list[dict[str, Any]]] = dict(zip(paths, lists, strict=False))
-        self.jobs: dict[str, Mapping[str, Any]] = {}
-        self.requests: list[str] = []
+        self.cluster = FakeCluster(lists=dict(zip(paths, lists, strict=False)))
 
     def call(self, method: str, path: str, *_: object) -> dict[str, Any]:
-        self.requests.append(method)
-        if method == "DELETE":
-            self.jobs.pop(path)
-        return {"items": self.lists.get(path, [])}
+        return self.cluster.request(method, path)
 
     def apply(self, item: Mapping[str, Any]) -> Mapping[str, Any]:
-        path = f"/apis/batch/v1/namespaces/auth-dev/jobs/{item['metadata']['name']}"
-        if self.jobs.setdefault(path, item) != item:
+        found = self.cluster.find(path_of(item))
+        if found not in (None, item):
             raise RequestRefused(422, "spec.template: field is immutable")
-        self.requests.append("applied")
-        return item
+        return found or self.cluster.request("POST", path_of(item).rpartition("/")[0], body=item)
 
 
 def settled(*lists: list[dict[str, Any]]) -> workloads.Pods:
-    return workloads.settled(cast("Any", Cluster(*lists)), frozenset({"auth-dev"}))
+    return workloads.settled(cast("Any", Api(*lists)), frozenset({"auth-dev"}))
 
 
 def test_pods_are_counted_with_those_that_cannot_pull_and_without_other_namespaces() -> None:
@@ -218,7 +213,7 @@ def test_what_is_on_its_way_is_waited_for(moving: tuple[list[dict[str, Any]], ..
 
 
 def test_a_job_whose_pods_changed_is_made_anew_and_one_that_did_not_is_left_alone() -> None:
-    cluster = Cluster()
+    api = Api()
     job: dict[str, Any] = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -226,10 +221,10 @@ def test_a_job_whose_pods_changed_is_made_anew_and_one_that_did_not_is_left_alon
         "spec": {"template": 1},
     }
     for item in (job, job, {**job, "spec": {"template": 2}}):
-        workloads.apply(cast("Any", cluster), [item])
-    assert cluster.requests == ["applied", "applied", "DELETE", "applied"]
+        workloads.apply(cast("Any", api), [item])
+    assert [method for method, _ in api.cluster.sent] == ["POST", "DELETE", "POST"]
 
 
 def test_kinds_that_nothing_here_would_use_are_left_out_and_counted() -> None:
-    found = workloads.apply(cast("Any", Cluster()), [{"kind": "Service"}, {"kind": "Service"}, {"kind": "CronJob"}])
+    found = workloads.apply(cast("Any", Api()), [{"kind": "Service"}, {"kind": "Service"}, {"kind": "CronJob"}])
     assert found == workloads.Applied({}, {"CronJob": 1, "Service": 2})

@@ -12,12 +12,15 @@ from pullsecrets.config import StackConfig, parse
 from pullsecrets.delivery import verify
 from pullsecrets.delivery.verify import Pull, Trial
 from pullsecrets.errors import BadInputError
+from pullsecrets.kube.eso import external_secret_path
+from pullsecrets.kube.objects import secret_path
 from pullsecrets.rollout import gates
 from pullsecrets.rollout.argocd import GROUP, ArgoCd, Unfinished, unfinished
 from pullsecrets.rollout.gates import SmokeCheck, event_time, failed_smoke_checks, pull_events
 from pullsecrets.rollout.plan import Target, Wave, plan
 from pullsecrets.rollout.run import Rollout, Settings, require_unfinished
 from tests.components.program import stack_file
+from tests.unit import delivered
 from tests.unit.cluster import FakeCluster
 from tests.unit.doctor.tenants import World, healthy, ready, stack_config
 
@@ -149,18 +152,37 @@ class Controller(FakeCluster):
     """Does with Applications what Argo CD's controller does, at once; a sync that succeeds is added to the history."""
 
     def __init__(self, **histories: list[dict[str, Any]]) -> None:
-        """Make Applications and namespaces by service."""
-        names = [f"{service}-dev" for service in histories]
-        spaces = [(f"/api/v1/namespaces/{name}", {"metadata": {"name": name}}) for name in names]
-        items = [
-            (f"{PLACE}/{name}", {"metadata": {"name": name}, "spec": {}, "status": {"history": history}})
-            for name, history in zip(names, histories.values(), strict=True)
-        ]
-        super().__init__(*spaces, *items)
+        """Make by service an Application, and a namespace that holds the credential `one` and is bound."""
+        super().__init__()
+        self.namespaces = [f"{service}-dev" for service in histories]
+        for name, history in zip(self.namespaces, histories.values(), strict=True):
+            space = {"name": name, "labels": {f"apps.platform/{REGISTRY}": "true"}}
+            account = {"metadata": {"namespace": name, "name": "default"}, "imagePullSecrets": [{"name": REGISTRY}]}
+            self.objects |= {
+                f"{PLACE}/{name}": {"metadata": {"name": name}, "spec": {}, "status": {"history": history}},
+                f"/api/v1/namespaces/{name}": {"metadata": space},
+                f"/api/v1/namespaces/{name}/serviceaccounts/default": account,
+                external_secret_path(name, REGISTRY): delivered.external_secret(name, REGISTRY),
+            }
+        self.deliver("one")
+        self.now = SINCE
         self.head = "B"
         self.phases: dict[str, str] = {}
         self.asked: list[tuple[str, str]] = []
         self._ended = 0
+
+    def clock(self) -> tuple[datetime, datetime]:
+        return self.now, SINCE
+
+    def deliver(self, digest: str) -> None:
+        for name in self.namespaces:
+            self.objects[secret_path(name, REGISTRY)] = delivered.secret(name, digest, REGISTRY)
+
+    def complain(self, moment: str = "2026-01-01T12:00:00Z") -> None:
+        """Have the kubelet say that a Pod of the service auth cannot pull."""
+        self.add("/api/v1/namespaces/auth-dev/events", event("Failed", "Failed to pull image", moment))
+        named: dict[str, Any] = {"imagePullSecrets": [{"name": REGISTRY}], "containers": []}
+        self.objects["/api/v1/namespaces/auth-dev/pods/auth-1"] = {**pod("new"), "spec": named}
 
     def merge_patch(self, path: str, change: Mapping[str, Any]) -> dict[str, Any]:
         super().merge_patch(path, change)
@@ -192,22 +214,10 @@ def history(*revisions: str) -> list[dict[str, Any]]:
     return [{"revision": revision} for revision in revisions]
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What the gate after the sync finds; the others find nothing."""
-    problems: dict[str, str] = {}
-    monkeypatch.setattr(gates, "undelivered", lambda *_: {})
-    monkeypatch.setattr(gates, "failing_pods", lambda *_: {})
-    monkeypatch.setattr(gates, "pull_events", lambda *_: problems)
-    monkeypatch.setattr(Controller, "clock", lambda _: (SINCE, SINCE))
-    return problems
-
-
 @pytest.mark.parametrize(("message", "asked"), [("", [("auth-dev", "B"), ("user-dev", "B")]), ("401", [])])
 def test_nothing_of_a_wave_is_touched_unless_a_test_pod_pulled_in_each_of_its_namespaces(
-    gate: dict[str, str], monkeypatch: pytest.MonkeyPatch, message: str, asked: list[tuple[str, str]]
+    monkeypatch: pytest.MonkeyPatch, message: str, asked: list[tuple[str, str]]
 ) -> None:
-    assert not gate
     pulls = [Pull("auth-dev", True, "pulled"), Pull("user-dev", not message, message)]
     monkeypatch.setattr(verify, "run", lambda *_: pulls)
     cluster = Controller(auth=history("A"), user=history("A"))
@@ -219,8 +229,7 @@ def test_nothing_of_a_wave_is_touched_unless_a_test_pod_pulled_in_each_of_its_na
     )
 
 
-def test_a_failed_sync_is_rolled_back_to_what_ran_and_not_to_the_deploy_before_it(gate: dict[str, str]) -> None:
-    assert not gate
+def test_a_failed_sync_is_rolled_back_to_what_ran_and_not_to_the_deploy_before_it() -> None:
     cluster = Controller(auth=history("older", "A"))
     cluster.phases["auth-dev"] = "Failed"
     assert [item.state for item in cluster.rollout().run([FIRST])] == ["failed"]
@@ -229,28 +238,28 @@ def test_a_failed_sync_is_rolled_back_to_what_ran_and_not_to_the_deploy_before_i
     assert cluster.asked == [("auth-dev", "B"), ("auth-dev", "A")]
 
 
-def test_a_wave_that_was_synced_twice_is_rolled_back_to_what_ran_before_the_first_time(gate: dict[str, str]) -> None:
+def test_a_wave_that_was_synced_twice_is_rolled_back_to_what_ran_before_the_first_time() -> None:
     cluster = Controller(auth=history("A"))
-    gate["auth-dev/auth-1"] = "Failed to pull image"
+    cluster.complain()
     for _ in range(2):
         assert [item.failed_gate for item in cluster.rollout().run([FIRST])] == ["image-pull events"]
     assert cluster.rollout().abort(FIRST).state == "rolled back"
     assert cluster.running("auth") == "A"
 
 
-def test_a_rollout_of_other_content_keeps_what_ran_before_itself(gate: dict[str, str]) -> None:
-    assert not gate
+def test_a_rollout_of_other_content_keeps_what_ran_before_itself() -> None:
     cluster = Controller(auth=history("A"))
     cluster.rollout("one").run([FIRST])
     cluster.head = "C"
+    cluster.deliver("two")
     cluster.rollout("two").run([FIRST])
     cluster.rollout("two").abort(FIRST)
     assert cluster.running("auth") == "B"
 
 
-def test_a_wave_that_was_rolled_back_and_begun_again_keeps_what_runs_then(gate: dict[str, str]) -> None:
+def test_a_wave_that_was_rolled_back_and_begun_again_keeps_what_runs_then() -> None:
     cluster = Controller(auth=history("A"))
-    gate["auth-dev/auth-1"] = "Failed to pull image"
+    cluster.complain()
     cluster.rollout().run([FIRST])
     cluster.rollout().abort(FIRST)
     cluster.objects[f"{PLACE}/auth-dev"]["status"]["history"].append({"revision": "mended"})
@@ -259,8 +268,7 @@ def test_a_wave_that_was_rolled_back_and_begun_again_keeps_what_runs_then(gate: 
     assert cluster.running("auth") == "mended"
 
 
-def test_a_wave_that_was_never_synced_is_not_unfinished_and_is_not_rolled_back(gate: dict[str, str]) -> None:
-    assert not gate
+def test_a_wave_that_was_never_synced_is_not_unfinished_and_is_not_rolled_back() -> None:
     cluster = Controller(auth=history("older", "A"), user=history("older", "A"))
     cluster.rollout().run([FIRST, SECOND], may_go_on=lambda _: False)
     asked = list(cluster.asked)
@@ -271,24 +279,21 @@ def test_a_wave_that_was_never_synced_is_not_unfinished_and_is_not_rolled_back(g
     assert cluster.asked == asked
 
 
-def test_the_wave_whose_sync_failed_is_the_unfinished_one(gate: dict[str, str]) -> None:
-    assert not gate
+def test_the_wave_whose_sync_failed_is_the_unfinished_one() -> None:
     cluster = Controller(auth=history("A"), user=history("A"))
     cluster.phases["user-dev"] = "Failed"
     cluster.rollout().run([FIRST, SECOND])
     assert require_unfinished(cluster.rollout(), [FIRST, SECOND], named=False) is SECOND
 
 
-def test_of_a_wave_only_the_applications_that_were_synced_are_rolled_back(gate: dict[str, str]) -> None:
-    assert not gate
+def test_of_a_wave_only_the_applications_that_were_synced_are_rolled_back() -> None:
     cluster = Controller(auth=history("A"), user=history("older", "A"))
     cluster.rollout().run([FIRST])
     assert cluster.rollout().abort(BOTH).state == "rolled back"
     assert cluster.asked == [("auth-dev", "B"), ("auth-dev", "A")]
 
 
-def test_a_rollback_that_failed_is_tried_again_and_what_went_back_stays(gate: dict[str, str]) -> None:
-    assert not gate
+def test_a_rollback_that_failed_is_tried_again_and_what_went_back_stays() -> None:
     cluster = Controller(auth=history("A"), user=history("A"))
     cluster.rollout().run([BOTH])
     cluster.phases["user-dev"] = "Failed"
@@ -311,9 +316,8 @@ def test_a_rollback_that_failed_is_tried_again_and_what_went_back_stays(gate: di
     ],
 )
 def test_what_cannot_go_back_is_told_before_anything_is_changed_and_the_others_go_back(
-    gate: dict[str, str], ran: list[dict[str, Any]], spec: dict[str, Any], reason: str
+    ran: list[dict[str, Any]], spec: dict[str, Any], reason: str
 ) -> None:
-    assert not gate
     cluster = Controller(auth=history("A"), user=ran)
     cluster.objects[f"{PLACE}/user-dev"]["spec"] = spec
     cluster.rollout().run([BOTH])
@@ -325,10 +329,7 @@ def test_what_cannot_go_back_is_told_before_anything_is_changed_and_the_others_g
 
 
 @pytest.mark.parametrize("automated", [None, {"enabled": False}])
-def test_an_application_whose_automatic_sync_is_off_goes_back(
-    gate: dict[str, str], automated: dict[str, Any] | None
-) -> None:
-    assert not gate
+def test_an_application_whose_automatic_sync_is_off_goes_back(automated: dict[str, Any] | None) -> None:
     cluster = Controller(auth=history("A"))
     cluster.objects[f"{PLACE}/auth-dev"]["spec"] = {"syncPolicy": {"automated": automated}}
     cluster.rollout().run([FIRST])
@@ -343,7 +344,8 @@ def complaining(events: list[dict[str, Any]], *pods: dict[str, Any]) -> FakeClus
 
 
 def pod(uid: str, **metadata: str) -> dict[str, Any]:
-    return {"metadata": {"namespace": "auth-dev", "name": "auth-1", "uid": uid, **metadata}}
+    of = {"namespace": "auth-dev", "name": "auth-1", "uid": uid, "creationTimestamp": "2026-01-01T11:00:00Z"}
+    return {"metadata": {**of, **metadata}}
 
 
 def event(reason: str, message: str, moment: str, uid: str = "new") -> dict[str, Any]:
@@ -376,16 +378,12 @@ def test_complaints_of_a_pod_that_the_restart_replaced_do_not_count(pods: list[d
     assert cluster.whole == {"/api/v1/namespaces/auth-dev/events"}, "of Pods nothing but metadata is wanted"
 
 
-def test_complaints_count_from_when_the_wave_began_by_the_servers_clock(
-    gate: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not gate
-    seen: list[datetime] = []
-    monkeypatch.setattr(gates, "pull_events", lambda *arguments: seen.append(arguments[-1]) or {})
-    server = SINCE + timedelta(minutes=5)
-    monkeypatch.setattr(Controller, "clock", lambda _: (server, SINCE))
-    assert [item.state for item in Controller(auth=history("A")).rollout().run([FIRST])] == ["done"]
-    assert seen == [server]
+@pytest.mark.parametrize(("moment", "state"), [("12:04:59", "done"), ("12:05:00", "failed")])
+def test_complaints_count_from_when_the_wave_began_by_the_servers_clock(moment: str, state: str) -> None:
+    cluster = Controller(auth=history("A"))
+    cluster.now = SINCE + timedelta(minutes=5)
+    cluster.complain(f"2026-01-01T{moment}Z")
+    assert [item.state for item in cluster.rollout().run([FIRST])] == [state]
 
 
 def test_the_latest_moment_of_an_event_counts() -> None:

@@ -10,16 +10,17 @@ from pullsecrets.errors import BadInputError
 from pullsecrets.tenancy import preflight
 from pullsecrets.tenancy.preflight import TokenReviews
 from tests.components.program import stack_file
+from tests.unit.cluster import FakeCluster
 
 HOST, CA = "https://api.example.com:6443", "CA"
 TUNNEL = "https://127.0.0.1:50443"
 
 
-class Cluster:
+class Tunnelled(FakeCluster):
     """As a kubeconfig with a tunnel shows it."""
 
     server = TUNNEL
-    certificate_authority = "CA of the tunnel"
+    certificate_authority = "CA of the tunnel"  # pyright: ignore[reportAssignmentType,reportIncompatibleMethodOverride]
 
 
 class Vault:
@@ -40,7 +41,7 @@ def reviews(found: dict[str, Any] | None, *, denies: bool = False, mounted: bool
     content = stack_file("dev")
     content["vault"] = {**content["vault"], "auth": {"mount": "kubernetes", **auth}}
     vault = Vault(found, denies=denies)
-    return preflight.token_reviews(parse(content, "dev"), cast("Any", vault), cast("Any", Cluster()), mounted=mounted)
+    return preflight.token_reviews(parse(content, "dev"), cast("Any", vault), Tunnelled(), mounted=mounted)
 
 
 LIVE = {"kubernetes_host": HOST, "kubernetes_ca_cert": CA}
