@@ -9,6 +9,7 @@ import typer
 
 from pullsecrets import names
 from pullsecrets.cli import console, options
+from pullsecrets.config.load import stack_names
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.kubeconfig import Reach
@@ -92,7 +93,7 @@ def command(
     if files.keep and files.overwrite:
         raise BadInputError("--keep, --overwrite: found both; allowed: one of them")
     project = _label("--project", files.project or repository.project_of(folder) or PROJECT)
-    stacks = repository.stacks_of(folder)
+    stacks = stack_names(folder)
     written_before = first == FirstStack(stack=first.stack) and first.stack in stacks and not from_cluster
     stack_files: dict[PurePosixPath, str] = {}
     if not written_before:

@@ -80,6 +80,12 @@ def _check_own_labels(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
+def _check_fleet_labels(labels: dict[str, str]) -> dict[str, str]:
+    if "wave" in labels:
+        raise ValueError("labels other than 'wave', which is the key beside them: `--select wave=1`")
+    return labels
+
+
 def _check_refresh(text: str) -> str:
     duration = parse_duration(text)
     if not timedelta(0) < duration <= LONGEST_REFRESH:
@@ -233,6 +239,7 @@ LabelValue = Annotated[
 ]
 Labels = dict[LabelKey, LabelValue]
 OwnLabels = Annotated[Labels, AfterValidator(_check_own_labels)]
+FleetLabels = Annotated[Labels, AfterValidator(_check_fleet_labels)]
 Annotations = dict[LabelKey, str]
 Selector = Annotated[Labels, AfterValidator(_check_selector)]
 Refresh = Annotated[str, AfterValidator(_check_refresh), _shown("duration up to 24h", "1h")]

@@ -22,12 +22,42 @@ def load_stack(stack: str, directory: Path) -> StackConfig:
         BadInputError: when a file cannot be read, is no YAML, or has no mapping where one must be.
         ConfigError: when the configuration breaks its schema or rules.
     """
+    return _load(stack, directory, _read_project(directory))
+
+
+def load_stacks(directory: Path) -> dict[str, StackConfig | BadInputError]:
+    """Read every stack of the project, by name: its configuration, or the error that `load_stack` raises for it.
+
+    Raises:
+        BadInputError: when the project's own file cannot be read.
+    """
+    project = _read_project(directory)
+    return {name: _load_or_error(name, directory, project) for name in stack_names(directory)}
+
+
+def stack_names(directory: Path) -> list[str]:
+    """Return the stacks whose files are in a folder, sorted."""
+    return sorted(file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in directory.glob("Pulumi.*.yaml"))
+
+
+def _load_or_error(stack: str, directory: Path, project: Mapping[str, Any]) -> StackConfig | BadInputError:
+    try:
+        return _load(stack, directory, project)
+    except BadInputError as error:
+        return error
+
+
+def _read_project(directory: Path) -> dict[str, Any]:
     project = _read_yaml(directory / PROJECT_FILE, "run this in the project's folder, or name it with --directory")
     if not project.get("name"):
         raise BadInputError(f"{directory / PROJECT_FILE}: name: missing; expected the project's name")
+    return project
+
+
+def _load(stack: str, directory: Path, project: Mapping[str, Any]) -> StackConfig:
     name = str(project["name"])
     file = directory / f"Pulumi.{stack}.yaml"
-    others = ", ".join(sorted(_stack_names(directory))) or "none"
+    others = ", ".join(stack_names(directory)) or "none"
     stack_file = _read_yaml(file, f"stacks here: {others}")
     raw = _project_defaults(_require_mapping(project.get("config") or {}, f"{directory / PROJECT_FILE}: config"), name)
     for key, value in _require_mapping(stack_file.get("config") or {}, f"{file}: config").items():
@@ -35,10 +65,6 @@ def load_stack(stack: str, directory: Path) -> StackConfig:
         if namespace in {"", name}:
             raw[key_name] = value
     return parse(raw, file.name)
-
-
-def _stack_names(directory: Path) -> list[str]:
-    return [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in directory.glob("Pulumi.*.yaml")]
 
 
 def _project_defaults(declared: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pullsecrets.config.fields import (
     ConfigModel,
     DailySchedule,
     ExpiryNotice,
+    FleetLabels,
     Host,
     KvPath,
     Label,
@@ -308,6 +309,15 @@ class Monitoring(ConfigModel):
     """Whether a Deployment runs `pull-secrets bind --watch`, for ServiceAccounts that appear between two runs."""
 
 
+class Fleet(ConfigModel):
+    """The stack's place among the stacks of the project, for pipelines and for commands over several stacks."""
+
+    wave: Annotated[int, Field(ge=1)] = 1
+    """Stacks of a lower wave are updated first; one that fails there keeps later waves from starting."""
+    labels: FleetLabels = Field(default={})
+    """By which `--select` picks stacks, such as `region: eu`."""
+
+
 class StackConfig(ConfigModel):
     """Everything one stack declares. Build it with `pullsecrets.config.parse`, which also applies the rules."""
 
@@ -333,6 +343,8 @@ class StackConfig(ConfigModel):
     """How the GitOps repository of the services is laid out and built."""
     workloads: tuple[WorkloadKind, ...] = ()
     """Further kinds that create Pods, in addition to the known ones."""
+    fleet: Fleet = Fleet()
+    """The stack's place among the stacks of the project."""
     gate: Literal["warn", "fail", "off"] = "warn"
     """What `pulumi up` does about a path in Vault that holds no credential."""
 

@@ -58,11 +58,6 @@ def project_of(folder: Path) -> str | None:
     return named[1] if named else None
 
 
-def stacks_of(folder: Path) -> list[str]:
-    """Return the stacks whose files are in a folder, sorted."""
-    return sorted(file.name.split(".", 1)[1].removesuffix(".yaml") for file in folder.glob("Pulumi.*.yaml"))
-
-
 def place(
     folder: Path, wanted: Mapping[PurePosixPath, str], *, keep: bool = False, overwrite: bool = False
 ) -> list[PurePosixPath]:

@@ -88,7 +88,7 @@ def test_the_good_configuration_is_good() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("vualt", {}, "vualt: found an unknown key; allowed: binding, cluster, eso, gate, gitops, guard,"),
+        ("vualt", {}, "vualt: found an unknown key; allowed: binding, cluster, eso, fleet, gate, gitops, guard,"),
         ("vault.adress", "x", "(did you mean 'address'?)"),
         ("registries.0.host", [], "registries[0].host: found an unknown key; allowed: delivery, hosts,"),
         ("vault.auth.rol", "x", "vault.auth.rol: found an unknown key"),

@@ -1,0 +1,1 @@
+"""Tests of the stacks of a project as one list."""
