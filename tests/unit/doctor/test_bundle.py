@@ -57,8 +57,7 @@ def test_no_credential_is_in_it_wherever_one_stood(tmp_path: Path) -> None:
     ]
 
 
-def test_what_the_process_has_read_is_in_no_file_either(tmp_path: Path) -> None:
-    world = healthy()
+def test_what_the_process_has_read_is_in_no_file_either(world: World, tmp_path: Path) -> None:
     redaction.register(CANARY)
     world.namespaces[TENANTS[0]]["metadata"]["labels"]["note"] = CANARY
     assert CANARY not in json.dumps(bundled(world, tmp_path / "ticket.tar.gz"))

@@ -71,21 +71,18 @@ def test_nothing_breaks_in_a_healthy_namespace() -> None:
         (fail_to_pull, "Pods"),
     ],
 )
-def test_the_first_broken_step_is_where_it_breaks(broken: Callable[[World], None], step: str) -> None:
-    world = healthy()
+def test_the_first_broken_step_is_where_it_breaks(world: World, broken: Callable[[World], None], step: str) -> None:
     broken(world)
     assert chain(world).breaks_at == step
 
 
-def test_content_that_nothing_proves_is_unknown_and_not_good() -> None:
-    world = healthy()
+def test_content_that_nothing_proves_is_unknown_and_not_good(world: World) -> None:
     world.custom.clear()
     found = {step.name: step.state for step in chain(world).steps}
     assert found["content"] == State.UNKNOWN
 
 
-def test_pods_that_pull_without_opting_in_have_a_chain_that_breaks_at_the_label() -> None:
-    world = healthy()
+def test_pods_that_pull_without_opting_in_have_a_chain_that_breaks_at_the_label(world: World) -> None:
     world.add_namespace("guest")
     world.add_pod("guest")
     found = chain(world, "guest")
@@ -93,7 +90,6 @@ def test_pods_that_pull_without_opting_in_have_a_chain_that_breaks_at_the_label(
     assert "without opting in" in found.steps[0].text
 
 
-def test_a_namespace_that_has_nothing_to_do_with_it_has_no_chain() -> None:
-    world = healthy()
+def test_a_namespace_that_has_nothing_to_do_with_it_has_no_chain(world: World) -> None:
     world.add_namespace("unrelated")
     assert chains(world.snapshot(only="unrelated"), "unrelated") == ()

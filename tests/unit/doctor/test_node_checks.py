@@ -49,8 +49,9 @@ def found(check: Check, seen: Snapshot) -> list[Finding]:
     ("version", "told"),
     [("v1.34.2", "From Kubernetes 1.35 on"), ("v1.35.0", "Its kubelet verifies"), ("v2.0.0", "Its kubelet verifies")],
 )
-def test_pods_without_a_reference_that_run_from_the_cache_are_told_before_the_upgrade(version: str, told: str) -> None:
-    world = healthy()
+def test_pods_without_a_reference_that_run_from_the_cache_are_told_before_the_upgrade(
+    world: World, version: str, told: str
+) -> None:
     running(world, "IfNotPresent")
     (finding,) = found(pod_runs_from_cache, snapshot(world, version))
     assert (finding.namespace, finding.registry) == (OUTSIDE, APP)
@@ -68,8 +69,7 @@ def test_pods_without_a_reference_that_run_from_the_cache_are_told_before_the_up
         ("Always", {}),
     ],
 )
-def test_pods_that_may_have_a_login_or_have_no_image_are_not(policy: str, change: dict[str, Any]) -> None:
-    world = healthy()
+def test_pods_that_may_have_a_login_or_have_no_image_are_not(world: World, policy: str, change: dict[str, Any]) -> None:
     world.secrets["theirs"] = {
         "metadata": {"namespace": OUTSIDE, "name": "of-the-team", "annotations": {}},
         "type": "kubernetes.io/dockerconfigjson",
@@ -78,14 +78,12 @@ def test_pods_that_may_have_a_login_or_have_no_image_are_not(policy: str, change
     assert not found(pod_runs_from_cache, snapshot(world))
 
 
-def test_a_reference_to_a_secret_that_is_not_there_opens_nothing() -> None:
-    world = healthy()
+def test_a_reference_to_a_secret_that_is_not_there_opens_nothing(world: World) -> None:
     running(world, "IfNotPresent", references=["gone"])
     assert found(pod_runs_from_cache, snapshot(world))
 
 
-def test_what_is_pulled_without_any_secret_is_opened_by_the_node() -> None:
-    world = healthy()
+def test_what_is_pulled_without_any_secret_is_opened_by_the_node(world: World) -> None:
     running(world, "Always")
     seen = snapshot(world)
     (finding,) = found(host_opened_by_node, seen)
@@ -145,8 +143,7 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("patterns", [[], [HOST]])
-def test_a_pull_that_fails_at_a_mirror_is_no_matter_of_the_seeded_login(patterns: list[str]) -> None:
-    world = healthy()
+def test_a_pull_that_fails_at_a_mirror_is_no_matter_of_the_seeded_login(world: World, patterns: list[str]) -> None:
     world.add_pod(TENANTS[0], "blocked", fails="ErrImagePull")
     message = REFUSED.format(image=f"{HOST}/team/auth:1", host=HOST)
     world.add_event("Pod", TENANTS[0], "blocked", "Failed", message)
@@ -162,8 +159,7 @@ def test_a_pull_that_fails_at_a_mirror_is_no_matter_of_the_seeded_login(patterns
 
 @pytest.mark.parametrize("event", [True, False], ids=["an event", "the Pod's status alone"])
 @pytest.mark.parametrize(("message", "cause"), MESSAGES)
-def test_what_the_kubelet_says_is_diagnosed_by_name(message: str, cause: Cause, event: bool) -> None:
-    world = healthy()
+def test_what_the_kubelet_says_is_diagnosed_by_name(world: World, message: str, cause: Cause, event: bool) -> None:
     world.add_pod(TENANTS[0], "failing", fails="ImagePullBackOff", says="" if event else message)
     if event:
         world.add_event("Pod", TENANTS[0], "failing", "Failed", message)

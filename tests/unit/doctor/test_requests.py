@@ -7,7 +7,7 @@ from pullsecrets.doctor.vault_server import Condition, VaultServer, endpoint_of
 from pullsecrets.kube.eso import GROUP
 from pullsecrets.kube.objects import path_of
 from pullsecrets.manifests.stack import stack_objects
-from tests.unit.doctor.tenants import APP, LABEL, NOW, healthy, stack_config
+from tests.unit.doctor.tenants import APP, LABEL, NOW, World, stack_config
 
 NAMESPACES = 1000
 MOST_REQUESTS = 40
@@ -22,8 +22,7 @@ DEPLOYMENT = {
 }
 
 
-def test_a_thousand_namespaces_cost_forty_requests_at_most() -> None:
-    world = healthy()
+def test_a_thousand_namespaces_cost_forty_requests_at_most(world: World) -> None:
     for number in range(NAMESPACES):
         name = f"team-{number:04}"
         world.add_namespace(name, LABEL)
