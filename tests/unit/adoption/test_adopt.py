@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -190,39 +191,40 @@ class TestEntries:
         assert "Secret apps-one/old: you may not read it; run as one of the migrators" in found.problems[1]
 
 
+OTHER_LOGIN, WIDER = auths("other-canary"), {**auths(), **auths("x", "other.example.com")}
+
+
 class TestRefusals:
-    def test_the_same_login_is_taken_over(self) -> None:
-        assert problems(made("app", auths())) == ()
+    @pytest.mark.parametrize(
+        ("secret", "terms"),
+        [
+            (made("app", auths()), Terms()),
+            (made("app", OTHER_LOGIN), Terms(other_login=True)),
+            (made("old", WIDER), Terms()),  # one of another name keeps its other hosts
+            (made("app", auths(), manager="our-script"), Terms(by_hand=("our-script",))),
+            (made("app", auths(), immutable=True), Terms(gap=True)),
+            (made("app", OTHER_LOGIN, type="Opaque"), Terms()),  # it serves no pull
+        ],
+    )
+    def test_what_loses_nothing_or_is_consented_to_is_taken_over(
+        self, secret: tuple[str, dict[str, Any]], terms: Terms
+    ) -> None:
+        assert problems(secret, terms=terms) == ()
 
-    def test_another_login_needs_consent(self) -> None:
-        (said,) = problems(made("app", auths("other-canary")))
-        assert "Secret apps-one/app: other login" in said
-        assert "--accept-other-login" in said
+    @pytest.mark.parametrize(
+        ("secret", "cause"),
+        [
+            (made("app", OTHER_LOGIN), "Secret apps-one/app: other login .*--accept-other-login"),
+            (made("app", WIDER), "also opens other.example.com"),
+            (made("app", auths(), manager="helm"), "kept by Helm"),
+            (made("app", auths(), manager="our-script"), "kept by .*our-script"),
+            (made("app", auths(), immutable=True), "--accept-gap"),
+        ],
+    )
+    def test_what_would_be_lost_or_fought_over_is_told(self, secret: tuple[str, dict[str, Any]], cause: str) -> None:
+        (said,) = problems(secret)
+        assert re.search(cause, said)
         assert "canary" not in said
-        assert problems(made("app", auths("other-canary")), terms=Terms(other_login=True)) == ()
-
-    def test_a_login_for_more_hosts_would_be_lost(self) -> None:
-        (said,) = problems(made("app", {**auths(), **auths("x", "other.example.com")}))
-        assert "also opens other.example.com" in said
-
-    def test_one_of_another_name_keeps_its_other_hosts(self) -> None:
-        assert problems(made("old", {**auths(), **auths("x", "other.example.com")})) == ()
-
-    def test_what_a_tool_keeps_would_be_fought_over(self) -> None:
-        (said,) = problems(made("app", auths(), manager="helm"))
-        assert "kept by Helm" in said
-
-    def test_a_script_counts_as_a_person_when_named(self) -> None:
-        assert problems(made("app", auths(), manager="our-script"))
-        assert problems(made("app", auths(), manager="our-script"), terms=Terms(by_hand=("our-script",))) == ()
-
-    def test_one_that_serves_and_must_be_made_anew_needs_consent_to_the_gap(self) -> None:
-        (said,) = problems(made("app", auths(), immutable=True))
-        assert "--accept-gap" in said
-        assert problems(made("app", auths(), immutable=True), terms=Terms(gap=True)) == ()
-
-    def test_an_opaque_one_serves_no_pull_and_is_replaced_without_asking(self) -> None:
-        assert problems(made("app", auths("other"), type="Opaque")) == ()
 
     def test_without_a_fan_out_nothing_would_deliver(self) -> None:
         with pytest.raises(BadInputError, match="run `pulumi up` first"):
@@ -244,102 +246,90 @@ class TestRefusals:
         assert adopt.plan(migration(FakeCluster(FANOUT, namespace(), (path, ours))), seeded()) == []
 
 
+def kept(vault: FakeVault, secret: dict[str, Any], *accounts: str) -> backups.Backup:
+    config = configured()
+    return backups.save(vault.as_client(), config, config.registry("app"), secret, accounts)
+
+
+def read(vault: FakeVault, backup: backups.Backup) -> backups.Kept:
+    return backups.read(vault.as_client(), configured(), backup)
+
+
 class TestBackups:
     def test_a_second_run_writes_nothing_and_the_first_accounts_count(self) -> None:
-        vault, config = FakeVault(), configured()
-        registry = config.registry("app")
-        _, secret = made("old", auths())
-        first = backups.save(vault.as_client(), config, registry, secret, ["default"])
-        assert backups.save(vault.as_client(), config, registry, secret, []) == first
+        vault, (_, secret) = FakeVault(), made("old", auths())
+        first = kept(vault, secret, "default")
+        assert kept(vault, secret) == first
         assert first.path == "secret/registries/app-backups/apps-one/old"
-        kept = backups.read(vault.as_client(), config, first)
-        assert kept.service_accounts == ("default",)
-        assert "canary" not in repr(kept)
-        assert base64.b64encode(b"bot:s3cr3t-canary").decode() not in repr(kept)
+        found = read(vault, first)
+        assert found.service_accounts == ("default",)
+        assert "canary" not in repr(found)
+        assert base64.b64encode(b"bot:s3cr3t-canary").decode() not in repr(found)
 
     def test_other_content_is_a_new_version_beside_the_old(self) -> None:
-        vault, config = FakeVault(), configured()
-        registry = config.registry("app")
-        for version, password in enumerate(("one", "two"), 1):
-            _, secret = made("old", auths(password))
-            assert backups.save(vault.as_client(), config, registry, secret, []).version == version
+        vault = FakeVault()
+        assert [kept(vault, made("old", auths(password))[1]).version for password in ("one", "two")] == [1, 2]
 
     def test_accounts_that_a_run_before_has_moved_are_not_forgotten_with_other_content(self) -> None:
-        vault, config = FakeVault(), configured()
-        client, registry = vault.as_client(), config.registry("app")
-        _, before = made("old", auths())
-        _, after = made("old", auths("another"))
-        backups.save(client, config, registry, before, ["default"])
-        kept = backups.save(client, config, registry, after, ["builder", "default"])
-        assert backups.read(client, config, kept).service_accounts == ("default", "builder")
+        vault = FakeVault()
+        kept(vault, made("old", auths())[1], "default")
+        again = kept(vault, made("old", auths("another"))[1], "builder", "default")
+        assert read(vault, again).service_accounts == ("default", "builder")
 
     def test_a_write_whose_record_was_lost_is_repeated(self) -> None:
-        vault, config = FakeVault(), configured()
-        _, secret = made("old", auths())
-        backups.save(vault.as_client(), config, config.registry("app"), secret, [])
+        vault, (_, secret) = FakeVault(), made("old", auths())
+        kept(vault, secret)
         vault.custom.clear()
-        assert backups.save(vault.as_client(), config, config.registry("app"), secret, []).version == 2
+        assert kept(vault, secret).version == 2
 
     def test_what_was_kept_comes_back_as_it_was_and_never_over_something_else(self) -> None:
-        vault, config = FakeVault(), configured()
-        path, secret = made("old", auths(), immutable=True)
-        kept = backups.read(
-            vault.as_client(), config, backups.save(vault.as_client(), config, config.registry("app"), secret, [])
-        )
+        vault, (path, secret) = FakeVault(), made("old", auths(), immutable=True)
+        before = read(vault, kept(vault, secret))
         cluster = FakeCluster(namespace())
-        assert backups.restore(cluster, kept)
+        assert backups.restore(cluster, before)
         restored = cluster.objects[path]
         assert (restored["data"], restored["type"], restored["immutable"]) == (secret["data"], PULL_TYPE, True)
         assert "uid" not in restored["metadata"]
-        assert not backups.restore(cluster, kept)
+        assert not backups.restore(cluster, before)
         cluster.objects[path]["data"] = {}
         with pytest.raises(ConflictError, match="there is one with other content"):
-            backups.restore(cluster, kept)
+            backups.restore(cluster, before)
 
 
-class WrittenMeanwhile(FakeCluster):
-    """Somebody writes the Opaque Secret between our reading it and our deleting it, this often."""
+def written_meanwhile(times: int, content: str | None = None) -> FakeCluster:
+    """A cluster where somebody writes the Opaque Secret between our reading it and our deleting it, this often."""
+    cluster = FakeCluster(FANOUT, namespace(), account("app"), made("app", auths(), type="Opaque"))
 
-    def __init__(self, times: int, content: str | None = None) -> None:
-        opaque = made("app", auths(), type="Opaque")
-        super().__init__(FANOUT, namespace(), account("app"), opaque)
-        self.times, self.content = times, content
+    def meanwhile(method: str, path: str) -> None:
+        if method == "DELETE" and cluster.sent.count((method, path)) <= times:
+            live = cluster.objects[path]
+            live["metadata"]["resourceVersion"] = str(int(live["metadata"]["resourceVersion"]) + 1)
+            live["metadata"]["labels"] = {"reconcile.external-secrets.io/managed": "true"}
+            live["data"] = {"x": content} if content else live["data"]
 
-    def request(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **more: Any
-    ) -> dict[str, Any]:
-        if method == "DELETE" and self.times:
-            self.times -= 1
-            live = self.objects[path]
-            version = str(int(live["metadata"]["resourceVersion"]) + 1)
-            live["metadata"] |= {
-                "resourceVersion": version,
-                "labels": {"reconcile.external-secrets.io/managed": "true"},
-            }
-            live["data"] = {"x": self.content} if self.content else live["data"]
-            raise KubernetesApiError(method, path, 409, "Conflict", "the precondition failed")
-        return super().request(method, path, query, body=body, **more)
+    cluster.before_write = meanwhile
+    return cluster
 
-    def adopt(self) -> None:
-        where = migration(self)
-        adopt.carry_out(where, seeded(), adopt.plan(where, seeded()), 1, nothing, lambda *_: ())
+
+def take_over(cluster: FakeCluster) -> dict[str, Any]:
+    where = migration(cluster)
+    adopt.carry_out(where, seeded(), adopt.plan(where, seeded()), 1, nothing, lambda *_: ())
+    return cluster.objects[f"{SECRETS}/app"]
 
 
 class TestReplacing:
     def test_a_label_that_eso_puts_on_meanwhile_stops_nothing(self) -> None:
-        cluster = WrittenMeanwhile(2)
-        cluster.adopt()
-        assert cluster.objects[f"{SECRETS}/app"]["type"] == PULL_TYPE
+        assert take_over(written_meanwhile(2))["type"] == PULL_TYPE
 
     def test_content_that_somebody_puts_in_meanwhile_is_left(self) -> None:
-        cluster = WrittenMeanwhile(1, "eA==")
+        cluster = written_meanwhile(1, "eA==")
         with pytest.raises(ConflictError, match="it was changed meanwhile"):
-            cluster.adopt()
+            take_over(cluster)
         assert cluster.objects[f"{SECRETS}/app"]["data"] == {"x": "eA=="}
 
     def test_it_ends_when_others_never_cease(self) -> None:
         with pytest.raises(ConflictError, match="apps-one/secrets/app: others changed it"):
-            WrittenMeanwhile(-1).adopt()
+            take_over(written_meanwhile(99))
 
 
 class TestUndo:
@@ -410,18 +400,14 @@ class TestCleanup:
         assert [user.reads for user in list_users(cluster) if user.kind == "BuildConfig"] == [("pull", "push", "x")]
 
     def test_where_builds_are_not_served_they_are_not_asked_for(self) -> None:
-        class Plain(FakeCluster):
-            def items(
-                self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
-            ) -> Iterator[dict[str, Any]]:
-                if ".openshift.io/" in path:
-                    raise KubernetesApiError("GET", path, 403, "Forbidden", "not for you")
-                return super().items(path, query, metadata_only=metadata_only)
+        def denying(*objects: tuple[str, dict[str, Any]]) -> FakeCluster:
+            cluster = FakeCluster(account("app"), *objects)
+            cluster.refuse["GET", "buildconfigs"] = (403, "not for you")
+            return cluster
 
-        assert [str(user) for user in list_users(Plain(account("app")))] == ["ServiceAccount default"]
-        openshift = ("/apis/build.openshift.io/v1", {"kind": "APIResourceList"})
+        assert [str(user) for user in list_users(denying())] == ["ServiceAccount default"]
         with pytest.raises(KubernetesApiError, match="not for you"):
-            list_users(Plain(account("app"), openshift))
+            list_users(denying(("/apis/build.openshift.io/v1", {"kind": "APIResourceList"})))
 
     def test_what_comes_to_be_named_meanwhile_stays(self) -> None:
         cluster = FakeCluster(namespace(LABEL), made("old", auths()), account("app"))
