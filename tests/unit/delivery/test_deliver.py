@@ -38,7 +38,7 @@ def refreshing(*rounds: str, **digests: str | None) -> FakeCluster:
 
     def told(method: str, path: str) -> None:
         if method == "PATCH" and path in {FANOUT, IN_B} and left:
-            cluster.coming = [holding(name) for name in left.pop(0)]
+            cluster.coming += [holding(name) for name in left.pop(0)]
 
     cluster.before_write = told
     return cluster
