@@ -36,7 +36,7 @@ async def _declare_stack() -> dict[str, Any]:
     for message in (*environment.reviews.warnings, *unpopulated):
         pulumi.warn(message)
     for change in foreseen:
-        (pulumi.warn if change.hurts else pulumi.info)(str(change))
+        (pulumi.warn if change.hurts or change.affects_others else pulumi.info)(str(change))
     declare(config, environment, before.handing_over)
     # Registrations start here and not after the program: the SDK would then look through every output each time one of
     # them completes, a cost that grows with the square of the tenants.

@@ -25,8 +25,8 @@ _INTRODUCTION = """\
 
 Set each key in `Pulumi.<stack>.yaml` below `config`, as `pull-secrets:<key>`. An unknown key, a wrong type or a
 broken rule is an error that names the key, what was found and what is expected, before anything is changed.
-**Required** keys have no default. With this first line, editors that use the YAML language server complete and check a
-stack file:
+**Required** keys have no default; `since` is the first version of pull-secrets with the key. With this first line,
+editors that use the YAML language server complete and check a stack file:
 
     # yaml-language-server: $schema=docs/stack.schema.json
 
@@ -74,14 +74,15 @@ def _section(prefix: str, model: Mapping[str, Any], models: Mapping[str, Any], t
     yield f"## {title}\n"
     if prefix:
         yield f"{model['description'].partition(chr(10))[0]}\n"
-    yield "| key | type | default | meaning |\n|---|---|---|---|"
+    yield "| key | type | default | meaning | since |\n|---|---|---|---|---|"
     below: list[tuple[str, str]] = []
     for key, shape in model["properties"].items():
         name, where = _model_of(shape), f"{prefix}{key}"
         if name:
             below.append((where + ("[]" if shape.get("type") == "array" else ""), name))
         default = _default(shape, required=key in model.get("required", []))
-        yield f"| `{key}` | {_type(shape)} | {default} | {shape['description']} |".replace("\n", " ")
+        cells = f"`{key}`", _type(shape), default, shape["description"].replace("\n", " "), shape["x-since"]
+        yield f"| {' | '.join(cells)} |"
     yield ""
     for where, name in below:
         yield from _section(f"{where}.", models[name], models, f"`{where}`")

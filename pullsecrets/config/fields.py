@@ -1,10 +1,11 @@
 """Types of a stack file's values, each with the check that says what is allowed."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
@@ -262,6 +263,12 @@ ExpiryNotice = Annotated[str, AfterValidator(_check_expiry_notice), _shown("dura
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def _with_versions(schema: dict[str, Any], model: type["ConfigModel"]) -> None:
+    """Put the version of each key into a model's JSON schema."""
+    for name, field in model.model_fields.items():
+        schema["properties"][field.alias]["x-since"] = model.first_version(name)
+
+
 class ConfigModel(BaseModel):
     """Base of all config models: camelCase keys, frozen, unknown keys refused, no coercion of types."""
 
@@ -272,7 +279,26 @@ class ConfigModel(BaseModel):
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
         validate_default=True,
+        json_schema_extra=_with_versions,
     )
+
+    since: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """The keys that a model declares itself, by the version of this package that had them first."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Refuse a key without its version. Raises TypeError, which names the key."""
+        for name in cls.model_fields:
+            cls.first_version(name)
+
+    @classmethod
+    def first_version(cls, name: str) -> str:
+        """Return the version of this package that had a key first. Raises TypeError where no model says it."""
+        for model in cls.__mro__:
+            for version, keys in vars(model).get("since", {}).items():
+                if name in keys:
+                    return version
+        raise TypeError(f"{cls.__name__}.{name}: `since` names no version; add the one that is released next")
 
 
 RepositoryPath = Annotated[str, AfterValidator(_check_in_repository), _shown("path in the repository", "apps")]

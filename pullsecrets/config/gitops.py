@@ -1,6 +1,6 @@
 """Sections `gitops` and `workloads`: how the repository of the services is laid out, and which kinds make Pods."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from pullsecrets.config.fields import ConfigModel, EnvironmentsPattern, FieldPat
 
 class Build(ConfigModel):
     """How kustomizations are built; what is left out is as the repository's controller has it."""
+
+    since: ClassVar = {"0.1.0": ("command", "enable_helm", "load_restrictor", "enable_alpha_plugins", "enable_exec")}
 
     command: str | None = None
     """kubectl or kustomize to build with; by default the kubectl that is installed beside this program."""
@@ -24,6 +26,8 @@ class Build(ConfigModel):
 
 class GitOps(ConfigModel):
     """The layout of the GitOps repository of the stack's services, where its own files do not define it."""
+
+    since: ClassVar = {"0.1.0": ("services", "environments", "components", "paths", "roots", "charts", "build")}
 
     services: ServicesPattern = "apps/{service}"
     """Folder of each service."""
@@ -43,6 +47,8 @@ class GitOps(ConfigModel):
 
 class WorkloadKind(ConfigModel):
     """A further kind that creates Pods, such as one of your own operator."""
+
+    since: ClassVar = {"0.1.0": ("group", "kind", "path", "images")}
 
     group: str
     """Its API group, in any version."""

@@ -2,7 +2,7 @@
 
 import builtins
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -38,6 +38,8 @@ from pullsecrets.errors import BadInputError
 class ApiServer(ConfigModel):
     """Where ESO's Pods reach the Kubernetes API server, for the egress rule."""
 
+    since: ClassVar = {"0.1.0": ("cidrs", "port", "url")}
+
     cidrs: tuple[Cidr, ...] = ()
     """Addresses that ESO may reach the API server at; empty: any, on that port."""
     port: Port = 6443
@@ -48,6 +50,8 @@ class ApiServer(ConfigModel):
 
 class Cluster(ConfigModel):
     """The cluster of this stack."""
+
+    since: ClassVar = {"0.1.0": ("name", "platform", "context", "api_server")}
 
     name: Label
     """Part of the default paths in Vault, and what reports call the cluster."""
@@ -61,6 +65,19 @@ class Cluster(ConfigModel):
 
 class VaultAuth(ConfigModel):
     """Vault's Kubernetes auth mount for this cluster and the role that ESO logs in to."""
+
+    since: ClassVar = {
+        "0.1.0": (
+            "mount",
+            "create",
+            "role",
+            "audience",
+            "api_audience",
+            "token_ttl",
+            "kubernetes_host",
+            "kubernetes_ca_cert",
+        )
+    }
 
     mount: KvPath = "kubernetes"
     """Path of the auth mount."""
@@ -83,6 +100,8 @@ class VaultAuth(ConfigModel):
 class VaultEgress(ConfigModel):
     """Where Vault is, as a NetworkPolicy sees it: address blocks outside, or a namespace inside the cluster."""
 
+    since: ClassVar = {"0.1.0": ("cidrs", "namespace_selector", "port")}
+
     cidrs: tuple[Cidr, ...] = ()
     """Vault's addresses outside the cluster."""
     namespace_selector: Labels | None = None
@@ -99,6 +118,8 @@ class VaultEgress(ConfigModel):
 
 class Vault(ConfigModel):
     """The Vault (or OpenBao) server that holds the credentials."""
+
+    since: ClassVar = {"0.1.0": ("address", "mount", "ca_bundle", "auth", "egress")}
 
     address: Address
     """Where the cluster reaches Vault; `VAULT_ADDR` says where this machine does."""
@@ -121,6 +142,10 @@ class Vault(ConfigModel):
 class Eso(ConfigModel):
     """The External Secrets Operator of this cluster and the names of the objects it is given."""
 
+    since: ClassVar = {
+        "0.1.0": ("namespace", "service_account", "distribution", "version", "pod_labels", "store", "network_policy")
+    }
+
     namespace: Label = "external-secrets"
     """Namespace of its Deployments."""
     service_account: ObjectName = "external-secrets"
@@ -139,6 +164,26 @@ class Eso(ConfigModel):
 
 class Registry(ConfigModel):
     """One registry credential, the namespaces that may have it and the label that grants it."""
+
+    since: ClassVar = {
+        "0.1.0": (
+            "name",
+            "hosts",
+            "rejected_hosts",
+            "path",
+            "property",
+            "store",
+            "source",
+            "delivery",
+            "sealed_file",
+            "owner",
+            "selector",
+            "namespaces",
+            "refresh",
+            "sync_wave",
+            "max_versions",
+        )
+    }
 
     name: Label
     """Name of the Secret in every tenant namespace, and of the ClusterExternalSecret."""
@@ -233,6 +278,8 @@ CD runs in `openshift-gitops`, and installed operators in others."""
 class Principals(ConfigModel):
     """Users and groups as the API server sees them."""
 
+    since: ClassVar = {"0.1.0": ("users", "groups")}
+
     users: tuple[Principal, ...] = ()
     """Users by name; a ServiceAccount is `system:serviceaccount:<namespace>:<name>`."""
     groups: tuple[Principal, ...] = ()
@@ -241,6 +288,8 @@ class Principals(ConfigModel):
 
 class Guard(ConfigModel):
     """The guard in the cluster: who may write the cluster pull-secret and who may opt namespaces in."""
+
+    since: ClassVar = {"0.1.0": ("mode", "changes", "writers", "labelers", "platform", "break_glass_group")}
 
     mode: Literal["deny", "warn", "off"] = "warn"
     """What the admission policies do about a violation."""
@@ -261,6 +310,8 @@ class Guard(ConfigModel):
 class RolloutWave(ConfigModel):
     """Services that are rolled out together, once the wave before is proved good."""
 
+    since: ClassVar = {"0.1.0": ("name", "services")}
+
     name: Label
     """What reports call the wave."""
     services: Annotated[tuple[Label, ...], Field(min_length=1)]
@@ -269,6 +320,8 @@ class RolloutWave(ConfigModel):
 
 class Rollout(ConfigModel):
     """The order in which the services of the tenants' matrices are rolled out; the first wave is the canary."""
+
+    since: ClassVar = {"0.1.0": ("waves",)}
 
     waves: tuple[RolloutWave, ...] = ()
     """In order; the first is the canary."""
@@ -280,6 +333,24 @@ class Rollout(ConfigModel):
 
 class Monitoring(ConfigModel):
     """Alert rules, a dashboard and the daily validation inside the cluster."""
+
+    since: ClassVar = {
+        "0.1.0": (
+            "enabled",
+            "namespace",
+            "rule_labels",
+            "dashboard_labels",
+            "dashboard_folder",
+            "coverage_target",
+            "expiry_notice",
+            "schedule",
+            "image",
+            "image_pull_secret",
+            "pushgateway",
+            "vault_role",
+            "bind_watch",
+        )
+    }
 
     enabled: bool = False
     """Whether any of it is declared."""
@@ -312,6 +383,8 @@ class Monitoring(ConfigModel):
 class Fleet(ConfigModel):
     """The stack's place among the stacks of the project, for pipelines and for commands over several stacks."""
 
+    since: ClassVar = {"0.1.0": ("wave", "labels")}
+
     wave: Annotated[int, Field(ge=1)] = 1
     """Stacks of a lower wave are updated first; one that fails there keeps later waves from starting."""
     labels: FleetLabels = Field(default={})
@@ -320,6 +393,24 @@ class Fleet(ConfigModel):
 
 class StackConfig(ConfigModel):
     """Everything one stack declares. Build it with `pullsecrets.config.parse`, which also applies the rules."""
+
+    since: ClassVar = {
+        "0.1.0": (
+            "cluster",
+            "vault_section",
+            "eso",
+            "registries",
+            "tenants",
+            "binding",
+            "guard",
+            "rollout",
+            "monitoring",
+            "gitops",
+            "workloads",
+            "fleet",
+            "gate",
+        )
+    }
 
     cluster: Cluster
     """Name and platform of the cluster, and where its API server is."""

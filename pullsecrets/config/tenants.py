@@ -1,6 +1,6 @@
 """The tenants of a stack file: namespaces by name, and matrices that multiply out to namespaces."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,8 @@ from pullsecrets.config.fields import Annotations, ConfigModel, Label, ObjectNam
 
 class TenantSettings(ConfigModel):
     """What a tenant namespace and a matrix of them have in common."""
+
+    since: ClassVar = {"0.1.0": ("adopt", "registries", "service_accounts", "labels", "annotations")}
 
     adopt: bool = False
     """Whether the namespace exists already and is adopted; `false` refuses an existing one."""
@@ -25,12 +27,16 @@ class TenantSettings(ConfigModel):
 class NamespaceTenant(TenantSettings):
     """One tenant namespace by name."""
 
+    since: ClassVar = {"0.1.0": ("name",)}
+
     name: Label
     """The namespace."""
 
 
 class TenantMatrix(TenantSettings):
     """Services times environments, each a namespace by the name pattern."""
+
+    since: ClassVar = {"0.1.0": ("services", "environments", "pattern")}
 
     services: Annotated[tuple[Label, ...], Field(min_length=1)]
     """Services of the matrix."""
@@ -52,6 +58,8 @@ class Tenants(ConfigModel):
     With `protect` the store, and with `onLeave: delete` the namespaces that the program created, are deleted only after
     `pulumi state unprotect`.
     """
+
+    since: ClassVar = {"0.1.0": ("protect", "on_leave", "namespaces", "matrices")}
 
     protect: bool = True
     """Whether the stores, and the namespaces that `onLeave` would delete, are protected in Pulumi's state."""

@@ -29,6 +29,8 @@ class Change:
     hurts: bool
     """Whether Pods that run, or that start next, can miss something that they have now."""
     namespaces: tuple[str, ...] = ()
+    affects_others: bool = False
+    """Whether what the stack did not declare can miss something."""
 
     def __str__(self) -> str:
         """Name the effect and at most ten of the namespaces."""
@@ -205,6 +207,13 @@ def _network(before: Before, config: StackConfig) -> Iterator[Change]:
     wanted = builders.egress_rules(builders.EgressSpec.of(config)) if declared else None
     if before.egress is not None and before.egress != wanted:
         yield Change(f"ESO's network access changes: egress {before.egress} becomes {wanted}", True)
+    elif before.egress is None and declared:
+        yield Change(
+            "vault.egress lets ESO reach Vault, DNS and the API server and nothing else from now on; what its other "
+            f"stores read needs a NetworkPolicy of its own in namespace {config.eso.namespace}",
+            False,
+            affects_others=True,
+        )
 
 
 def _first_selector(spec: Mapping[str, Any]) -> dict[str, str]:

@@ -3,13 +3,14 @@
 import copy
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
 from pullsecrets.config import ConfigError, document, parse
+from pullsecrets.config.fields import ConfigModel
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,7 +27,28 @@ def test_page_and_schema_are_current() -> None:
 def test_every_key_has_a_meaning_and_a_type() -> None:
     rows = [line for line in document.document().splitlines() if line.startswith("| `")]
     assert len(rows) > 80
-    assert [row for row in rows if re.search(r"\bNone\b", row) or len(row.split(" | ")) != 4] == []
+    assert [row for row in rows if re.search(r"\bNone\b", row) or len(row.split(" | ")) != 5] == []
+
+
+def test_every_key_says_since_which_version_it_is_there() -> None:
+    rows = [line for line in document.document().splitlines() if line.startswith("| `")]
+    assert [row for row in rows if not re.search(r"\| \d+\.\d+\.\d+ \|$", row)] == []
+
+    class Old(ConfigModel):
+        since: ClassVar = {"0.1.0": ("name",)}
+        name: str = ""
+
+    with pytest.raises(TypeError, match=r"New\.key: `since` names no version"):
+
+        class New(Old):
+            key: str = ""
+
+    class Newer(Old):
+        since: ClassVar = {"0.2.0": ("key",)}
+        key: str = ""
+
+    shown = Newer.model_json_schema()["properties"]
+    assert {key: shape["x-since"] for key, shape in shown.items()} == {"name": "0.1.0", "key": "0.2.0"}
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])

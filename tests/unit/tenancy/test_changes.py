@@ -53,7 +53,9 @@ def test_nothing_changes_and_nothing_is_foreseen() -> None:
 
 def test_a_new_stack_hurts_nobody() -> None:
     found = changes.foresee(Before.of([]), configured(), {})
-    assert [str(change) for change in found] == ["pull Secret app is delivered to: apps-one"]
+    assert [str(change) for change in found if not change.affects_others] == [
+        "pull Secret app is delivered to: apps-one"
+    ]
     assert not any(change.hurts for change in found)
 
 
@@ -113,6 +115,15 @@ def test_another_way_out_to_vault_is_told() -> None:
     (change,) = foreseen(configured(vault=vault))
     assert change.hurts
     assert "192.0.2.0/24" in str(change)
+
+
+def test_an_egress_that_is_new_is_told_for_the_sake_of_other_stores() -> None:
+    (change,) = (change for change in changes.foresee(Before(), configured(), {}) if change.affects_others)
+    assert "what its other stores read needs a NetworkPolicy of its own in namespace external-secrets" in str(change)
+    assert not change.hurts
+    assert not any(
+        change.affects_others for change in foreseen(configured(vault={"address": GOOD["vault"]["address"]}))
+    )
 
 
 def test_many_namespaces_are_counted() -> None:
