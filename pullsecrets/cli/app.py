@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -28,7 +29,7 @@ from pullsecrets.cli import (
     seed,
     verify,
 )
-from pullsecrets.cli.console import errors
+from pullsecrets.cli.console import errors, output
 from pullsecrets.errors import ExitCode, PullSecretsError
 
 app = typer.Typer(
@@ -55,9 +56,18 @@ for panel, commands in {
 app.add_typer(gitops.commands, name="gitops", rich_help_panel="Repository")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.print(version("pull-secrets"), highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     *,
+    show_version: Annotated[  # noqa: ARG001 - printed by the callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Log every step and request to standard error.")
     ] = False,

@@ -56,7 +56,10 @@ class Files:
     ] = None
     requirement: Annotated[
         str | None,
-        typer.Option("--requirement", help="How the package is required: 'pull-secrets[pulumi,policies] @ URL'."),
+        typer.Option(
+            "--requirement",
+            help="How the package is required: 'pull-secrets[pulumi,policies] @ URL'; by default the wheel in use.",
+        ),
     ] = None
     keep: Annotated[bool, typer.Option("--keep", help="Leave pipelines and stack file as they are.")] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace pipelines and stack file.")] = False

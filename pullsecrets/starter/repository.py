@@ -1,9 +1,11 @@
 """The files of a team's own repository, and how they come into its folder: all of them or none."""
 
 import itertools
+import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 from pullsecrets.config.load import PROJECT_FILE
@@ -36,11 +38,12 @@ def files(project: str, stacks: Sequence[str], requirement: str | None = None) -
     Args:
         project: name of the Pulumi project.
         stacks: the cluster stacks in the order in which a merge updates them.
-        requirement: how the package is required, such as `pull-secrets @ https://...`; None for this version.
+        requirement: how the package is required, such as `pull-secrets @ https://...`; None for what is installed here:
+            the archive that it came from, or else this version from an index.
     """
     found = {PurePosixPath(file.name): _filled(file, project) for file in sorted(TEMPLATE.iterdir()) if file.is_file()}
     pyproject = PurePosixPath("pyproject.toml")
-    if requirement:
+    if requirement := requirement or _installed_archive():
         found[pyproject] = _REQUIREMENT.sub(lambda _: f'"{requirement}"', found[pyproject])
     found |= {PurePosixPath(path): _read(path) for path in _AS_THEY_ARE}
     found |= {PurePosixPath(path): _read(path).replace("[dev, prod]", f"[{', '.join(stacks)}]") for path in _PER_STACK}
@@ -49,6 +52,15 @@ def files(project: str, stacks: Sequence[str], requirement: str | None = None) -
     # Keys of a stack file begin with the project's name.
     found[PurePosixPath("stack.schema.json")] = re.sub(r'(?<=["^])pull-secrets:', f"{project}:", _read(_SCHEMA))
     return found
+
+
+def _installed_archive() -> str | None:
+    """Return the requirement of the wheel or sdist that this package was installed from; None for an index or a clone.
+
+    https://packaging.python.org/en/latest/specifications/direct-url/
+    """
+    recorded = json.loads(metadata.distribution("pull-secrets").read_text("direct_url.json") or "{}")
+    return f"pull-secrets[pulumi,policies] @ {recorded['url']}" if "archive_info" in recorded else None
 
 
 def project_of(folder: Path) -> str | None:

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -104,6 +105,26 @@ def test_the_package_is_required_in_this_version_or_as_the_team_says(tmp_path: P
     assert required("one") == f"pull-secrets[pulumi,policies]=={version('pull-secrets')}"
     elsewhere = "pull-secrets[pulumi] @ https://packages.example.com/pull_secrets-0.1.0-py3-none-any.whl"
     assert required("two", "--requirement", elsewhere) == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("recorded", "required"),
+    [
+        (
+            {"url": "https://example.com/p-1-py3-none-any.whl", "archive_info": {}},
+            " @ https://example.com/p-1-py3-none-any.whl",
+        ),
+        ({"url": "file:///clone", "dir_info": {"editable": True}}, f"=={version('pull-secrets')}"),
+        (None, f"=={version('pull-secrets')}"),
+    ],
+)
+def test_the_wheel_that_init_was_installed_from_is_the_one_that_is_required(
+    monkeypatch: pytest.MonkeyPatch, recorded: dict[str, Any] | None, required: str
+) -> None:
+    installed = SimpleNamespace(read_text=lambda _: recorded and json.dumps(recorded))
+    monkeypatch.setattr(repository.metadata, "distribution", lambda _: installed)
+    written = repository.files("ours", ["east"])[PurePosixPath("pyproject.toml")]
+    assert f'"pull-secrets[pulumi,policies]{required}"' in written
 
 
 @pytest.mark.parametrize(("option", "kept"), [("--keep", True), ("--overwrite", False), (None, True)])
