@@ -56,7 +56,7 @@ class PullSecretMonitoringArgs(TypedDict):
     """Labels by which a Prometheus selects its rules."""
     dashboard_labels: pulumi.Input[dict[str, pulumi.Input[str]]]
     """Labels by which Grafana's sidecar finds dashboards."""
-    dashboard_folder: pulumi.Input[str | None]
+    dashboard_folder: NotRequired[pulumi.Input[str | None]]
     """Grafana's folder; None for the default one."""
     stack: pulumi.Input[str]
     """Stack that the validation audits."""
@@ -66,9 +66,9 @@ class PullSecretMonitoringArgs(TypedDict):
     """Pinned image of the `pull-secrets` command line."""
     schedule: pulumi.Input[str]
     """Cron schedule of the validation in UTC, at least once a day."""
-    image_pull_secret: pulumi.Input[str | None]
+    image_pull_secret: NotRequired[pulumi.Input[str | None]]
     """Secret in the namespace with the login for the image; None where it needs none."""
-    pushgateway: pulumi.Input[str | None]
+    pushgateway: NotRequired[pulumi.Input[str | None]]
     """URL of the Pushgateway that takes the audit's metrics; None judges the validation by its Jobs alone."""
     bound_accounts: NotRequired[list[pulumi.Input[str]]]
     """ServiceAccounts that tenants declare, where a Deployment shall run `pull-secrets bind --watch` for them."""

@@ -69,14 +69,14 @@ class MonitoringSpec:
     expiry_notice: str
     rule_labels: Mapping[str, str]
     dashboard_labels: Mapping[str, str]
-    dashboard_folder: str | None
     stack: str
     files: Mapping[str, str]
     """The stack's files by name, as `stack_files` makes them."""
     image: str
     schedule: str
-    image_pull_secret: str | None
-    pushgateway: str | None
+    dashboard_folder: str | None = None
+    image_pull_secret: str | None = None
+    pushgateway: str | None = None
     bound_accounts: Sequence[str] | None = None
     vault: AuditAccessSpec | None = None
 

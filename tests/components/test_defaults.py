@@ -7,6 +7,7 @@ import pytest
 
 from pullsecrets.components import document
 from pullsecrets.components.eso_egress import EsoEgress
+from pullsecrets.components.pull_secret_monitoring import PullSecretMonitoring
 from pullsecrets.components.registry_pull_secret import RegistryPullSecret
 from pullsecrets.components.tenant_namespace import TenantNamespace
 from pullsecrets.components.vault_access import VaultAccess
@@ -16,6 +17,21 @@ from tests.components.program import Declared, RecordingMocks
 
 REQUIRED: dict[Any, dict[str, Any]] = {
     EsoEgress: {"name": "egress", "vault_port": 8200},
+    PullSecretMonitoring: {
+        "name": "pull-secrets-dev",
+        "namespace": "monitoring",
+        "cluster": "dev",
+        "registries": [{"name": "app", "hosts": ["registry.example.com"], "namespaces": ["apps-*"], "refresh": "1h"}],
+        "stores": ["vault"],
+        "coverage_target": 1.0,
+        "expiry_notice": "336h",
+        "rule_labels": {},
+        "dashboard_labels": {"grafana_dashboard": "1"},
+        "stack": "dev",
+        "files": {},
+        "image": "registry.example.com/pull-secrets:1",
+        "schedule": "0 6 * * *",
+    },
     RegistryPullSecret: {"name": "app", "path": "dev/app", "selector": {"apps/tenant": "true"}, "store": "vault"},
     TenantNamespace: {"name": "shop", "registries": {"app": {"apps/tenant": "true"}}},
     VaultAccess: {
