@@ -32,7 +32,7 @@ lint: .venv/.installed ## Style, types, pipelines and the image
 	$$($(RUN) local.toolchain actionlint)
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/zizmor --quiet --offline .
-	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml .ci/gitlab-stacks.yml
 	.venv/bin/check-jsonschema --quiet --schemafile docs/stack.schema.json Pulumi.dev.yaml Pulumi.prod.yaml
 
 unit: build-tests ## Tests that need no running control plane

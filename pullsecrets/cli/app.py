@@ -27,6 +27,7 @@ from pullsecrets.cli import (
     rotate,
     seal,
     seed,
+    stacks,
     verify,
 )
 from pullsecrets.cli.console import errors, output
@@ -48,7 +49,14 @@ for panel, commands in {
     "Deliver": {"seed": seed, "rotate": rotate, "rollback": rollback, "verify": verify, "seal": seal},
     "Diagnose": {"doctor": doctor, "audit": audit},
     "Migrate": {"adopt": adopt, "rollout": rollout, "cleanup": cleanup},
-    "Repository": {"init": init, "lint": lint, "packs": packs, "render": render, "preview-comment": preview_comment},
+    "Repository": {
+        "init": init,
+        "stacks": stacks,
+        "lint": lint,
+        "packs": packs,
+        "render": render,
+        "preview-comment": preview_comment,
+    },
     "Administer": {"roles": roles, "bind": bind, "offboard": offboard},
 }.items():
     for name, module in commands.items():

@@ -24,6 +24,7 @@ class FirstStack:
 
     cluster: Annotated[str | None, typer.Option("--cluster", help="Name of the cluster, a DNS label.")] = None
     stack: Annotated[str | None, typer.Option("--stack", "-s", help="Stack; the cluster's name by default.")] = None
+    wave: Annotated[int, typer.Option("--wave", min=1, help="Wave in which pipelines update it.")] = 1
     vault: Annotated[
         str | None, typer.Option("--vault", metavar="URL", help="https URL at which the cluster reaches Vault.")
     ] = None
@@ -81,7 +82,8 @@ def command(
     Asks in a terminal for what no option and no cluster says. All files are written or none. What the team makes its
     own (Pulumi.yaml, __main__.py, pyproject.toml, README.md, .gitignore) stays as it is where it is there; another
     file with other content is a conflict (exit code 3) unless you say what to do with it. Run it again for another
-    cluster, or with a stack that has its file and no answers to bring pipelines and schema up to this version.
+    cluster, which adds its stack file, or with a stack that has its file and no answers to bring pipelines and schema
+    up to this version.
 
     Examples:
 
@@ -96,14 +98,13 @@ def command(
     if files.keep and files.overwrite:
         raise BadInputError("--keep, --overwrite: found both; allowed: one of them")
     project = _label("--project", files.project or repository.project_of(folder) or PROJECT)
-    stacks = stack_names(folder)
-    written_before = first == FirstStack(stack=first.stack) and first.stack in stacks and not from_cluster
+    has_file = first.stack in stack_names(folder)
+    written_before = has_file and first == FirstStack(stack=first.stack) and not from_cluster
     stack_files: dict[PurePosixPath, str] = {}
     if not written_before:
         answers = _answers(first, survey.look(_client(reach)) if from_cluster else survey.Found(), project)
-        stacks = [*(name for name in stacks if name != answers.stack), answers.stack]
         stack_files[PurePosixPath(f"Pulumi.{answers.stack}.yaml")] = stack_file.write(answers)
-    wanted = repository.files(project, stacks, files.requirement) | stack_files
+    wanted = repository.files(project, files.requirement) | stack_files
     written = repository.place(folder, wanted, keep=files.keep, overwrite=files.overwrite)
     for path in sorted(wanted):
         console.output.print(f"{'write' if path in written else 'keep':7} {folder / path}", soft_wrap=True)
@@ -129,6 +130,7 @@ def _answers(first: FirstStack, found: survey.Found, project: str) -> stack_file
         project=project,
         stack=_label("--stack", first.stack or cluster),
         cluster=cluster,
+        wave=first.wave,
         platform=found.platform,
         vault=vault,
         eso=found.eso,

@@ -22,6 +22,15 @@ Stack = Annotated[
 Directory = Annotated[
     Path, typer.Option("--directory", "-C", envvar="PULL_SECRETS_DIRECTORY", help="Folder that holds Pulumi.yaml.")
 ]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select",
+        metavar="WORD",
+        help="Stacks to take: names such as 'prod-*', of which one must match; labels and waves, such as region=eu, "
+        "region!=eu or wave=1, which must all hold. May be repeated.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change and change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changing something.")]

@@ -1,10 +1,9 @@
 """The files of a team's own repository, and how they come into its folder: all of them or none."""
 
-import itertools
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
@@ -20,24 +19,27 @@ _ROOT = _SHIPPED if _SHIPPED.is_dir() else Path(__file__).parents[2]
 _SCHEMA = "docs/stack.schema.json"
 _AS_THEY_ARE = (
     ".ci/github-comment",
+    ".ci/gitlab-stacks.yml",
     ".ci/gitlab-vault-token",
     ".ci/install-pulumi",
     ".ci/stack",
     ".ci/state_copy.py",
     ".github/actions/stack/action.yml",
+    ".github/actions/stacks/action.yml",
+    ".github/actions/update/action.yml",
+    ".github/workflows/deploy.yml",
+    ".github/workflows/drift.yml",
+    ".github/workflows/preview.yml",
 )
-_PER_STACK = (".github/workflows/preview.yml", ".github/workflows/drift.yml")
-_DEPLOY = ".github/workflows/deploy.yml"
 _GITLAB = ".gitlab-ci.yml"
 _REQUIREMENT = re.compile(r'"(pull-secrets\[.*?)"')
 
 
-def files(project: str, stacks: Sequence[str], requirement: str | None = None) -> dict[PurePosixPath, str]:
+def files(project: str, requirement: str | None = None) -> dict[PurePosixPath, str]:
     """Return the text of each file but the stacks' own, by its path in the repository.
 
     Args:
         project: name of the Pulumi project.
-        stacks: the cluster stacks in the order in which a merge updates them.
         requirement: how the package is required, such as `pull-secrets @ https://...`; None for what is installed here:
             the archive that it came from, or else this version from an index.
     """
@@ -46,9 +48,7 @@ def files(project: str, stacks: Sequence[str], requirement: str | None = None) -
     if requirement := requirement or _installed_archive():
         found[pyproject] = _REQUIREMENT.sub(lambda _: f'"{requirement}"', found[pyproject])
     found |= {PurePosixPath(path): _read(path) for path in _AS_THEY_ARE}
-    found |= {PurePosixPath(path): _read(path).replace("[dev, prod]", f"[{', '.join(stacks)}]") for path in _PER_STACK}
-    found[PurePosixPath(_DEPLOY)] = _in_order(_read(_DEPLOY), stacks, "  dev:\n", "  prod:\n", "\\Z")
-    found[PurePosixPath(_GITLAB)] = _gitlab(_read(_GITLAB), stacks)
+    found[PurePosixPath(_GITLAB)] = _without_checks(_read(_GITLAB))
     # Keys of a stack file begin with the project's name.
     found[PurePosixPath("stack.schema.json")] = re.sub(r'(?<=["^])pull-secrets:', f"{project}:", _read(_SCHEMA))
     return found
@@ -131,22 +131,6 @@ def _filled(file: Path, project: str) -> str:
     return re.sub(r"^template:\n(  .*\n)+", "", text, flags=re.M)
 
 
-def _gitlab(text: str, stacks: Sequence[str]) -> str:
-    text = re.sub(r"^checks:\n(?:  .*\n)+\n", "", text, flags=re.M)
-    text = re.sub(r"^stages: .*", f"stages: [preview, {', '.join(stacks)}, drift]", text, flags=re.M)
-    text = text.replace("[dev, prod]", f"[{', '.join(stacks)}]")
-    return _in_order(text, stacks, "up-dev:\n", "up-prod:\n", "^drift:\n")
-
-
-def _in_order(text: str, stacks: Sequence[str], first: str, later: str, behind: str) -> str:
-    """Repeat the job of the first stack, which needs none before it, and that of a later one, which does."""
-    parts = re.search(rf"(?P<first>^{first}.*?)(?P<later>^{later}.*?)(?={behind})", text, re.M | re.S)
-    if parts is None:
-        raise AssertionError(f"the pipeline has no jobs {first.strip()} and {later.strip()}")
-    jobs = [_named(parts["first"], {"dev": stacks[0]})]
-    jobs += [_named(parts["later"], {"dev": before, "prod": stack}) for before, stack in itertools.pairwise(stacks)]
-    return text[: parts.start()] + "".join(jobs) + text[parts.end() :]
-
-
-def _named(text: str, names: Mapping[str, str]) -> str:
-    return re.sub(rf"\b({'|'.join(names)})\b", lambda found: names[found[1]], text)
+def _without_checks(pipeline: str) -> str:
+    """Leave out the job that tests this repository's own code."""
+    return re.sub(r"^checks:\n(?:  .*\n)+\n", "", pipeline, flags=re.M).replace("stages: [check, ", "stages: [")

@@ -21,6 +21,8 @@ class Answers:
     stack: str
     cluster: str
     """The cluster's name in Vault's paths and in reports."""
+    wave: int
+    """In which pipelines update it."""
     platform: str
     vault: VaultServer
     eso: Installation | None
@@ -84,4 +86,5 @@ def _config(answers: Answers) -> dict[str, Any]:
                 for name in tenants
             ]
         },
+        "fleet": {"wave": answers.wave},
     }

@@ -133,9 +133,10 @@ def test_workflows_pin_every_action_by_commit_and_start_without_permissions() ->
     assert [path.stem for path in workflows] == ["checks", "deploy", "drift", "e2e", "preview", "release"]
     for path in workflows:
         assert "\npermissions: {}\n" in path.read_text()
-    for path in [*workflows, REPOSITORY / ".github" / "actions" / "stack" / "action.yml"]:
+    for path in [*workflows, *(REPOSITORY / ".github" / "actions").glob("*/action.yml")]:
         for used in re.findall(r"uses: (.*)", path.read_text()):
-            assert used == "./.github/actions/stack" or re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used)
+            own, pinned = r"\./\.github/actions/\w+", r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+"
+            assert re.fullmatch(f"{own}|{pinned}", used)
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
@@ -172,11 +173,14 @@ def workflows() -> dict[str, dict[str, Any]]:
     return {file.stem: YAML(typ="safe").load(file.read_text()) for file in files}
 
 
+GITLAB = (".gitlab-ci.yml", ".ci/gitlab-stacks.yml")
+
+
 def gitlab() -> dict[str, Any]:
-    """GitLab's jobs and templates by name."""
+    """GitLab's jobs and templates by name, of parent and child pipeline."""
     reader = YAML(typ="safe")
     reader.constructor.add_constructor("!reference", lambda constructor, node: constructor.construct_sequence(node))
-    return reader.load((REPOSITORY / ".gitlab-ci.yml").read_text())
+    return {name: job for file in GITLAB for name, job in reader.load((REPOSITORY / file).read_text()).items()}
 
 
 def test_no_job_that_runs_a_branchs_code_may_write_to_the_repository() -> None:
@@ -196,7 +200,8 @@ def test_no_job_that_runs_a_branchs_code_may_write_to_the_repository() -> None:
     assert {job: scopes for job, scopes in writing.items() if scopes} == {"preview/comment": ["pull-requests"]}
     checkouts = [step for step in of_branches["preview/comment"]["steps"] if "checkout" in step.get("uses", "")]
     assert [step["with"]["ref"] for step in checkouts] == ["${{ github.event.pull_request.base.sha }}"]
-    tokens = set(re.findall(r"\w*TOKEN\w*", (REPOSITORY / ".gitlab-ci.yml").read_text().replace("JOB-TOKEN", "")))
+    texts = "".join((REPOSITORY / file).read_text() for file in GITLAB).replace("JOB-TOKEN", "")
+    tokens = set(re.findall(r"\w*TOKEN\w*", texts))
     assert tokens == {"CI_JOB_TOKEN", "VAULT_ID_TOKEN", "VAULT_TOKEN"}
 
 
@@ -211,10 +216,14 @@ def test_what_previews_reach_is_theirs_alone() -> None:
         name: {job.get("environment") for job in workflow["jobs"].values()} for name, workflow in workflows().items()
     }
     assert environments["preview"] - {None} == {"${{ matrix.stack }}-preview"}
-    assert environments["deploy"] | environments["drift"] == {"dev", "prod", "${{ matrix.stack }}-drift"}
+    assert environments["deploy"] | environments["drift"] == {
+        None,
+        "${{ matrix.stack }}",
+        "${{ matrix.stack }}-drift",
+    }
     jobs = gitlab()
-    assert jobs["preview"]["environment"]["name"] == "$STACK-preview"
-    assert jobs["drift"]["environment"]["name"] == "$STACK-drift"
+    assert jobs[".preview"]["environment"]["name"] == "$STACK-preview"
+    assert jobs[".drift"]["environment"]["name"] == "$STACK-drift"
 
 
 def test_images_are_named_by_digest_and_the_same_as_the_images_own() -> None:

@@ -35,11 +35,13 @@ def texts(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def two_stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that was written for one cluster and then for another."""
+    """A repository that was written for one cluster, and to which another one's stack file was added."""
     folder = tmp_path_factory.mktemp("ours")
     assert init(folder, *ANSWERS, "--adopt", "shop", "--tenant", "shop-test", "--project", "ours").exit_code == 0
-    done = init(folder, *ANSWERS, "--cluster", "west", "--adopt", "shop", "--overwrite")
+    before = texts(folder)
+    done = init(folder, *ANSWERS, "--cluster", "west", "--adopt", "shop", "--wave", "2")
     assert done.exit_code == 0, done.output
+    assert {name: text for name, text in texts(folder).items() if name != "Pulumi.west.yaml"} == before
     return folder
 
 
@@ -64,14 +66,12 @@ def test_the_stack_file_is_one_that_program_and_editor_accept(two_stacks: Path, 
         jsonschema.validate({"config": {**written["config"], "ours:no-such-key": 1}}, schema)
 
 
-def test_the_pipelines_name_the_teams_stacks_and_those_of_no_other_repository(two_stacks: Path) -> None:
-    found = {name: text for name, text in texts(two_stacks).items() if name.startswith((".github", ".gitlab"))}
+def test_the_pipelines_name_no_stack_and_take_the_teams_from_its_stack_files(two_stacks: Path) -> None:
+    found = {name: text for name, text in texts(two_stacks).items() if name.startswith((".ci", ".github", ".gitlab"))}
     assert {name for name, text in found.items() if re.search(r"\b(dev|prod)\b|make install", text)} == set()
-    deploy = YAML(typ="safe").load(found[".github/workflows/deploy.yml"])["jobs"]
-    assert {name: job.get("needs") for name, job in deploy.items()} == {"east": None, "west": "east"}
-    assert "stack: [east, west]" in found[".github/workflows/preview.yml"]
-    assert "stages: [preview, east, west, drift]" in found[".gitlab-ci.yml"]
-    assert re.findall(r"^(\S+):$", found[".gitlab-ci.yml"], re.M)[-4:] == [".up", "up-east", "up-west", "drift"]
+    assert "stages: [list, stacks]" in found[".gitlab-ci.yml"]
+    listed = CliRunner().invoke(app, ["stacks", "--matrix", "github", "--directory", str(two_stacks)])
+    assert listed.output == 'stacks=["east", "west"]\nwaves=[["east"], ["west"]]\n'
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_wheel_that_init_was_installed_from_is_the_one_that_is_required(
 ) -> None:
     installed = SimpleNamespace(read_text=lambda _: recorded and json.dumps(recorded))
     monkeypatch.setattr(repository.metadata, "distribution", lambda _: installed)
-    written = repository.files("ours", ["east"])[PurePosixPath("pyproject.toml")]
+    written = repository.files("ours")[PurePosixPath("pyproject.toml")]
     assert f'"pull-secrets[pulumi,policies]{required}"' in written
 
 
@@ -146,7 +146,7 @@ def test_a_file_of_the_teams_is_replaced_only_on_request(tmp_path: Path, option:
 def test_what_cannot_be_written_leaves_nothing_half_written(tmp_path: Path) -> None:
     (tmp_path / ".github").write_text("a file where a folder is needed")
     with pytest.raises(BadInputError, match="name a folder that can be written"):
-        repository.place(tmp_path, repository.files("ours", ["east"]))
+        repository.place(tmp_path, repository.files("ours"))
     assert list(texts(tmp_path)) == [".github"]
 
 
