@@ -34,11 +34,6 @@ def stateful_set(
     return _workload("StatefulSet", namespace, name, spec, replicas=replicas, serviceName=name)
 
 
-def daemon_set(namespace: str, name: str, image: str, pull_secrets: Sequence[str] | None = None) -> dict[str, Any]:
-    """A DaemonSet: a Pod on each simulated node."""
-    return _workload("DaemonSet", namespace, name, _pod_spec(image, pull_secrets, None))
-
-
 def pod(
     namespace: str,
     name: str,

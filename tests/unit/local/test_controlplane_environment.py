@@ -27,15 +27,6 @@ def variables(layout):
     return environment.variables(layout, layout.kubeconfig("pulumi"), "https://127.0.0.1:20001", layout.platform_token)
 
 
-def test_it_names_both_servers_and_the_identity(layout, variables):
-    assert variables["KUBECONFIG"] == str(layout.state / "kubeconfig" / "pulumi.yaml")
-    assert variables["VAULT_ADDR"] == "https://127.0.0.1:20001"
-    assert variables["VAULT_CACERT"] == str(layout.state / "pki" / "openbao" / "ca.crt")
-    assert variables["VAULT_TOKEN"] == "s.platform"
-    assert variables["PULUMI_HOME"] == str(layout.state / "pulumi-home")
-    assert variables["PULUMI_BACKEND_URL"] == f"file://{layout.state / 'pulumi'}"
-
-
 def test_the_passphrase_is_generated_once_and_kept_in_a_private_file(layout, variables):
     file = Path(variables["PULUMI_CONFIG_PASSPHRASE_FILE"])
     passphrase = file.read_text()
@@ -43,13 +34,6 @@ def test_the_passphrase_is_generated_once_and_kept_in_a_private_file(layout, var
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     environment.variables(layout, layout.kubeconfig("pulumi"), "https://127.0.0.1:20001", layout.platform_token)
     assert file.read_text() == passphrase
-
-
-def test_the_shims_come_first_on_the_path(layout, variables):
-    path = variables["PATH"].split(":")
-    assert path[0] == str(layout.state / "bin")
-    assert "/tools/pulumi/bin" in path
-    assert path[-1] == str(Path(sys.executable).parent)
 
 
 def test_the_callers_path_and_proxy_exceptions_stay_behind_ours(variables):

@@ -5,8 +5,6 @@ import json
 import stat
 
 import pytest
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 from local.controlplane.etcd import Etcd
 from local.controlplane.identities import Identities, UnknownIdentity, kubeconfig_of
@@ -43,23 +41,6 @@ def read(layout, identity):
     return config["clusters"][0]["cluster"], config["users"][0]["user"]
 
 
-def subject_of(layout, identity):
-    _, user = read(layout, identity)
-    name = x509.load_pem_x509_certificate(base64.b64decode(user["client-certificate-data"])).subject
-    values = {
-        oid: [a.value for a in name.get_attributes_for_oid(oid)]
-        for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
-    }
-    return values[NameOID.COMMON_NAME][0], values[NameOID.ORGANIZATION_NAME]
-
-
-def test_the_built_in_users_have_their_names_and_groups(layout, identities):
-    identities.write_users()
-    assert subject_of(layout, "admin") == ("kubernetes-admin", ["system:masters"])
-    assert subject_of(layout, "pulumi") == ("pulumi", ["platform-engineers"])
-    assert subject_of(layout, "kube-controller-manager") == ("system:kube-controller-manager", [])
-
-
 def test_every_kubeconfig_verifies_the_server_and_is_private(layout, ports, identities):
     identities.write_users()
     for file in layout.kubeconfigs.glob("*.yaml"):
@@ -68,12 +49,6 @@ def test_every_kubeconfig_verifies_the_server_and_is_private(layout, ports, iden
         assert base64.b64decode(cluster["certificate-authority-data"]).startswith(b"-----BEGIN CERTIFICATE-----")
         assert set(cluster) == {"server", "certificate-authority-data"}
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-
-
-def test_any_user_can_be_added(layout, identities):
-    file = identities.add("Break Glass@example.com", ["oncall", "audited"], RecordingApi())
-    assert file == layout.kubeconfig("break-glass-example.com")
-    assert subject_of(layout, "break-glass-example.com") == ("Break Glass@example.com", ["oncall", "audited"])
 
 
 def test_an_added_user_follows_the_api_server_to_another_port(layout, ports, identities):

@@ -37,20 +37,10 @@ def test_status_makes_nothing(plane):
     assert not plane.layout.state.exists()
 
 
-def test_down_with_nothing_running_ends_nothing(plane):
-    assert plane.down() == []
-
-
 @pytest.mark.parametrize("method", ["start", "stop", "log"])
 def test_an_unknown_component_is_named_with_those_that_there_are(plane, method):
     with pytest.raises(Exception, match=r"no component 'eso': there are etcd, kube-apiserver, .*external-secrets"):
         getattr(plane, method)("eso")
-
-
-def test_calls_at_the_same_time_all_run(plane):
-    barrier = threading.Barrier(2, timeout=10)
-    plane._together(barrier.wait, barrier.wait)
-    assert barrier.n_waiting == 0
 
 
 def test_a_failure_ends_the_waits_of_the_others_and_is_the_error_whoever_ends_first(plane):

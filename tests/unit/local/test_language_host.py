@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from local.language_host import protocol
 protocol.prepare()
 
 from pulumi.runtime.proto import (  # noqa: E402
-    analyzer_pb2,
-    analyzer_pb2_grpc,
     language_pb2,
     language_pb2_grpc,
 )
@@ -143,31 +140,6 @@ class TestRun:
         )
         return service.Run(request, timeout=30)
 
-    def test_a_program_gets_the_engine_the_stack_and_its_configuration(self, service, project):
-        body = (
-            "seen = [arguments, os.environ['PULUMI_CONFIG'], os.environ['PULUMI_CONFIG_SECRET_KEYS']]; "
-            "open('seen.json', 'w').write(json.dumps(seen))"
-        )
-        response = self.run(
-            service, project, body, config={"p:a": "b"}, configSecretKeys=["p:a"], dryRun=True, organization="o"
-        )
-        assert (response.error, response.bail) == ("", False)
-        arguments, config, secret_keys = json.loads((project / "seen.json").read_text())
-        assert (json.loads(config), json.loads(secret_keys)) == ({"p:a": "b"}, ["p:a"])
-        given = dict(zip(arguments[:-1:2], arguments[1::2], strict=True))
-        assert given == {
-            "--monitor": "m:1",
-            "--engine": "127.0.0.1:1",
-            "--project": "p",
-            "--root_directory": str(project),
-            "--stack": "s",
-            "--pwd": str(project),
-            "--dry_run": "true",
-            "--parallel": "4",
-            "--organization": "o",
-        }
-        assert arguments[-1] == "."
-
     def test_exit_code_32_means_that_the_user_has_seen_the_reason(self, service, project):
         assert self.run(service, project, "sys.exit(32)").bail
 
@@ -217,61 +189,6 @@ class TestRunPlugin:
         responses.cancel()
         until(lambda: is_gone(pid), 20, "the plugin is gone")
 
-    def test_a_policy_pack_starts_with_the_stacks_configuration_and_is_reached_through_the_hosts_port(
-        self, service, project
-    ):
-        (project / "__main__.py").write_text(PACK)
-        responses = self.start(service, project, kind="analyzer", args=["127.0.0.1:1"])
-        port = int(next(responses).stdout)
-        shown = collected(responses)
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            analyzer = analyzer_pb2_grpc.AnalyzerStub(channel)
-            analyzer.Handshake(analyzer_pb2.AnalyzerHandshakeRequest())
-            configuration = analyzer_pb2.AnalyzerStackConfigureRequest(
-                stack="dev", project="p", dry_run=True, config={"p:a": "b"}
-            )
-            analyzer.ConfigureStack(configuration)
-            answer = analyzer.Analyze(analyzer_pb2.AnalyzeRequest(urn="urn"), timeout=30)
-        assert answer.diagnostics[0].message == 'urn in p/dev, preview true, with {"p:a": "b"}'
-        responses.cancel()
-        shown.join(20)
-
-
-# A pack in a few lines: says what it was started with.
-PACK = """
-import os, sys
-from concurrent.futures import ThreadPoolExecutor
-import grpc
-from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
-
-class Pack(analyzer_pb2_grpc.AnalyzerServicer):
-    def Analyze(self, request, context):
-        e = os.environ
-        text = f"{request.urn} in {e['PULUMI_PROJECT']}/{e['PULUMI_STACK']}"
-        text += f", preview {e['PULUMI_DRY_RUN']}, with {e['PULUMI_CONFIG']}"
-        return analyzer_pb2.AnalyzeResponse(diagnostics=[analyzer_pb2.AnalyzeDiagnostic(message=text)])
-
-server = grpc.server(ThreadPoolExecutor(4))
-analyzer_pb2_grpc.add_AnalyzerServicer_to_server(Pack(), server)
-port = server.add_insecure_port("127.0.0.1:0")
-server.start()
-print(port, flush=True)
-server.wait_for_termination()
-"""
-
-
-def collected(responses) -> threading.Thread:
-    def drain() -> None:
-        try:
-            for _ in responses:
-                pass
-        except grpc.RpcError:
-            pass
-
-    thread = threading.Thread(target=drain, daemon=True)
-    thread.start()
-    return thread
-
 
 def is_gone(pid: int) -> None:
     try:
@@ -279,12 +196,6 @@ def is_gone(pid: int) -> None:
     except ProcessLookupError:
         return
     raise NotYet("it runs")
-
-
-def test_about_tells_python_and_toolchain(service, project):
-    response = service.About(language_pb2.AboutRequest(info=info(project, toolchain="uv")))
-    assert response.version == ".".join(map(str, sys.version_info[:3]))
-    assert response.metadata["toolchain"] == "uv"
 
 
 def test_a_project_without_toolchain_is_asked_for_one(service, project):

@@ -1,18 +1,14 @@
 """The registries of the real node: what their logs tell, who may pull, where a node finds them, and what images are."""
 
-import gzip
-import hashlib
-import io
 import json
-import tarfile
 
 import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.controlplane.layout import PUBLIC_REGISTRY, REGISTRY_HOSTS
-from local.controlplane.node import hosts, images
+from local.controlplane.layout import REGISTRY_HOSTS
+from local.controlplane.node import hosts
 from local.controlplane.node.registries import PUSHER, Pull, Registry, Users
 from local.controlplane.pki import Authority
 from local.paths import repository
@@ -126,32 +122,7 @@ def test_a_host_is_found_by_its_name_at_its_registry(layout, ports, registry):
     assert f'[host."https://{HOST}:6000"]' in (layout.hosts / HOST / "hosts.toml").read_text()
 
 
-def test_any_other_host_is_found_at_the_registry_that_asks_for_no_login(layout, ports, registry):
-    public = Registry(layout, ports, registry.authority, PUBLIC_REGISTRY)
-    hosts.write_hosts(layout, public)
-    assert (
-        f'server = "https://127.0.0.1:{ports[PUBLIC_REGISTRY]}"'
-        in (layout.hosts / "_default" / "hosts.toml").read_text()
-    )
-
-
 def test_every_host_of_stack_dev_has_a_registry_the_rejected_ones_too():
     config = load_stack("dev", repository())
     named = {host for registry in config.registries for host in (*registry.hosts, *registry.rejected_hosts)}
     assert named == set(REGISTRY_HOSTS)
-
-
-def test_an_image_is_one_of_a_kind_and_says_what_its_layer_is(monkeypatch, tmp_path):
-    program = tmp_path / "pause"
-    program.write_bytes(b"program")
-    monkeypatch.setattr("local.toolchain.binary", lambda _: program)
-    images._layer.cache_clear()
-    compressed, plain = images._layer()
-    first, second = (json.loads(images._config(plain, ends=ends)) for ends in (False, True))
-    assert first["config"]["Labels"] != second["config"]["Labels"]
-    assert ("Cmd" in first["config"], second["config"]["Cmd"]) == (False, ["end"])
-    unpacked = gzip.decompress(compressed)
-    assert first["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(unpacked).hexdigest()}"]
-    with tarfile.open(fileobj=io.BytesIO(unpacked)) as tar:
-        assert {(entry.name, entry.linkname) for entry in tar} == {("pause", ""), ("app/migrate", "/pause")}
-    images._layer.cache_clear()

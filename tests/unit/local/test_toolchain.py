@@ -84,18 +84,6 @@ def test_a_release_on_path_stands_in_for_the_build(empty: Path, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("empty")
-def test_nothing_to_do_takes_no_time() -> None:
-    for recipe in recipes.RECIPES:
-        if recipe.name not in recipes.OF_TESTS:
-            built(recipe.name)
-    store.key.cache_clear()
-    golang.required.cache_clear()
-    started = time.process_time()
-    toolchain.ensure()
-    assert time.process_time() - started < 0.05
-
-
-@pytest.mark.usefixtures("empty")
 def test_what_tests_need_is_built_with_the_rest_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[set[str]] = []
     monkeypatch.setattr(toolchain, "_build", lambda missing: asked.append({item.name for item in missing.values()}))

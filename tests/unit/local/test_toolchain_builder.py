@@ -1,6 +1,5 @@
 """Builds: complete or absent, one at a time per tool, ended with everything they started, and clear when they fail."""
 
-import io
 import os
 import signal
 import time
@@ -10,9 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from rich.console import Console
 
-from local.toolchain import builder, recipes, store, timings
+from local.toolchain import builder, recipes, store
 from local.toolchain.errors import BuildFailed
 from local.toolchain.golang import Go
 from local.toolchain.progress import BUSY, Phase, Step
@@ -216,29 +214,6 @@ def test_a_download_ends_where_nothing_comes_and_not_where_little_comes(
         run()
     assert time.monotonic() - began >= 2
     assert list(folder.parent.iterdir()) == []
-
-
-def test_what_a_build_took_is_kept_beside_it(module: Path, folder: Path, go: Go) -> None:
-    (module / "behaviour").write_text(f"{SUCCEED}; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
-    build(folder, go)
-    taken = timings.read(folder)
-    assert taken is not None
-    assert taken.cpu_seconds > 0
-    assert taken.wall_seconds > 0
-    assert taken.downloaded_bytes == 0
-    console = Console(width=100, record=True, file=io.StringIO())
-    console.print(timings.table([("hello v1", folder), ("absent v1", folder / "absent")]))
-    shown = console.export_text()
-    assert "hello v1" in shown
-    assert "in all" in shown
-    assert "absent" not in shown
-
-
-def test_a_tool_built_before_that_was_kept_is_in_the_table_without_times(folder: Path, go: Go) -> None:
-    build(folder, go)
-    (folder / "build.json").unlink()
-    assert timings.read(folder) is None
-    timings.table([("hello v1", folder)])
 
 
 def test_a_module_without_the_wanted_file_fails_with_its_name(module: Path, folder: Path, go: Go) -> None:

@@ -70,11 +70,6 @@ def test_older_versions_the_next_major_and_unreleased_builds_are_not(text: str) 
     assert not official.supported(text)
 
 
-def test_a_complete_release_on_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release(tmp_path / "pulumi" / "bin")
-    assert found(monkeypatch, tmp_path / "pulumi" / "bin") == tmp_path / "pulumi" / "bin"
-
-
 def test_a_link_to_a_release_finds_what_stands_beside_the_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,13 +110,6 @@ def test_the_version_is_asked_for_once_and_again_when_the_file_changes(
     release(tmp_path / "bin", cli="v3.99.0")
     assert found(monkeypatch, tmp_path / "bin") is None
     assert calls(tmp_path) == ["version", "version"]
-
-
-def test_a_damaged_memory_is_as_good_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release(tmp_path / "bin")
-    paths.cache_home().mkdir(parents=True)
-    (paths.cache_home() / "pulumi-on-path.json").write_text("{half")
-    assert found(monkeypatch, tmp_path / "bin") == tmp_path / "bin"
 
 
 def test_a_downloaded_plugin_replaces_what_stood_in_its_place_and_is_downloaded_once(tmp_path: Path) -> None:
