@@ -54,6 +54,13 @@ def paths(found: dict[str, Any]) -> list[str]:
     return [".".join(map(str, write.path)) for write in guard.find_writes(found)]
 
 
+def of_cluster(found: dict[str, Any]) -> tuple[str, str] | None:
+    """How sure it is that an object writes the cluster's own pull-secret, and where that is said; None for not."""
+    writes = [write for write in guard.find_writes(found) if write.what == PULL_SECRET]
+    assert len(writes) < 2
+    return (writes[0].answer.name, ".".join(map(str, writes[0].path))) if writes else None
+
+
 # Identity.
 
 
@@ -220,12 +227,6 @@ def test_each_object_of_a_list_is_judged_and_found_again() -> None:
     assert paths(listed) == ["items.1.metadata.name"]
 
 
-def test_items_of_a_typed_list_have_its_kind() -> None:
-    metadata = {"name": "pull-secret", "namespace": "openshift-config"}
-    assert written({"apiVersion": "v1", "kind": "SecretList", "items": [{"metadata": metadata}]}) == {PULL_SECRET}
-    assert len(written({"apiVersion": "v1", "kind": "SecretList", "items": UNKNOWN})) == 4
-
-
 def test_objects_inside_a_custom_resource_are_judged() -> None:
     work = item(
         "work.open-cluster-management.io/v1",
@@ -266,11 +267,6 @@ def test_what_kyverno_generates_and_changes_is_judged_and_what_it_matches_is_not
     assert mentioned(reading) == {PULL_SECRET}
 
 
-def test_a_policy_that_clones_secrets_by_label_could_clone_the_guarded_one() -> None:
-    generate = {"namespace": "openshift-config", "cloneList": {"namespace": "source", "kinds": ["v1/Secret"]}}
-    assert possible(kyverno(generate=generate)) == {PULL_SECRET}
-
-
 # What controllers make of other objects.
 
 
@@ -306,12 +302,6 @@ def test_kinds_that_write_secrets_are_judged_by_the_secret(
     # Whoever applies it says where.
     assert written(item(version, kind, spec=spec)) == set()
     assert paths(item(version, kind, "team-a", spec=spec)) == []
-
-
-def test_an_external_secrets_own_name_counts_when_its_target_has_none() -> None:
-    assert paths(item(ESO, "ExternalSecret", "openshift-config", "pull-secret", spec={})) == ["metadata.name"]
-    named = {"target": {"name": "other"}}
-    assert paths(item(ESO, "ExternalSecret", "openshift-config", "pull-secret", spec=named)) == []
 
 
 def test_an_external_secret_with_another_kind_of_target_is_judged_by_that_kind() -> None:
@@ -401,21 +391,6 @@ def test_a_cluster_secret_is_copied_where_its_patterns_match(fields: dict[str, A
     assert written(item("clustersecret.io/v1", "ClusterSecret", name="another", **fields)) == set()
 
 
-def test_a_cluster_external_secret_of_another_name_is_harmless() -> None:
-    assert written(cluster_external_secret("app-registry-pull", namespaceSelectors=[{}])) == set()
-
-
-def test_a_push_secret_is_judged_by_its_remote_key() -> None:
-    data = [{"match": {"remoteRef": {"remoteKey": "global-pull-secret"}}}]
-    # The store decides whether that is a Secret at all, and where.
-    assert possible(item("external-secrets.io/v1alpha1", "PushSecret", "a", spec={"data": data})) == {
-        "Secret kube-system/global-pull-secret"
-    }
-    spec = {"pushSecretSpec": {"data": data}}
-    assert possible(item("external-secrets.io/v1alpha1", "ClusterPushSecret", spec=spec))
-    assert len(possible(item("external-secrets.io/v1alpha1", "PushSecret", "a", spec={"dataTo": [{}]}))) == 4
-
-
 @pytest.mark.parametrize(
     "annotations",
     [
@@ -461,33 +436,115 @@ def test_annotations_that_eso_renders_could_copy_the_secret_on() -> None:
     assert PULL_SECRET in possible(item(ESO, "ExternalSecret", "team-a", spec=spec))
 
 
+def bundle(**target: Any) -> dict[str, Any]:
+    return item("trust.cert-manager.io/v1alpha1", "Bundle", name="pull-secret", spec={"target": target})
+
+
+def restore(**spec: Any) -> dict[str, Any]:
+    return item("velero.io/v1", "Restore", "velero", spec=spec)
+
+
+def kustomization(**fields: Any) -> dict[str, Any]:
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **fields}
+
+
+def push_secret(**spec: Any) -> dict[str, Any]:
+    return item("external-secrets.io/v1alpha1", "PushSecret", "team-a", spec=spec)
+
+
+def fan_out(name: str = "x", **spec: Any) -> dict[str, Any]:
+    return item(ESO, "ClusterExternalSecret", name=name, spec={"namespaceSelectors": [{}], **spec})
+
+
+def pushed(key: str) -> list[dict[str, Any]]:
+    return [{"match": {"remoteRef": {"remoteKey": key}}}]
+
+
+def secrets(*items: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "SecretList", "items": list(items)}
+
+
+CLONED = {"namespace": "openshift-config", "cloneList": {"namespace": "a", "kinds": ["v1/ConfigMap", "v1/Secret"]}}
+THERE, KEPT = {"name": "pull-secret", "namespace": "openshift-config"}, {"disableNameSuffixHash": True}
+TO_PATCH = {"target": {"kind": "Secret", "name": "pull-secret"}, "patch": "[]"}
+
+
 @pytest.mark.parametrize(
-    ("kustomization", "answer"),
+    ("found", "answer"),
     [
-        ({"secretGenerator": [{"name": "pull-secret"}]}, Answer.NO),
+        (secrets({"metadata": THERE}), ("CERTAIN", "items.0.metadata.name")),
+        (secrets({"metadata": {"name": "a"}}, UNKNOWN), ("UNKNOWN", "items.1.metadata.name")),
+        ({**secrets(), "items": UNKNOWN}, ("UNKNOWN", "items.metadata.name")),
+        (item(ESO, "ExternalSecret", "openshift-config", "pull-secret", spec={}), ("CERTAIN", "metadata.name")),
+        (item(ESO, "ExternalSecret", "openshift-config", "pull-secret", spec={"target": {"name": "other"}}), None),
+        (fan_out(externalSecretSpec={"target": {"name": "app"}}), None),
+        (fan_out("pull-secret", externalSecretSpec={}), ("CERTAIN", "metadata.name")),
+        (fan_out(externalSecretName="pull-secret", externalSecretSpec={}), ("CERTAIN", "spec.externalSecretName")),
         (
-            {
-                "secretGenerator": [{"name": "pull-secret", "namespace": "openshift-config"}],
-                "generatorOptions": {"disableNameSuffixHash": True},
-            },
-            Answer.CERTAIN,
+            fan_out("pull-secret", externalSecretName="b", externalSecretSpec={"target": {"name": "pull-secret"}}),
+            ("CERTAIN", "spec.externalSecretSpec.target.name"),
+        ),
+        (fan_out("pull-secret", externalSecretName="b", externalSecretSpec={}), None),
+        # The SealedSecret's own identity is what its controller goes by.
+        (
+            item("bitnami.com/v1alpha1", "SealedSecret", **THERE, spec={"template": {"metadata": {"name": "x"}}}),
+            ("CERTAIN", "metadata.name"),
+        ),
+        # The store decides whether that is a Secret at all, and where.
+        (push_secret(data=pushed("pull-secret")), ("POSSIBLE", "spec.data.0.match.remoteRef.remoteKey")),
+        (push_secret(data=pushed("other")), None),
+        (push_secret(dataTo=[{"remoteKey": "other"}, {"remoteKey": "pull-secret"}]), ("POSSIBLE", "spec.dataTo.1")),
+        (push_secret(dataTo=[{}]), ("POSSIBLE", "spec.dataTo.0")),
+        (
+            item(
+                "external-secrets.io/v1alpha1",
+                "ClusterPushSecret",
+                spec={"pushSecretSpec": {"data": pushed("pull-secret")}},
+            ),
+            ("POSSIBLE", "spec.pushSecretSpec.data.0.match.remoteRef.remoteKey"),
+        ),
+        (bundle(secret={}), ("CERTAIN", "metadata.name")),
+        (bundle(configMap={}), None),
+        (bundle(secret={}, namespaceSelector={"matchLabels": {"a": "b"}}), ("POSSIBLE", "metadata.name")),
+        (bundle(secret={}, namespaceSelector={"matchLabels": {OWN_LABEL: "team-a"}}), None),
+        (restore(), ("POSSIBLE", "spec")),
+        (restore(includedNamespaces=["a", "*"]), ("POSSIBLE", "spec")),
+        (restore(includedNamespaces=UNKNOWN), ("POSSIBLE", "spec")),
+        (restore(includedNamespaces=["a", "openshift-config"]), ("POSSIBLE", "spec")),
+        (restore(includedNamespaces=["a", "b"]), None),
+        # By labels: it could be the guarded one.
+        (kyverno(generate=CLONED), ("POSSIBLE", "spec.rules.0.generate.cloneList")),
+        (kyverno(generate={**CLONED, "namespace": "team-a"}), None),
+        (kyverno(generate={**CLONED, "cloneList": {"kinds": ["v1/ConfigMap"]}}), None),
+        # A generated name ends in a hash, unless that is switched off or it merges.
+        (kustomization(secretGenerator=[THERE]), None),
+        (kustomization(secretGenerator=[{**THERE, "behavior": "create"}]), None),
+        (kustomization(secretGenerator=[{**THERE, "behavior": "merge"}]), ("CERTAIN", "secretGenerator.0.name")),
+        (kustomization(secretGenerator=[THERE], generatorOptions=KEPT), ("CERTAIN", "secretGenerator.0.name")),
+        (
+            kustomization(namespace="openshift-config", secretGenerator=[{"name": "pull-secret", "options": KEPT}]),
+            ("CERTAIN", "secretGenerator.0.name"),
         ),
         (
-            {
-                "namespace": "kube-system",
-                "namePrefix": "global-",
-                "secretGenerator": [{"name": "pull-secret", "behavior": "merge"}],
-            },
-            Answer.CERTAIN,
+            kustomization(
+                namePrefix="pull-",
+                nameSuffix="et",
+                secretGenerator=[{**THERE, "name": "secr", "behavior": "replace"}],
+            ),
+            ("CERTAIN", "secretGenerator.0.name"),
         ),
-        ({"patches": [{"target": {"kind": "Secret", "name": "pull-secret"}, "patch": "[]"}]}, Answer.POSSIBLE),
-        ({"namespace": "a", "patches": [{"target": {"kind": "Secret", "name": "pull-secret"}}]}, Answer.NO),
-        ({"patches": [{"target": {"kind": "Deployment", "name": "pull-secret"}}]}, Answer.NO),
+        (kustomization(patches=[TO_PATCH]), ("POSSIBLE", "patches.0.target.name")),
+        (kustomization(namespace="openshift-config", patches=[TO_PATCH]), ("CERTAIN", "patches.0.target.name")),
+        (kustomization(patchesJson6902=[{"target": THERE}]), ("CERTAIN", "patchesJson6902.0.target.name")),
+        (kustomization(namespace="team-a", patches=[TO_PATCH]), None),
+        (kustomization(patches=[{"target": {"kind": "Deployment", "name": "pull-secret"}}]), None),
+        ({**kustomization(patches=[TO_PATCH]), "kind": "Component"}, ("POSSIBLE", "patches.0.target.name")),
     ],
 )
-def test_kustomizations_that_generate_or_patch_it_are_found(kustomization: dict[str, Any], answer: Answer) -> None:
-    found = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **kustomization}
-    assert max((write.answer for write in guard.find_writes(found)), default=Answer.NO) is answer
+def test_what_is_written_is_told_with_how_certain_it_is_and_where_it_stands(
+    found: dict[str, Any], answer: tuple[str, str] | None
+) -> None:
+    assert of_cluster(found) == answer
 
 
 # Fields, files on nodes, rights, and the guard itself.
