@@ -1,10 +1,12 @@
-"""Proxies between the engine and a policy pack until the stack's configuration is known.
+"""Stands between the engine and a policy pack until the stack's configuration is known.
 
 A pack reads project, stack and config from its environment when it starts, but the engine tells them only over an
-Analyzer connection. So the engine is given this proxy's port first; the pack is started once the configuration
-is there, and every later request is handed through unread.
+Analyzer connection. So the engine is given this proxy's port. It answers the opening requests itself; once the pack
+runs it closes that connection, and the one that the engine then opens leads to the pack, byte by byte.
 """
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,29 +17,36 @@ from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 _SERVICE = "/pulumirpc.Analyzer/"
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+_CHUNK = 1 << 16
+# For the answer that waits for the pack.
+_GRACE_SECONDS = 30.0
+_LOOPBACK = "127.0.0.1"
 _Configuration = analyzer_pb2.AnalyzerStackConfigureRequest
 
 
 class PolicyProxy(grpc.GenericRpcHandler):
-    """An Analyzer service that answers the opening requests and forwards the rest to the pack."""
+    """An Analyzer service that answers the opening requests and leads all later ones to the pack."""
 
     def __init__(self) -> None:
         """Starts to serve on a free loopback port, `port`."""
         self._configuration: Future[_Configuration | None] = Future()
         self._pack: Future[grpc.Channel] = Future()
         self._lock = threading.Lock()
-        self._server = grpc.server(ThreadPoolExecutor(max_workers=16), options=_UNLIMITED)
-        self._server.add_generic_rpc_handlers((self,))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
-        self._server.start()
+        self._opening = grpc.server(ThreadPoolExecutor(max_workers=16), options=_UNLIMITED)
+        self._opening.add_generic_rpc_handlers((self,))
+        self._target = self._opening.add_insecure_port(f"{_LOOPBACK}:0")
+        self._opening.start()
+        self._listener = socket.create_server((_LOOPBACK, 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def configuration(self) -> "_Configuration | None":
         """Waits for the stack's configuration; None when the engine asks for something else first."""
         return self._configuration.result()
 
     def attach(self, port: int) -> None:
-        """Connects to the pack, hands it the configuration and lets waiting requests through."""
-        channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=_UNLIMITED)
+        """Hands the pack the configuration and leads the engine to it."""
+        channel = grpc.insecure_channel(f"{_LOOPBACK}:{port}", options=_UNLIMITED)
         configuration = self.configuration()
         if configuration is not None:
             try:
@@ -46,6 +55,9 @@ class PolicyProxy(grpc.GenericRpcHandler):
                 if error.code() != grpc.StatusCode.UNIMPLEMENTED:  # type: ignore[attr-defined]
                     self.fail(f"the policy pack refused the stack's configuration: {error.details()}")  # type: ignore[attr-defined]
                     raise
+        self._target = port
+        # Its goodbye comes before the answer that the engine waits for, so the engine's next request connects anew.
+        self._opening.stop(grace=_GRACE_SECONDS)
         self._pack.set_result(channel)
 
     def fail(self, reason: str) -> None:
@@ -57,7 +69,11 @@ class PolicyProxy(grpc.GenericRpcHandler):
     def close(self) -> None:
         """Stops serving."""
         self.fail("the policy pack has ended")
-        self._server.stop(grace=None)
+        self._opening.stop(grace=None)
+        # Wakes the thread that accepts.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler | None:
         """Picks the handler of one request; all methods of the service are unary."""
@@ -72,8 +88,9 @@ class PolicyProxy(grpc.GenericRpcHandler):
             )
         return grpc.unary_unary_rpc_method_handler(self._forward(method)) if method.startswith(_SERVICE) else None
 
-    def _configure_stack(self, request: "_Configuration", _context: grpc.ServicerContext) -> bytes:
+    def _configure_stack(self, request: "_Configuration", context: grpc.ServicerContext) -> bytes:
         self._configure(request)
+        self._attached(context)
         return analyzer_pb2.AnalyzerStackConfigureResponse().SerializeToString()
 
     def _configure(self, configuration: "_Configuration | None") -> None:
@@ -85,11 +102,34 @@ class PolicyProxy(grpc.GenericRpcHandler):
         def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
             self._configure(None)
             try:
-                return self._pack.result().unary_unary(method)(request)
+                return self._attached(context).unary_unary(method)(request)
             except grpc.RpcError as error:
                 context.abort(error.code(), error.details())  # type: ignore[attr-defined]
-            except RuntimeError as error:
-                context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
             raise AssertionError("abort raises")
 
         return handle
+
+    def _attached(self, context: grpc.ServicerContext) -> grpc.Channel:
+        try:
+            return self._pack.result()
+        except RuntimeError as error:
+            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        raise AssertionError("abort raises")
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                engine, _ = self._listener.accept()
+                pack = socket.create_connection((_LOOPBACK, self._target))
+                for source, sink in ((engine, pack), (pack, engine)):
+                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    """Hands on what one end sends until it is done, and then tells the other."""
+    sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with contextlib.suppress(OSError):
+        while data := source.recv(_CHUNK):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
