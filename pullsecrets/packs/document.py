@@ -25,23 +25,25 @@ _INTRODUCTION = """\
 <!-- Written by `make docs` from the policies' own metadata; change those, not this file. -->
 # Policies
 
-Four CrossGuard packs check what Pulumi declares, `pull-secrets lint` checks manifests in a repository by the same
+CrossGuard packs check what Pulumi declares, `pull-secrets lint` checks manifests in a repository by the same
 rules, and admission policies check what reaches the API server. All three share one definition of what is guarded:
 `pullsecrets/guard/`.
 
-    pulumi preview --policy-pack pullsecrets/packs/cluster_pull_secret \\
-                   --policy-pack pullsecrets/packs/tenant_delivery \\
-                   --policy-pack pullsecrets/packs/workload_pull_secrets --policy-pack pullsecrets/packs/stack_hygiene
+    pulumi preview --policy-pack pullsecrets/packs/pull_secrets                         # every policy
     pulumi policy analyze --stack prod --policy-pack pullsecrets/packs/cluster_pull_secret      # the state as it is
     pull-secrets lint clusters/ --stack prod                                           # files
 
 Packs without settings know no registry and name no host: what they say of labels, hosts and pull Secrets comes from the
-settings. `pull-secrets packs --stack NAME --out FOLDER` writes packs and settings and prints the options for a run:
+settings. `pull-secrets packs --stack NAME --out FOLDER` writes pack and settings and prints the options for a run:
 
     mapfile -t packs < <(pull-secrets packs --stack prod --out build)                   # GitHub and GitLab alike
     pulumi preview --stack prod "${packs[@]}"
-    (cd build/cluster-pull-secret && pulumi policy publish acme)                        # Pulumi Cloud: once a version,
-    pulumi policy enable acme/cluster-pull-secret latest --config build/cluster-pull-secret.json   # then enforced there
+    (cd build/pull-secrets && pulumi policy publish acme)                               # Pulumi Cloud: once a version,
+    pulumi policy enable acme/pull-secrets latest --config build/pull-secrets.json      # then enforced there
+
+The pack `pull-secrets` holds every policy. The packs below hold those of one subject each, for who wants no more
+(`--pack NAME`). Each pack is a process that is asked twice about every resource, so the one pack of all costs less than
+two others. It reads a resource once, and only where its type concerns a policy.
 
 Settings are `--policy-pack-config FILE`, one JSON object of policy names and their settings. `make pack-policies`
 builds each pack without settings, with an environment of its own, for other repositories.

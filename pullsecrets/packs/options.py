@@ -7,18 +7,20 @@ from pathlib import Path
 
 from pullsecrets.config import StackConfig
 from pullsecrets.packs import package
-from pullsecrets.packs.catalog import PACKS
 from pullsecrets.packs.crossguard import Pack
+from pullsecrets.packs.pull_secrets import PACK
 from pullsecrets.policy.lint.settings import settings_of
 
+ALL = (PACK,)
 
-def pack_options(config: StackConfig, folder: Path, packs: Sequence[Pack] = PACKS) -> list[str]:
-    """Return the options of the packs, all of them by default, writing the packs and settings that they name.
+
+def pack_options(config: StackConfig, folder: Path, packs: Sequence[Pack] = ALL) -> list[str]:
+    """Return the options of packs, writing the packs and settings that they name.
 
     Args:
         config: the stack's configuration.
         folder: where they are written. The packs run in the Python environment that this runs in.
-        packs: which packs.
+        packs: which packs; by default the one that holds every policy.
     """
     settings = settings_of(config)
     options: list[str] = []

@@ -15,6 +15,7 @@ import yaml
 
 from pullsecrets.packs.catalog import PACKS
 from pullsecrets.packs.crossguard import Pack
+from pullsecrets.packs.pull_secrets import PACK as ALL
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `pullsecrets` is imported from: the repository, or where packages are installed."""
@@ -24,9 +25,10 @@ _REQUIREMENTS = ("pulumi", "pulumi-policy", "publicsuffixlist")
 
 def files_of(pack: Pack, virtualenv: str = "venv") -> dict[PurePosixPath, str]:
     """Return the files of a pack that stands alone, by path inside its folder."""
-    folder = pack.name.replace("-", "_")
-    source = ROOT / "pullsecrets" / "packs" / folder
-    files = {module: (ROOT / module).read_text(encoding="utf-8") for module in _closure(f"pullsecrets.packs.{folder}")}
+    source = ROOT / "pullsecrets" / "packs" / pack.folder
+    files = {
+        module: (ROOT / module).read_text(encoding="utf-8") for module in _closure(f"pullsecrets.packs.{pack.folder}")
+    }
     files |= {module: (ROOT / module).read_text(encoding="utf-8") for module in _closure("pullsecrets.packs.serve")}
     files[PurePosixPath("__main__.py")] = (source / "__main__.py").read_text(encoding="utf-8")
     files[PurePosixPath("requirements.txt")] = "".join(f"{name}=={version(name)}\n" for name in _REQUIREMENTS)
@@ -99,7 +101,7 @@ def _imports(file: Path) -> Iterator[str]:
 def main(arguments: list[str]) -> None:
     """Build every pack and say where."""
     out = Path(arguments[0]) if arguments else OUT
-    for pack in PACKS:
+    for pack in (ALL, *PACKS):
         sys.stdout.write(f"{build(pack, out)}\n")
 
 

@@ -32,12 +32,17 @@ _VERSIONS: Final = {
 """Kinds that policies know, by the name that Terraform's providers share with Kubernetes."""
 
 
+def is_bridged(token: str) -> bool:
+    """Tell by a type token whether a resource is of a Terraform provider for Kubernetes."""
+    found = _TOKEN.fullmatch(token)
+    return found is not None and found["package"] in _PACKAGES
+
+
 def bridged_objects(token: str, props: Values) -> Iterator[Values]:
     """Yield the Kubernetes objects that a resource of a Terraform provider stands for."""
-    found = _TOKEN.fullmatch(token)
-    if found is None or found["package"] not in _PACKAGES:
+    if not is_bridged(token):
         return
-    kind = _SUFFIX.sub("", found["kind"], count=1)
+    kind = _SUFFIX.sub("", token.rpartition(":")[2], count=1)
     if kind in _VERSIONS:
         yield _object(kind, props)
     for field in _MANIFESTS:

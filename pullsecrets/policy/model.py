@@ -7,7 +7,7 @@ from typing import Any
 
 from pullsecrets.data import Path, Unknown, Values, mapping, shown
 from pullsecrets.guard.targets import unlisted
-from pullsecrets.policy.bridged import bridged_objects
+from pullsecrets.policy.bridged import bridged_objects, is_bridged
 
 Settings = Mapping[str, Any]
 
@@ -113,7 +113,7 @@ class Resource:
 
     def is_of_ours(self, name: str) -> bool:
         """Tell whether the type is a dynamic resource of this project's components."""
-        return self.token == f"pulumi-python:dynamic/pullsecrets:{name}"
+        return self.token == _token_of_ours(name)
 
     def is_inside(self, component: str) -> bool:
         """Tell whether a component of that type is among the parents, whose types the URN lists."""
@@ -172,6 +172,11 @@ def every_object(resource: Resource) -> Iterator[Values]:
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
+def is_object(token: str) -> bool:
+    """Tell by a type token whether a resource could stand for a Kubernetes object."""
+    return is_bridged(token) or token.startswith("kubernetes:") or token == _token_of_ours("NamespaceOptIn")
+
+
 def of_every_object(rule: ObjectRule) -> ResourceRule:
     """Make a rule about objects one about resources: it judges every object that a resource stands for."""
 
@@ -195,6 +200,10 @@ def unknown(subject: str, path: Path, fix: str) -> Finding:
 def is_unknown(value: Any) -> bool:
     """Tell whether a value is not known."""
     return isinstance(value, Unknown)
+
+
+def _token_of_ours(name: str) -> str:
+    return f"pulumi-python:dynamic/pullsecrets:{name}"
 
 
 def _group_version_kind(token: str) -> tuple[str, str] | None:

@@ -39,6 +39,9 @@ VAULT_ACCESS: Final = PolicyInfo(
     },
 )
 
+_POLICY: Final = "vault:index/policy:Policy"
+_ROLE: Final = "vault:kubernetes/authBackendRole:AuthBackendRole"
+
 _KV_PARTS = ("data", "metadata", "delete", "undelete", "destroy", "subkeys")
 _READ_ONLY = frozenset({"read", "list", "scan", "deny"})
 _OLD_POLICIES: Final = {
@@ -100,11 +103,16 @@ class PathRule:
         return self.path.removesuffix("*").split("/"), prefix.split("/"), self.path.endswith("*")
 
 
+def is_access(token: str) -> bool:
+    """Tell by a type token whether a resource is a policy or a role."""
+    return token in {_POLICY, _ROLE}
+
+
 def judge_vault_access(resource: Resource, settings: Settings) -> Iterator[Finding]:
     """Find Vault policies that open more of the registries' paths than reading, and roles that anybody may use."""
-    if resource.token == "vault:index/policy:Policy":  # noqa: S105 - a type token
+    if resource.token == _POLICY:
         yield from _vault_policy(resource, settings)
-    elif resource.token == "vault:kubernetes/authBackendRole:AuthBackendRole":  # noqa: S105 - a type token
+    elif resource.token == _ROLE:
         yield from _vault_role(resource)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.pull_secrets import PACK
 from tests.sample_registries import BY_POLICY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -67,7 +68,9 @@ class Engine:
 
     def _sample(self, pack: Path) -> Path:
         """Write the sample's registries as settings of a pack."""
-        known = {policy.name for one in PACKS if one.name == pack.name.replace("_", "-") for policy in one.policies}
+        known = {
+            policy.name for one in (PACK, *PACKS) if one.name == pack.name.replace("_", "-") for policy in one.policies
+        }
         file = self.folder / f"{pack.name}.settings.json"
         file.write_text(json.dumps({name: given for name, given in BY_POLICY.items() if name in known}))
         return file

@@ -12,7 +12,7 @@ from tests.policies.engine import POLICIES, Engine, Outcome
 from tests.policies.fixtures import Fixture, fixtures, write_state
 
 CANARY = "canary-3f9b"
-FOLDERS = {pack.name: pack.name.replace("-", "_") for pack in PACKS}
+FOLDERS = {pack.name: pack.folder for pack in PACKS}
 ALL = [fixture for folder in FOLDERS.values() for fixture in fixtures(folder)]
 Runs = dict[tuple[str, bool], Outcome]
 

@@ -10,11 +10,13 @@ import yaml
 
 from pullsecrets.packs import package
 from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.pull_secrets import PACK
 from pullsecrets.packs.timing import start_seconds
 from tests.policies.engine import POLICIES, REPOSITORY, Engine, Outcome
 from tests.policies.fixtures import fixtures, write_state
 
 HEAVY = ("pydantic", "kubernetes", "hvac", "pulumi_kubernetes", "pulumi_vault", "ruamel", "typer", "rich", "yaml")
+ALL = (*PACKS, PACK)
 # Pulumi itself needs PyYAML.
 NOT_OURS = {"yaml"}
 
@@ -23,7 +25,7 @@ NOT_OURS = {"yaml"}
 def packs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Every pack, built, and given a virtual environment as `pulumi install` would make, but without a download."""
     out = tmp_path_factory.mktemp("packs")
-    return [_with_environment(package.build(pack, out)) for pack in PACKS]
+    return [_with_environment(package.build(pack, out)) for pack in ALL]
 
 
 def _with_environment(folder: Path) -> Path:
@@ -37,7 +39,7 @@ def _with_environment(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def outcome(engine: Engine, packs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """One bad fixture of each pack, judged from an empty folder by the built packs."""
-    bad = [next(found for found in fixtures(pack.name.replace("-", "_")) if not found.good) for pack in PACKS]
+    bad = [next(found for found in fixtures(pack.folder) if not found.good) for pack in PACKS]
     state = write_state(
         tmp_path_factory.mktemp("state") / "state.json", (item for fixture in bad for item in fixture.resources())
     )
@@ -56,7 +58,7 @@ def test_nothing_of_the_repository_can_be_imported_in_the_packs_environment(pack
 
 def test_every_built_pack_judges(outcome: Outcome) -> None:
     assert outcome.code == 1, outcome.output
-    assert {found.pack for found in outcome.violations} == {pack.name for pack in PACKS}
+    assert {found.pack for found in outcome.violations} == {pack.name for pack in ALL}
 
 
 def test_a_built_pack_holds_its_requirements_and_no_fixture(packs: list[Path]) -> None:
@@ -75,12 +77,12 @@ def test_building_again_leaves_the_same_files(tmp_path: Path) -> None:
     assert {file: file.read_text() for file in sorted(first.rglob("*")) if file.is_file()} == before
 
 
-@pytest.mark.parametrize("pack", PACKS, ids=lambda pack: pack.name)
+@pytest.mark.parametrize("pack", ALL, ids=lambda pack: pack.name)
 def test_a_pack_imports_nothing_heavy(pack: package.Pack) -> None:
-    folder = pack.name.replace("-", "_")
     code = (
         "import sys, pulumi; known = set(sys.modules); "
-        f"import pullsecrets.packs.{folder}; print(*sorted({{n.partition('.')[0] for n in set(sys.modules) - known}}))"
+        f"import pullsecrets.packs.{pack.folder}; "
+        "print(*sorted({n.partition('.')[0] for n in set(sys.modules) - known}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & set(HEAVY) - NOT_OURS == set()
@@ -88,4 +90,4 @@ def test_a_pack_imports_nothing_heavy(pack: package.Pack) -> None:
 
 def test_a_pack_serves_soon_after_it_is_started() -> None:
     # The aim is 2 s; the limit leaves room for a machine that is busy with other tests.
-    assert min(start_seconds(POLICIES / "tenant_delivery") for _ in range(2)) < 10
+    assert min(start_seconds(POLICIES / PACK.folder) for _ in range(2)) < 10

@@ -1,20 +1,26 @@
-"""Settings reach the rules through the engine, and the adapter fails closed and shows no value."""
+"""Settings reach the rules through the engine, and the analyzer fails closed and shows no value."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
-from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
+from google.protobuf import struct_pb2
+from pulumi.runtime.proto import analyzer_pb2
+from pulumi_policy import Secret
+from pulumi_policy.deserialize import SPECIAL_SIG_KEY, serialize_properties
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 
 from pullsecrets.config import parse
 from pullsecrets.data import UNKNOWN
+from pullsecrets.packs.analyzer import Analyzer
 from pullsecrets.packs.catalog import PACKS
-from pullsecrets.packs.crossguard import plain, resource_policy, stack_policy
+from pullsecrets.packs.crossguard import Pack, ResourcePolicy, StackPolicy
 from pullsecrets.policy.lint import settings_of
-from pullsecrets.policy.model import Finding, Level, PolicyInfo, Resource, Severity
+from pullsecrets.policy.model import Finding, Level, PolicyInfo, Resource, Severity, is_object
 from tests.components.program import stack_file
 from tests.policies.engine import POLICIES, Engine
 from tests.policies.fixtures import write_state
@@ -22,59 +28,103 @@ from tests.policies.fixtures import write_state
 INFO = PolicyInfo("do-this", "Title", "Description.", Level.MANDATORY, Severity.LOW, "Fix.", "https://example.com", ())
 
 
-class Options:
-    """The options that the SDK hands a policy."""
-
-    protect = True
-    delete_before_replace = None
+SECRET = "kubernetes:core/v1:Secret"
+URN = f"urn:pulumi:dev::project::{SECRET}::subject"
 
 
-class Arguments:
-    """What the SDK hands a resource policy."""
-
-    resource_type = "kubernetes:core/v1:Secret"
-    name = "subject"
-    urn = "urn:pulumi:dev::project::kubernetes:core/v1:Secret::subject"
-    opts = Options()
-    provider = None
-
-    def __init__(self, props: dict[str, Any]) -> None:
-        self.props = unknown_checking_proxy(props)
-        self.resources = [self]
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
+def request(props: Mapping[str, Any], token: str = SECRET) -> Any:
+    """What the engine sends of a resource."""
+    return analyzer_pb2.AnalyzeRequest(type=token, name="subject", urn=URN, properties=struct(props))
 
 
-def validated(policy: Any, props: dict[str, Any]) -> list[tuple[str, str | None]]:
-    reported: list[tuple[str, str | None]] = []
-    policy.validate(Arguments(props), lambda message, urn=None: reported.append((message, urn)))
-    return reported
+def struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
+    made = struct_pb2.Struct()
+    made.update(dict(values))
+    return made
+
+
+def analyzer(*policies: Any) -> Analyzer:
+    return Analyzer(Pack("pack", "Pack", "Description.", policies))
+
+
+def seen(props: Mapping[str, Any]) -> Resource:
+    """The resource that a rule gets to judge."""
+    resources: list[Resource] = []
+    analyzer(ResourcePolicy(INFO, lambda resource, _settings: resources.append(resource) or ())).Analyze(
+        request(props), None
+    )
+    (resource,) = resources
+    return resource
 
 
 def test_unknown_values_become_unknown_and_raise_nothing() -> None:
-    props = unknown_checking_proxy({"metadata": {"name": UNKNOWN_STRING_VALUE}, "items": [UNKNOWN_STRING_VALUE, 1.0]})
-    assert plain(props) == {"metadata": {"name": UNKNOWN}, "items": [UNKNOWN, 1.0]}
+    props = seen({"metadata": {"name": UNKNOWN_STRING_VALUE}, "items": [UNKNOWN_STRING_VALUE, 1]}).props
+    assert props == {"metadata": {"name": UNKNOWN}, "items": [UNKNOWN, 1]}
 
 
 def test_the_text_of_an_asset_is_judged_and_a_file_is_unknown() -> None:
-    assert plain({"a": pulumi.StringAsset("text"), "b": pulumi.FileAsset("values.yaml")}) == {"a": "text", "b": UNKNOWN}
+    assets = {"a": pulumi.StringAsset("text"), "b": pulumi.FileAsset("values.yaml")}
+    assert seen(serialize_properties(assets)).props == {"a": "text", "b": UNKNOWN}
+
+
+def test_a_secret_is_judged_by_its_value() -> None:
+    assert seen(serialize_properties({"a": Secret("text")})).props == {"a": "text"}
 
 
 def test_a_rule_that_breaks_is_a_violation_that_shows_nothing() -> None:
     def rule(resource: Resource, _settings: Any) -> Iterator[Finding]:
         raise KeyError(resource.props["password"])
 
-    ((message, _),) = validated(resource_policy(INFO, rule), {"password": "canary"})
-    assert "could not judge this (KeyError)" in message
-    assert "canary" not in message
+    answer = analyzer(ResourcePolicy(INFO, rule)).Analyze(request({"password": "canary"}), None)
+    (violation,) = answer.diagnostics
+    assert "could not judge this (KeyError)" in violation.message
+    assert "canary" not in violation.message
+    assert violation.enforcementLevel == analyzer_pb2.MANDATORY
+
+
+def test_a_resource_is_not_read_where_its_type_concerns_no_policy() -> None:
+    # What cannot be read would fail.
+    unreadable = request({"a": {SPECIAL_SIG_KEY: "of a kind that nobody knows"}}, "random:index:RandomPet")
+    judge = analyzer(ResourcePolicy(INFO, lambda _resource, _settings: [Finding("problem", "fix")], concerns=is_object))
+    assert not judge.Analyze(unreadable, None).diagnostics
+    assert [found.message for found in judge.Analyze(request({}), None).diagnostics] == ["Description.\nproblem; fix"]
 
 
 def test_a_stack_policys_violation_is_put_on_its_resource() -> None:
-    finding = Finding("problem", "fix", urn=Arguments.urn)
-    assert validated(stack_policy(INFO, lambda _resources, _settings: [finding]), {}) == [
-        ("problem; fix", Arguments.urn)
-    ]
+    def rule(resources: Iterable[Resource], _settings: Any) -> Iterator[Finding]:
+        yield from (Finding("problem", "fix", urn=resource.urn) for resource in resources)
+
+    stack = analyzer_pb2.AnalyzeStackRequest(
+        resources=[analyzer_pb2.AnalyzerResource(type=SECRET, name="subject", urn=URN)]
+    )
+    (violation,) = analyzer(StackPolicy(INFO, rule)).AnalyzeStack(stack, None).diagnostics
+    assert (violation.message, violation.urn) == ("Description.\nproblem; fix", URN)
+
+
+def remedied(remedy: Any) -> Any:
+    info = replace(INFO, level=Level.REMEDIATE)
+    policy = ResourcePolicy(info, lambda _resource, _settings: [Finding("problem", "fix")], remedy)
+    props = serialize_properties({"password": Secret("canary"), "names": ["a"]})
+    judge = analyzer(policy)
+    assert judge.Analyze(request(props), None).diagnostics[0].enforcementLevel == analyzer_pb2.MANDATORY
+    return judge.Remediate(request(props), None)
+
+
+def test_what_a_remedy_leaves_alone_stays_secret() -> None:
+    def remedy(_resource: Resource, _settings: Any, props: Any) -> bool:
+        props["names"] = [*props["names"], "b"]
+        return True
+
+    (done,) = remedied(remedy).remediations
+    assert done.properties == struct(serialize_properties({"password": Secret("canary"), "names": ["a", "b"]}))
+
+
+def test_a_remedy_that_finds_nothing_or_breaks_changes_nothing() -> None:
+    def broken(_resource: Resource, _settings: Any, props: Any) -> bool:
+        raise KeyError(props["password"])
+
+    assert not remedied(lambda *_: False).remediations
+    assert not remedied(broken).remediations
 
 
 def test_every_policy_states_all_its_metadata() -> None:

@@ -1,11 +1,11 @@
-"""The dev and prod stacks, as the program declares them with monitoring, pass every pack with their own registries."""
+"""Stacks dev and prod, as the program declares them with monitoring, pass every policy with their own registries."""
 
 import json
 from typing import Any
 
 import pytest
 
-from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.pull_secrets import PACK
 from tests.components.program import Declared, run_program, stack_file
 from tests.components.test_monitoring import MONITORING
 from tests.components.test_program import ENVIRONMENT
@@ -17,7 +17,7 @@ STACKS = ("dev", "prod")
 
 @pytest.fixture(scope="module")
 def outcome(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Both stacks judged in one run by all packs."""
+    """Both stacks judged in one run by the pack of all policies."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         resources = [
             resource
@@ -26,7 +26,7 @@ def outcome(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Outcome
         ]
     folder = tmp_path_factory.mktemp("stacks")
     state = write_state(folder / "state.json", resources)
-    return engine.analyze(state, [POLICIES / pack.name.replace("-", "_") for pack in PACKS])
+    return engine.analyze(state, [POLICIES / PACK.folder])
 
 
 def _monitored(stack: str) -> dict[str, Any]:

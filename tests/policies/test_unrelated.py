@@ -1,9 +1,9 @@
-"""A program that has nothing to do with pull Secrets passes every pack, without settings and nearly without a word."""
+"""A program that has nothing to do with pull Secrets passes every policy, without settings, nearly without a word."""
 
 from pathlib import Path
 from typing import Any
 
-from pullsecrets.packs.catalog import PACKS
+from pullsecrets.packs.pull_secrets import PACK
 from tests.policies.engine import POLICIES, Engine
 from tests.policies.fixtures import Fixture, write_state
 
@@ -45,11 +45,11 @@ MOST_ADVISORY = 12
 
 
 def test_it_breaks_no_mandatory_policy_and_few_advisory_ones(engine: Engine, tmp_path: Path) -> None:
-    program = Fixture(POLICIES / PACKS[0].name / "unrelated.json", True, "program", UNRELATED)
+    program = Fixture(POLICIES / PACK.folder / "unrelated.json", True, "program", UNRELATED)
     none = tmp_path / "none.json"
     none.write_text("{}")
-    packs = [POLICIES / pack.name.replace("-", "_") for pack in PACKS]
-    outcome = engine.analyze(write_state(tmp_path / "state.json", program.resources()), packs, [none] * len(packs))
+    state = write_state(tmp_path / "state.json", program.resources())
+    outcome = engine.analyze(state, [POLICIES / PACK.folder], [none])
     assert outcome.code == 0, outcome.output
     assert [found for found in outcome.violations if found.level == "mandatory"] == []
     advisory = [f"{found.policy}: {found.message}" for found in outcome.violations]
