@@ -200,6 +200,9 @@ def bench(
     audit: Annotated[bool, typer.Option("--audit", help="Measure the audit of namespaces instead.")] = False,
     gitops: Annotated[bool, typer.Option("--gitops", help="Measure the check of a GitOps repository instead.")] = False,
     lint: Annotated[bool, typer.Option("--lint", help="Measure the lint of files instead.")] = False,
+    peer: Annotated[
+        bool, typer.Option("--peer", help="Measure kubectl and Terraform on the same tenants too.")
+    ] = False,
     rotation: Annotated[bool, typer.Option("--rotation", help="Measure rotations instead.")] = False,
 ) -> None:
     """Measure create, preview, add, destroy and delivery for a number of tenants; reports and asserts nothing."""
@@ -207,6 +210,7 @@ def bench(
     from local.bench import SIZES, Benchmark  # noqa: PLC0415 - slow to import, and `up` and `status` do not need it
     from local.gitops_bench import GitOpsBenchmark  # noqa: PLC0415 - as above
     from local.lint_bench import LintBenchmark  # noqa: PLC0415 - as above
+    from local.peer_bench import PeerBenchmark  # noqa: PLC0415 - as above
     from local.rotation_bench import RotationBenchmark  # noqa: PLC0415 - as above
 
     with _messages():
@@ -221,6 +225,9 @@ def bench(
         console = Console(highlight=False)
         if rotation:
             RotationBenchmark(plane, console).run(sizes or SIZES)
+            return
+        if peer:
+            PeerBenchmark(plane, console).run(sizes or SIZES)
             return
         if audit:
             for size in sizes or [NAMESPACES]:

@@ -1,15 +1,16 @@
-"""`make bench`: what tenants cost, beside `kubectl apply` of the same objects; it reports and asserts nothing."""
+"""`make bench`: what tenants cost; it reports and asserts nothing."""
 
 import io
 import json
 import random
-import shutil
+import resource
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import psutil
@@ -27,6 +28,7 @@ from pullsecrets.config import load_stack
 from pullsecrets.manifests.builders import namespace
 from pullsecrets.packs.catalog import PACKS
 from pullsecrets.packs.options import pack_options
+from pullsecrets.packs.pull_secrets import PACK
 from pullsecrets.packs.timing import start_seconds
 
 STACK = "bench"
@@ -42,9 +44,10 @@ PACK_RUNS = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """One command: how long it took, how much memory its processes had at the most, and what it printed."""
+    """One command: how long it took, the CPU time and the most memory of all its processes, and what it printed."""
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
     printed: str
 
@@ -61,15 +64,10 @@ class Benchmark:
 
     def run(self, sizes: Sequence[int], kills: int) -> None:
         """Measure each size, then kill so many runs at random points."""
-        self.configure(0)
-        self.workspace.pulumi("destroy", "--yes", "--skip-preview", "--stack", STACK)
-        for registry in load_stack(STACK, self.workspace.root).registries:
-            seed_generated(self.plane, self.workspace, STACK, registry)
+        self.prepare(0)
         table = Table(title="Tenants: seconds (ms per resource, peak MiB)", header_style="bold")
         for column in ("tenants", "resources", "create", "no-op preview", "add one", "label to Secret", "destroy"):
             table.add_column(column, justify="right")
-        table.add_column("kubectl namespaces", justify="right")
-        table.add_column("and ServiceAccounts", justify="right")
         for size in sizes:
             table.add_row(*self._row(size))
             self.console.print(f"[dim]{size} tenants measured[/]")
@@ -77,6 +75,14 @@ class Benchmark:
         self._packs()
         if kills:
             self._killed_runs(kills)
+
+    def prepare(self, tenants: int) -> None:
+        """Leave nothing of an earlier run, seed the registries, and write the stack file for so many tenants."""
+        self.configure(0)
+        self.workspace.pulumi("destroy", "--yes", "--skip-preview", "--stack", STACK)
+        for registry in load_stack(STACK, self.workspace.root).registries:
+            seed_generated(self.plane, self.workspace, STACK, registry)
+        self.configure(tenants)
 
     def configure(self, tenants: int) -> None:
         """Write the stack file for so many tenants."""
@@ -87,18 +93,13 @@ class Benchmark:
 
     def _row(self, size: int) -> list[str]:
         self.configure(size)
-        create = self._measure("up", "--yes", "--skip-preview")
-        preview = self._measure("preview", "--expect-no-changes")
+        create = self.measure("up", "--yes", "--skip-preview")
+        preview = self.measure("preview", "--expect-no-changes")
         label = self._label_to_secret()
         self.configure(size + 1)
-        add = self._measure("up", "--yes", "--skip-preview")
+        add = self.measure("up", "--yes", "--skip-preview")
         resources = self._resources()
-        destroy = self._measure("destroy", "--yes", "--skip-preview")
-        namespaces = [_plain(f"bench-plain-{index:04}") for index in range(size)]
-        accounts = [_account(item["metadata"]["name"]) for item in namespaces]
-        kubectl = self._kubectl(namespaces)
-        bound = kubectl + self._kubectl(accounts)
-        self._delete([item["metadata"]["name"] for item in namespaces])
+        destroy = self.measure("destroy", "--yes", "--skip-preview")
         each = [_cell(measured, resources) for measured in (create, preview)]
         return [
             str(size),
@@ -107,24 +108,19 @@ class Benchmark:
             f"{add.seconds:.1f}",
             f"{label:.1f}",
             _cell(destroy, resources),
-            f"{kubectl:.1f}",
-            f"{bound:.1f}",
         ]
 
-    def _measure(self, *arguments: str) -> Measured:
+    def measure(self, *arguments: str) -> Measured:
+        """Run `pulumi` on the stack.
+
+        Raises:
+            RuntimeError: when it fails.
+        """
         return measure(self.workspace.command("--non-interactive", *arguments, "--stack", STACK), self.workspace)
 
     def _resources(self) -> int:
         exported = self.workspace.pulumi("stack", "export", "--stack", STACK).stdout
         return len(json.loads(exported)["deployment"]["resources"])
-
-    def _kubectl(self, objects: Sequence[dict[str, Any]]) -> float:
-        kubectl = shutil.which("kubectl", path=self.workspace.environment["PATH"]) or "kubectl"
-        file = self.workspace.root / "objects.json"
-        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}), encoding="utf-8")
-        kubeconfig = str(self.plane.kubeconfig("admin"))
-        command = [kubectl, "--kubeconfig", kubeconfig, "apply", "--server-side", "--force-conflicts", "-f", str(file)]
-        return measure(command, self.workspace).seconds
 
     def _label_to_secret(self) -> float:
         name = "bench-by-hand"
@@ -134,10 +130,11 @@ class Benchmark:
         path = f"/api/v1/namespaces/{name}/secrets/{REGISTRY}"
         until(lambda: existing(self.admin, path), deadline=300, what=path)
         took = time.monotonic() - started
-        self._delete([name])
+        self.delete([name])
         return took
 
-    def _delete(self, names: Sequence[str]) -> None:
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete namespaces and wait until they are gone."""
         for name in names:
             self.admin.call("DELETE", f"/api/v1/namespaces/{name}")
         for name in names:
@@ -146,24 +143,26 @@ class Benchmark:
 
     def _packs(self) -> None:
         """What the packs cost: their start, and a no-op preview of the size of stack dev with and without them."""
-        for pack in PACKS:
-            seconds = start_seconds(repository() / "pullsecrets" / "packs" / pack.name.replace("-", "_"))
+        for pack in (PACK, *PACKS):
+            seconds = start_seconds(repository() / "pullsecrets" / "packs" / pack.folder)
             self.console.print(f"pack {pack.name} starts in {seconds:.2f} s")
         self.configure(PACK_TENANTS)
-        self._measure("up", "--yes", "--skip-preview")
+        self.measure("up", "--yes", "--skip-preview")
         config = load_stack(STACK, self.workspace.root)
-        plain = min(self._measure("preview").seconds for _ in range(PACK_RUNS))
-        self.console.print(f"no-op preview of {PACK_TENANTS} tenants without packs: {plain:.1f} s")
-        for name, chosen in [*((pack.name, (pack,)) for pack in PACKS), ("all packs", PACKS)]:
-            options = pack_options(config, self.workspace.root, chosen)
-            judged = min(self._measure("preview", *options).seconds for _ in range(PACK_RUNS))
-            self.console.print(f"  with {name}: {judged:.1f} s ({(judged / plain - 1) * 100:+.0f} %)")
-        self._measure("destroy", "--yes", "--skip-preview")
+        chosen = {"without packs": (), **{f"with {pack.name}": (pack,) for pack in (PACK, *PACKS)}, "with four": PACKS}
+        options = {name: pack_options(config, self.workspace.root, packs) for name, packs in chosen.items()}
+        runs = {name: [self.measure("preview", *given) for _ in range(PACK_RUNS)] for name, given in options.items()}
+        plain = median(run.seconds for run in runs["without packs"])
+        for name, measured in runs.items():
+            seconds, cpu = (median(getattr(run, key) for run in measured) for key in ("seconds", "cpu_seconds"))
+            more = f"({(seconds / plain - 1) * 100:+.0f} %), {cpu:.1f} CPU s"
+            self.console.print(f"no-op preview of {PACK_TENANTS} tenants {name}: {seconds:.1f} s {more}")
+        self.measure("destroy", "--yes", "--skip-preview")
 
     def _killed_runs(self, kills: int) -> None:
         """SIGKILL `up` at random points; each time a plain rerun must converge, with nothing left to change."""
         self.configure(KILLED_TENANTS)
-        whole = self._measure("up", "--yes", "--skip-preview").seconds
+        whole = self.measure("up", "--yes", "--skip-preview").seconds
         converged = 0
         for number in range(kills):
             self.workspace.pulumi("destroy", "--yes", "--skip-preview", "--stack", STACK)
@@ -191,7 +190,7 @@ def measure(command: Sequence[str], workspace: Workspace) -> Measured:
     Raises:
         RuntimeError: when it fails; the message is what it printed.
     """
-    started = time.monotonic()
+    started, before = time.monotonic(), _cpu_seconds()
     process = subprocess.Popen(
         list(command),
         env=workspace.environment,
@@ -208,7 +207,12 @@ def measure(command: Sequence[str], workspace: Workspace) -> Measured:
     sampler.join()
     if process.returncode:
         raise RuntimeError(f"`{' '.join(command)}` exited with {process.returncode}:\n{printed}")
-    return Measured(seconds, sampler.peak, printed)
+    return Measured(seconds, _cpu_seconds() - before, sampler.peak, printed)
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def kill_after(workspace: Workspace, stack: str, seconds: float) -> bool:
@@ -282,16 +286,6 @@ def _stack(tenants: int) -> dict[str, Any]:
 
 def _plain(name: str) -> dict[str, Any]:
     return namespace(name, {})
-
-
-def _account(namespace_name: str) -> dict[str, Any]:
-    metadata = {"name": "default", "namespace": namespace_name}
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata,
-        "imagePullSecrets": [{"name": REGISTRY}],
-    }
 
 
 def _cell(measured: Measured, resources: int) -> str:
