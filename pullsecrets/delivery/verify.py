@@ -21,7 +21,7 @@ from pullsecrets.image import image_host
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, STANDARD_LABELS, VERIFIED_PREFIX, VERIFY_POD_NAME
 from pullsecrets.kube.objects import KubernetesObject, annotations_of, condition, holds, status_of
-from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, read_pull_failure
+from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, Cause, read_pull_failure
 from pullsecrets.kube.selectors import written
 from pullsecrets.redaction import redact
 
@@ -239,14 +239,19 @@ def failures(pulls: Sequence[Pull]) -> dict[str, str]:
 
 def _digest(cluster: KubernetesClient, registry: Registry, namespace: str) -> str | None:
     """Return the digest beside a namespace's Secret; None where there is none, or it may not be seen."""
-    query = {"fieldSelector": f"metadata.name={registry.name}"}
+    found = _secrets(cluster, registry.name, namespace)
+    return annotations_of(next(iter(found or ()), None)).get(CONTENT_DIGEST_ANNOTATION)
+
+
+def _secrets(cluster: KubernetesClient, name: str, namespace: str) -> list[dict[str, Any]] | None:
+    """Return a namespace's Secret of a name, or an empty list where there is none; None where it may not be seen."""
+    query = {"fieldSelector": f"metadata.name={name}"}
     try:
-        found = list(cluster.items(f"/api/v1/namespaces/{namespace}/secrets", query, metadata_only=True))
+        return list(cluster.items(f"/api/v1/namespaces/{namespace}/secrets", query, metadata_only=True))
     except KubernetesApiError as error:
         if error.status != 403:
             raise
         return None
-    return annotations_of(next(iter(found), None)).get(CONTENT_DIGEST_ANNOTATION)
 
 
 def _record(cluster: KubernetesClient, registry: Registry, namespace: str, digest: str | None, at: str | None) -> bool:
@@ -334,7 +339,8 @@ def _judged(cluster: KubernetesClient, pod: Mapping[str, Any], *, last: bool) ->
     if waiting.get("reason") in PULL_FAILURES:
         told = _events(cluster, pod, "Failed")
         read = [read_pull_failure(text) for text in (f"{waiting['reason']}: {message}", *told)]
-        lasting = any(failure and failure.cause in LASTING for failure in read)
+        causes = LASTING & {failure.cause for failure in read if failure}
+        lasting = bool(causes) and not (causes == {Cause.NO_LOGIN} and _secret_unread(cluster, pod, told))
         message = next((text for text in told if "pull image" in text.lower()), message)
         return Pull(namespace, False, message, node) if lasting or last else None
     created = waiting.get("reason", "").startswith(("Create", "Run")) or "running" in state or "terminated" in state
@@ -349,6 +355,26 @@ def _judged(cluster: KubernetesClient, pod: Mapping[str, Any], *, last: bool) ->
         if last:
             return Pull(namespace, False, "the node reports no pull: is it simulated, without a kubelet?", node)
     return Pull(namespace, False, _pending(pod, message), node) if last else None
+
+
+def _secret_unread(cluster: KubernetesClient, pod: Mapping[str, Any], told: Sequence[str]) -> bool:
+    """Tell whether a pull may have gone without a login only because the kubelet had not read the Secret in time.
+
+    It waits one second for a Secret that no other Pod of its node names (Get of
+    pkg/kubelet/util/manager/watch_based_manager.go, Kubernetes 1.36.3), says so in an event before that of the failed
+    pull, and pulls without it. The next attempt has it.
+
+    Args:
+        cluster: the cluster.
+        pod: whose image was not pulled.
+        told: the kubelet's events of the failed pull, as far as they have arrived.
+    """
+    if not told:
+        return True
+    if not _events(cluster, pod, "FailedToRetrieveImagePullSecret"):
+        return False
+    (reference,) = pod["spec"]["imagePullSecrets"]
+    return _secrets(cluster, reference["name"], pod["metadata"]["namespace"]) != []
 
 
 def _pending(pod: Mapping[str, Any], message: str) -> str:

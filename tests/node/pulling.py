@@ -11,6 +11,7 @@ from typing import Any
 from local.controlplane.api import KubernetesApi, RequestRefused
 from local.controlplane.node.node import RealNode
 from local.controlplane.waiting import NotYet, until
+from tests.node.messages import seen, shape
 
 APP = "app-registry.apps.sub.comptech-lab.com"
 API = "registry-api.tanhdev.com"
@@ -76,7 +77,13 @@ class Pods:
         if pull_secrets:
             spec["imagePullSecrets"] = [{"name": secret} for secret in pull_secrets]
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-        self.api.call("POST", f"/api/v1/namespaces/{namespace}/pods", pod)
+        pods = f"/api/v1/namespaces/{namespace}/pods"
+        if not pull_secrets:
+            # Admission copies the account's list from a cache of its own, which may be behind.
+            account = self.api.call("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}")
+            listed = account.get("imagePullSecrets", [])
+            until(lambda: _admitted(self.api, pods, pod, listed), SECONDS, f"{namespace}: Pods get the account's list")
+        self.api.call("POST", pods, pod)
         self.made.append((namespace, name))
         return name
 
@@ -89,7 +96,15 @@ class Pods:
             not_before: reasons to wait over, for a Pod whose kubelet tries again.
         """
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
-        return until(lambda: _outcome(self.api.call("GET", path), not_before), SECONDS, f"{namespace}/{name} settled")
+
+        def check() -> Outcome:
+            pod = self.api.call("GET", path)
+            found = _outcome(pod, not_before)
+            if shape(found.message) == seen("no credentials"):
+                _require_read(self.api, pod)
+            return found
+
+        return until(check, SECONDS, f"{namespace}/{name} settled")
 
     def pull(self, namespace: str, image: str, pull_secrets: Sequence[str] = (), *, policy: str = "Always") -> Outcome:
         """Make a Pod and wait until it has pulled or cannot."""
@@ -176,6 +191,31 @@ def _outcome(pod: dict[str, Any], not_before: Collection[str]) -> Outcome:
         if waiting["reason"] not in {"ContainerCreating", "PodInitializing", *not_before}:
             return Outcome(namespace, name, waiting["reason"], waiting.get("message", ""))
     raise NotYet(f"phase {pod['status'].get('phase')}")
+
+
+def _admitted(api: KubernetesApi, pods: str, pod: dict[str, Any], listed: list[dict[str, str]]) -> None:
+    made = api.call("POST", f"{pods}?dryRun=All", pod)
+    if made["spec"].get("imagePullSecrets", []) != listed:
+        raise NotYet(f"{made['spec'].get('imagePullSecrets')}")
+
+
+def _require_read(api: KubernetesApi, pod: dict[str, Any]) -> None:
+    """Wait over a pull that went without a login because the kubelet had not read a Secret that is there.
+
+    It waits one second for one that no other Pod of its node names (pkg/kubelet/util/manager/watch_based_manager.go),
+    which is too short on a busy machine; it tries again by itself.
+    """
+    name, namespace, uid = (pod["metadata"][key] for key in ("name", "namespace", "uid"))
+    events = api.call("GET", f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.uid={uid}")["items"]
+    reasons = {event["reason"] for event in events}
+    if "Failed" not in reasons:
+        raise NotYet(f"no event of the failed pull of {name}")
+    if "FailedToRetrieveImagePullSecret" in reasons:
+        there = {
+            item["metadata"]["name"] for item in api.call("GET", f"/api/v1/namespaces/{namespace}/secrets")["items"]
+        }
+        if {item["name"] for item in pod["spec"]["imagePullSecrets"]} <= there:
+            raise NotYet(f"the kubelet did not read the Secrets of {name} within a second")
 
 
 def _delete(api: KubernetesApi, namespace: str, name: str) -> None:

@@ -255,7 +255,9 @@ ADVICE = {
         SEED_VERIFIED,
     ),
     Cause.NO_LOGIN: Advice(
-        "No login was sent: no credential that the Pod names has a key for the host that the image is pulled from.",
+        "No login was sent: no credential that the Pod names has a key for the host that the image is pulled from. "
+        "Where an event FailedToRetrieveImagePullSecret came before, its kubelet had not read the Secret within a "
+        "second; it tries again by itself.",
         "kubectl -n {ns} get pod {pod} -o jsonpath='{{.spec.imagePullSecrets}} {{.spec.containers[*].image}}'",
         "Seed credentials for every host that images name, and spell hosts as the stack file does.",
     ),

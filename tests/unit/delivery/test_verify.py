@@ -100,6 +100,8 @@ class Kubelet(KubernetesClient):
             if self.forbidden == "list":
                 raise KubernetesApiError("GET", path, 403, "Forbidden", "not for you")
             script = self.digests.get(path.split("/")[4], ["one"])
+            if not script:
+                return
             digest = script.pop(0) if len(script) > 1 else script[0]
             yield {"metadata": {"annotations": {CONTENT_DIGEST_ANNOTATION: digest}}}
             return
@@ -166,6 +168,7 @@ def test_a_pull_is_recorded_with_the_content_that_was_there_before_and_after(
 
 def test_a_pull_that_failed_on_one_node_is_not_recorded() -> None:
     cluster = Kubelet(a=[STARTED, REFUSED])
+    cluster.events["a"] = [("Failed", NO_LOGIN)]
     run(cluster, trial(5), ["a"], [Node("n1", "amd64"), Node("n2", "amd64")])
     assert cluster.marks == {}
 
@@ -190,7 +193,33 @@ def test_what_did_not_pull_is_told_in_the_kubelets_words(
 
 def test_a_registry_that_is_busy_for_a_moment_is_waited_for_and_a_wrong_login_is_not() -> None:
     assert the_pull([BUSY, BUSY, STARTED], timeout=60).pulled
-    assert not the_pull([REFUSED], timeout=60).pulled
+    assert not the_pull([REFUSED], ("Failed", NO_LOGIN), timeout=60).pulled
+
+
+NOT_READ = "Unable to retrieve some image pull secrets (app); attempting to pull the image may not succeed."
+
+
+@pytest.mark.parametrize(
+    ("events", "waits"),
+    [
+        pytest.param(
+            [("FailedToRetrieveImagePullSecret", NOT_READ), ("Failed", NO_LOGIN)], True, id="not read in time"
+        ),
+        pytest.param([], True, id="not said yet"),
+        pytest.param([("Failed", NO_LOGIN)], False, id="read, and no login in it"),
+    ],
+)
+def test_a_kubelet_that_could_not_read_the_secret_in_time_is_waited_for(
+    events: list[tuple[str, str]], waits: bool
+) -> None:
+    assert the_pull([REFUSED, REFUSED, STARTED], *events, timeout=60).pulled is waits
+
+
+def test_a_kubelet_that_finds_no_secret_is_not_waited_for() -> None:
+    cluster = Kubelet(a=[REFUSED, STARTED])
+    cluster.digests["a"] = []
+    cluster.events["a"] = [("FailedToRetrieveImagePullSecret", NOT_READ), ("Failed", NO_LOGIN)]
+    assert [item.pulled for item in run(cluster, trial(60), ["a"])] == [False]
 
 
 def test_a_pod_that_the_server_refuses_is_told_with_its_reason() -> None:
