@@ -339,7 +339,7 @@ def _judged(cluster: KubernetesClient, pod: Mapping[str, Any], *, last: bool) ->
     if waiting.get("reason") in PULL_FAILURES:
         told = _events(cluster, pod, "Failed")
         read = [read_pull_failure(text) for text in (f"{waiting['reason']}: {message}", *told)]
-        causes = LASTING & {failure.cause for failure in read if failure}
+        causes = {failure.cause for failure in read if failure} & LASTING
         lasting = bool(causes) and not (causes == {Cause.NO_LOGIN} and _secret_unread(cluster, pod, told))
         message = next((text for text in told if "pull image" in text.lower()), message)
         return Pull(namespace, False, message, node) if lasting or last else None
