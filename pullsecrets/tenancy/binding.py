@@ -5,16 +5,19 @@ OpenShift's own `default-dockercfg-...`. So each change here is a JSON Patch on 
 a `test` on the object's resourceVersion; whoever wrote in between makes the patch fail, and the list is read again.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from pullsecrets.config import StackConfig
 from pullsecrets.data import mapping, sequence
-from pullsecrets.errors import ConflictError, PullSecretsError
+from pullsecrets.durations import parse_duration
+from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.editing import EDIT_ATTEMPTS, patch
 from pullsecrets.kube.eso import external_secret_path
@@ -26,7 +29,8 @@ from pullsecrets.text import listed
 
 ACCOUNT_SECONDS = 30
 EXTERNAL_SECRET_SECONDS = 60
-DELIVERY_SECONDS = 120
+DELIVERY_TIMEOUT_VARIABLE = "PULL_SECRETS_DELIVERY_TIMEOUT"
+DELIVERY_TIMEOUT = "2m"
 WATCH_SECONDS = 240
 """Shorter than proxies before an API server let a silent connection live."""
 ACCOUNTS = "/api/v1/serviceaccounts"
@@ -183,19 +187,29 @@ def await_delivery(client: KubernetesClient, namespace: str, registries: Iterabl
     """Wait until the registries' Secrets are in a namespace, as their ExternalSecrets say.
 
     Raises:
-        PullSecretsError: when one does not arrive.
+        BadInputError: when the timeout in the environment is no duration.
+        PullSecretsError: when one does not arrive within it.
     """
+    timeout = _delivery_timeout().total_seconds()
     for registry in registries:
         collection, _, name = external_secret_path(namespace, registry).rpartition("/")
-        deadline = time.monotonic() + DELIVERY_SECONDS
+        deadline = time.monotonic() + timeout
         selector = {"fieldSelector": f"metadata.name={name}"}
         while not _delivers(client, f"{collection}/{name}", selector, int(deadline - time.monotonic())):
             if time.monotonic() >= deadline:
                 raise PullSecretsError(
-                    f"ExternalSecret {name!r} in namespace {namespace!r} is not Ready after {DELIVERY_SECONDS} s, so "
-                    "the Secret that it replaces stays bound; find the cause with `pull-secrets doctor`, then run "
-                    "`pulumi up` again"
+                    f"ExternalSecret {name!r} in namespace {namespace!r} is not Ready after {timeout:g} s, so the "
+                    "Secret that it replaces stays bound; find the cause with `pull-secrets doctor`, or give ESO "
+                    f"longer with {DELIVERY_TIMEOUT_VARIABLE}, then run `pulumi up` again"
                 )
+
+
+def _delivery_timeout() -> timedelta:
+    text = os.environ.get(DELIVERY_TIMEOUT_VARIABLE) or DELIVERY_TIMEOUT
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise BadInputError(f"{DELIVERY_TIMEOUT_VARIABLE}: found {text!r}; allowed: {error}") from error
 
 
 def _delivers(client: KubernetesClient, path: str, selector: dict[str, str], seconds: int) -> bool:

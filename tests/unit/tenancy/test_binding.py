@@ -1,12 +1,13 @@
 """Binding appends, keeps everything that others put there, and takes only its own entries out again."""
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pullsecrets.errors import ConflictError, PullSecretsError
+from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube.eso import external_secret_path
 from pullsecrets.kube.marks import FINALIZER_PREFIX
 from pullsecrets.kube.objects import entries_of
@@ -245,9 +246,15 @@ class TestDelivery:
         assert cluster.coming == []
 
     def test_what_never_is_stays_unbound(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(binding, "DELIVERY_SECONDS", 0)
+        monkeypatch.setenv("PULL_SECRETS_DELIVERY_TIMEOUT", "0s")
         with pytest.raises(PullSecretsError, match=r"'app' in namespace 'auth-dev' is not Ready after 0 s.*pulumi up"):
             await_delivery(FakeCluster((SOURCE, source("False"))), "auth-dev", ["app"])
+
+    def test_a_timeout_that_is_no_duration_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PULL_SECRETS_DELIVERY_TIMEOUT", "soon")
+        expected = "PULL_SECRETS_DELIVERY_TIMEOUT: found 'soon'; allowed: a duration such as 1h, 30m or 1h30m"
+        with pytest.raises(BadInputError, match=re.escape(expected)):
+            await_delivery(FakeCluster((SOURCE, source())), "auth-dev", ["app"])
 
 
 class TestFinalizers:
