@@ -1,6 +1,7 @@
 """The check for pipelines finds the workload without the reference, in which file, and what does not build."""
 
 import json
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
 import pytest
@@ -32,24 +33,29 @@ PROBLEM = (
 )
 
 
-def told(found: Repository | Survey, config: StackConfig, registry: Registry) -> list[tuple[str, int, str]]:
-    surveyed = found if isinstance(found, Survey) else survey(found)
-    report = check(surveyed, config, registry)
-    root = f"{surveyed.repository.root.as_posix()}/"
-    return [(item.file.removeprefix(root), item.line, item.problem) for item in report.violations]
+Told = Callable[[Repository | Survey], list[tuple[str, int, str]]]
 
 
-def test_the_sample_has_one_worker_without_the_reference_in_both_environments(
-    surveyed: Survey, config: StackConfig, registry: Registry
-) -> None:
+@pytest.fixture
+def told(config: StackConfig, registry: Registry) -> Told:
+    """What is wrong with a repository: file, line and problem."""
+
+    def told(found: Repository | Survey) -> list[tuple[str, int, str]]:
+        surveyed = found if isinstance(found, Survey) else survey(found)
+        root = f"{surveyed.repository.root.as_posix()}/"
+        violations = check(surveyed, config, registry).violations
+        return [(item.file.removeprefix(root), item.line, item.problem) for item in violations]
+
+    return told
+
+
+def test_the_sample_has_one_worker_without_the_reference_in_both_environments(surveyed: Survey, told: Told) -> None:
     file = "apps/order/base/worker-deployment.yaml"
-    assert told(surveyed, config, registry) == [
-        (file, 17, PROBLEM.format(environment)) for environment in ("dev", "production")
-    ]
+    assert told(surveyed) == [(file, 17, PROBLEM.format(environment)) for environment in ("dev", "production")]
 
 
-def test_a_repository_with_the_references_is_good(shop: Shop, config: StackConfig, registry: Registry) -> None:
-    assert told(shop({}), config, registry) == []
+def test_a_repository_with_the_references_is_good(shop: Shop, told: Told) -> None:
+    assert told(shop({})) == []
 
 
 @pytest.mark.parametrize(
@@ -95,14 +101,13 @@ def test_a_repository_with_the_references_is_good(shop: Shop, config: StackConfi
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_file_line_and_workload(
     shop: Shop,
-    config: StackConfig,
-    registry: Registry,
+    told: Told,
     changes: dict[str, str],
     file: str,
     line: int,
     problem: str,
 ) -> None:
-    ((found_file, found_line, found),) = told(shop(changes), config, registry)
+    ((found_file, found_line, found),) = told(shop(changes))
     assert (found_file, found_line) == (file, line)
     assert problem in found
 
@@ -137,54 +142,46 @@ patches:
 AGGREGATOR = "resources:\n  - ../../apps/shop/overlays/dev\n"
 
 
-def test_an_overlay_that_a_kustomization_outside_apps_takes_in_is_judged(
-    shop: Shop, config: StackConfig, registry: Registry
-) -> None:
+def test_an_overlay_that_a_kustomization_outside_apps_takes_in_is_judged(shop: Shop, told: Told) -> None:
     files = {"apps/shop/overlays/dev/kustomization.yaml": OVERLAY + NO_LIST}
-    ((_, _, found),) = told(shop({**files, "environments/dev/kustomization.yaml": AGGREGATOR}), config, registry)
+    ((_, _, found),) = told(shop({**files, "environments/dev/kustomization.yaml": AGGREGATOR}))
     assert found.startswith("apps/shop/overlays/dev: Deployment shop-dev/shop pulls from")
 
 
-def test_an_overlay_that_another_overlay_extends_is_judged_too(
-    shop: Shop, config: StackConfig, registry: Registry
-) -> None:
+def test_an_overlay_that_another_overlay_extends_is_judged_too(shop: Shop, told: Told) -> None:
     back = NO_LIST.replace("op: remove", "op: add") + "      value: [{name: registry-api-tanhdev}]\n"
     files = {
         "apps/shop/overlays/dev/kustomization.yaml": OVERLAY + NO_LIST,
         "apps/shop/overlays/production/kustomization.yaml": "resources:\n  - ../dev\n" + back,
     }
-    ((_, _, found),) = told(shop(files), config, registry)
+    ((_, _, found),) = told(shop(files))
     assert found.startswith("apps/shop/overlays/dev: Deployment shop-dev/shop pulls from")
 
 
-def test_a_file_of_an_unused_component_that_carries_the_reference_is_good(
-    shop: Shop, config: StackConfig, registry: Registry
-) -> None:
+def test_a_file_of_an_unused_component_that_carries_the_reference_is_good(shop: Shop, told: Told) -> None:
     worker = "apps/shop/components/worker"
-    shared = f"../../../../{folder(GitOps(), registry.name)}"
+    shared = f"../../../../{folder(GitOps(), 'registry-api-tanhdev')}"
     carries = f"kind: Component\nresources:\n  - worker.yaml\ncomponents:\n  - {shared}\n"
     host = BARE.replace("name: shop\n", "name: cache\n", 1).replace("api.tanhdev.com/", "api.tanhdev.com:443/")
     files = {f"{worker}/kustomization.yaml": carries, f"{worker}/worker.yaml": BARE}
-    assert told(shop(files), config, registry) == []
-    ((_, _, found),) = told(shop({**files, f"{worker}/worker.yaml": host}), config, registry)
+    assert told(shop(files)) == []
+    ((_, _, found),) = told(shop({**files, f"{worker}/worker.yaml": host}))
     assert "which no login is for" in found
 
 
 @pytest.mark.parametrize("name", ["kustomization.yaml", "kustomization.yml", "Kustomization"])
 @pytest.mark.parametrize("head", ["", "kind: Kustomization\n", "apiVersion: kustomize.config.k8s.io/v1beta1\n"])
-def test_what_kubectl_builds_is_built_whatever_it_says_of_itself(
-    shop: Shop, config: StackConfig, registry: Registry, name: str, head: str
-) -> None:
+def test_what_kubectl_builds_is_built_whatever_it_says_of_itself(shop: Shop, told: Told, name: str, head: str) -> None:
     overlay = "apps/shop/overlays/eu"
     repository = shop({f"{overlay}/{name}": f"{head}resources:\n- ../../base\n{NO_LIST}"})
-    ((_, _, found),) = told(repository, config, registry)
+    ((_, _, found),) = told(repository)
     assert found.startswith(f"{overlay}: Deployment shop pulls from")
 
 
-def test_a_file_of_another_name_is_no_kustomization(shop: Shop, config: StackConfig, registry: Registry) -> None:
+def test_a_file_of_another_name_is_no_kustomization(shop: Shop, told: Told) -> None:
     old = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [nothing.yaml]\n"
     repository = shop({"apps/shop/base/old-kustomization.yaml": old})
-    assert told(repository, config, registry) == []
+    assert told(repository) == []
     assert repository.kustomizations[PurePosixPath("apps/shop/base")].file.name == "kustomization.yaml"
 
 
