@@ -33,6 +33,8 @@ class FakeCluster(KubernetesClient):
         """By the last word of a path, such as `eviction`: what a POST with a path and a body gets."""
         self.before_write: Callable[[str, str], None] = lambda *_: None
         """Plays who acts between a read and a write: called with the method and the path of each write."""
+        self.after_write: Callable[[str, str], None] = lambda *_: None
+        """The same, when it was written."""
         self.before_read: Callable[[str], None] = lambda _: None
         """The same, called with the path of each read."""
         self.coming: list[tuple[str, Object | None] | Object | Exception] = []
@@ -75,7 +77,10 @@ class FakeCluster(KubernetesClient):
             return self.answers[word](path, body)
         if method == "GET" and _is_collection(path):
             return self._list(path, query or {}, whole=accept != METADATA_ONLY)
-        return self._one(method, path, query or {}, body)
+        found = self._one(method, path, query or {}, body)
+        if method != "GET":
+            self.after_write(method, path)
+        return found
 
     def watch(
         self, path: str, query: Mapping[str, str], seconds: int, *, metadata_only: bool = False

@@ -1,6 +1,5 @@
 """Which ESO runs, what may be asked of it, and how each version is made to sync."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -144,24 +143,22 @@ def test_each_version_is_told_in_its_own_way(version: tuple[int, int, int] | Non
     assert sorted(path for _, path in cluster.sent) == patched
 
 
-class Wiping(FakeCluster):
+def wiping(synced_after: int) -> FakeCluster:
     """Something takes the annotation off at once; ESO syncs after so many times that it was put on."""
+    cluster = FakeCluster((IN_A, external_secret("a")))
 
-    def __init__(self, synced_after: int) -> None:
-        super().__init__((IN_A, external_secret("a")))
-        self.synced_after = synced_after
+    def wipe(*_: str) -> None:
+        assert FORCE_SYNC_ANNOTATION in cluster.objects[IN_A]["metadata"].pop("annotations")
+        if len(cluster.sent) == synced_after:
+            cluster.objects[IN_A]["status"]["refreshTime"] = "2026-01-01T00:00:07Z"
 
-    def merge_patch(self, path: str, change: Mapping[str, Any]) -> dict[str, Any]:
-        assert FORCE_SYNC_ANNOTATION in super().merge_patch(path, change)["metadata"]["annotations"]
-        del self.objects[IN_A]["metadata"]["annotations"]
-        if len(self.sent) == self.synced_after:
-            self.objects[IN_A]["status"]["refreshTime"] = "2026-01-01T00:00:07Z"
-        return {}
+    cluster.after_write = wipe
+    return cluster
 
 
 def test_an_annotation_that_is_wiped_is_set_again_until_eso_has_synced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eso, "_PAUSE_SECONDS", 0)
-    cluster = Wiping(synced_after=3)
+    cluster = wiping(synced_after=3)
     eso.force_sync(cluster, REGISTRY, installation((0, 19, 0)), ["a"])
     assert cluster.sent == [("PATCH", IN_A)] * 3
 
@@ -169,7 +166,7 @@ def test_an_annotation_that_is_wiped_is_set_again_until_eso_has_synced(monkeypat
 def test_an_annotation_that_never_holds_is_an_error_that_names_the_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eso, "_PAUSE_SECONDS", 0)
     with pytest.raises(PullSecretsError, match=r"in namespaces a: the annotation .* is taken off"):
-        eso.force_sync(Wiping(synced_after=99), REGISTRY, installation((0, 19, 0)), ["a"])
+        eso.force_sync(wiping(synced_after=99), REGISTRY, installation((0, 19, 0)), ["a"])
 
 
 def test_a_namespace_that_goes_meanwhile_is_no_error() -> None:

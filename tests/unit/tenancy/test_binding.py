@@ -134,14 +134,6 @@ def test_what_is_bound_already_is_not_written() -> None:
     assert cluster.sent == []
 
 
-class Reverting(FakeCluster):
-    """Somebody rewrites the list at once."""
-
-    def json_patch(self, path: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
-        assert operations
-        return self.objects[path]
-
-
 @pytest.mark.parametrize(
     ("fields", "who"),
     [
@@ -155,8 +147,10 @@ class Reverting(FakeCluster):
 def test_an_entry_that_vanishes_again_is_reported_with_who_rewrote_the_list(fields: list[Any], who: str) -> None:
     found = account(["default-dockercfg-abc"])
     found["metadata"]["managedFields"] = fields
+    cluster = FakeCluster((DEFAULT, found))
+    cluster.after_write = lambda *_: cluster.objects.update({DEFAULT: found})
     with pytest.raises(ConflictError, match=rf"default in namespace 'auth-dev' lost the entry again .*{who} rewrites"):
-        bind(Reverting((DEFAULT, found)), "auth-dev", ["default"], ["app"])
+        bind(cluster, "auth-dev", ["default"], ["app"])
 
 
 def test_a_service_account_that_does_not_exist_yet_is_reported_as_missing() -> None:

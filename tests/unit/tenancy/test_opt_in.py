@@ -110,37 +110,30 @@ class TestDeletion:
         assert not cluster.sent
 
     def test_it_is_waited_for(self) -> None:
-        cluster = Finalized((PATH, self.held()))
+        cluster = self.followed_by(self.held())
         cluster.coming = [(PATH, {**self.held(), "spec": {}}), (PATH, None)]
         opt_in.delete_if_owned(cluster, "apps-one", "p/dev")
         assert cluster.coming == []
 
     def test_one_of_the_name_that_is_made_anew_is_not_waited_for(self) -> None:
-        cluster = Finalized((PATH, self.held()))
-        cluster.successor = {"metadata": {"name": "apps-one", "uid": "2", "resourceVersion": "9"}}
+        cluster = self.followed_by({"metadata": {"name": "apps-one", "uid": "2", "resourceVersion": "9"}})
         opt_in.delete_if_owned(cluster, "apps-one", "p/dev")
         assert cluster.objects[PATH]["metadata"]["uid"] == "2"
 
     def test_one_that_something_holds_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(opt_in, "DELETION_SECONDS", 0)
         with pytest.raises(PullSecretsError, match="'apps-one' is still there 0 s after it was deleted"):
-            opt_in.delete_if_owned(Finalized((PATH, self.held())), "apps-one", "p/dev")
+            opt_in.delete_if_owned(self.followed_by(self.held()), "apps-one", "p/dev")
+
+    def followed_by(self, after: dict[str, Any]) -> FakeCluster:
+        """A cluster where a finalizer keeps what is deleted, or another one of its name follows at once."""
+        cluster = FakeCluster((PATH, self.held()))
+        cluster.after_write = lambda *_: cluster.objects.update({PATH: after})
+        return cluster
 
     def held(self) -> dict[str, Any]:
         metadata = {"name": "apps-one", "uid": "1", "resourceVersion": "1"}
         return {"metadata": {**metadata, "annotations": {STACK_ANNOTATION: "p/dev"}}}
-
-
-class Finalized(FakeCluster):
-    """A finalizer keeps what is deleted, or another one of its name follows at once."""
-
-    successor: dict[str, Any] | None = None
-
-    def request(self, method: str, path: str, *arguments: Any, **named: Any) -> dict[str, Any]:
-        found = super().request(method, path, *arguments, **named)
-        if method == "DELETE":
-            self.objects[path] = self.successor or found
-        return found
 
 
 def test_a_namespace_that_leaves_has_no_finalizer_of_esos_left() -> None:

@@ -117,34 +117,25 @@ def workload(name: str, kind: str = "Deployment", **spec: Any) -> dict[str, Any]
     }
 
 
-_LOOKS = {"poddisruptionbudgets": "budgets", **dict.fromkeys(("deployments", "statefulsets", "daemonsets"), "list")}
+BUDGETS = "/apis/policy/v1/namespaces/apps/poddisruptionbudgets"
+
+
+def path(name: str) -> str:
+    return f"/apis/apps/v1/namespaces/apps/deployments/{name}"
 
 
 class Workloads(FakeCluster):
     """Workloads that come up at once when they are restarted, unless they are to fail."""
 
     def __init__(self, deployments: list[dict[str, Any]], budgets: list[dict[str, Any]] | None = None) -> None:
-        super().__init__(
-            lists={
-                "/apis/apps/v1/deployments": deployments,
-                "/apis/policy/v1/namespaces/apps/poddisruptionbudgets": budgets or [],
-            }
-        )
+        super().__init__(lists={"/apis/apps/v1/deployments": deployments, BUDGETS: budgets or []})
         self.deployments = {item["metadata"]["name"]: item for item in deployments}
-        self.failing: set[str] = set()
         self.restarted: list[str] = []
-        self.failures: dict[str, list[Exception]] = {}
-        """What looking at a workload (`find`), its restart (`patch <name>`) and `budgets` get first."""
+        self.after_write = lambda _, where: self.restarted.append(where.rpartition("/")[2])
 
-    def request(self, method: str, path: str, *arguments: Any, **named: Any) -> dict[str, Any]:
-        name = path.rpartition("/")[2]
-        if failures := self.failures.get({"PATCH": f"patch {name}"}.get(method) or _LOOKS.get(name, "find")):
-            raise failures.pop(0)
-        found = super().request(method, path, *arguments, **named)
-        if method == "PATCH":
-            assert RESTARTED_AT_ANNOTATION in named["body"]["spec"]["template"]["metadata"]["annotations"]
-            self.restarted.append(name)
-        return {**found, "status": {**DONE, "conditions": [LATE]}} if name in self.failing else found
+    def fail(self, *names: str) -> None:
+        for name in names:
+            self.deployments[name]["status"] = {**DONE, "conditions": [LATE]}
 
     def run(self, size: str = "1", reason: str = "app@7", timeout: float = 0) -> restart.RestartResult:
         found = restart.list_workloads(self, REGISTRY, ["apps"])
@@ -171,6 +162,8 @@ def test_waves_follow_each_other_until_all_are_up() -> None:
     result = restart.restart(cluster, found, "app@7", "2", 0, lambda wave, _, after: waves.append((len(wave), after)))
     assert result.complete
     assert cluster.restarted == list("abcde")
+    template = cluster.objects[path("a")]["spec"]["template"]
+    assert RESTARTED_AT_ANNOTATION in template["metadata"]["annotations"]
     assert waves == [(2, 3), (2, 1), (1, 0)]
 
 
@@ -189,7 +182,7 @@ def test_what_a_restart_would_not_reach_is_named_and_left_alone() -> None:
 
 def test_the_first_failure_stops_it_and_what_remains_is_named() -> None:
     cluster = Workloads([workload(name) for name in "abcd"])
-    cluster.failing = {"b"}
+    cluster.fail("b")
     result = cluster.run()
     assert not result.complete
     assert (result.restarted, list(result.failed), result.remaining) == (named("a"), named("b"), named("c", "d"))
@@ -205,7 +198,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was_and_awaits_what_it_began() -
     assert cluster.restarted == ["b", "c"]
     cluster = Workloads([workload(name) for name in "ab"])
     cluster.deployments["a"]["metadata"]["annotations"] = {RESTARTED_FOR_ANNOTATION: "app@7"}
-    cluster.failing = {"a"}
+    cluster.fail("a")
     assert cluster.run().remaining == named("b")
     assert cluster.restarted == []
 
@@ -261,22 +254,22 @@ def test_an_api_server_that_is_away_for_a_moment_does_not_end_it(monkeypatch: py
     monkeypatch.setattr(restart, "POLL_SECONDS", 0)
     monkeypatch.setattr(waiting, "RETRY_SECONDS", 0)
     cluster = Workloads([workload(name) for name in "ab"])
-    cluster.failures = {"find": [AWAY, BUSY], "patch a": [BUSY, AWAY], "budgets": [AWAY]}
+    cluster.failures = {("GET", path("a")): [AWAY, BUSY], ("PATCH", path("a")): [BUSY, AWAY], ("GET", BUDGETS): [AWAY]}
     assert cluster.run(timeout=5).restarted == named("a", "b")
-    assert cluster.failures == {"find": [], "patch a": [], "budgets": []}
+    assert not any(cluster.failures.values())
 
 
 def test_one_that_stays_away_until_the_wave_is_late_is_what_the_workload_failed_of() -> None:
     cluster = Workloads([workload(name) for name in "ab"])
-    cluster.failures = {"find": [AWAY, DENIED]}
+    cluster.failures = {("GET", path("a")): [AWAY], ("GET", path("b")): [DENIED]}
     result = cluster.run("2")
     assert result.failed == dict.fromkeys(named("a", "b"), "not up in 0 s: away")
-    assert cluster.failures == {"find": [DENIED]}, "it is not asked for each workload"
+    assert cluster.failures["GET", path("b")] == [DENIED], "it is not asked for each workload"
 
 
 def test_a_workload_that_may_not_be_changed_has_failed_and_no_other_of_its_wave_is_begun() -> None:
     cluster = Workloads([workload(name) for name in "abcde"])
-    cluster.failures = {"patch b": [DENIED]}
+    cluster.failures = {("PATCH", path("b")): [DENIED]}
     result = cluster.run("3")
     assert result.failed == {named("b")[0]: str(DENIED)}
     assert (cluster.restarted, result.restarted) == (["a"], [])
@@ -288,6 +281,6 @@ def test_a_workload_that_cannot_be_taken_back_does_not_keep_the_others() -> None
     cluster = Workloads([workload(name) for name in "abc"])
     for item in cluster.deployments.values():
         item["metadata"]["annotations"] = {RESTARTED_FOR_ANNOTATION: "app@7"}
-    cluster.failures = {"patch b": [DENIED]}
+    cluster.failures = {("PATCH", path("b")): [DENIED]}
     result = restart.take_back(cluster, restart.list_workloads(cluster, REGISTRY, ["apps"]), "app@7", 0)
     assert (list(result.failed), cluster.restarted) == (named("b"), ["a", "c"])
