@@ -466,6 +466,8 @@ def secrets(*items: Any) -> dict[str, Any]:
 
 CLONED = {"namespace": "openshift-config", "cloneList": {"namespace": "a", "kinds": ["v1/ConfigMap", "v1/Secret"]}}
 THERE, KEPT = {"name": "pull-secret", "namespace": "openshift-config"}, {"disableNameSuffixHash": True}
+COPIED_BY_UNKNOWN = ("UNKNOWN", "metadata.annotations")
+REFLECTOR = "reflector.v1.k8s.emberstack.com__reflection-auto-"
 TO_PATCH = {"target": {"kind": "Secret", "name": "pull-secret"}, "patch": "[]"}
 
 
@@ -485,6 +487,9 @@ TO_PATCH = {"target": {"kind": "Secret", "name": "pull-secret"}, "patch": "[]"}
             ("CERTAIN", "spec.externalSecretSpec.target.name"),
         ),
         (fan_out("pull-secret", externalSecretName="b", externalSecretSpec={}), None),
+        ({**fan_out(), "spec": UNKNOWN}, ("UNKNOWN", "spec")),
+        ({**secret("a", "x"), "metadata": {**THERE, "namespace": "a", "annotations": UNKNOWN}}, COPIED_BY_UNKNOWN),
+        (secret("a", "pull-secret", **{f"{REFLECTOR}enabled": "true", f"{REFLECTOR}namespaces": "team-.*"}), None),
         # The SealedSecret's own identity is what its controller goes by.
         (
             item("bitnami.com/v1alpha1", "SealedSecret", **THERE, spec={"template": {"metadata": {"name": "x"}}}),

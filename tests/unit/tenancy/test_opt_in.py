@@ -122,7 +122,7 @@ class TestDeletion:
 
     def test_one_that_something_holds_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(opt_in, "DELETION_SECONDS", 0)
-        with pytest.raises(PullSecretsError, match="'apps-one' is still there 0 s after it was deleted"):
+        with pytest.raises(PullSecretsError, match="'apps-one' is still there 0 s after it was deleted; "):
             opt_in.delete_if_owned(self.followed_by(self.held()), "apps-one", "p/dev")
 
     def followed_by(self, after: dict[str, Any]) -> FakeCluster:
