@@ -184,10 +184,6 @@ def role_of_another_account(stack: Stack) -> AbstractContextManager[None]:
     return role_changed(stack, {"bound_service_account_names": ["somebody"]})
 
 
-def role_of_another_namespace(stack: Stack) -> AbstractContextManager[None]:
-    return role_changed(stack, {"bound_service_account_namespaces": ["elsewhere"]})
-
-
 def role_of_another_audience(stack: Stack) -> AbstractContextManager[None]:
     return role_changed(stack, {"audience": "another"})
 
@@ -262,10 +258,11 @@ def conditions_changed(stack: Stack) -> Iterator[None]:
 
 
 @contextmanager
-def another_installation(stack: Stack, image: str, *flags: str) -> Iterator[None]:
+def two_installations(stack: Stack) -> Iterator[None]:
     """A second Deployment of ESO's controller, which runs nowhere."""
+    image = "registry.example.com/external-secrets:v0.20.4"
     labels = {"app.kubernetes.io/name": "external-secrets", "app.kubernetes.io/instance": "second"}
-    container = {"name": "external-secrets", "image": image, "args": list(flags)}
+    container = {"name": "external-secrets", "image": image}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
     second = {
         "apiVersion": "apps/v1",
@@ -279,20 +276,6 @@ def another_installation(stack: Stack, image: str, *flags: str) -> Iterator[None
     finally:
         stack.admin.call("DELETE", f"{DEPLOYMENTS}/second")
         stack.gone(f"{DEPLOYMENTS}/second")
-
-
-def two_installations(stack: Stack) -> AbstractContextManager[None]:
-    return another_installation(stack, "registry.example.com/external-secrets:v0.20.4")
-
-
-def old_installation(stack: Stack) -> AbstractContextManager[None]:
-    scoped = "--enable-cluster-external-secret-reconciler=false"
-    return another_installation(stack, "registry.example.com/external-secrets:v0.16.2", scoped)
-
-
-def newer_installation(stack: Stack) -> AbstractContextManager[None]:
-    scoped = "--enable-cluster-external-secret-reconciler=false"
-    return another_installation(stack, "registry.example.com/external-secrets:v9.0.0", scoped)
 
 
 @contextmanager
@@ -315,24 +298,16 @@ def old_manifest(stack: Stack) -> Iterator[None]:
 
 
 @contextmanager
-def expiring(stack: Stack, left: timedelta) -> Iterator[None]:
+def expires_soon(stack: Stack) -> Iterator[None]:
     config = configuration(stack)
     with identity(stack, stack.operator, "seeder"):
         vault = Snapshot(config, stack.name, KubernetesClient()).vault
-        when = datetime.now(UTC) + left
+        when = datetime.now(UTC) + timedelta(days=3)
         vault.patch_metadata("secret", PATH, {"expires-at": when.isoformat(timespec="seconds")})
         try:
             yield
         finally:
             vault.patch_metadata("secret", PATH, {"expires-at": None})
-
-
-def expires_soon(stack: Stack) -> AbstractContextManager[None]:
-    return expiring(stack, timedelta(days=3))
-
-
-def expired(stack: Stack) -> AbstractContextManager[None]:
-    return expiring(stack, -timedelta(days=3))
 
 
 @contextmanager
@@ -367,7 +342,6 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         "vault-role-bound-elsewhere",
         "another ServiceAccount than ESO's 'external-secrets'",
     ),
-    "the role is another namespace's": (role_of_another_namespace, "vault-role-bound-elsewhere", "another namespace"),
     "the role is for another audience": (role_of_another_audience, "vault-role-bound-elsewhere", "audiences"),
     "tokens cannot be reviewed": (reviewer_removed, "vault-login-refused", "cannot review the token"),
     "the policy is removed": (policy_removed, "vault-policy-denies", f"policy '{POLICY}' was removed"),
@@ -381,12 +355,9 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "the path is empty": (path_removed, "vault-path-unpopulated", EMPTY_PATH),
     "the store's conditions leave namespaces out": (conditions_changed, "store-denies-namespace", "'vault-ops'"),
     "ESO is installed twice": (two_installations, "eso-duplicated", "external-secrets/second (v0.20.4)"),
-    "ESO is too old": (old_installation, "eso-outdated", "external-secrets/second (v0.16.2) is older than v0.17"),
-    "ESO is newer than any that was tried": (newer_installation, "eso-untried", "external-secrets/second (v9.0.0)"),
     "the refresh is stopped": (refresh_stopped, "refresh-held", "refreshPolicy: OnChange"),
     "a manifest says v1beta1": (old_manifest, "eso-v1beta1-manifests", "external-secrets.io/v1beta1"),
     "the credential expires soon": (expires_soon, "credential-expiring", "expires in"),
-    "the credential is expired": (expired, "credential-expiring", "expired 3 days ago"),
     "egress is closed": (egress_closed, "egress-denied", "'eso-allow-egress-to-vault' is not there"),
 }
 
