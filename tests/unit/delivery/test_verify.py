@@ -1,7 +1,7 @@
 """Verification by a pull: the Pod that is made, what each answer of a kubelet means, and that nothing stays behind."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,15 +13,17 @@ from pullsecrets.cli import verify as command
 from pullsecrets.delivery import verify
 from pullsecrets.delivery.verify import Node, Pull, Trial, failures, list_nodes, registry_of_image, run
 from pullsecrets.errors import BadInputError
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, VERIFIED_PREFIX, VERIFY_POD_NAME
+from pullsecrets.kube.marks import VERIFIED_PREFIX, VERIFY_POD_NAME
+from pullsecrets.kube.objects import secret_path
 from pullsecrets.manifests.rbac import verifier_roles
+from tests.unit import delivered
+from tests.unit.cluster import FakeCluster
 from tests.unit.credential.test_history import CONFIG
 from tests.unit.kube.test_eso import REGISTRY
 
 Object = dict[str, Any]
 IMAGE = "app.example.com/team/auth:1"
-MADE = "2026-01-01T10:00:00Z"
+MADE, UID = "2026-01-01T10:00:00Z", "of-the-pod-that-was-made"
 DIGEST = f"sha256:{'ab' * 32}"
 PULLED = f'Successfully pulled image "{IMAGE}" in 142ms (142ms including waiting). Image size: 1234 bytes.'
 NO_LOGIN = f'Failed to pull image "{IMAGE}": failed to authorize: no basic auth credentials'
@@ -39,74 +41,42 @@ SIMULATED = status(running={"startedAt": "now"})
 UNSCHEDULED = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]}
 
 
-class Kubelet(KubernetesClient):
+class Kubelet(FakeCluster):
     """Makes of each Pod what its namespace's script says, look by look; the last word stays."""
 
     def __init__(self, **scripts: list[Object]) -> None:
+        super().__init__(lists={"/api/v1/nodes": NODES})
+        self.objects |= delivered.cluster(dict.fromkeys(scripts, "one")).objects
         self.scripts = scripts
-        self.pods: dict[str, Object] = {}
         self.made: list[Object] = []
-        self.events: dict[str, list[tuple[str, str]]] = {}
-        self.refusal: str | None = None
-        self.digests: dict[str, list[str]] = {}
-        self.marks: dict[str, Object] = {}
-        self.forbidden = ""
         self.lock = threading.Lock()
         self.looked = threading.Event()
 
-    def request(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **_: Any
-    ) -> Object:
-        del query
-        namespace = path.split("/")[4]
-        if method == "PATCH":
-            if self.forbidden == "patch":
-                raise KubernetesApiError(method, path, 403, "Forbidden", "not for you")
-            self.marks[namespace] = body["metadata"]["annotations"]
-            return {}
-        with self.lock:
-            if method == "POST":
-                if self.refusal:
-                    raise KubernetesApiError(method, path, 403, "Forbidden", self.refusal)
-                if namespace in self.pods:
-                    raise KubernetesApiError(method, path, 409, "AlreadyExists", "it exists")
-                self.made.append(body)
-                made = {"uid": str(len(self.made)), "creationTimestamp": MADE}
-                self.pods[namespace] = {**body, "metadata": {**body["metadata"], **made}}
-            if namespace not in self.pods:
-                raise KubernetesApiError(method, path, 404, "NotFound", "gone")
-            if method == "DELETE":
-                assert body["preconditions"]["uid"] == self.pods[namespace]["metadata"]["uid"]
-                return self.pods.pop(namespace)
-            found = self.pods[namespace]
-            if method == "GET":
-                self.looked.set()
-                script = self.scripts.get(namespace, [])
-                found = {**found, "status": script.pop(0) if len(script) > 1 else script[0]} if script else found
-                found["spec"] = {**found["spec"], "nodeName": "node-1"}
-            return found
+    @property
+    def pods(self) -> list[str]:
+        """The namespaces with a Pod."""
+        return [path.split("/")[4] for path in self.objects if path.endswith(f"/pods/{VERIFY_POD_NAME}")]
 
-    def items(
-        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
-    ) -> Iterator[Object]:
-        if path == "/api/v1/nodes":
-            yield from NODES
-            return
-        if path == "/api/v1/namespaces":
-            yield from ({"metadata": {"name": name}} for name in self.scripts)
-            return
-        if path.endswith("/secrets"):
-            assert metadata_only
-            if self.forbidden == "list":
-                raise KubernetesApiError("GET", path, 403, "Forbidden", "not for you")
-            script = self.digests.get(path.split("/")[4], ["one"])
-            if not script:
-                return
-            digest = script.pop(0) if len(script) > 1 else script[0]
-            yield {"metadata": {"annotations": {CONTENT_DIGEST_ANNOTATION: digest}}}
-            return
-        reason = (query or {})["fieldSelector"].partition("reason=")[2]
-        yield from ({"message": text} for kind, text in self.events.get(path.split("/")[4], []) if kind == reason)
+    def say(self, *events: tuple[str, str]) -> None:
+        """Have the kubelet say something of the Pod in namespace a: reason and message."""
+        for reason, message in events:
+            event = {"metadata": {}, "involvedObject": {"uid": UID}, "reason": reason, "message": message}
+            self.add("/api/v1/namespaces/a/events", event)
+
+    def request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **more: Any
+    ) -> Object:
+        with self.lock:
+            if method == "POST" and path.endswith("/pods"):
+                body = {**body, "metadata": {**body["metadata"], "uid": UID, "creationTimestamp": MADE}}
+                self.made.append(body)
+            found = super().request(method, path, query, body=body, **more)
+        script = self.scripts.get(path.split("/")[4]) if path.endswith(VERIFY_POD_NAME) else None
+        if method == "GET" and script:
+            self.looked.set()
+            found["spec"]["nodeName"] = "node-1"
+            found["status"] = script.pop(0) if len(script) > 1 else script[0]
+        return found
 
 
 def node(name: str, *, ready: str = "True", **spec: Any) -> Object:
@@ -134,9 +104,9 @@ def trial(timeout: float = 0.05) -> Trial:
 
 def the_pull(script: list[Object], *events: tuple[str, str], timeout: float = 0.05) -> Pull:
     cluster = Kubelet(a=script)
-    cluster.events["a"] = list(events)
+    cluster.say(*events)
     (found,) = run(cluster, trial(timeout), ["a"])
-    assert cluster.pods == {}, "the Pod is removed, however it went"
+    assert cluster.pods == [], "the Pod is removed, however it went"
     return found
 
 
@@ -145,32 +115,43 @@ def test_a_pull_is_told_with_its_time_digest_and_node() -> None:
     assert found == Pull("a", True, PULLED, "node-1", None, DIGEST, 0.142, MADE, recorded=True)
 
 
+def marks(cluster: FakeCluster) -> dict[str, str]:
+    return cluster.objects["/api/v1/namespaces/a"]["metadata"].get("annotations", {})
+
+
 @pytest.mark.parametrize(
-    ("script", "digests", "forbidden", "marked"),
+    ("script", "changes", "forbidden", "marked"),
     [
-        ([STARTED], ["one"], "", True),
-        ([REFUSED], ["one"], "", False),
+        ([STARTED], False, None, True),
+        ([REFUSED], False, None, False),
         # Nobody knows which of the two it pulled with.
-        ([STARTED], ["one", "two"], "", False),
-        ([STARTED], ["one"], "list", False),
-        ([STARTED], ["one"], "patch", False),
+        ([STARTED], True, None, False),
+        ([STARTED], False, ("GET", "secrets"), False),
+        ([STARTED], False, ("PATCH", "a"), False),
     ],
 )
 def test_a_pull_is_recorded_with_the_content_that_was_there_before_and_after(
-    script: list[Object], digests: list[str], forbidden: str, marked: bool
+    script: list[Object], changes: bool, forbidden: tuple[str, str] | None, marked: bool
 ) -> None:
     cluster = Kubelet(a=script)
-    cluster.digests["a"], cluster.forbidden = digests, forbidden
+    cluster.say(("Failed", NO_LOGIN))
+    cluster.refuse |= {forbidden: (403, "not for you")} if forbidden else {}
+
+    def meanwhile(method: str, _: str) -> None:
+        if method == "POST" and changes:
+            cluster.objects |= delivered.cluster({"a": "two"}).objects
+
+    cluster.before_write = meanwhile
     (found,) = run(cluster, trial(5), ["a"])
     assert found.recorded is marked
-    assert cluster.marks == ({"a": {f"{VERIFIED_PREFIX}{REGISTRY.name}": f"one {MADE}"}} if marked else {})
+    assert marks(cluster) == ({f"{VERIFIED_PREFIX}{REGISTRY.name}": f"one {MADE}"} if marked else {})
 
 
 def test_a_pull_that_failed_on_one_node_is_not_recorded() -> None:
     cluster = Kubelet(a=[STARTED, REFUSED])
-    cluster.events["a"] = [("Failed", NO_LOGIN)]
+    cluster.say(("Failed", NO_LOGIN))
     run(cluster, trial(5), ["a"], [Node("n1", "amd64"), Node("n2", "amd64")])
-    assert cluster.marks == {}
+    assert marks(cluster) == {}
 
 
 @pytest.mark.parametrize(
@@ -217,26 +198,28 @@ def test_a_kubelet_that_could_not_read_the_secret_in_time_is_waited_for(
 
 def test_a_kubelet_that_finds_no_secret_is_not_waited_for() -> None:
     cluster = Kubelet(a=[REFUSED, STARTED])
-    cluster.digests["a"] = []
-    cluster.events["a"] = [("FailedToRetrieveImagePullSecret", NOT_READ), ("Failed", NO_LOGIN)]
+    del cluster.objects[secret_path("a", "app")]
+    cluster.say(("FailedToRetrieveImagePullSecret", NOT_READ), ("Failed", NO_LOGIN))
     assert [item.pulled for item in run(cluster, trial(60), ["a"])] == [False]
 
 
 def test_a_pod_that_the_server_refuses_is_told_with_its_reason() -> None:
     cluster = Kubelet()
-    cluster.refusal = "violates PodSecurity"
+    cluster.refuse["POST", "pods"] = 403, "violates PodSecurity"
     (found,) = run(cluster, trial(), ["a"])
     assert (found.pulled, found.message) == (False, "the Pod was refused: violates PodSecurity")
 
 
 def test_the_pod_of_a_run_that_was_killed_is_removed_and_one_that_runs_is_left() -> None:
+    path = f"/api/v1/namespaces/a/pods/{VERIFY_POD_NAME}"
+    before = {**trial().pod("a"), "metadata": {"namespace": "a", "uid": "of-the-one-before"}}
     cluster = Kubelet(a=[{"phase": "Failed"}, STARTED])
-    cluster.pods["a"] = {**trial().pod("a"), "metadata": {"namespace": "a", "uid": "of-the-one-before"}}
+    cluster.objects[path] = before
     assert run(cluster, trial(5), ["a"])[0].pulled
     cluster = Kubelet(a=[{"phase": "Running"}])
-    cluster.pods["a"] = {**trial().pod("a"), "metadata": {"namespace": "a", "uid": "of-somebody-else"}}
-    assert "it exists" in run(cluster, trial(), ["a"])[0].message
-    assert "a" in cluster.pods
+    cluster.objects[path] = before
+    assert "already exists" in run(cluster, trial(), ["a"])[0].message
+    assert cluster.objects[path]["metadata"]["uid"] == "of-the-one-before"
 
 
 def test_interrupted_it_removes_its_pods_too() -> None:
@@ -248,7 +231,7 @@ def test_interrupted_it_removes_its_pods_too() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(cluster, trial(60), ["a", "b"], (), interrupt)
-    assert cluster.pods == {}
+    assert cluster.pods == []
 
 
 def test_each_node_is_tried_in_each_namespace() -> None:
@@ -327,7 +310,7 @@ class TestCommand:
     ) -> None:
         with pytest.raises(typer.Exit) as ended:
             command.carry_out(cluster, trial())
-        assert (ended.value.exit_code, cluster.pods) == (1, {})
+        assert (ended.value.exit_code, cluster.pods) == (1, [])
         shown = capsys.readouterr().out
         assert "1 of 2 pulls in 2 namespaces went well" in shown
         assert "no basic auth credentials" in shown
