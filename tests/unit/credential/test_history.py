@@ -1,7 +1,7 @@
 """Rollback: which version it chooses, what it refuses, and that no second run ever undoes the first."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -88,6 +88,10 @@ class Versions(VaultClient):
         new = self.write(None)
         self.data[new] = dict(data)
         return new
+
+    def destroy_versions(self, mount: str, path: str, versions: Sequence[int]) -> None:
+        assert (mount, path) == ("kv", REGISTRY.path)
+        self.states |= {version: replace(self.states[version], destroyed=True) for version in versions}
 
     def patch_metadata(
         self, mount: str, path: str, custom: Mapping[str, str | None], settings: Mapping[str, Any] | None = None

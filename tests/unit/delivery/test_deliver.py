@@ -1,5 +1,7 @@
 """One version delivered: synced once, proved, superseded by others, taken back."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from pullsecrets.credential.document import content_digest
@@ -32,15 +34,18 @@ def fanned_out(**digests: str | None) -> FakeCluster:
     return cluster
 
 
+def refreshed(cluster: FakeCluster, method: str, path: str, namespaces: Iterable[str]) -> None:
+    """Have ESO write the new content into these namespaces once it is told."""
+    if method == "PATCH" and path in {FANOUT, IN_B}:
+        cluster.coming += [holding(name) for name in namespaces]
+
+
 def refreshing(*rounds: str, **digests: str | None) -> FakeCluster:
     """The same, with an ESO that writes the new content into the next of these namespaces each time it is told."""
-    cluster, left = fanned_out(**digests), list(rounds)
-
-    def told(method: str, path: str) -> None:
-        if method == "PATCH" and path in {FANOUT, IN_B} and left:
-            cluster.coming += [holding(name) for name in left.pop(0)]
-
-    cluster.before_write = told
+    cluster, left = fanned_out(**digests), iter([*rounds, *[""] * 99])
+    cluster.before_write = lambda method, path: refreshed(
+        cluster, method, path, next(left) if path in {FANOUT, IN_B} else ""
+    )
     return cluster
 
 

@@ -57,11 +57,11 @@ class Kubelet(FakeCluster):
         """The namespaces with a Pod."""
         return [path.split("/")[4] for path in self.objects if path.endswith(f"/pods/{VERIFY_POD_NAME}")]
 
-    def say(self, *events: tuple[str, str]) -> None:
-        """Have the kubelet say something of the Pod in namespace a: reason and message."""
+    def say(self, *events: tuple[str, str], namespace: str = "a") -> None:
+        """Have the kubelet say something of the Pod in a namespace: reason and message."""
         for reason, message in events:
             event = {"metadata": {}, "involvedObject": {"uid": UID}, "reason": reason, "message": message}
-            self.add("/api/v1/namespaces/a/events", event)
+            self.add(f"/api/v1/namespaces/{namespace}/events", event)
 
     def request(
         self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None, **more: Any
