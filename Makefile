@@ -88,7 +88,7 @@ dist: .venv/.installed build ## Wheel, sdist, packs and SBOM into dist/, and the
 	$(UV) export --quiet --locked --no-default-groups --all-extras --format cyclonedx1.5 --output-file dist/sbom.cdx.json
 	@$(RUN) pullsecrets.packs.package build/policy-packs
 	tar --create --gzip --file dist/policy-packs.tar.gz --directory build policy-packs
-	PULL_SECRETS_WHEEL=$$(echo $(CURDIR)/dist/*.whl) .venv/bin/pytest -q -m controlplane tests/e2e/test_stranger.py -k previews
+	PULL_SECRETS_WHEEL=$$(echo $(CURDIR)/dist/*.whl) .venv/bin/pytest -q -m controlplane tests/e2e/beside/test_stranger.py -k previews
 
 install: .venv/.installed ## Install the pinned dependencies into .venv
 

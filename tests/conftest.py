@@ -17,12 +17,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class ControlPlaneScheduling(LoadScopeScheduling):
-    """Gives the tests of each control plane to one worker."""
+    """Gives the tests that share a stack to one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
-        # Each file in local/ brings up its own or is content with any; the others share one by folder.
+        # Each file in local/ brings up its own or is content with any, and each in beside/ brings a stack of its own to
+        # the one that is up; the others share control plane and stack by folder.
         file = PurePosixPath(nodeid.partition("::")[0])
-        return str(file if file.parent.name == "local" else file.parent)
+        return str(file if file.parent.name in {"local", "beside"} else file.parent)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:

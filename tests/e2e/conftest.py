@@ -6,7 +6,7 @@ import pytest
 
 from local import paths, toolchain
 from local.controlplane import ControlPlane
-from tests.e2e.stack import ADOPTED, STACK, Stack
+from tests.e2e.stack import ADOPTED, Stack
 
 
 @pytest.fixture(scope="session")
@@ -20,17 +20,8 @@ def plane() -> ControlPlane:
 @pytest.fixture(scope="session")
 def stack(plane: ControlPlane) -> Iterator[Stack]:
     stack = Stack(plane, plane.layout.state / "e2e")
-    stack.configure()
-    stack.pulumi("destroy", "--yes", "--skip-preview")
-    stack.delete_namespace(ADOPTED)
-    yield stack
-    stack.configure()
-    stack.pulumi("destroy", "--yes", "--skip-preview")
-    stack.workspace.pulumi("stack", "rm", "--yes", STACK)
-    stack.delete_namespace(ADOPTED)
-    vault = plane.vault("root")
-    for registry in ("e2e/registries/e2e-app", "e2e/registries/web"):
-        vault.secrets.kv.v2.delete_metadata_and_all_versions(registry, mount_point="secret")
+    with stack.clean(ADOPTED):
+        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,13 @@ BASELINE: dict[str, Any] = {
 }
 
 
+def baseline(name: str) -> dict[str, Any]:
+    """The baseline with everything named after another stack, to stand beside it."""
+    return json.loads(json.dumps(BASELINE).replace(STACK, name))
+
+
+RUN_FOR = "TESTS_STACK"
+"""Variable that tells the processes of a stack's runs, and what they start, from those of other stacks."""
 READING = {"audit", "doctor"}
 """Commands of the command line that change nothing."""
 
@@ -88,7 +96,7 @@ class Stack:
         self.name = name
         self.baseline = baseline
         self._admin = plane.admin()
-        self._workspace = Workspace(folder, plane.env())
+        self._workspace = Workspace(folder, {**plane.env(), RUN_FOR: name})
         self._deployed: Mapping[str, Any] | None = None
         self._seeded = False
         self.auditor = plane.kubeconfig_as("auditor")
@@ -96,6 +104,27 @@ class Stack:
         # Everything that a run printed, for the canary test.
         self.printed: list[str] = []
         self.passwords = {registry["name"]: self.new_password() for registry in baseline["registries"]}
+
+    @contextmanager
+    def clean(self, *namespaces: str) -> Iterator[None]:
+        """Nothing of the stack is there when the block begins, of an earlier run neither, and nothing after it.
+
+        Args:
+            namespaces: what a destroy leaves, taken away too.
+        """
+        self._remove(namespaces)
+        yield
+        self._remove(namespaces)
+        vault = self._plane.vault("root")
+        for registry in self.config().registries:
+            vault.secrets.kv.v2.delete_metadata_and_all_versions(registry.path, mount_point="secret")
+        # Which takes its file along.
+        self._workspace.pulumi("stack", "rm", "--yes", self.name)
+
+    def _remove(self, namespaces: Sequence[str]) -> None:
+        self.configure()
+        self.pulumi("destroy", "--yes", "--skip-preview")
+        self.delete_namespace(*namespaces)
 
     @property
     def plane(self) -> ControlPlane:

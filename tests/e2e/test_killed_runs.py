@@ -7,18 +7,17 @@ import pytest
 
 from local.bench import kill_after, measure
 from local.controlplane.waiting import NotYet, until
-from tests.e2e.stack import ADOPTED, OTHERS_ENTRY, STACK, Stack, namespace
+from tests.e2e.stack import ADOPTED, OTHERS_ENTRY, RUN_FOR, STACK, Stack, namespace
 
 pytestmark = pytest.mark.controlplane
 
 
-def pulumi_processes(stack: Stack) -> list[str]:
-    """Command lines of the processes that work for the stack's Pulumi home."""
-    home = stack.workspace.environment["PULUMI_HOME"]
+def processes(stack: Stack) -> list[str]:
+    """Command lines of the processes that work for the stack."""
     found: list[str] = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("PULUMI_HOME") == home and process.pid != psutil.Process().pid:
+            if process.environ().get(RUN_FOR) == stack.name:
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
             # It ended meanwhile, or is not ours to look at.
@@ -38,7 +37,7 @@ def test_killed_at_random_points(deployed: Stack) -> None:
         kill_after(deployed.workspace, STACK, moment)
 
         def nothing_runs() -> None:
-            if found := pulumi_processes(deployed):
+            if found := processes(deployed):
                 raise NotYet(f"{found} still run")
 
         until(nothing_runs, 60, f"processes of the run killed at {moment:.1f} s")

@@ -14,7 +14,7 @@ from pullsecrets.policy.vault_access import judge_vault_access
 
 pytestmark = pytest.mark.controlplane
 
-SHARED = Path(__file__).parents[1] / "policies" / "cases" / "vault-policies.json"
+SHARED = Path(__file__).parents[2] / "policies" / "cases" / "vault-policies.json"
 POLICIES = {case["name"]: case["policy"] for case in json.loads(SHARED.read_text())["cases"]} | {
     "reads one": 'path "secret/data/registry/api" { capabilities = ["read"] }',
     "reads one, in the old words": 'path "/secret/data/registry/api" { policy = "read" }',
