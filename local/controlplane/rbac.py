@@ -29,6 +29,7 @@ STORES = (
     "vault-platform",
     "vault-e2e",
     "vault-e2e-2",
+    "vault-changes",
     "vault-rows",
     "vault-rows-2",
     "vault-ops",
