@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -23,6 +24,7 @@ from local.workspace import PROJECT, Workspace
 from pullsecrets.config import StackConfig, load_stack
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.kubeconfig import Reach
+from tests import preloaded
 
 STACK = "e2e"
 ADOPTED = "e2e-adopted"
@@ -96,7 +98,11 @@ class Stack:
         self.name = name
         self.baseline = baseline
         self._admin = plane.admin()
-        self._workspace = Workspace(folder, {**plane.env(), RUN_FOR: name})
+        self._python = preloaded.environment(*preloaded.OURS)
+        variables = plane.env()
+        path = f"{self._python / 'bin'}{os.pathsep}{variables['PATH']}"
+        self._workspace = Workspace(folder, {**variables, "PATH": path, RUN_FOR: name})
+        self._run_in(self._python)
         self._deployed: Mapping[str, Any] | None = None
         self._seeded = False
         self.auditor = plane.kubeconfig_as("auditor")
@@ -125,6 +131,19 @@ class Stack:
         self.configure()
         self.pulumi("destroy", "--yes", "--skip-preview")
         self.delete_namespace(*namespaces)
+
+    def _run_in(self, environment: Path) -> None:
+        """Have the program and its dynamic resources run in a virtual environment."""
+        link = self._workspace.root / ".venv"
+        link.unlink(missing_ok=True)
+        link.symlink_to(environment)
+
+    @contextmanager
+    def own_interpreters(self) -> Iterator[None]:
+        """What a run starts is its own, as everywhere but here: nothing is loaded before, and nothing forked."""
+        self._run_in(Path(sys.prefix))
+        yield
+        self._run_in(self._python)
 
     @property
     def plane(self) -> ControlPlane:
@@ -203,9 +222,7 @@ class Stack:
         """Run a `pull-secrets` command on the stack."""
         done = subprocess.run(
             [
-                sys.executable,
-                "-m",
-                "pullsecrets",
+                str(self._python / "bin" / "pull-secrets"),
                 *arguments,
                 "--stack",
                 self.name,

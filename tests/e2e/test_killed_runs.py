@@ -1,6 +1,7 @@
 """A run killed with SIGKILL converges on a plain rerun, without prompts, orphans or leftovers of its processes."""
 
 import random
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -23,6 +24,12 @@ def processes(stack: Stack) -> list[str]:
             # It ended meanwhile, or is not ours to look at.
             continue
     return found
+
+
+@pytest.fixture(autouse=True)
+def own_interpreters(stack: Stack) -> Iterator[None]:
+    with stack.own_interpreters():
+        yield
 
 
 @pytest.mark.timeout(600)
