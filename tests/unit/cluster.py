@@ -42,6 +42,8 @@ class FakeCluster(KubernetesClient):
         it is, and an error ends that watch."""
         self.sent: list[tuple[str, str]] = []
         """What was written, by method and path."""
+        self.watched: list[Mapping[str, str]] = []
+        """What each watch asked for."""
         self.listed: list[str] = []
         """Collections that were read."""
         self.whole: set[str] = set()
@@ -88,6 +90,7 @@ class FakeCluster(KubernetesClient):
         """Give what exists unless a version is named, then all that is coming; the watch ends after that."""
         assert seconds > 0
         self._fail("WATCH", path)
+        self.watched.append(query)
         if not metadata_only:
             self.whole.add(path)
         if "resourceVersion" not in query:

@@ -44,6 +44,8 @@ def test_it_ends_as_soon_as_every_namespace_holds_the_content() -> None:
     assert [sorted(progress.missing) for progress in seen] == [["a", "b"], ["b"], []]
     assert (seen[-1].proved, len(cluster.coming)) == (2, 1)
     assert SECRETS not in cluster.whole, "a Secret's content is never asked for"
+    selector = {"fieldSelector": "metadata.name=app"}
+    assert cluster.watched == [{**selector, "resourceVersion": "1", "allowWatchBookmarks": "true"}]
 
 
 def test_a_secret_that_claims_the_content_is_proved_once_its_external_secret_is_ready(
@@ -73,7 +75,7 @@ def test_what_somebody_wrote_in_the_second_of_esos_write_is_compared_again(monke
         synced.append(namespaces)
         cluster.objects.update(map(external_secret, "ab"))
 
-    assert prove_digest(cluster, REGISTRY, NEW, None, 5, sync=sync).missing == frozenset()
+    assert wait_for_digest(cluster, REGISTRY, NEW, None, 5, sync) == frozenset()
     assert synced == [{"a", "b"}]
 
 

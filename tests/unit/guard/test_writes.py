@@ -557,7 +557,10 @@ def test_what_is_written_is_told_with_how_certain_it_is_and_where_it_stands(
 
 def test_a_change_of_a_hosted_clusters_pull_secret_is_guarded_and_a_new_cluster_is_not() -> None:
     hosted = item("hypershift.openshift.io/v1beta1", "HostedCluster", "a", spec={"pullSecret": {"name": "b"}})
-    assert written(hosted, patch=True) == {"a hosted cluster's pull-secret"}
+    (change,) = guard.find_writes(hosted, patch=True)
+    assert (change.what, change.answer) == ("a hosted cluster's pull-secret", Answer.CERTAIN)
+    unknown = {**hosted, "spec": {"pullSecret": UNKNOWN}}
+    assert [write.answer for write in guard.find_writes(unknown, patch=True)] == [Answer.UNKNOWN]
     assert written(hosted) == set()
     fips = item("hypershift.openshift.io/v1beta1", "HostedCluster", "a", spec={"fips": True})
     assert written(fips, patch=True) == set()
@@ -667,6 +670,7 @@ def test_an_admission_policy_that_changes_secrets_changes_the_guarded_ones_unles
         return item(ADMISSION, "MutatingAdmissionPolicy", spec={"matchConstraints": {"resourceRules": RULES}, **spec})
 
     assert len(written(policy())) == 4
+    assert {str(write).partition(" ")[0] for write in guard.find_writes(policy())} == {"changes"}
     assert len(possible(policy(matchConditions=[{"name": "a", "expression": "true"}]))) == 4
     elsewhere = {"matchLabels": {OWN_LABEL: "team-a"}}
     assert not written(policy(matchConstraints={"resourceRules": RULES, "namespaceSelector": elsewhere}))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullsecrets.errors import BadInputError, PullSecretsError
+from pullsecrets.kube.client import KubernetesApiError
 from pullsecrets.kube.marks import FINALIZER_PREFIX, STACK_ANNOTATION
 from pullsecrets.tenancy import opt_in
 from tests.unit.cluster import FakeCluster
@@ -119,6 +120,13 @@ class TestDeletion:
         cluster = self.followed_by({"metadata": {"name": "apps-one", "uid": "2", "resourceVersion": "9"}})
         opt_in.delete_if_owned(cluster, "apps-one", "p/dev")
         assert cluster.objects[PATH]["metadata"]["uid"] == "2"
+
+    def test_one_that_somebody_made_anew_since_it_was_looked_at_is_not_deleted(self) -> None:
+        cluster = FakeCluster((PATH, self.held()))
+        cluster.before_write = lambda *_: cluster.objects[PATH]["metadata"].update(uid="2")
+        with pytest.raises(KubernetesApiError, match="409"):
+            opt_in.delete_if_owned(cluster, "apps-one", "p/dev")
+        assert PATH in cluster.objects
 
     def test_one_that_something_holds_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(opt_in, "DELETION_SECONDS", 0)
