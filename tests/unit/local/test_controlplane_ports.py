@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from local.controlplane.ports import Ports, is_free
+from local.controlplane.ports import Ports
 
 LISTENERS = {"store": ("store-client", "store-peer"), "server": ("server",)}
 
@@ -37,25 +37,6 @@ def settled(file, running=()):
 
 def everything(ports):
     return {**ports.of("store"), **ports.of("server")}
-
-
-def test_every_listener_gets_a_free_port_of_its_own(file):
-    ports = everything(settled(file))
-    assert set(ports) == {"store-client", "store-peer", "server"}
-    assert len(set(ports.values())) == 3
-    assert all(is_free(port) for port in ports.values())
-
-
-def test_ports_are_kept_from_start_to_start(file):
-    assert everything(settled(file)) == everything(settled(file))
-
-
-def test_a_port_that_somebody_took_is_replaced_and_the_others_are_kept(file, listen):
-    first = everything(settled(file))
-    listen(first["server"])
-    second = everything(settled(file))
-    assert second.pop("server") != first.pop("server")
-    assert second == first
 
 
 def test_a_port_that_our_own_component_listens_on_is_kept(file, listen):

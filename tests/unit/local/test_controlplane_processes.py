@@ -1,11 +1,8 @@
 """What starts, finds and ends the processes of the local control plane, tried on real processes."""
 
-import os
-import signal
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -55,33 +52,12 @@ def until_ended(processes, name):
     until(ended, 10, f"end of {name}")
 
 
-def test_a_started_process_is_found_by_another_command(processes, tmp_path):
-    process = started(processes, python(FOREVER))
-    again = Processes(tmp_path / "run", tmp_path / "logs")
-    assert again.find("part") == process
-
-
-def test_it_has_a_session_of_its_own_and_no_input(processes):
-    process = started(processes, python(FOREVER))
-    assert os.getsid(process.pid) == process.pid
-    if sys.platform == "linux":
-        assert Path(f"/proc/{process.pid}/fd/0").readlink() == Path("/dev/null")
-
-
 def test_nothing_of_the_callers_environment_reaches_it(processes, monkeypatch):
     monkeypatch.setenv("VAULT_TOKEN", "of-the-caller")
     process = started(processes, python(FOREVER, environment={"GIVEN": "1"}))
     environment = process.environ()
     assert environment["GIVEN"] == "1"
     assert "VAULT_TOKEN" not in environment
-
-
-def test_stop_ends_it_and_forgets_it(processes):
-    process = started(processes, python(FOREVER))
-    assert processes.stop("part")
-    assert not process.is_running()
-    assert processes.record("part") is None
-    assert not processes.stop("part")
 
 
 def test_what_ignores_sigterm_is_killed_after_the_deadline(processes):
@@ -113,14 +89,6 @@ def test_a_clock_that_was_set_does_not_lose_a_process(processes, tmp_path):
     record = tmp_path / "run" / "part.json"
     record.write_text(record.read_text().replace('"started": ', '"started": 1'))
     assert processes.find("part").pid == process.pid
-
-
-def test_a_process_without_a_record_is_a_stray_and_ends_with_the_component(processes, tmp_path):
-    process = started(processes, python(FOREVER))
-    (tmp_path / "run" / "part.json").unlink()
-    assert processes.strays() == {"part": [process]}
-    assert processes.stop("part")
-    assert not process.is_running()
 
 
 def test_a_recorded_process_is_no_stray(processes):
@@ -160,12 +128,6 @@ def test_a_taken_port_is_told_apart(processes):
 def test_a_program_that_is_not_there_is_named(processes):
     with pytest.raises(ComponentDied, match="cannot execute /not/there: No such file or directory"):
         processes.start(Command("part", ("/not/there",)))
-
-
-def test_a_killed_process_is_not_found_by_its_own_parent(processes):
-    process = started(processes, python(FOREVER))
-    process.send_signal(signal.SIGKILL)
-    until_ended(processes, "part")
 
 
 def test_the_log_before_is_kept(processes):

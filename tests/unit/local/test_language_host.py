@@ -140,13 +140,6 @@ class TestRun:
         )
         return service.Run(request, timeout=30)
 
-    def test_exit_code_32_means_that_the_user_has_seen_the_reason(self, service, project):
-        assert self.run(service, project, "sys.exit(32)").bail
-
-    def test_any_other_exit_code_is_an_error(self, service, project):
-        response = self.run(service, project, "sys.exit(3)")
-        assert response.error == "program exited with non-zero exit code: 3"
-
     def test_cancelling_interrupts_the_program(self, service, project):
         body = "open('started', 'w').close(); time.sleep(600)"
         with ThreadPoolExecutor() as threads:

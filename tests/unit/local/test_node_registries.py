@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.controlplane.layout import REGISTRY_HOSTS
-from local.controlplane.node import hosts
 from local.controlplane.node.registries import PUSHER, Pull, Registry, Users
 from local.controlplane.pki import Authority
 from local.paths import repository
@@ -112,14 +111,6 @@ def test_no_password_stands_in_the_file_of_users(tmp_path):
     assert "very-secret-value" not in users.file.read_text()
     assert users.pusher_password not in users.file.read_text()
     assert users.file.stat().st_mode & 0o077 == 0
-
-
-def test_a_host_is_found_by_its_name_at_its_registry(layout, ports, registry):
-    hosts.write_hosts(layout, registry)
-    written = (layout.hosts / HOST / "hosts.toml").read_text()
-    assert written.splitlines()[0] == f'server = "https://{HOST}:{ports[HOST]}"'
-    hosts.write_hosts(layout, registry, mirror=6000)
-    assert f'[host."https://{HOST}:6000"]' in (layout.hosts / HOST / "hosts.toml").read_text()
 
 
 def test_every_host_of_stack_dev_has_a_registry_the_rejected_ones_too():

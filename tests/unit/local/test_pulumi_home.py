@@ -71,11 +71,6 @@ def test_official_plugins_are_used_where_they_can_be_had(state, monkeypatch):
     assert not (state / KUBERNETES).exists()
 
 
-def test_what_is_in_place_is_known_afterwards(state):
-    assert pulumi_home.plugins(state) == ()
-    assert pulumi_home.assemble(state).plugins == pulumi_home.plugins(state)
-
-
 # A plugin that serves what its first argument says; started as the engine starts one, which names itself.
 PLUGIN = """#!{python}
 import json, sys, threading
@@ -137,21 +132,8 @@ def test_and_is_refused_with_the_cause_and_the_remedy(state, monkeypatch, tmp_pa
     assert not (state / KUBERNETES).exists()
 
 
-def test_the_engine_stands_beside_its_language_host_so_that_it_does_not_warn(state, toolchain):
-    shims = pulumi_home.assemble(state).shims
-    assert (shims / "pulumi").samefile(toolchain / "pulumi")
-    assert command(shims / "pulumi-language-python")[-2:] == [str(toolchain / "pulumi-language-python-exec"), "$@"]
-
-
 def test_a_release_of_pulumi_brings_its_own_language_host(state, monkeypatch):
     pulumi_home.assemble(state)
     monkeypatch.setattr(pulumi_home.toolchain, "pulumi_is_official", lambda: True)
     home = pulumi_home.assemble(state)
     assert not list(home.shims.iterdir())
-
-
-def test_a_second_time_nothing_is_written(state):
-    pulumi_home.assemble(state)
-    before = {path: path.stat().st_mtime_ns for path in state.rglob("*")}
-    pulumi_home.assemble(state)
-    assert {path: path.stat().st_mtime_ns for path in state.rglob("*")} == before

@@ -39,13 +39,6 @@ def vault_of(workspace: Workspace) -> dict[str, Any]:
     return YAML(typ="safe").load(workspace.stack_file("dev"))["config"]["pull-secrets:vault"]
 
 
-def test_the_committed_file_gets_the_addresses_of_the_moment(workspace: Workspace) -> None:
-    workspace.use_stack("dev")
-    vault = vault_of(workspace)
-    assert (vault["address"], vault["caBundle"]) == (VAULT, "CA of Vault\n")
-    assert vault["auth"] == {"mount": "kubernetes", "kubernetesHost": SERVER, "kubernetesCaCert": "CA\n"}
-
-
 def test_what_a_file_of_ones_own_says_stays(workspace: Workspace) -> None:
     declared = {"address": "https://a.example.com", "auth": {"kubernetesHost": "https://b.example.com"}}
     workspace.use_stack("dev", json.dumps({"config": {"pull-secrets:vault": declared}}))
