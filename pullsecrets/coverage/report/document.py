@@ -11,7 +11,7 @@ from pullsecrets.coverage.report.summary import actions, headline, removal
 
 def render(found: Audit, stack: str, cluster: str) -> str:
     """Return the document as text."""
-    return json.dumps(build(found, stack, cluster), indent=2, sort_keys=True, default=_text) + "\n"
+    return json.dumps(build(found, stack, cluster), indent=2, sort_keys=True, default=as_text) + "\n"
 
 
 def build(found: Audit, stack: str, cluster: str) -> dict[str, Any]:
@@ -31,7 +31,12 @@ def build(found: Audit, stack: str, cluster: str) -> dict[str, Any]:
     }
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """Return what JSON has no form for as text: a time.
+
+    Raises:
+        TypeError: when it is anything else.
+    """
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -10,7 +10,7 @@ from functools import cache
 from hashlib import sha256
 from typing import cast
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pullsecrets.coverage.audit import Audit, RegistryTotals
@@ -35,10 +35,11 @@ class Headline:
 
 def render(found: Audit, stack: str, cluster: str) -> str:
     """Return the page."""
-    script = _script()
     exceptions = [row for row in found.rows if not row.green]
     causes = Counter(row.faults[0] for row in exceptions).most_common(MOST_CAUSES)
-    return _template().render(
+    return fill(
+        "pullsecrets.coverage.report",
+        "page.html.jinja",
         audit=found,
         stack=stack,
         cluster=cluster,
@@ -52,6 +53,22 @@ def render(found: Audit, stack: str, cluster: str) -> str:
         causes=causes,
         other_causes=len(exceptions) - sum(count for _, count in causes),
         pull_secret_type=PULL_SECRET_TYPE,
+    )
+
+
+def fill(package: str, template: str, **values: object) -> str:
+    """Return a page of a package's template, which extends `base.html.jinja`.
+
+    Args:
+        package: where the template is.
+        template: its name.
+        values: what it shows, escaped wherever it stands.
+    """
+    environment = _environment(package)
+    loader = cast("BaseLoader", environment.loader)
+    script, _, _ = loader.get_source(environment, "page.js")
+    return environment.get_template(template).render(
+        **values,
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=b64encode(sha256(script.encode()).digest()).decode(),
     )
@@ -94,9 +111,9 @@ def _day(moment: datetime | None) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(package: str) -> Environment:
     environment = Environment(
-        loader=PackageLoader("pullsecrets.coverage.report", ""),
+        loader=ChoiceLoader([PackageLoader(package, ""), PackageLoader("pullsecrets.coverage.report", "")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -105,13 +122,3 @@ def _environment() -> Environment:
     filters = cast("dict[str, Callable[..., object]]", environment.filters)  # pyright: ignore[reportUnknownMemberType]
     filters.update({"commands": _commands, "day": _day})
     return environment
-
-
-def _template() -> Template:
-    return _environment().get_template("page.html.jinja")
-
-
-def _script() -> str:
-    loader = _environment().loader
-    assert loader is not None  # noqa: S101 - set above
-    return loader.get_source(_environment(), "page.js")[0]
