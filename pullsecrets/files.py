@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all, and pages that are made from code."""
+"""Files that are written whole or not at all, pages that are made from code, and what a process leaves behind."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 
@@ -33,3 +34,8 @@ def write_whole(file: Path, text: str) -> None:
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def at_exit(act: Callable[..., object], *arguments: object) -> None:
+    """Do something when this process ends, also one of `multiprocessing`, which does not do what `atexit` has noted."""
+    Finalize(None, act, arguments, exitpriority=0)

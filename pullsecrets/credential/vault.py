@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,6 +185,11 @@ class VaultClient:
         """Return how long the caller's token lives on unless it is renewed; None for one that does not end."""
         data = cast("dict[str, Any]", self._request("GET", "auth/token/lookup-self"))["data"]
         return int(data["ttl"]) if data.get("expire_time") else None
+
+    def capabilities(self, paths: Iterable[str]) -> dict[str, list[str]]:
+        """Return by path what the caller's token may do with it."""
+        body = {"paths": list(paths)}
+        return dict(cast("dict[str, Any]", self._request("POST", "sys/capabilities-self", body))["data"])
 
     def auth_mounts(self) -> dict[str, dict[str, Any]]:
         """Return the auth mounts by path, without the trailing slash."""

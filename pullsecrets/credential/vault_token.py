@@ -1,6 +1,5 @@
 """Logging in to Vault with a Kubernetes ServiceAccount's token."""
 
-import atexit
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from pullsecrets.credential.vault import VaultClient
 from pullsecrets.credential.vault_transport import Answer, Endpoint, way_from_here
 from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError, UnreachableError
+from pullsecrets.files import at_exit
 
 ROLE_VARIABLE = "VAULT_KUBERNETES_ROLE"
 TOKEN_FILE_VARIABLE = "VAULT_KUBERNETES_TOKEN_FILE"  # noqa: S105 - a variable's name
@@ -92,7 +92,7 @@ def token_of_environment(address: str, ca_bundle: str | None, mount: str) -> str
     redaction.register(jwt)
     endpoint = Endpoint(address, ca_bundle)
     token = _exchange(endpoint, mount, role, jwt)
-    atexit.register(_revoke_quietly, endpoint, token)
+    at_exit(_revoke_quietly, endpoint, token)
     return token
 
 

@@ -1,6 +1,5 @@
 """One request to Vault: where it is from this machine, what its certificate is judged by, and its answer as it is."""
 
-import atexit
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from urllib.parse import quote
 import requests
 
 from pullsecrets.errors import BadInputError
+from pullsecrets.files import at_exit
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
@@ -145,7 +145,7 @@ def _certificate_file(ca_bundle: str) -> str:
     """Requests takes trusted certificates from a file only; it lives as long as the process."""
     with NamedTemporaryFile("w", prefix="pull-secrets-ca-", suffix=".pem", delete=False) as file:
         file.write(ca_bundle)
-    atexit.register(Path(file.name).unlink, missing_ok=True)
+    at_exit(Path(file.name).unlink, True)
     return file.name
 
 

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,7 +68,7 @@ def vault() -> Iterator[FakeVault]:
 def at_exit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """What is to be done when the process ends; and a Pod's environment."""
     kept: list[Any] = []
-    monkeypatch.setattr(vault_token, "atexit", SimpleNamespace(register=lambda *call: kept.append(call)))
+    monkeypatch.setattr(vault_token, "at_exit", lambda *call: kept.append(call))
     file = tmp_path / "token"
     file.write_text(f"{JWT}\n", encoding="utf-8")
     for name in ("VAULT_TOKEN", "VAULT_CACERT", "REQUESTS_CA_BUNDLE"):
