@@ -9,6 +9,7 @@ from rich.table import Table
 from pullsecrets.adoption import adopt, undo
 from pullsecrets.adoption.adopt import Adoption, Migration, Terms
 from pullsecrets.cli import console, options
+from pullsecrets.config import require_registry
 from pullsecrets.credential import vault_token
 from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.text import counted
@@ -60,7 +61,7 @@ def command(  # noqa: PLR0913 - each is an option
         pull-secrets adopt --undo auth-production --registry registry-api --stack prod --yes
     """
     config = console.load(stack, directory)
-    chosen = console.registry_of(config, registry, stack, "--registry")
+    chosen = require_registry(config, registry, stack, "--registry")
     cluster = reach.connect(config)
     where = Migration(config, cluster, vault_token.open_vault(config), chosen)
     steps: list[str] = []

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from pullsecrets.config import Registry, StackConfig, load_stack
+from pullsecrets.config import StackConfig, load_stack
 from pullsecrets.coverage.rows import State
 from pullsecrets.credential.vault_transport import way_from_here
 from pullsecrets.errors import BadInputError
@@ -74,19 +74,6 @@ def load(stack: str, directory: Path) -> StackConfig:
         if here != declared:
             errors.print(f"Vault: asked at {escape(here)} (VAULT_ADDR); for the cluster the stack declares {declared}")
     return config
-
-
-def registry_of(config: StackConfig, name: str, stack: str, option: str = "registry") -> Registry:
-    """Return a registry of the stack.
-
-    Raises:
-        BadInputError: with the names that the stack has.
-    """
-    try:
-        return config.registry(name)
-    except KeyError:
-        known = ", ".join(registry.name for registry in config.registries)
-        raise BadInputError(f"{option}: found {name!r}; allowed in stack {stack!r}: {known}") from None
 
 
 def print_json(document: Any) -> None:

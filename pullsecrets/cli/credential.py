@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from pullsecrets.cli import console
-from pullsecrets.config import Registry, StackConfig
+from pullsecrets.config import Registry, StackConfig, require_registry
 from pullsecrets.credential import registry_login
 from pullsecrets.credential.document import DockerConfig, require_hosts
 from pullsecrets.credential.sources import Source
@@ -19,7 +19,7 @@ def registry_of(config: StackConfig, name: str, stack: str) -> Registry:
     Raises:
         BadInputError: with the names that the stack has; or when its credential is kept elsewhere.
     """
-    found = console.registry_of(config, name, stack)
+    found = require_registry(config, name, stack)
     if found.sealed:
         raise BadInputError(
             f"registry: {name!r} has source: sealedSecret, so its credential is kept encrypted in the repository, "
@@ -38,9 +38,14 @@ def read(source: Source, registry: Registry) -> DockerConfig:
     """
     credential = source.read(registry.hosts, ask_password)
     require_hosts(credential, registry.hosts, registry.rejected_hosts, registry.name)
+    show_notes(credential)
+    return credential
+
+
+def show_notes(credential: DockerConfig) -> None:
+    """Say what is stored otherwise than it was read, on standard error."""
     for note in credential.notes:
         console.errors.print(f"note    {note}", markup=False, soft_wrap=True)
-    return credential
 
 
 def ask_password() -> str:

@@ -59,18 +59,6 @@ def show_each(problems: Mapping[str, str]) -> None:
         console.output.print(f"  {name}: {problem}", markup=False)
 
 
-def document(delivered: Delivered) -> dict[str, object]:
-    """Return a delivery for `--json`."""
-    return {
-        "version": delivered.version,
-        "digest": delivered.digest,
-        "namespaces": list(delivered.namespaces),
-        "missing": dict(delivered.missing),
-        "seconds": round(delivered.seconds, 2),
-        "synced": delivered.synced,
-    }
-
-
 def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),

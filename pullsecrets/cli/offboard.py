@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pullsecrets.cli import console, options
+from pullsecrets.config import require_registry
 from pullsecrets.errors import ExitCode
 from pullsecrets.tenancy import offboard
 
@@ -54,7 +55,7 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     cluster = reach.connect(config)
-    registries = [console.registry_of(config, name, stack, "--registry") for name in registry or ()]
+    registries = [require_registry(config, name, stack, "--registry") for name in registry or ()]
     planned = offboard.plan(config, cluster, namespace, registries, delete=delete)
     steps: list[str] = []
     if not json:

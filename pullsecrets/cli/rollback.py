@@ -10,7 +10,7 @@ from pullsecrets.cli import console, credential, delivering, options
 from pullsecrets.credential import history, vault_token
 from pullsecrets.credential.history import RollbackPlan
 from pullsecrets.delivery import prechecks
-from pullsecrets.delivery.deliver import DEFAULT_TIMEOUT, deliver, finish
+from pullsecrets.delivery.deliver import DEFAULT_TIMEOUT, roll_back
 from pullsecrets.errors import ExitCode
 
 
@@ -60,17 +60,15 @@ def command(  # noqa: PLR0913 - each is an option
         return
     if not planned.unchanged:
         console.confirm(f"Write version {planned.source} of {planned.path} over version {planned.version}?", yes=yes)
-    version = history.restore(vault, config, chosen, planned)
     with delivering.progress(quiet=json) as on_progress:
-        delivered = deliver(target, installation, version, planned.digest, timeout, on_progress=on_progress)
+        delivered = roll_back(target, planned, installation, timeout, on_progress)
     if json:
         outcome = "unchanged" if planned.unchanged else "restored"
-        console.print_json({**_document(planned), **delivering.document(delivered), "outcome": outcome})
+        console.print_json({**_document(planned), **delivered.document(), "outcome": outcome})
     else:
         delivering.show(delivered, chosen.name)
     if delivered.missing:
         raise typer.Exit(ExitCode.PROBLEM)
-    finish(target, version)
 
 
 def _document(planned: RollbackPlan) -> dict[str, object]:

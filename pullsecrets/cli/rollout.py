@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pullsecrets.cli import console, options
 from pullsecrets.cli.verify import ending_on_terminate
+from pullsecrets.config import require_registry
 from pullsecrets.credential import vault_token
 from pullsecrets.credential.recorded import expected_digest
 from pullsecrets.delivery.verify import Trial, registry_of_image
@@ -81,7 +82,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         pull-secrets rollout registry-api-tanhdev --stack prod --abort
     """
     config = console.load(stack, directory)
-    chosen = console.registry_of(config, registry, stack)
+    chosen = require_registry(config, registry, stack)
     waves = plan(config, chosen, environment, wave or ())
     if dry_run:
         _show_plan(waves, json=json)

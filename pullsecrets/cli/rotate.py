@@ -15,6 +15,7 @@ from pullsecrets import redaction
 from pullsecrets.cli import console, credential, delivering, options
 from pullsecrets.cli.seed import confirm_write, show
 from pullsecrets.cli.verify import ending_on_terminate
+from pullsecrets.config import require_registry
 from pullsecrets.credential import vault_token
 from pullsecrets.credential.document import DockerConfig
 from pullsecrets.delivery import retirement
@@ -121,7 +122,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         grace=grace if destroy_previous else None,
     )
     config = console.load(stack, directory)
-    chosen = console.registry_of(config, registry, stack)
+    chosen = require_registry(config, registry, stack)
     if chosen.sealed:
         if given.given or rollback_on_failure or destroy_previous:
             raise BadInputError(
@@ -254,7 +255,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
     if outcome.error:
         parts["error"] = redaction.redact(str(outcome.error))
     if outcome.delivered:
-        parts |= delivering.document(outcome.delivered)
+        parts |= outcome.delivered.document()
     if outcome.restart:
         parts["restart"] = asdict(outcome.restart)
     if outcome.unpulled is not None:
@@ -268,7 +269,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
             "others": dict(pods.others),
         }
     if outcome.rolled_back:
-        parts["rolledBack"] = delivering.document(outcome.rolled_back)
+        parts["rolledBack"] = outcome.rolled_back.document()
     if outcome.not_rolled_back:
         parts["notRolledBack"] = outcome.not_rolled_back
     if outcome.destroyed is not None:

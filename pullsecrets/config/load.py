@@ -7,7 +7,7 @@ from typing import Any, cast
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pullsecrets.config.model import StackConfig
+from pullsecrets.config.model import Registry, StackConfig
 from pullsecrets.config.parse import parse, without_logins
 from pullsecrets.data import json_type
 from pullsecrets.errors import BadInputError
@@ -33,6 +33,19 @@ def load_stacks(directory: Path) -> dict[str, StackConfig | BadInputError]:
     """
     project = _read_project(directory)
     return {name: _load_or_error(name, directory, project) for name in stack_names(directory)}
+
+
+def require_registry(config: StackConfig, name: str, stack: str, option: str = "registry") -> Registry:
+    """Return a registry of a stack.
+
+    Raises:
+        BadInputError: with the names that the stack has.
+    """
+    try:
+        return config.registry(name)
+    except KeyError:
+        known = ", ".join(registry.name for registry in config.registries)
+        raise BadInputError(f"{option}: found {name!r}; allowed in stack {stack!r}: {known}") from None
 
 
 def stack_names(directory: Path) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from pullsecrets import redaction
 from pullsecrets.credential import history
 from pullsecrets.credential.document import content_digest
+from pullsecrets.credential.history import RollbackPlan
 from pullsecrets.delivery.prechecks import Target
 from pullsecrets.delivery.proof import OnProgress, Progress, prove_digest
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
@@ -30,6 +31,7 @@ LOOK_AT_VAULT_SECONDS = 15.0
 _POLL_SECONDS = 0.5
 _PARALLEL = 8
 _FINISHED_PREFIX = "rotated-in-"
+_TAKEN_BACK_IN_GIT = "a sealed credential is taken back in git, where its file is kept, and by `pulumi up`"
 
 _T = TypeVar("_T")
 
@@ -47,6 +49,17 @@ class Delivered:
     seconds: float
     synced: bool = field(default=True)
     """Whether ESO had to be told; False when all of them held the content already."""
+
+    def document(self) -> dict[str, object]:
+        """Return it for `--json`."""
+        return {
+            "version": self.version,
+            "digest": self.digest,
+            "namespaces": list(self.namespaces),
+            "missing": dict(self.missing),
+            "seconds": round(self.seconds, 2),
+            "synced": self.synced,
+        }
 
 
 def deliver(
@@ -143,11 +156,39 @@ def write_back(target: Target, version: int, timeout: float) -> tuple[int, str]:
         BadInputError: when there is no earlier version to go back to.
     """
     if target.vault is None:
-        raise BadInputError("a sealed credential is taken back in git, where its file is kept, and by `pulumi up`")
+        raise BadInputError(_TAKEN_BACK_IN_GIT)
     planned = patiently(time.monotonic() + timeout, history.plan, target.vault, target.config, target.registry)
     if planned.version != version:
         _require_current(target, version)
     return history.restore(target.vault, target.config, target.registry, planned), planned.digest
+
+
+def roll_back(
+    target: Target,
+    planned: RollbackPlan,
+    installation: Installation,
+    timeout: float,
+    on_progress: OnProgress | None = None,
+) -> Delivered:
+    """Write an earlier version of a credential as a new one, have it delivered, and record that where it arrived.
+
+    Args:
+        target: what is restored, and where; it has a Vault.
+        planned: as `history.plan` gives it.
+        installation: as `prepare` gives it.
+        timeout: seconds to wait for the proof.
+        on_progress: called whenever what is missing changes.
+
+    Raises:
+        ConflictError: when another client wrote since the plan was made, or while it was delivered.
+    """
+    if target.vault is None:
+        raise BadInputError(_TAKEN_BACK_IN_GIT)
+    version = history.restore(target.vault, target.config, target.registry, planned)
+    found = deliver(target, installation, version, planned.digest, timeout, on_progress=on_progress)
+    if not found.missing:
+        finish(target, version)
+    return found
 
 
 def finish(target: Target, version: int) -> None:

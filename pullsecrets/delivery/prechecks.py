@@ -141,6 +141,29 @@ def require_in_vault(registry: Registry) -> None:
         )
 
 
+def require_may_write(target: Target, version: int) -> None:
+    """Refuse a Vault token that may not write a credential and what is recorded beside it.
+
+    Args:
+        target: the registry whose credential is written.
+        version: the current version of its path; 0 where there is none.
+
+    Raises:
+        BadInputError: naming the capabilities that are missing.
+        PullSecretsError: when Vault does not answer, or does not tell.
+    """
+    if target.vault is None:
+        return
+    mount, path = target.config.vault.mount, target.registry.path
+    wanted = {f"{mount}/data/{path}": "update" if version else "create", f"{mount}/metadata/{path}": "patch"}
+    found = target.vault.capabilities(wanted)
+    missing = [f"{verb} on {place}" for place, verb in wanted.items() if not {verb, "root"} & set(found[place])]
+    if missing:
+        raise BadInputError(
+            f"Vault at {target.vault.address}: the token lacks {' and '.join(missing)}; log in as one who may seed"
+        )
+
+
 def require_way_back(target: Target) -> None:
     """Refuse to promise a way back where Vault drops the version before with the write.
 
