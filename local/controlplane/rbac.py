@@ -24,6 +24,8 @@ DIAGNOSTICIANS = "diagnosticians"
 OFFBOARDERS = "offboarders"
 MIGRATORS = "migrators"
 VERIFIERS = "verifiers"
+# The stacks that play a fleet, in its tests and its benchmark.
+FLEET = tuple(f"fleet-{number:02}" for number in range(1, 21))
 # The stores of the demo, of the tests and of the benchmarks, which may all stand in one cluster.
 STORES = (
     "vault-platform",
@@ -35,6 +37,7 @@ STORES = (
     "vault-ops",
     "vault-bench",
     "vault-node",
+    *(f"vault-{stack}" for stack in FLEET),
 )
 
 # Relayed registries of the tests, as `<store>-<registry>`.

@@ -14,6 +14,7 @@ from pullsecrets.cli import (
     bind,
     cleanup,
     doctor,
+    fleet,
     gitops,
     init,
     lint,
@@ -62,6 +63,7 @@ for panel, commands in {
     for name, module in commands.items():
         app.command(name, rich_help_panel=panel)(module.command)
 app.add_typer(gitops.commands, name="gitops", rich_help_panel="Repository")
+app.add_typer(fleet.commands, name="fleet", rich_help_panel="Many clusters")
 
 
 def _print_version(wanted: bool) -> None:
