@@ -57,9 +57,9 @@ LABELS = {"app.kubernetes.io/name": "external-secrets"}
 REGISTRY_NAMES = [registry.name for registry in CONFIG.registries]
 
 
-def snapshot(**readings: Any) -> Snapshot:
-    """A snapshot that has read these things already."""
-    seen = Snapshot(CONFIG, "test", FakeCluster(), now=NOW)
+def snapshot(*policies: dict[str, Any], config: Any = CONFIG, **readings: Any) -> Snapshot:
+    """A snapshot of a cluster with these NetworkPolicies that has read these things already."""
+    seen = Snapshot(config, "test", FakeCluster(lists={POLICIES: list(policies)}), now=NOW)
     for name, value in readings.items():
         seen.once(name, lambda value=value: value)
     return seen
@@ -444,10 +444,7 @@ class TestRestoredPolicy:
     """The fix of a closed way out restores what the stack file declares, and nothing else."""
 
     def found(self, store: dict[str, Any] | None, live: dict[str, Any]) -> Finding:
-        seen = Snapshot(CONFIG, "test", FakeCluster(lists={POLICIES: [live]}), now=NOW)
-        for name, value in {STORE_READ: store, "eso/pod-labels": LABELS}.items():
-            seen.once(name, lambda value=value: value)
-        (closed,) = egress_denied.find(seen)
+        (closed,) = egress_denied.find(snapshot(live, **{STORE_READ: store, "eso/pod-labels": LABELS}))
         return closed
 
     def edited(self) -> dict[str, Any]:
@@ -473,9 +470,7 @@ class TestRestoredPolicy:
     def test_there_is_none_where_the_stack_leaves_egress_to_others(self) -> None:
         left = CONFIG.vault.model_copy(update={"egress": None})
         config = CONFIG.model_copy(update={"vault_section": left})
-        seen = Snapshot(config, "test", FakeCluster(lists={POLICIES: [DENY_ALL]}), now=NOW)
-        for name, value in {STORE_READ: None, "eso/pod-labels": LABELS}.items():
-            seen.once(name, lambda value=value: value)
+        seen = snapshot(DENY_ALL, config=config, **{STORE_READ: None, "eso/pod-labels": LABELS})
         (closed,) = egress_denied.find(seen)
         assert closed.remedy is None
         assert "the stack file declares no NetworkPolicy (vault.egress)" in closed.evidence

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from pullsecrets.config import parse
 from pullsecrets.data import UNKNOWN
@@ -15,21 +13,15 @@ from pullsecrets.kube import marks
 from pullsecrets.manifests import builders
 from pullsecrets.policy import complete_delivery, delivery, hygiene
 from pullsecrets.policy.model import Finding, Options, Resource, every_object, of_every_object
+from tests.components.program import stack_file
 from tests.sample_registries import SETTINGS
 
-REPOSITORY = Path(__file__).parents[3]
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 TENANT = {"apps.platform/tenant": "true"}
 
 
-def stack_config(stack: str) -> Any:
-    content = YAML(typ="safe").load((REPOSITORY / f"Pulumi.{stack}.yaml").read_text())
-    raw = {key.partition(":")[2]: value for key, value in content["config"].items()}
-    return parse(raw, stack)
-
-
-CONFIG = stack_config("dev")
+CONFIG = parse(stack_file("dev"), "dev")
 FANOUT = builders.cluster_external_secret(builders.PullSecretSpec.of(CONFIG, CONFIG.registries[0]))
 STORE = builders.cluster_secret_store(builders.StoreSpec.of(CONFIG, CONFIG.vault_stores[0]))
 EGRESS = builders.egress(builders.EgressSpec.of(CONFIG))
@@ -112,7 +104,7 @@ def test_the_label_is_judged_however_it_is_put_on() -> None:
 
 def test_what_this_project_renders_is_safe() -> None:
     for stack in ("dev", "prod"):
-        config = stack_config(stack)
+        config = parse(stack_file(stack), stack)
         items = [builders.cluster_secret_store(builders.StoreSpec.of(config, store)) for store in config.vault_stores]
         items += [
             builders.cluster_external_secret(builders.PullSecretSpec.of(config, registry))

@@ -8,17 +8,17 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from pullsecrets.cli.app import app
-from pullsecrets.config import StackConfig, parse
+from pullsecrets.config import parse
 from pullsecrets.errors import BadInputError
 from pullsecrets.manifests import render
 from pullsecrets.policy import lint
 from pullsecrets.policy.lint import reading
 from pullsecrets.policy.lint.judging import POLICIES
 from pullsecrets.policy.model import Level
+from tests.components.program import stack_file
 from tests.sample_registries import BY_POLICY
 
 REPOSITORY = Path(__file__).parents[3]
@@ -55,12 +55,6 @@ stringData:
 """
 
 
-def stack_config(stack: str) -> StackConfig:
-    content = YAML(typ="safe").load((REPOSITORY / f"Pulumi.{stack}.yaml").read_text())
-    raw = {key.partition(":")[2]: value for key, value in content["config"].items()}
-    return parse(raw, stack)
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -93,7 +87,7 @@ def test_each_violation_is_found_by_file_line_and_column(folder: Path) -> None:
 
 def test_a_rendered_stack_has_nothing_to_report(folder: Path) -> None:
     for stack in ("dev", "prod"):
-        config = stack_config(stack)
+        config = parse(stack_file(stack), stack)
         files = render.render(config, stack)
         for path, text in files.items():
             (folder / stack / path).parent.mkdir(parents=True, exist_ok=True)
@@ -318,7 +312,7 @@ def test_the_command_judges_by_a_stacks_registries(folder: Path) -> None:
 
 
 def test_settings_of_a_stack_are_settings_that_the_file_takes(folder: Path) -> None:
-    settings = lint.settings_of(stack_config("prod"))
+    settings = lint.settings_of(parse(stack_file("prod"), "prod"))
     (folder / "settings.json").write_text(json.dumps(settings))
     assert lint.read_settings(folder / "settings.json") == settings
     assert "restrict-opt-in-labels" in settings
