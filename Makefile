@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e fuzz mutants bench build build-tests up down status docs pack-policies dist install clean clean-cache
+.PHONY: help demo test lint unit e2e backends fuzz mutants bench build build-tests up down status docs pack-policies dist install clean clean-cache
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,10 +36,15 @@ lint: .venv/.installed ## Style, types, pipelines and the image
 	.venv/bin/check-jsonschema --quiet --schemafile docs/stack.schema.json Pulumi.dev.yaml Pulumi.prod.yaml
 
 unit: build-tests ## Tests that need no running control plane
-	.venv/bin/pytest -q -m "not controlplane" -n auto --dist loadfile
+	.venv/bin/pytest -q -m "not controlplane and not backends" -n auto --dist loadfile
 
 e2e: build-tests ## Tests on real control planes: the one of `make up`, left running, one that they break, one with a real node
 	.venv/bin/pytest -q -m controlplane -n 3 --dist loadscope --durations 15
+
+# On demand, and in no pipeline: it builds an S3 server, and PostgreSQL has to be on the machine.
+backends: .venv/.installed build ## Backends that hold a team's state: killed runs, locks, servers that go away
+	@$(RUN) local build versitygw
+	.venv/bin/pytest -q -m backends tests/backends
 
 fuzz: .venv/.installed ## A minute of broken credentials and images: no traceback, no leak
 	@$(RUN) tests.fuzz 60

@@ -24,6 +24,7 @@ from local.toolchain.recipes import (
     KUBERNETES_PLUGIN_VERSION,
     OF_TESTS,
     OF_THE_NODE,
+    ON_DEMAND,
     RECIPES,
     VAULT_PLUGIN_VERSION,
     Recipe,
@@ -102,7 +103,7 @@ def runs_nodes() -> bool:
 def _needed(*, for_tests: bool) -> list[Recipe]:
     """Return what this machine builds unasked: not what it has, or can download, of Pulumi's releases."""
     release = official.pulumi_folder()
-    spared = {*(() if for_tests else OF_TESTS), *(() if runs_nodes() else OF_THE_NODE)}
+    spared = {*ON_DEMAND, *(() if for_tests else OF_TESTS), *(() if runs_nodes() else OF_THE_NODE)}
     if release is not None:
         spared.add(_PULUMI)
         for name, version in _PLUGINS.items():
@@ -208,7 +209,7 @@ def binary(name: str) -> Path:
     release = official.pulumi_folder() if recipe.name == _PULUMI else None
     path = (release or _folder(recipe) / "bin") / name
     if not path.is_file():
-        how = f"python -m local build {recipe.name}" if recipe.name in OF_TESTS else "make build"
+        how = f"python -m local build {recipe.name}" if recipe.name in OF_TESTS | ON_DEMAND else "make build"
         raise ToolMissing(f"{name} is not built: run `{how}`.")
     return path
 

@@ -119,6 +119,9 @@ _SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
 # What tests and lint need, and the control plane does not.
 OF_TESTS: Final = frozenset({"actionlint", "eso-definitions", "promtool", "sealed-secrets"})
 
+# What one make target needs, and builds itself.
+ON_DEMAND: Final = frozenset({"versitygw"})
+
 # The last of each minor version, as far as its module is to be had, beside the one that runs.
 ESO_DEFINITIONS: Final = ("v0.17.0", "v0.18.2", "v0.19.2", "v1.3.2")
 
@@ -268,6 +271,12 @@ RECIPES: Final = (
         version="v0.313.2",
         programs=(Program("github.com/prometheus/prometheus/cmd/promtool", "promtool"),),
         flags=("-tags=remove_all_sd",),
+    ),
+    # No part of the control plane: an S3 server that holds state for `make backends`.
+    Recipe(
+        name="versitygw",
+        version="v1.8.0",
+        programs=(Program("github.com/versity/versitygw/cmd/versitygw", "versitygw"),),
     ),
     # No part of the control plane: `make lint` judges the workflows with it.
     Recipe(

@@ -39,7 +39,9 @@ def built(name: str) -> Path:
 @pytest.mark.parametrize("name", [name for name in toolchain.names() if name not in {"bao", "kubectl"}])
 def test_an_absent_tool_says_what_to_run(name: str) -> None:
     recipe = next(one for one in recipes.RECIPES if name in one.executables)
-    how = f"python -m local build {recipe.name}" if recipe.name in recipes.OF_TESTS else "make build"
+    how = (
+        f"python -m local build {recipe.name}" if recipe.name in recipes.OF_TESTS | recipes.ON_DEMAND else "make build"
+    )
     with pytest.raises(toolchain.ToolMissing, match=rf"{name} is not built: run `{how}`"):
         toolchain.binary(name)
 
