@@ -37,7 +37,7 @@ async def _declare_stack() -> dict[str, Any]:
         pulumi.warn(message)
     for change in foreseen:
         (pulumi.warn if change.hurts or change.affects_others else pulumi.info)(str(change))
-    declare(config, environment, before.handing_over)
+    declare(config, environment, before)
     # Registrations start here and not after the program: the SDK would then look through every output each time one of
     # them completes, a cost that grows with the square of the tenants.
     await asyncio.sleep(0)

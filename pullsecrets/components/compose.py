@@ -1,7 +1,7 @@
 """Composes the components into one cluster stack, in the order in which they need each other."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import cast
 
@@ -11,10 +11,17 @@ import pulumi_vault as vault
 
 from pullsecrets.components.cluster_pull_secret_guard import ClusterPullSecretGuard, ClusterPullSecretGuardArgs
 from pullsecrets.components.eso_egress import EsoEgress, EsoEgressArgs
+from pullsecrets.components.image_pull_secret_binding import ImagePullSecretBindings
+from pullsecrets.components.namespace_opt_in import NamespaceOptIn
 from pullsecrets.components.pod_admission import PodAdmission, PodAdmissionArgs
 from pullsecrets.components.pull_secret_monitoring import PullSecretMonitoring, PullSecretMonitoringArgs
 from pullsecrets.components.registry_pull_secret import RegistryPullSecret, RegistryPullSecretArgs
-from pullsecrets.components.tenant_namespace import TenantNamespace, TenantNamespaceArgs
+from pullsecrets.components.tenant_namespace import (
+    TenantNamespaceArgs,
+    binding_of,
+    declare_binding,
+    declare_opt_in,
+)
 from pullsecrets.components.vault_access import VaultAccess
 from pullsecrets.components.vault_cluster_secret_store import VaultClusterSecretStore, VaultClusterSecretStoreArgs
 from pullsecrets.components.vault_registry_entry import VaultRegistryEntry
@@ -22,10 +29,11 @@ from pullsecrets.config import Registry, StackConfig, Tenant, VaultStore
 from pullsecrets.durations import parse_duration
 from pullsecrets.manifests import builders, guard
 from pullsecrets.manifests.monitoring import MonitoringSpec
+from pullsecrets.tenancy.changes import Before
 from pullsecrets.tenancy.preflight import Environment
 
 
-def declare(config: StackConfig, environment: Environment, handing_over: Collection[str] = ()) -> None:
+def declare(config: StackConfig, environment: Environment, before: Before) -> None:
     """Declare everything that a stack's configuration asks for.
 
     No change is a moment without a Secret. Labels come first, so that a namespace carries the new one before anything
@@ -35,7 +43,7 @@ def declare(config: StackConfig, environment: Environment, handing_over: Collect
     Args:
         config: the stack's configuration.
         environment: what the preflight learned of the cluster and of Vault.
-        handing_over: namespaces that state holds as resources of the Kubernetes provider.
+        before: what state holds of an earlier run.
     """
     providers: list[pulumi.ProviderResource] = [_kubernetes_provider(config)]
     if config.has_vault:
@@ -53,11 +61,22 @@ def declare(config: StackConfig, environment: Environment, handing_over: Collect
             for registry in config.registries
         ),
     ]
-    tenants = [
-        _tenant(config, tenant, tenant.name in handing_over, delivered_by, _after(opts, guards))
-        for tenant in config.resolve_tenants()
+    tenants = {tenant.name: _tenant(config, tenant) for tenant in config.resolve_tenants()}
+    labels = [_opt_in(name, args, before, _after(opts, guards)) for name, args in tenants.items()]
+    opted_in.set_result([*labels])
+    after_delivery = _after(opts, [*labels, *delivered_by])
+    former = [
+        declare_binding(name, tenants[name], _handed_over(name, after_delivery))
+        for name in tenants.keys() & before.bound_apart
     ]
-    opted_in.set_result([tenant.opted_in for tenant in tenants])
+    ImagePullSecretBindings(
+        "bindings",
+        {
+            "namespaces": {name: binding_of(args) for name, args in tenants.items()},
+            "context": config.cluster.context,
+        },
+        _after(after_delivery, former),
+    )
     if config.monitoring.enabled:
         spec = MonitoringSpec.of(config, pulumi.get_stack())
         PullSecretMonitoring("monitoring", cast("PullSecretMonitoringArgs", asdict(spec)), _after(opts, source))
@@ -165,27 +184,39 @@ def _access(
     )
 
 
-def _tenant(
-    config: StackConfig,
-    tenant: Tenant,
-    hand_over: bool,
-    delivered_by: Sequence[pulumi.Resource],
-    opts: pulumi.ResourceOptions,
-) -> TenantNamespace:
-    return TenantNamespace(
-        tenant.name,
-        {
-            **cast("TenantNamespaceArgs", tenant.model_dump(mode="json")),
-            "registries": {name: dict(config.registry(name).selector) for name in tenant.registries},
-            "delete_on_leave": config.tenants.on_leave == "delete",
-            "protect": config.tenants.protect,
-            "bind_service_accounts": config.binding != guard.ADMISSION,
-            "context": config.cluster.context,
-            "hand_over": hand_over,
-        },
-        opts,
-        delivered_by,
-    )
+def _tenant(config: StackConfig, tenant: Tenant) -> TenantNamespaceArgs:
+    return {
+        **cast("TenantNamespaceArgs", tenant.model_dump(mode="json")),
+        "registries": {name: dict(config.registry(name).selector) for name in tenant.registries},
+        "delete_on_leave": config.tenants.on_leave == "delete",
+        "protect": config.tenants.protect,
+        "bind_service_accounts": config.binding != guard.ADMISSION,
+        "context": config.cluster.context,
+    }
+
+
+def _opt_in(name: str, args: TenantNamespaceArgs, before: Before, opts: pulumi.ResourceOptions) -> NamespaceOptIn:
+    if name in before.handing_over:
+        # Version 0.9 held it as a resource of the Kubernetes provider, which would delete it.
+        kept = pulumi.ResourceOptions.merge(
+            _handed_over(name, opts), pulumi.ResourceOptions(ignore_changes=["metadata"])
+        )
+        opts = _after(opts, [kubernetes.core.v1.Namespace(f"{name}-namespace", opts=kept)])
+    if before.wrapped:
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(aliases=[_inside_component(name)]))
+    return declare_opt_in(name, args, opts)
+
+
+def _handed_over(name: str, opts: pulumi.ResourceOptions) -> pulumi.ResourceOptions:
+    """Keep a former resource of a tenant for one more run, in which state learns that its end takes nothing away."""
+    release = "pulumi-python:dynamic/pullsecrets:NamespaceRelease"
+    aliases = [_inside_component(name), _inside_component(name, name=f"{name}-release", type_=release)]
+    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True, aliases=aliases))
+
+
+def _inside_component(tenant: str, **former: str) -> pulumi.Alias:
+    """Return where earlier versions had a tenant's resources: in a component for each tenant."""
+    return pulumi.Alias(parent=pulumi.create_urn(tenant, "pullsecrets:index:TenantNamespace"), **former)
 
 
 def _after(

@@ -1,19 +1,22 @@
-"""`ImagePullSecretBinding`: pull Secrets in ServiceAccounts' lists, and what a namespace no longer has, taken away."""
+"""Bindings of one namespace or many: pull Secrets in ServiceAccounts' lists, and what is not declared, taken away."""
 
-from typing import Any, TypedDict, cast
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, TypedDict
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
+from pullsecrets.errors import PullSecretsError
+from pullsecrets.kube.bindings import MANY, ONE, read_bindings
 from pullsecrets.kube.client import KubernetesClient, shared_client
-from pullsecrets.tenancy import binding, opt_in
+from pullsecrets.tenancy.bindings import Bindings, read_lacking, settle
+from pullsecrets.text import listed
 
 
-class ImagePullSecretBindingArgs(TypedDict):
-    """Arguments of `ImagePullSecretBinding`."""
+class NamespaceBinding(TypedDict):
+    """What one namespace has."""
 
-    namespace: pulumi.Input[str]
-    """Namespace of the ServiceAccounts."""
     service_accounts: pulumi.Input[list[pulumi.Input[str]]]
     """ServiceAccounts to bind; none where admission gives Pods the entries. One that does not exist yet is bound by a
     later `up`, except `default`, which is waited for."""
@@ -21,60 +24,69 @@ class ImagePullSecretBindingArgs(TypedDict):
     """Names of the pull Secrets."""
     labels: pulumi.Input[dict[str, pulumi.Input[str]]]
     """Labels of the namespace. One that is not wanted any more is taken off after everything else has changed."""
+
+
+class ImagePullSecretBindingArgs(NamespaceBinding):
+    """Arguments of `ImagePullSecretBinding`."""
+
+    namespace: pulumi.Input[str]
+    """Namespace of the ServiceAccounts."""
+    context: pulumi.Input[str | None]
+    """kubeconfig context; None for the current one."""
+
+
+class ImagePullSecretBindingsArgs(TypedDict):
+    """Arguments of `ImagePullSecretBindings`."""
+
+    namespaces: pulumi.Input[Mapping[str, pulumi.Input[NamespaceBinding]]]
+    """What each namespace has, by its name."""
     context: pulumi.Input[str | None]
     """kubeconfig context; None for the current one."""
 
 
 class _Provider(ResourceProvider):
-    """Reads the live lists in each diff, so that a plain `up` repairs drift and binds late ServiceAccounts."""
+    """Reads the live lists in each preview, so that a plain `up` repairs drift and binds late ServiceAccounts."""
 
     # The pickled provider holds no secret; as plain text it costs no encryption per resource.
     serialize_as_secret_always = False
 
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        """Note as an input what is lacking, so that a preview shows it by namespace; all of it is before a create."""
+        return CheckResult(_noting_lacking(news) if _olds else news, [])
+
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Append the entries."""
-        return CreateResult(id_=props["namespace"], outs=_bind(props))
+        return CreateResult(id_=props.get("namespace", MANY), outs=_settled(props, {}))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Report which ServiceAccounts are bound now."""
-        state = binding.read_state(_client(props), props["namespace"], props["service_accounts"], props["secrets"])
-        return ReadResult(id_=id_, outs={**props, "bound": list(state.bound), "missing": list(state.missing)})
+        """Report which entries are lacking now."""
+        return ReadResult(id_=id_, outs=_noting_lacking(props))
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Find what `update` would do: other wishes, entries that others removed, ServiceAccounts that appeared."""
-        if _olds["namespace"] != _news["namespace"]:
+        if _olds.get("namespace") != _news.get("namespace"):
             return DiffResult(changes=True, replaces=["namespace"])
+        lacking: dict[str, Any] = _news.get("lacking", {})
+        if lacking and "namespaces" in _news:
+            # The engine shows what its dynamic providers print; a preview without --diff tells no more of inputs.
+            print(f"ServiceAccounts that lack pull Secrets, in {listed(lacking, 10)}", flush=True)
         # State has to name where the provider's code is now, or nothing could delete the resource later.
-        if any(_olds.get(key) != _news[key] for key in ("service_accounts", "secrets", "labels", "__provider")):
-            return DiffResult(changes=True)
-        state = binding.read_state(_client(_news), _news["namespace"], _news["service_accounts"], _news["secrets"])
-        return DiffResult(changes=list(state.bound) != _olds["bound"] or bool(state.unbound))
+        moved = _olds.get("__provider") != _news["__provider"]
+        changes = moved or bool(lacking) or bool(_olds.get("failed")) or read_bindings(_olds) != read_bindings(_news)
+        return DiffResult(changes=changes)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Append what is wanted now; only when that can be pulled with, take away what is not wanted any more.
-
-        What fails here fails before anything is appended: state would not know the new entry, and nobody take it off.
-        """
-        client, namespace = _client(_news), _news["namespace"]
-        secrets, accounts = _texts(_olds, "secrets"), _texts(_olds, "service_accounts")
-        dropped = [name for name in secrets if name not in _news["secrets"]]
-        if dropped:
-            binding.await_delivery(client, namespace, [name for name in _news["secrets"] if name not in secrets])
-        outs = _bind(_news)
-        binding.unbind(client, namespace, [name for name in accounts if name not in _news["service_accounts"]], secrets)
-        binding.unbind(client, namespace, _news["service_accounts"], dropped)
-        labels = cast("dict[str, str]", _olds.get("labels") or {})
-        gone = {key: value for key, value in labels.items() if _news["labels"].get(key) != value}
-        opt_in.leave(client, namespace, gone, {}, dropped)
-        return UpdateResult(outs=outs)
+        """Append what is wanted now; only when that can be pulled with, take away what is not wanted any more."""
+        return UpdateResult(outs=_settled(_news, read_bindings(_olds)))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove our entries and no other."""
-        accounts, secrets = _texts(_props, "service_accounts"), _texts(_props, "secrets")
-        binding.unbind(_client(_props), _props["namespace"], accounts, secrets)
+        failed = settle(_client(_props), read_bindings(_props), {}).failed
+        if failed:
+            raise PullSecretsError("\n".join(failed.values()))
 
 
-class ImagePullSecretBinding(Resource, module="pullsecrets", name="ImagePullSecretBinding"):
+class ImagePullSecretBinding(Resource, module="pullsecrets", name=ONE):
     """Binds pull Secrets to ServiceAccounts of one namespace without losing any other entry.
 
     `imagePullSecrets` is an atomic list, so a ServiceAccountPatch would replace the entries that OpenShift puts there
@@ -85,11 +97,6 @@ class ImagePullSecretBinding(Resource, module="pullsecrets", name="ImagePullSecr
     (https://github.com/external-secrets/external-secrets/issues/6677).
     """
 
-    bound: pulumi.Output[list[str]]
-    """ServiceAccounts that list every Secret."""
-    missing: pulumi.Output[list[str]]
-    """Wanted ServiceAccounts that do not exist yet."""
-
     def __init__(self, name: str, args: ImagePullSecretBindingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the binding.
 
@@ -98,17 +105,57 @@ class ImagePullSecretBinding(Resource, module="pullsecrets", name="ImagePullSecr
             args: namespace, ServiceAccounts and Secrets.
             opts: resource options.
         """
-        super().__init__(_Provider(), name, {**args, "bound": None, "missing": None}, opts)
+        super().__init__(_Provider(), name, {**args}, opts)
 
 
-def _bind(props: dict[str, Any]) -> dict[str, Any]:
-    state = binding.bind(_client(props), props["namespace"], props["service_accounts"], props["secrets"])
-    return {**props, "bound": list(state.bound), "missing": list(state.missing)}
+class ImagePullSecretBindings(Resource, module="pullsecrets", name=MANY):
+    """Binds the namespaces of a stack as `ImagePullSecretBinding` binds one, with a few lists in place of one for each.
+
+    A namespace that fails keeps no other from being bound; the run fails at its end and names each.
+    """
+
+    failed: pulumi.Output[dict[str, str]]
+    """Why a namespace could not be bound, by its name; the next `up` tries again."""
+
+    def __init__(
+        self, name: str, args: ImagePullSecretBindingsArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Declare the bindings.
+
+        Args:
+            name: resource name.
+            args: namespaces, their ServiceAccounts and Secrets.
+            opts: resource options.
+        """
+        super().__init__(_Provider(), name, {**args, "failed": None}, opts)
+        # State has to know of the namespaces that were bound, so it is not the provider that fails.
+        self.failed.apply(_require_none)
 
 
-def _texts(props: dict[str, Any], key: str) -> list[str]:
-    # The state of an earlier version has no such key where admission gave Pods the entries.
-    return [*cast("list[str]", props.get(key) or [])]
+_MOST_CAUSES = 10
+
+
+def _require_none(failed: Mapping[str, str] | None) -> None:
+    if failed:
+        causes = dict.fromkeys(failed[name] for name in sorted(failed))
+        raise pulumi.RunError("\n".join([*islice(causes, _MOST_CAUSES), f"not bound: {listed(sorted(failed), 100)}"]))
+
+
+def _settled(props: dict[str, Any], held: Bindings) -> dict[str, Any]:
+    """Settle what is wanted and return the outputs that say what is held now."""
+    settled = settle(_client(props), held, read_bindings(props))
+    outs = {key: value for key, value in props.items() if key != "lacking"}
+    if "namespaces" not in props:
+        if settled.failed:
+            raise PullSecretsError("\n".join(settled.failed.values()))
+        return outs
+    namespaces = {name: bound.properties() for name, bound in settled.held.items()}
+    return {**outs, "namespaces": namespaces, "failed": settled.failed}
+
+
+def _noting_lacking(props: dict[str, Any]) -> dict[str, Any]:
+    lacking = read_lacking(_client(props), read_bindings(props))
+    return {**{key: props[key] for key in props if key != "lacking"}, **({"lacking": lacking} if lacking else {})}
 
 
 def _client(props: dict[str, Any]) -> KubernetesClient:

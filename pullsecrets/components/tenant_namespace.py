@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 import pulumi
-import pulumi_kubernetes as kubernetes
 
 from pullsecrets.components import _objects
-from pullsecrets.components.image_pull_secret_binding import ImagePullSecretBinding
+from pullsecrets.components.image_pull_secret_binding import ImagePullSecretBinding, NamespaceBinding
 from pullsecrets.components.namespace_opt_in import NamespaceOptIn
 from pullsecrets.kube.marks import STANDARD_LABELS
 
@@ -35,8 +34,6 @@ class TenantNamespaceArgs(TypedDict):
     """ServiceAccounts that pull images, `default` among them."""
     context: NotRequired[pulumi.Input[str | None]]
     """kubeconfig context; None for the current one."""
-    hand_over: NotRequired[bool]
-    """Whether the state still holds the Namespace resource of version 0.9: it is then let go without being deleted."""
 
 
 class TenantNamespace(pulumi.ComponentResource):
@@ -65,49 +62,46 @@ class TenantNamespace(pulumi.ComponentResource):
                 binding comes after it, and with it the end of what is not declared any more.
         """
         super().__init__("pullsecrets:index:TenantNamespace", name, {}, opts)
-        self.opted_in = self._opt_in(name, args)
-        bound = args.get("bind_service_accounts", True)
-        ImagePullSecretBinding(
-            f"{name}-binding",
-            {
-                "namespace": args["name"],
-                "service_accounts": args.get("service_accounts", ["default"]) if bound else [],
-                "secrets": [*args["registries"]],
-                "labels": {**args.get("labels", {})},
-                "context": args.get("context"),
-            },
-            pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[self.opted_in, *delivered_by],
-                aliases=[
-                    pulumi.Alias(name=f"{name}-release", type_="pulumi-python:dynamic/pullsecrets:NamespaceRelease")
-                ],
-            ),
-        )
+        self.opted_in = declare_opt_in(name, args, pulumi.ResourceOptions(parent=self))
+        after = pulumi.ResourceOptions(parent=self, depends_on=[self.opted_in, *delivered_by])
+        declare_binding(name, args, after)
         self.namespace_name = pulumi.Output.from_input(args["name"])
         self.register_outputs({"namespace_name": self.namespace_name})
 
-    def _opt_in(self, name: str, args: TenantNamespaceArgs) -> NamespaceOptIn:
-        standard = {} if args.get("adopt") else STANDARD_LABELS
-        return NamespaceOptIn(
-            f"{name}-labels",
-            {
-                "namespace": args["name"],
-                "labels": {**standard, **args.get("labels", {})},
-                "annotations": {**args.get("annotations", {})},
-                "registries": {**args["registries"]},
-                "owner": None if args.get("adopt") else _objects.owner(),
-                "delete": args.get("delete_on_leave", False),
-                "context": args.get("context"),
-            },
-            pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[self._handed_over(name)] if args.get("hand_over") else [],
-                protect=args.get("protect", True) and args.get("delete_on_leave") and not args.get("adopt"),
-            ),
-        )
 
-    def _handed_over(self, name: str) -> "kubernetes.core.v1.Namespace":
-        """Keep the former resource for one more run, in which state learns that its end is not the namespace's."""
-        kept = pulumi.ResourceOptions(parent=self, retain_on_delete=True, ignore_changes=["metadata"])
-        return kubernetes.core.v1.Namespace(f"{name}-namespace", opts=kept)
+def declare_opt_in(name: str, args: TenantNamespaceArgs, opts: pulumi.ResourceOptions) -> NamespaceOptIn:
+    """Declare a tenant's namespace and labels."""
+    standard = {} if args.get("adopt") else STANDARD_LABELS
+    protect = args.get("protect", True) and args.get("delete_on_leave") and not args.get("adopt")
+    return NamespaceOptIn(
+        f"{name}-labels",
+        {
+            "namespace": args["name"],
+            "labels": {**standard, **args.get("labels", {})},
+            "annotations": {**args.get("annotations", {})},
+            "registries": {**args["registries"]},
+            "owner": None if args.get("adopt") else _objects.owner(),
+            "delete": args.get("delete_on_leave", False),
+            "context": args.get("context"),
+        },
+        pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect)),
+    )
+
+
+def declare_binding(name: str, args: TenantNamespaceArgs, opts: pulumi.ResourceOptions) -> ImagePullSecretBinding:
+    """Declare the binding of one tenant's ServiceAccounts."""
+    return ImagePullSecretBinding(
+        f"{name}-binding",
+        {"namespace": args["name"], **binding_of(args), "context": args.get("context")},
+        opts,
+    )
+
+
+def binding_of(args: TenantNamespaceArgs) -> NamespaceBinding:
+    """Return what is bound in a tenant's namespace."""
+    bound = args.get("bind_service_accounts", True)
+    return {
+        "service_accounts": args.get("service_accounts", ["default"]) if bound else [],
+        "secrets": [*args["registries"]],
+        "labels": {**args.get("labels", {})},
+    }

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from pullsecrets.data import dig, walk
+from pullsecrets.data import dig, mapping, walk
+from pullsecrets.kube.bindings import MANY, ONE, Bound, read_bindings
 from pullsecrets.text import counted, listed
 
-_OPT_IN, _BINDING = "NamespaceOptIn", "ImagePullSecretBinding"
+_OPT_IN, _NOTHING = "NamespaceOptIn", Bound()
 _NAMESPACE, _FANOUT, _EGRESS = "Namespace", "ClusterExternalSecret", "NetworkPolicy"
 _WORDS = {"create": "joins", "delete": "leaves", "update": "changes", "replace": "changes"}
 _VERBS = {"create": "is delivered from now on", "delete": "is not delivered any more", "replace": "is re-created"}
@@ -63,24 +64,35 @@ def sentences(changed: Sequence[Changed], tenants: Iterable[TenantRow]) -> list[
 
 def tenant_rows(changed: Iterable[Changed]) -> list[TenantRow]:
     """Return a row for each tenant of which anything changes, sorted by its name."""
-    parts: dict[str, dict[str, Changed]] = defaultdict(dict)
+    opted_in: dict[str, Changed] = {}
+    bound: dict[str, tuple[Bound, Bound]] = defaultdict(lambda: (_NOTHING, _NOTHING))
+    touched: set[str] = set()
     for item in changed:
-        if item.kind in {_OPT_IN, _BINDING}:
-            parts[str(item.inputs.get("namespace"))][item.kind] = item
-    return [_row(name, parts[name]) for name in sorted(parts)]
+        if item.kind == _OPT_IN:
+            opted_in[str(item.inputs.get("namespace"))] = item
+        elif item.kind in {ONE, MANY}:
+            old, new = (read_bindings(side) if side else {} for side in (item.old, item.new))
+            bound.update({name: (old.get(name, _NOTHING), new.get(name, _NOTHING)) for name in {**old, **new}})
+            # A binding that comes or goes alone does so for all others, as from one version to the next.
+            if item.operation == "update":
+                lacking = mapping(item.new.get("lacking"))
+                touched |= {name for name in {**old, **new} if old.get(name) != new.get(name) or name in lacking}
+    return [_row(name, opted_in.get(name), *bound[name]) for name in sorted({*opted_in, *touched})]
 
 
-def _row(namespace: str, parts: Mapping[str, Changed]) -> TenantRow:
-    none = Changed("update", "")
-    opt_in, binding = parts.get(_OPT_IN, none), parts.get(_BINDING, none)
-    origin = ("created" if opt_in.inputs.get("owner") else "adopted") if opt_in.kind else ""
+def _row(namespace: str, opt_in: Changed | None, old: Bound, new: Bound) -> TenantRow:
+    labels, registries, origin = "", "", ""
+    if opt_in:
+        labels = _difference(*(_pairs(side.get("labels")) for side in (opt_in.old, opt_in.new)))
+        registries = _difference(*(_names(side.get("registries")) for side in (opt_in.old, opt_in.new)))
+        origin = "created" if opt_in.inputs.get("owner") else "adopted"
     return TenantRow(
-        change=_WORDS.get((opt_in if opt_in.kind else binding).operation, "changes"),
+        change=_WORDS.get(opt_in.operation, "changes") if opt_in else "changes",
         namespace=namespace,
-        labels=_difference(*(_pairs(side.get("labels")) for side in (opt_in.old, opt_in.new))),
-        registries=_difference(*(_names(side.get("registries")) for side in (opt_in.old, opt_in.new))),
+        labels=labels,
+        registries=registries,
         origin=origin,
-        service_accounts=_difference(*(_names(side.get("service_accounts")) for side in (binding.old, binding.new))),
+        service_accounts=_difference(old.service_accounts, new.service_accounts),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pullsecrets.data import Path, Values, could_be, dig, dig_all, mapping, sequence
 from pullsecrets.guard.targets import describe
+from pullsecrets.kube import bindings
 from pullsecrets.kube.objects import group_of, kind_of
 from pullsecrets.policy.model import (
     Finding,
@@ -117,8 +118,7 @@ def judge_stack(resources: Iterable[Resource], settings: Settings) -> Iterator[F
         delivery = stacks[resource.stack]
         for item in every_object(resource):
             delivery.add(item, resource.urn)
-        if resource.is_of_ours("ImagePullSecretBinding"):
-            namespace, secrets = resource.props.get("namespace"), resource.props.get("secrets")
+        for namespace, secrets in _bindings(resource):
             if isinstance(namespace, str) and not is_unknown(secrets):
                 delivery.bound.append((namespace, sequence(secrets), resource.urn))
             else:
@@ -131,8 +131,20 @@ def judge_stack(resources: Iterable[Resource], settings: Settings) -> Iterator[F
         yield from delivery.unlabelled(tenants, registries)
 
 
+def _bindings(resource: Resource) -> Iterator[tuple[Any, Any]]:
+    """Yield namespace and Secrets of each binding that a resource stands for."""
+    if resource.is_of_ours(bindings.ONE):
+        yield resource.props.get("namespace"), resource.props.get("secrets")
+    elif resource.is_of_ours(bindings.MANY):
+        namespaces = resource.props.get("namespaces")
+        if is_unknown(namespaces):
+            yield namespaces, namespaces
+        for namespace, bound in mapping(namespaces).items():
+            yield namespace, bound if is_unknown(bound) else mapping(bound).get("secrets")
+
+
 def _unknown_binding(resource: Resource) -> Finding:
-    found = unknown(f"ImagePullSecretBinding {resource.name}", ("namespace",), "give it plain texts")
+    found = unknown(f"{resource.token.rpartition(':')[2]} {resource.name}", ("namespace",), "give it plain texts")
     return replace(found, urn=resource.urn)
 
 

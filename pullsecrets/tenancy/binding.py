@@ -35,6 +35,9 @@ WATCH_SECONDS = 240
 """Shorter than proxies before an API server let a silent connection live."""
 ACCOUNTS = "/api/v1/serviceaccounts"
 
+Accounts = Mapping[str, dict[str, Any]]
+"""A namespace's ServiceAccounts, as they were read, by name."""
+
 
 @dataclass(frozen=True)
 class BindingState:
@@ -64,11 +67,8 @@ def removal_operations(account: dict[str, Any], secrets: Iterable[str]) -> list[
     return [_unchanged(account), *removals] if removals else []
 
 
-def read_state(
-    client: KubernetesClient, namespace: str, accounts: Sequence[str], secrets: Sequence[str]
-) -> BindingState:
-    """Look at a namespace's ServiceAccounts without changing them."""
-    found = _list_accounts(client, namespace)
+def state_of(found: Accounts, accounts: Sequence[str], secrets: Sequence[str]) -> BindingState:
+    """Tell by a namespace's ServiceAccounts as they were read which of the wanted ones list every Secret."""
     existing = [name for name in accounts if name in found]
     bound = tuple(name for name in existing if set(secrets) <= set(entries_of(found[name])))
     return BindingState(
@@ -88,20 +88,35 @@ def bind(client: KubernetesClient, namespace: str, accounts: Sequence[str], secr
         ConflictError: when others keep changing a ServiceAccount.
         PullSecretsError: when the `default` ServiceAccount does not appear.
     """
-    found = _list_accounts(client, namespace)
+    append(client, namespace, accounts, secrets, _list_accounts(client, namespace))
+    state = state_of(_list_accounts(client, namespace), accounts, secrets)
+    require_kept(client, namespace, state)
+    return state
+
+
+def append(
+    client: KubernetesClient, namespace: str, accounts: Sequence[str], secrets: Sequence[str], found: Accounts
+) -> None:
+    """Append the Secrets as `bind` does, to a namespace's ServiceAccounts as they were read, without reading back."""
     if "default" in accounts and "default" not in found:
-        found["default"] = _await_account(client, namespace, "default")
+        found = {**found, "default": _await_account(client, namespace, "default")}
     for account in (name for name in accounts if name in found):
         path = f"{_accounts(namespace)}/{account}"
         patch(client, path, lambda live: append_operations(live, secrets), found[account])
-    state = read_state(client, namespace, accounts, secrets)
+
+
+def require_kept(client: KubernetesClient, namespace: str, state: BindingState) -> None:
+    """Refuse a namespace in which somebody took an entry off again that was just appended.
+
+    Raises:
+        ConflictError: naming who did.
+    """
     if state.unbound:
         rewriter = _rewriter(client, namespace, state.unbound[0])
         raise ConflictError(
             f"ServiceAccounts {listed(state.unbound)} in namespace {namespace!r} lost the entry again right after it "
             f"was appended: {rewriter} rewrites imagePullSecrets; stop that, then run `pulumi up` again"
         )
-    return state
 
 
 Wanted = Mapping[tuple[str, str], Sequence[str]]
@@ -176,11 +191,26 @@ def _rewriter(client: KubernetesClient, namespace: str, account: str) -> str:
     return last_writer(found, "imagePullSecrets") or "a writer that the API server did not record"
 
 
-def unbind(client: KubernetesClient, namespace: str, accounts: Iterable[str], secrets: Iterable[str]) -> None:
-    """Remove our entries from each ServiceAccount that still exists; every other entry stays."""
+def unbind(
+    client: KubernetesClient,
+    namespace: str,
+    accounts: Iterable[str],
+    secrets: Iterable[str],
+    found: Accounts | None = None,
+) -> None:
+    """Remove our entries from each ServiceAccount that still exists; every other entry stays.
+
+    Args:
+        client: the cluster.
+        namespace: of the ServiceAccounts.
+        accounts: their names.
+        secrets: names of the entries.
+        found: all of the namespace's ServiceAccounts, where they were read already.
+    """
     wanted = tuple(secrets)
-    for account in accounts:
-        patch(client, f"{_accounts(namespace)}/{account}", lambda found: removal_operations(found, wanted))
+    for account in accounts if found is None else [name for name in accounts if name in found]:
+        path, first = f"{_accounts(namespace)}/{account}", (found or {}).get(account)
+        patch(client, path, lambda live: removal_operations(live, wanted), first)
 
 
 def await_delivery(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:

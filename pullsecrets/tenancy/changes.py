@@ -7,10 +7,14 @@ from typing import Any, Self, cast
 
 from pullsecrets.config import StackConfig, Tenant
 from pullsecrets.errors import BadInputError, PullSecretsError
+from pullsecrets.kube import bindings
+from pullsecrets.kube.bindings import read_bindings
 from pullsecrets.manifests import builders
 
 _OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
-_BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
+_BINDING, _BINDINGS = (f"pulumi-python:dynamic/pullsecrets:{name}" for name in (bindings.ONE, bindings.MANY))
+_RELEASE = "pulumi-python:dynamic/pullsecrets:NamespaceRelease"
+_COMPONENT = "pullsecrets:index:TenantNamespace"
 _NAMESPACE = "kubernetes:core/v1:Namespace"
 _FANOUT = "kubernetes:external-secrets.io/v1:ClusterExternalSecret"
 _NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
@@ -53,6 +57,10 @@ class Before:
     """Those of them that go with their tenant: `onLeave` was `delete` when they were last deployed."""
     handing_over: frozenset[str] = frozenset()
     """Namespaces that state holds as resources of the Kubernetes provider, which deletes what is not declared."""
+    bound_apart: frozenset[str] = frozenset()
+    """Namespaces that state holds bound one by one, and not yet with all others."""
+    wrapped: bool = False
+    """Whether state holds tenants as components."""
     selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """Opt-in labels of each registry."""
     egress: Any = None
@@ -66,15 +74,21 @@ class Before:
             found[str(resource["type"])].append(cast("dict[str, Any]", resource.get("outputs") or {}))
         opted_in = {item["namespace"]: item for item in found[_OPT_IN]}
         native = {item["metadata"]["name"] for item in found[_NAMESPACE]}
-        tenants = {name: frozenset[str]() for name in native} | {
-            item["namespace"]: frozenset(map(str, item.get("registries") or item.get("secrets") or ()))
-            for item in [*found[_BINDING], *found[_OPT_IN]]
+        one_by_one = [*found[_BINDING], *found[_RELEASE]]
+        apart = {name: bound for item in one_by_one for name, bound in read_bindings(item).items()}
+        together = {name: bound for item in found[_BINDINGS] for name, bound in read_bindings(item).items()}
+        tenants = {
+            **{name: frozenset[str]() for name in native},
+            **{name: frozenset(bound.secrets) for name, bound in [*apart.items(), *together.items()]},
+            **{name: frozenset(map(str, item.get("registries") or ())) for name, item in opted_in.items()},
         }
         return cls(
             tenants=tenants,
             created=frozenset(native | {name for name, item in opted_in.items() if item.get("owner")}),
             deletable=frozenset(name for name, item in opted_in.items() if item.get("owner") and item.get("delete")),
             handing_over=frozenset(native - opted_in.keys()),
+            bound_apart=frozenset(apart.keys() - together.keys()),
+            wrapped=bool(found[_COMPONENT]),
             selectors={item["metadata"]["name"]: _first_selector(item["spec"]) for item in found[_FANOUT]},
             egress=next((item["spec"].get("egress") for item in found[_NETWORK_POLICY]), None),
         )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pulumi
 import pytest
+from pulumi.runtime.mocks import MockResourceArgs
 
 from pullsecrets.config import StackConfig, parse
 from pullsecrets.kube.marks import STACK_ANNOTATION
@@ -16,7 +17,7 @@ from pullsecrets.manifests.roles import Groups, stack_roles
 from pullsecrets.manifests.stack import platform_objects
 from pullsecrets.tenancy import preflight
 from pullsecrets.tenancy.preflight import Environment, TokenReviews
-from tests.components.program import VAULT, Declared, run_program, stack_file
+from tests.components.program import VAULT, Declared, RecordingMocks, run_program, stack_file
 
 REVIEWS = TokenReviews("https://api.example.com:6443", "CA")
 ENVIRONMENT = Environment(REVIEWS, auth_mount_exists=False)
@@ -27,6 +28,7 @@ VAULT_ROLE = "vault:kubernetes/authBackendRole:AuthBackendRole"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
+BINDINGS = f"{BINDING}s"
 POLICY = "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy"
 POD_POLICY = "kubernetes:admissionregistration.k8s.io/v1:MutatingAdmissionPolicy"
 KV_METADATA = "pulumi-python:dynamic/pullsecrets:KvMetadata"
@@ -130,18 +132,23 @@ def test_the_store_is_awaited_and_the_fan_out_is_not(declared: Declared) -> None
         assert "pulumi.com/waitFor" not in item.inputs["metadata"]["annotations"]
 
 
+def bindings(declared: Declared) -> dict[str, Any]:
+    """What each namespace has of the one binding."""
+    (found,) = declared.of_type(BINDINGS).values()
+    return found.inputs["namespaces"]
+
+
 def test_each_tenant_binds_exactly_its_registries(declared: Declared, config: StackConfig) -> None:
-    bindings = {item.inputs["namespace"]: item.inputs for item in declared.of_type(BINDING).values()}
+    found = bindings(declared)
+    assert found.keys() == {tenant.name for tenant in config.resolve_tenants()}
     for tenant in config.resolve_tenants():
-        assert bindings[tenant.name]["secrets"] == list(tenant.registries)
-        assert bindings[tenant.name]["service_accounts"] == ["default"]
+        assert found[tenant.name]["secrets"] == list(tenant.registries)
+        assert found[tenant.name]["service_accounts"] == ["default"]
 
 
-def test_a_tenant_costs_three_resources(declared: Declared, config: StackConfig) -> None:
+def test_a_tenant_costs_one_resource(declared: Declared, config: StackConfig) -> None:
     for tenant in config.resolve_tenants():
-        names = [item.name for item in declared.resources if item.name.rpartition("-")[0] == tenant.name]
-        assert {name.rpartition("-")[2] for name in names} == {"labels", "binding"}
-        assert tenant.name in declared.of_type("pullsecrets:index:TenantNamespace")
+        assert [item.name for item in declared.resources if tenant.name in item.name] == [f"{tenant.name}-labels"]
 
 
 def test_vault_policies_read_one_path_each_and_nothing_else(declared: Declared, config: StackConfig) -> None:
@@ -225,10 +232,10 @@ def test_the_guard_can_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pods_get_their_entries_by_admission_or_by_service_account_and_never_both(
     monkeypatch: pytest.MonkeyPatch, declared: Declared
 ) -> None:
-    assert all(item.inputs["service_accounts"] for item in declared.of_type(BINDING).values())
+    assert all(item["service_accounts"] for item in bindings(declared).values())
     assert POD_POLICY not in declared.types()
     by_admission = run_program({**stack_file("dev"), "binding": "admission"}, ENVIRONMENT, monkeypatch)
-    assert not any(item.inputs["service_accounts"] for item in by_admission.of_type(BINDING).values())
+    assert not any(item["service_accounts"] for item in bindings(by_admission).values())
     found = {item.inputs["metadata"]["name"] for item in by_admission.of_type(POD_POLICY).values()}
     assert found == {"pull-secrets-dev-app-registry-pull", "pull-secrets-dev-registry-api-tanhdev"}
     bound = {item.inputs["spec"]["policyName"] for item in by_admission.of_type(f"{POD_POLICY}Binding").values()}
@@ -279,7 +286,7 @@ def test_an_existing_auth_mount_is_used_and_not_configured(monkeypatch: pytest.M
 
 
 class TestHandOver:
-    """State of an earlier version holds created namespaces as resources of the Kubernetes provider."""
+    """State of earlier versions holds a namespace as a resource of the Kubernetes provider, and its binding apart."""
 
     BEFORE: ClassVar = [{"type": NAMESPACE, "outputs": {"metadata": {"name": "auth-dev"}}}]
 
@@ -296,6 +303,43 @@ class TestHandOver:
         before = [{"type": NAMESPACE, "outputs": {"metadata": {"name": "gone-dev"}}}]
         with pytest.raises(pulumi.RunError, match="gone-dev left the stack file, and this stack's state is of an earl"):
             run_program(stack_file("dev"), ENVIRONMENT, monkeypatch, before=before)
+
+    ONE: ClassVar = {"type": BINDING, "outputs": {"namespace": "auth-dev", "secrets": ["app-registry-pull"]}}
+
+    def test_the_binding_of_one_namespace_is_kept_until_it_is_bound_with_all_others(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        declared = run_program(stack_file("dev"), ENVIRONMENT, monkeypatch, before=[self.ONE])
+        assert declared.of_type(BINDING).keys() == {"auth-dev-binding"}
+        assert bindings(declared)["auth-dev"]
+        together = {"type": BINDINGS, "outputs": {"namespaces": {"auth-dev": {"secrets": ["app-registry-pull"]}}}}
+        declared = run_program(stack_file("dev"), ENVIRONMENT, monkeypatch, before=[self.ONE, together])
+        assert BINDING not in declared.types()
+
+    def test_one_whose_tenant_leaves_is_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        left = {**self.ONE, "outputs": {"namespace": "left-dev"}}
+        assert BINDING not in run_program(stack_file("dev"), ENVIRONMENT, monkeypatch, before=[left]).types()
+
+
+class TestFailedBindings:
+    """What could not be bound is in the binding's outputs."""
+
+    def run(self, monkeypatch: pytest.MonkeyPatch, failed: dict[str, str]) -> None:
+        given = RecordingMocks.new_resource
+
+        def answered(mocks: RecordingMocks, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+            made, outs = given(mocks, args)
+            return made, {**outs, **({"failed": failed} if args.typ == BINDINGS else {})}
+
+        monkeypatch.setattr(RecordingMocks, "new_resource", answered)
+        run_program(stack_file("dev"), ENVIRONMENT, monkeypatch)
+
+    def test_it_ends_the_run_with_each_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(pulumi.RunError, match=r"^two\none\nnot bound: auth-dev, user-dev$"):
+            self.run(monkeypatch, {"user-dev": "one", "auth-dev": "two"})
+
+    def test_nothing_ends_no_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.run(monkeypatch, {})
 
 
 def test_what_hurts_is_warned_of_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ What happens at each change is in test_change_table.py.
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +24,10 @@ NAME = "changes"
 BASELINE = baseline(NAME)
 ADOPTED, AUTH, USER = "changes-adopted", "changes-auth-dev", "changes-user-dev"
 FANOUT = "/apis/external-secrets.io/v1/clusterexternalsecrets/changes-app"
+NAMESPACE, COMPONENT = "kubernetes:core/v1:Namespace", "pullsecrets:index:TenantNamespace"
+BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
+State = dict[str, Any]
+"""A resource as state holds it."""
 
 
 def registries(index: int = 0, **change: Any) -> dict[str, Any]:
@@ -232,40 +236,49 @@ class TestForeseen:
 
 
 class TestStateOfAnEarlierVersion:
-    """It holds created namespaces as resources of the Kubernetes provider, which deletes what is not declared."""
+    """It holds each tenant in a component, bound apart; before that, as a Namespace that goes once not declared."""
+
+    def import_as(self, stack: Stack, *shapes: Callable[[list[State]], list[State]]) -> Stack:
+        """Give the stack its state in an earlier shape."""
+        state = json.loads(stack.pulumi("stack", "export"))
+        for shape in shapes:
+            state["deployment"]["resources"] = shape(state["deployment"]["resources"])
+        file = stack.workspace.root / "earlier.json"
+        file.write_text(json.dumps(state), encoding="utf-8")
+        stack.pulumi("stack", "import", "--force", "--file", str(file))
+        return stack
+
+    @pytest.fixture
+    def one_by_one(self, running: Stack) -> Stack:
+        """The stack with a component and a binding for each tenant."""
+        return self.import_as(running, bound_one_by_one)
 
     @pytest.fixture
     def earlier(self, running: Stack) -> Stack:
-        """The stack with its state in that shape."""
-        state = json.loads(running.pulumi("stack", "export"))
-        found = state["deployment"]["resources"]
-        provider = next(item["provider"] for item in found if item["type"].endswith(":ClusterExternalSecret"))
-        urns = [item["urn"] for item in found]
-        for item in found:
-            as_namespace(item, provider)
-        changed = {was: item["urn"] for was, item in zip(urns, found, strict=True) if item["urn"] != was}
-        for item in found:
-            item["dependencies"] = [changed.get(urn, urn) for urn in item.get("dependencies", [])]
-            if item["type"].endswith("ImagePullSecretBinding"):
-                for kept in (item["inputs"], item["outputs"]):
-                    kept.pop("labels", None)
-        assert len(changed) == 2
-        file = running.workspace.root / "earlier.json"
-        file.write_text(json.dumps(state), encoding="utf-8")
-        running.pulumi("stack", "import", "--force", "--file", str(file))
-        return running
+        """The stack with a Namespace resource for each tenant too."""
+        return self.import_as(running, bound_one_by_one, as_namespaces)
 
-    def test_it_moves_without_a_moment_without_a_secret(self, earlier: Stack) -> None:
-        uid = earlier.get(namespace(AUTH))["metadata"]["uid"]
-        with watching(earlier, AUTH, USER, ADOPTED) as seen:
+    @pytest.mark.parametrize("shape", ["one_by_one", "earlier"])
+    def test_it_moves_without_a_moment_without_a_secret(self, request: pytest.FixtureRequest, shape: str) -> None:
+        stack: Stack = request.getfixturevalue(shape)
+        uid = stack.get(namespace(AUTH))["metadata"]["uid"]
+        with watching(stack, AUTH, USER, ADOPTED) as seen:
             # The second run drops the former resources, which are no namespaces' end any more.
             for _ in range(2):
-                earlier.up(tenants())
-            settled(earlier)
+                stack.up(tenants())
+            settled(stack)
         assert not seen.lapsed
-        assert earlier.get(namespace(AUTH))["metadata"]["uid"] == uid
-        assert "kubernetes:core/v1:Namespace" not in earlier.pulumi("stack", "export")
-        earlier.pulumi("preview", "--expect-no-changes")
+        assert stack.get(namespace(AUTH))["metadata"]["uid"] == uid
+        state = stack.pulumi("stack", "export")
+        for former in (NAMESPACE, COMPONENT, BINDING):
+            assert f'"{former}"' not in state
+        stack.pulumi("preview", "--expect-no-changes")
+
+    def test_a_tenant_that_leaves_at_once_is_unbound_and_nobody_else(self, one_by_one: Stack) -> None:
+        with watching(one_by_one, AUTH, ADOPTED) as seen:
+            one_by_one.up(tenants(matrix={"services": ["auth"]}))
+        assert not seen.lapsed
+        assert one_by_one.entries(USER) == []
 
     def test_a_namespace_that_is_adopted_in_the_same_run_stays(self, earlier: Stack) -> None:
         with watching(earlier, AUTH, USER) as seen:
@@ -280,15 +293,80 @@ class TestStateOfAnEarlierVersion:
         assert earlier.find(namespace(AUTH))
 
 
-def as_namespace(item: dict[str, Any], provider: str) -> None:
+def bound_one_by_one(resources: list[State]) -> list[State]:
+    """Return a state in which each tenant is a component with labels and a binding of its own."""
+    stack, found, moved = resources[0]["urn"], list[State](), dict[str, list[str]]()
+    for item in resources:
+        dynamic = item["type"].startswith("pulumi-python:")
+        if dynamic and item["type"].endswith(":NamespaceOptIn"):
+            component = item["urn"].partition("::pulumi-python")[0] + f"::{COMPONENT}::{item['inputs']['namespace']}"
+            outputs = {"namespace_name": item["inputs"]["namespace"]}
+            found.append({"urn": component, "custom": False, "type": COMPONENT, "parent": stack, "outputs": outputs})
+            moved[item["urn"]] = [inside(item)]
+            found.append({**item, "urn": inside(item), "parent": component})
+        elif dynamic and item["type"].endswith(":ImagePullSecretBindings"):
+            bindings = [bound_alone(item, *bound) for bound in item["outputs"]["namespaces"].items()]
+            moved[item["urn"]] = [binding["urn"] for binding in bindings]
+            found += bindings
+        else:
+            found.append(item)
+    return following(found, moved)
+
+
+def inside(item: State) -> str:
+    """Return the URN of a resource inside its tenant's component."""
+    return item["urn"].replace("::pulumi-python", f"::{COMPONENT}$pulumi-python")
+
+
+def bound_alone(bindings: State, name: str, bound: dict[str, Any]) -> State:
+    """Return the state of one tenant's binding."""
+    inputs = {"__provider": bindings["inputs"]["__provider"], "namespace": name, **bound}
+    outputs = {**inputs, "bound": bound["service_accounts"], "missing": []}
+    head = bindings["urn"].partition("::pulumi-python")[0]
+    labels = f"{head}::{COMPONENT}$pulumi-python:dynamic/pullsecrets:NamespaceOptIn::{name}-labels"
+    return {
+        **{key: bindings[key] for key in ("custom", "provider")},
+        "urn": f"{head}::{COMPONENT}${BINDING}::{name}-binding",
+        "id": name,
+        "type": BINDING,
+        "parent": f"{head}::{COMPONENT}::{name}",
+        "inputs": inputs,
+        "outputs": outputs,
+        "dependencies": [labels, *(urn for urn in bindings["dependencies"] if "NamespaceOptIn" not in urn)],
+    }
+
+
+def following(resources: list[State], moved: Mapping[str, Sequence[str]]) -> list[State]:
+    """Have dependencies name resources where they are now."""
+    for item in resources:
+        item["dependencies"] = [now for urn in item.get("dependencies", []) for now in moved.get(urn, [urn])]
+    return resources
+
+
+def as_namespaces(resources: list[State]) -> list[State]:
+    """Return a state in which created namespaces are the Kubernetes provider's, and bindings have no labels."""
+    provider = next(item["provider"] for item in resources if item["type"].endswith(":ClusterExternalSecret"))
+    urns = [item["urn"] for item in resources]
+    for item in resources:
+        as_namespace(item, provider)
+        if item["type"] == BINDING:
+            for kept in (item["inputs"], item["outputs"]):
+                del kept["labels"]
+    moved = {was: [item["urn"]] for was, item in zip(urns, resources, strict=True) if item["urn"] != was}
+    assert len(moved) == 2
+    return following(resources, moved)
+
+
+def as_namespace(item: State, provider: str) -> None:
     """Turn the state of a created namespace's labels into that of a Namespace resource; leave anything else alone."""
     if not (item["type"].endswith("NamespaceOptIn") and item["inputs"].get("owner")):
         return
     owner = {STACK_ANNOTATION: item["inputs"]["owner"]}
     metadata = {"name": item["inputs"]["namespace"], "labels": item["inputs"]["labels"], "annotations": owner}
     shape = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-    token = "kubernetes:core/v1:Namespace"
     urn = re.sub(
-        r"pulumi-python:dynamic/pullsecrets:NamespaceOptIn::(.*)-labels$", rf"{token}::\1-namespace", item["urn"]
+        r"pulumi-python:dynamic/pullsecrets:NamespaceOptIn::(.*)-labels$",
+        rf"{NAMESPACE}::\1-namespace",
+        item["urn"],
     )
-    item.update(type=token, urn=urn, provider=provider, inputs=shape, outputs=shape)
+    item.update(type=NAMESPACE, urn=urn, provider=provider, inputs=shape, outputs=shape)

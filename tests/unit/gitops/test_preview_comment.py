@@ -259,18 +259,46 @@ def test_a_comment_leads_with_what_it_means_for_tenants(steps: list[dict[str, An
     assert lines.index(f"- {impact[0]}") < next(i for i, line in enumerate(lines) if "Resources" in line)
 
 
-def test_each_tenant_is_a_row_with_lists_as_sets() -> None:
-    old = {"namespace": "shop", "service_accounts": ["default", "web"], "secrets": ["app"]}
-    steps = [
-        resource("create", OPT_IN, new={**TENANT, "namespace": "new"}),
-        resource("update", BINDING, old=old, new={**old, "service_accounts": ["ci", "web"]}),
+def cells_of(*steps: dict[str, Any]) -> list[list[str]]:
+    """The cells of the tenants' rows."""
+    rows = [
+        line for line in shown(comment(digest([*steps]))).splitlines() if "<code>shop" in line or "<code>new" in line
     ]
-    rows = [line for line in shown(comment(digest(steps))).splitlines() if "<code>shop" in line or "<code>new" in line]
-    cells = [re.findall(r"<code>(.*?)</code>", row) for row in rows]
-    assert cells == [
+    return [re.findall(r"<code>(.*?)</code>", row) for row in rows]
+
+
+OLD = {"service_accounts": ["default", "web"], "secrets": ["app"]}
+NEW = {**OLD, "service_accounts": ["ci", "web"]}
+
+
+@pytest.mark.parametrize(
+    "binding",
+    [
+        resource("update", BINDING, old={"namespace": "shop", **OLD}, new={"namespace": "shop", **NEW}),
+        resource(
+            "update",
+            f"{BINDING}s",
+            old={"namespaces": {"shop": OLD, "newer": OLD}},
+            new={"namespaces": {"shop": NEW, "newer": OLD}},
+        ),
+    ],
+)
+def test_each_tenant_is_a_row_with_lists_as_sets(binding: dict[str, Any]) -> None:
+    assert cells_of(resource("create", OPT_IN, new={**TENANT, "namespace": "new"}), binding) == [
         ["joins", "new", "+apps.platform/tenant=true", "+app", "created", ""],
         ["changes", "shop", "", "", "", "+ci, -default"],
     ]
+
+
+def test_a_tenant_whose_entries_are_lacking_is_a_row() -> None:
+    old = {"namespaces": {"shop": OLD, "new": OLD}}
+    step = resource("update", f"{BINDING}s", old=old, new={**old, "lacking": {"shop": {"default": ["app"]}}})
+    assert cells_of(step) == [["changes", "shop", "", "", "", ""]]
+
+
+def test_a_binding_that_comes_or_goes_while_the_tenant_stays_is_no_row() -> None:
+    former = resource("delete", BINDING, old={"namespace": "shop", **OLD})
+    assert cells_of(former, resource("create", f"{BINDING}s", new={"namespaces": {"shop": OLD}})) == []
 
 
 def test_another_path_of_the_kubeconfig_is_no_change() -> None:

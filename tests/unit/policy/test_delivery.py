@@ -316,6 +316,16 @@ def test_every_bound_tenant_is_labelled() -> None:
     assert judged(binding(UNKNOWN, ["app-registry-pull"]))
 
 
+def test_every_tenant_that_is_bound_with_others_is_labelled() -> None:
+    bound = {"secrets": ["app-registry-pull"]}
+    together = resource(f"{BINDING}s", {"namespaces": {"apps-shop": bound, "apps-other": bound}})
+    (finding,) = judged(together, namespace("apps-shop", TENANT))
+    assert "tenant apps-other is bound to app-registry-pull" in finding.problem
+    for unknown in (UNKNOWN, {"apps-shop": UNKNOWN}, {"apps-shop": {"secrets": UNKNOWN}}):
+        (finding,) = judged(resource(f"{BINDING}s", {"namespaces": unknown}))
+        assert "ImagePullSecretBindings subject" in finding.problem
+
+
 def test_the_label_that_counts_is_the_one_that_the_stacks_fanout_selects() -> None:
     own = changed(FANOUT, "spec.namespaceSelectors", [{"matchLabels": {"own": "label"}}])
     bound = binding("apps-shop", ["app-registry-pull"])

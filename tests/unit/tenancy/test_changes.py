@@ -14,6 +14,7 @@ from tests.unit.config.test_config import GOOD
 
 OPT_IN = "pulumi-python:dynamic/pullsecrets:NamespaceOptIn"
 BINDING = "pulumi-python:dynamic/pullsecrets:ImagePullSecretBinding"
+RELEASE = "pulumi-python:dynamic/pullsecrets:NamespaceRelease"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 FANOUT = "kubernetes:external-secrets.io/v1:ClusterExternalSecret"
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
@@ -35,8 +36,8 @@ def state_of(config: StackConfig) -> list[dict[str, Any]]:
         owner, delete = None if tenant.adopt else "p/test", config.tenants.on_leave == "delete"
         outputs = {"namespace": tenant.name, "registries": selectors, "owner": owner, "delete": delete}
         found.append({"type": OPT_IN, "outputs": outputs})
-        found.append({"type": BINDING, "outputs": {"namespace": tenant.name, "secrets": list(tenant.registries)}})
-    return found
+    namespaces = {tenant.name: {"secrets": list(tenant.registries)} for tenant in config.resolve_tenants()}
+    return [*found, {"type": f"{BINDING}s", "outputs": {"namespaces": namespaces}}]
 
 
 def foreseen(now: StackConfig, was: StackConfig | None = None, **labels: dict[str, str]) -> list[Change]:
@@ -142,6 +143,19 @@ class TestStateOfAnEarlierVersion:
     def test_its_tenants_are_known(self) -> None:
         assert self.BEFORE.tenants == {"apps-one": {"app"}}
         assert self.BEFORE.created == self.BEFORE.handing_over == {"apps-one"}
+
+    def test_what_is_bound_apart_is_handed_over_until_it_is_bound_with_all_others(self) -> None:
+        assert self.BEFORE.bound_apart == {"apps-one"}
+        release = {"type": RELEASE, "outputs": {"namespace": "apps-two", "registries": ["app"]}}
+        together = {"type": f"{BINDING}s", "outputs": {"namespaces": {"apps-one": {"secrets": ["web"]}}}}
+        binding = {"type": BINDING, "outputs": {"namespace": "apps-one", "secrets": ["app"]}}
+        before = Before.of([binding, release, together])
+        assert before.bound_apart == {"apps-two"}
+        assert before.tenants["apps-one"] == {"web"}
+
+    def test_components_of_tenants_are_known(self) -> None:
+        assert not self.BEFORE.wrapped
+        assert Before.of([{"type": "pullsecrets:index:TenantNamespace"}]).wrapped
 
     def test_one_that_leaves_at_once_is_refused(self) -> None:
         changes.require_handed_over(self.BEFORE, configured())
