@@ -51,8 +51,8 @@ class _Provider(ResourceProvider):
     serialize_as_secret_always = False
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        """Note as an input what is lacking, so that a preview shows it by namespace; all of it is before a create."""
-        return CheckResult(_noting_lacking(news) if _olds else news, [])
+        """Note as an input what namespaces lack that had it, so that a preview shows it."""
+        return CheckResult(_noting_lacking(news, read_bindings(_olds) if _olds else {}), [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Append the entries."""
@@ -60,7 +60,7 @@ class _Provider(ResourceProvider):
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Report which entries are lacking now."""
-        return ReadResult(id_=id_, outs=_noting_lacking(props))
+        return ReadResult(id_=id_, outs=_noting_lacking(props, read_bindings(props)))
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Find what `update` would do: other wishes, entries that others removed, ServiceAccounts that appeared."""
@@ -153,8 +153,9 @@ def _settled(props: dict[str, Any], held: Bindings) -> dict[str, Any]:
     return {**outs, "namespaces": namespaces, "failed": settled.failed}
 
 
-def _noting_lacking(props: dict[str, Any]) -> dict[str, Any]:
-    lacking = read_lacking(_client(props), read_bindings(props))
+def _noting_lacking(props: dict[str, Any], held: Bindings) -> dict[str, Any]:
+    wanted = {name: bound for name, bound in read_bindings(props).items() if name in held}
+    lacking = read_lacking(_client(props), wanted)
     return {**{key: props[key] for key in props if key != "lacking"}, **({"lacking": lacking} if lacking else {})}
 
 

@@ -27,18 +27,23 @@ class Settled:
 
 
 def read_lacking(client: KubernetesClient, wanted: Bindings) -> dict[str, dict[str, list[str]]]:
-    """Return the entries that ServiceAccounts which exist lack, by namespace and name."""
+    """Return the entries that ServiceAccounts lack, by namespace and name: those that exist, and `default` always."""
     found = _read(client, wanted)
     lacking = {
         namespace: {
             account: names
             for account in bound.service_accounts
-            if account in found[namespace]
-            if (names := [name for name in bound.secrets if name not in entries_of(found[namespace][account])])
+            if account in {*found[namespace], "default"}
+            if (names := _lacking(found[namespace].get(account, {}), bound.secrets))
         }
         for namespace, bound in sorted(wanted.items())
     }
     return {namespace: accounts for namespace, accounts in lacking.items() if accounts}
+
+
+def _lacking(account: Mapping[str, Any], secrets: Iterable[str]) -> list[str]:
+    entries = entries_of(account)
+    return [name for name in secrets if name not in entries]
 
 
 def settle(client: KubernetesClient, held: Bindings, wanted: Bindings) -> Settled:

@@ -78,6 +78,11 @@ def test_only_what_is_lacking_is_told_and_written() -> None:
     assert read_lacking(cluster, wanted) == {}
 
 
+def test_a_namespace_that_was_made_again_lacks_its_entries_before_it_has_a_service_account() -> None:
+    wanted = {"shop": Bound(("default", "later"), ("app",), {})}
+    assert read_lacking(FakeCluster(), wanted) == {"shop": {"default": ["app"]}}
+
+
 def test_a_namespace_that_fails_keeps_no_other_from_being_bound_and_stays_known() -> None:
     cluster = cluster_of()
     cluster.refuse["PATCH", path("shop")] = (403, "no")
