@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 
 from pullsecrets.components.compose import declare
-from pullsecrets.components.engine_log import drop_debug_messages
+from pullsecrets.components.engine_log import drop_debug_messages, short_stack_traces
 from pullsecrets.components.settings import read_config
 from pullsecrets.components.state import read_before
 from pullsecrets.errors import PullSecretsError
@@ -37,7 +37,8 @@ async def _declare_stack() -> dict[str, Any]:
         pulumi.warn(message)
     for change in foreseen:
         (pulumi.warn if change.hurts or change.affects_others else pulumi.info)(str(change))
-    declare(config, environment, before)
+    with short_stack_traces():
+        declare(config, environment, before)
     # Registrations start here and not after the program: the SDK would then look through every output each time one of
     # them completes, a cost that grows with the square of the tenants.
     await asyncio.sleep(0)
