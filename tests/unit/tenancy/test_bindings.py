@@ -8,7 +8,6 @@ from pullsecrets.errors import UnreachableError
 from pullsecrets.kube.bindings import Bound, read_bindings
 from pullsecrets.kube.eso import external_secret_path
 from pullsecrets.kube.objects import entries_of, labels_of
-from pullsecrets.tenancy import binding
 from pullsecrets.tenancy.bindings import Settled, read_lacking, settle
 from tests.unit import delivered
 from tests.unit.cluster import FakeCluster
@@ -156,7 +155,7 @@ class TestReplaced:
     def test_not_delivered_the_old_one_stays_and_the_new_one_is_not_appended(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(binding, "DELIVERY_SECONDS", 0)
+        monkeypatch.setenv("PULL_SECRETS_DELIVERY_TIMEOUT", "0s")
         cluster = self.cluster("False")
         found = settle(cluster, {"shop": self.OLD}, {"shop": self.NEW})
         assert "is not Ready" in found.failed["shop"]
