@@ -15,6 +15,7 @@ from pullsecrets.cli import (
     cleanup,
     doctor,
     fleet,
+    fleet_render,
     gitops,
     init,
     lint,
@@ -50,19 +51,14 @@ for panel, commands in {
     "Deliver": {"seed": seed, "rotate": rotate, "rollback": rollback, "verify": verify, "seal": seal},
     "Diagnose": {"doctor": doctor, "audit": audit},
     "Migrate": {"adopt": adopt, "rollout": rollout, "cleanup": cleanup},
-    "Repository": {
-        "init": init,
-        "stacks": stacks,
-        "lint": lint,
-        "packs": packs,
-        "render": render,
-        "preview-comment": preview_comment,
-    },
+    "Repository": {"init": init, "lint": lint, "packs": packs, "render": render, "preview-comment": preview_comment},
+    "Many clusters": {"stacks": stacks},
     "Administer": {"roles": roles, "bind": bind, "offboard": offboard},
 }.items():
     for name, module in commands.items():
         app.command(name, rich_help_panel=panel)(module.command)
 app.add_typer(gitops.commands, name="gitops", rich_help_panel="Repository")
+fleet.commands.command("render")(fleet_render.command)
 app.add_typer(fleet.commands, name="fleet", rich_help_panel="Many clusters")
 
 

@@ -61,14 +61,7 @@ class Fleet:
     """Which stacks, how many at a time, and where the report goes."""
 
     directory: options.Directory = Path()
-    select: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--select",
-            metavar="WORD",
-            help="Stacks: names with *, labels such as region=eu, wave=2; repeatable, all by default.",
-        ),
-    ] = None
+    select: options.Select = None
     parallel: Annotated[int, typer.Option("--parallel", "-p", min=1, help="Stacks at a time.")] = 4
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each stack.")] = 1800
     kubeconfig: Annotated[

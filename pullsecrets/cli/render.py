@@ -1,6 +1,8 @@
 """`pull-secrets render`: writes the program's objects as YAML for a GitOps repository."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
@@ -11,12 +13,50 @@ from pullsecrets.kube.admission import MUTATING_VERSIONS
 from pullsecrets.manifests import render
 
 
+@dataclass(frozen=True)
+class Tree:
+    """Where rendered files go, and whether they are written."""
+
+    out: Annotated[Path, typer.Option("--out", "-o", help="Root of the GitOps repository.")] = Path("rendered")
+    check: options.Check = False
+    dry_run: options.DryRun = False
+    json: options.Json = False
+
+    def bring(
+        self,
+        files: Mapping[PurePosixPath, str],
+        header_start: str = render.HEADER_START,
+        below: PurePosixPath | None = None,
+    ) -> None:
+        """Bring the folder to what is rendered, and print what that changes; the arguments are those of `compare`.
+
+        Raises:
+            BadInputError: when the folder cannot be written.
+            typer.Exit: with `--check`, when the files there are others.
+        """
+        done = not self.check and not self.dry_run
+        try:
+            changes = render.compare(files, self.out, header_start, below)
+            if done:
+                render.apply(files, changes, self.out)
+        except OSError as error:
+            raise BadInputError(
+                f"--out {self.out}: {error.filename}: {error.strerror}; name a folder that can be written"
+            ) from None
+        if self.json:
+            console.print_json({name: [str(path) for path in getattr(changes, name)] for name in render.FIELDS})
+        else:
+            _show(changes, self.out, done=done)
+        if self.check and (changes.written or changes.removed):
+            raise typer.Exit(ExitCode.PROBLEM)
+
+
+@options.expanded
 def command(
     stack: options.Stack,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Root of the GitOps repository.")] = Path("rendered"),
+    tree: Tree,
     directory: options.Directory = Path(),
     *,
-    check: options.Check = False,
     pod_admission: Annotated[
         str,
         typer.Option(
@@ -26,8 +66,6 @@ def command(
             "serves nothing newer (Kubernetes 1.34 and 1.35, OpenShift 4.21 and 4.22, with the feature enabled).",
         ),
     ] = MUTATING_VERSIONS[0],
-    dry_run: options.DryRun = False,
-    json: options.Json = False,
 ) -> None:
     """Write the stack's objects as YAML, one folder per object with a kustomization.yaml.
 
@@ -42,21 +80,7 @@ def command(
     """
     if pod_admission not in MUTATING_VERSIONS:
         raise BadInputError(f"--pod-admission: found {pod_admission!r}; allowed: {', '.join(MUTATING_VERSIONS)}")
-    files = render.render(console.load(stack, directory), stack, pod_admission)
-    try:
-        changes = render.compare(files, out)
-        if not check and not dry_run:
-            render.apply(files, changes, out)
-    except OSError as error:
-        raise BadInputError(
-            f"--out {out}: {error.filename}: {error.strerror}; name a folder that can be written"
-        ) from None
-    if json:
-        console.print_json({name: [str(path) for path in getattr(changes, name)] for name in render.FIELDS})
-    else:
-        _show(changes, out, done=not check and not dry_run)
-    if check and (changes.written or changes.removed):
-        raise typer.Exit(ExitCode.PROBLEM)
+    tree.bring(render.render(console.load(stack, directory), stack, pod_admission))
 
 
 def _show(changes: render.RenderChanges, out: Path, *, done: bool) -> None:

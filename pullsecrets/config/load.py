@@ -50,7 +50,9 @@ def require_registry(config: StackConfig, name: str, stack: str, option: str = "
 
 def stack_names(directory: Path) -> list[str]:
     """Return the stacks whose files are in a folder, sorted."""
-    return sorted(file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in directory.glob("Pulumi.*.yaml"))
+    named = [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in directory.glob("Pulumi.*.yaml")]
+    # `Pulumi.<stack>.deploy.yaml` has settings for Pulumi Deployments, as earlier versions of pulumi wrote them.
+    return sorted(name for name in named if not name.endswith(".deploy"))
 
 
 def _load_or_error(stack: str, directory: Path, project: Mapping[str, Any]) -> StackConfig | BadInputError:

@@ -47,9 +47,9 @@ def render(config: StackConfig, stack: str, pod_admission: str = MUTATING_VERSIO
     for folder, item in objects.items():
         name = f"{item['kind'].lower()}.yaml"
         files[folder / name] = _yaml(item, stack)
-        files[folder / KUSTOMIZATION] = _yaml(_kustomization([name]), stack)
+        files[folder / KUSTOMIZATION] = _yaml(kustomization([name]), stack)
     folders = [str(folder.relative_to(root)) for folder in objects]
-    files[root / KUSTOMIZATION] = _yaml(_kustomization(folders), stack)
+    files[root / KUSTOMIZATION] = _yaml(kustomization(folders), stack)
     return files
 
 
@@ -100,7 +100,8 @@ def rendered_objects(
         yield f"namespaces/{tenant.name}", item
 
 
-def _kustomization(resources: list[str]) -> KubernetesObject:
+def kustomization(resources: list[str]) -> KubernetesObject:
+    """Return a kustomization of these files or folders."""
     return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources}
 
 

@@ -40,6 +40,11 @@ def test_a_file_that_does_not_parse_is_named_and_the_others_remain(project: Path
     assert (broken.registries, broken.tenants) == ((), 0)
 
 
+def test_settings_of_pulumi_deployments_are_no_stack(project: Path) -> None:
+    (project / "Pulumi.dev.deploy.yaml").write_text("settings: {}\n")
+    assert names(find_stacks(project)) == ["dev", "prod-eu", "prod-us"]
+
+
 def test_a_folder_without_project_or_stack_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"Pulumi\.yaml: no such file"):
         find_stacks(tmp_path)
