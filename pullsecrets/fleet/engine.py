@@ -1,6 +1,7 @@
 """Pulumi's runs of one stack, through its Automation API; no other module of the library knows Pulumi."""
 
 import json
+import re
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ SAME = "same"
 _PLANNED = {"create": "to create", "update": "to update", "delete": "to delete", "replace": "to replace"}
 _DONE = {"create": "created", "update": "updated", "delete": "deleted", "replace": "replaced"}
 _EVERY_SECONDS = 1.0
+_LABEL = re.compile(r"^ (code: -?\d+|stdout:|stderr:)")
+"""What the Automation API puts before the parts of what a failed command printed."""
 _DRIFT = "no changes were expected"
 
 
@@ -170,9 +173,10 @@ def _refusals(stack: FleetStack, seen: "_Seen | None" = None) -> Generator[None]
 
 def _last_words(printed: str) -> str:
     """Return what `pulumi` printed of a failure: its lines that say `error:`, or the last one."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    errors = [line.removeprefix("stderr: ") for line in lines if "error: " in line]
-    return "; ".join(errors[:3]) or (lines[-1] if lines else "pulumi failed and said nothing")
+    lines = [_LABEL.sub("", line).strip() for line in printed.splitlines()]
+    errors = [line for line in lines if "error: " in line]
+    last = [line for line in lines if line][-1:]
+    return "; ".join(errors[:3] or last) or "pulumi failed and said nothing"
 
 
 def _require_unlocked(stack: FleetStack, backend: str) -> None:
