@@ -42,8 +42,8 @@ settings. `pull-secrets packs --stack NAME --out FOLDER` writes pack and setting
     pulumi policy enable acme/pull-secrets latest --config build/pull-secrets.json      # then enforced there
 
 The pack `pull-secrets` holds every policy. The packs below hold those of one subject each, for who wants no more
-(`--pack NAME`). Each pack is a process that is asked twice about every resource, so the one pack of all costs less than
-two others. It reads a resource once, and only where its type concerns a policy.
+(`--pack NAME`). Each pack is a process that is asked twice about every resource, so one of all costs less than several
+([figures](performance.md#policy-packs)). It reads a resource once, and only where its type concerns a policy.
 
 Settings are `--policy-pack-config FILE`, one JSON object of policy names and their settings. `make pack-policies`
 builds each pack without settings, with an environment of its own, for other repositories.
