@@ -21,6 +21,7 @@ FAKE_PULUMI = """#!/usr/bin/env bash
 echo "$PULUMI_BACKEND_URL $*" >> "$CALLS"
 if [[ "$*" == "stack export"* ]]; then echo '{"deployment": {}}' > "${@: -1}"; fi
 if [[ "$1" == preview && "$*" == *--json* ]]; then cat "$EVENTS"; fi
+if [[ "$*" == "stack init"* ]] && grep -q '^encryptionsalt' Pulumi.dev.yaml; then exit 255; fi
 if [[ "$*" == *"$FAILS"* ]]; then exit 3; fi
 """
 
@@ -114,6 +115,14 @@ def test_a_preview_starts_from_a_copy_of_the_state_in_a_backend_of_its_own(stack
     imported = [line for line in stack.lines() if "stack import" in line]
     assert [line.rpartition(" ")[2] for line in imported] == (["build/state-dev.json"] if known else [])
     assert (stack.root / "Pulumi.dev.yaml").read_bytes() == before
+
+
+def test_a_preview_needs_no_passphrase_of_the_stack(stack: Stack) -> None:
+    file = stack.root / "Pulumi.dev.yaml"
+    file.write_text(f"encryptionsalt: v1:of-a-passphrase\n{file.read_text()}")
+    before = file.read_bytes()
+    assert stack.run("preview").returncode == 0
+    assert file.read_bytes() == before
 
 
 def test_an_update_leaves_a_copy_of_the_state_for_previews(stack: Stack) -> None:
