@@ -53,6 +53,7 @@ What the program is made of, for programs of your own. In Python import a compon
 
 Every other language has them as the package `pullsecrets`, which a clone's folder `pullsecrets/components` serves:
 `pulumi package add FOLDER` makes its SDK, `pulumi package get-schema FOLDER` [the schema](components.schema.json).
+FOLDER begins with `./` or `/`; any other name is looked for in Pulumi's registry.
 In YAML:
 
 {_SHOWN["yaml"]}
@@ -62,9 +63,10 @@ In TypeScript:
 {_SHOWN["typescript"]}
 
 `VaultRegistryEntry` and `TenantNamespace` hold dynamic resources of Python's SDK. For these the engine starts the
-program's Python, which a program in another language does not have: set `PULUMI_RUNTIME_VIRTUALENV` to an environment
-with `pull-secrets[pulumi]` for each run, or it fails with `could not read plugin [pulumi-resource-pulumi-python]`. A
-program in YAML (its language host 1.25.0) has been deployed, previewed without a change and destroyed that way;
+program's Python, which a program in another language does not have: name an environment with `pull-secrets[pulumi]` in
+the option `virtualenv` of `runtime` in Pulumi.yaml, or in `PULUMI_RUNTIME_VIRTUALENV` for each run, or it fails with
+`could not read plugin [pulumi-resource-pulumi-python]`. A program in YAML (its language host 1.25.0) has been deployed,
+previewed without a change and destroyed with that variable;
 TypeScript has not been tried. **Required** inputs have no default; the others have that of a stack file
 ([configuration](configuration.md)).
 """
