@@ -11,7 +11,6 @@ def keep_page(file: Path, text: str, source: str, arguments: Sequence[str]) -> i
     """Write a page that is made from code, or with `--check` tell whether it is current; return the exit code.
 
     Args:
-        file: the page.
         text: what it must say.
         source: what it is made from, for the message.
         arguments: of the command line.

@@ -131,9 +131,7 @@ def plan(
 
     Args:
         where: the registry to adopt for; its cluster as an operator who may read Secrets.
-        seeded: its credential.
         namespaces: only these; by default all in which the registry may stand and a hand-made Secret serves it.
-        terms: what is accepted.
 
     Raises:
         BadInputError: when a namespace does not exist, may not have the registry, or the fan-out is not there.
@@ -167,12 +165,7 @@ def carry_out(
     """Adopt the namespaces whose plan has no problems, and wait for the proof.
 
     Args:
-        where: the registry to adopt for.
-        seeded: its credential.
-        adoptions: as planned.
         timeout: seconds to wait for the proof.
-        on_step: called with each step.
-        wait: proves the delivery.
 
     Raises:
         PullSecretsError: when a namespace is not proved within the time; running again goes on from there.

@@ -47,7 +47,6 @@ def plan(
     """List the hand-made pull Secrets of tenant namespaces; changes nothing.
 
     Args:
-        config: the stack's configuration.
         cluster: the cluster, as an operator who may read Secrets.
         namespaces: only these; by default all that are declared or carry an opt-in label.
         by_hand: field managers that count as a person, such as a script's.
@@ -100,12 +99,8 @@ def restore(
     """Make the kept Secrets of a namespace again; those that are there as they were kept are left alone.
 
     Args:
-        config: the stack's configuration.
         cluster: the cluster, as an operator who may create Secrets.
-        vault: where they are kept.
-        namespace: whose Secrets.
         names: only these; all that ESO does not deliver by default.
-        on_step: called with each.
 
     Raises:
         BadInputError: when nothing is kept under these names.

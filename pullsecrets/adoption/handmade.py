@@ -136,7 +136,6 @@ class HandMade:
         One for a rejected host counts where an image in use names that host.
 
         Args:
-            registry: the registry whose Secret comes.
             seeded: what that Secret holds.
             images: what the namespace's Pods and workloads pull.
         """
@@ -160,7 +159,6 @@ def read_hand_made(
 
     Args:
         cluster: the cluster, as a user who may read Secrets.
-        namespaces: to look in.
         registries: Secrets of these names are looked at whatever their type.
         by_hand: field managers that count as a person too, such as a script's.
     """

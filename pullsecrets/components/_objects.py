@@ -39,10 +39,8 @@ def declare_custom(
     """Declare a custom resource.
 
     Args:
-        name: of the resource.
         kind: `apiVersion` and `kind`, such as `external-secrets.io/v1/ClusterExternalSecret`.
         made: the object.
-        opts: resource options.
         annotations: for the provider alone.
     """
     version, _, kind = kind.rpartition("/")

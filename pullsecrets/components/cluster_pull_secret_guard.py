@@ -44,7 +44,6 @@ class ClusterPullSecretGuard(pulumi.ComponentResource):
         """Declare the policies.
 
         Args:
-            name: resource name.
             args: who may do what.
             opts: resource options; let what puts opt-in labels depend on it.
         """

@@ -41,7 +41,6 @@ def declare(config: StackConfig, environment: Environment, before: Before) -> No
     destroy goes the other way.
 
     Args:
-        config: the stack's configuration.
         environment: what the preflight learned of the cluster and of Vault.
         before: what state holds of an earlier run.
     """

@@ -47,7 +47,6 @@ class EsoEgress(pulumi.ComponentResource):
         """Declare the egress rule.
 
         Args:
-            name: resource name.
             args: where ESO, Vault and the API server are.
             opts: resource options; children inherit providers.
         """

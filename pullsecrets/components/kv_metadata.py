@@ -82,9 +82,7 @@ class KvMetadata(Resource, module="pullsecrets", name="KvMetadata"):
         """Declare the keys.
 
         Args:
-            name: resource name.
             args: path and keys.
-            opts: resource options.
         """
         super().__init__(_Provider(), name, {**args}, opts)
 

@@ -92,9 +92,7 @@ class NamespaceOptIn(Resource, module="pullsecrets", name="NamespaceOptIn"):
         """Declare the namespace's labels.
 
         Args:
-            name: resource name.
             args: namespace, labels and what they grant.
-            opts: resource options.
         """
         super().__init__(_Provider(), name, {**args}, opts)
 

@@ -36,7 +36,6 @@ class PodAdmission(pulumi.ComponentResource):
         """Declare policy and binding.
 
         Args:
-            name: resource name.
             args: the Secret and who receives it.
             opts: resource options; let tenants depend on it, so that their first Pods get the entry.
         """

@@ -90,7 +90,6 @@ class PullSecretMonitoring(pulumi.ComponentResource):
         """Declare rules, dashboard and validation.
 
         Args:
-            name: resource name.
             args: what is watched, and how.
             opts: resource options; children inherit the Kubernetes and Vault providers. Let it depend on what makes
                 Vault's auth mount.

@@ -43,7 +43,6 @@ class RegistryRelay(pulumi.ComponentResource):
         """Declare the relay.
 
         Args:
-            name: resource name.
             registry: arguments of the `RegistryPullSecret` that it serves.
             relay: where it stands, and how it is read.
             opts: resource options; let it depend on the Vault store.

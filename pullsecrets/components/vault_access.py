@@ -60,7 +60,6 @@ class VaultAccess(pulumi.ComponentResource):
         """Declare mount, configuration, roles and reviewer binding.
 
         Args:
-            name: resource name.
             args: the cluster's side and the roles' policies.
             opts: resource options; children inherit the Vault and Kubernetes providers.
         """

@@ -49,7 +49,6 @@ class VaultClusterSecretStore(pulumi.ComponentResource):
         """Declare the store.
 
         Args:
-            name: resource name.
             args: Vault's side and the namespaces that may use the store.
             opts: resource options; let it depend on `VaultAccess` and `EsoEgress`, without which it cannot be Ready.
         """

@@ -47,7 +47,6 @@ class VaultRegistryEntry(pulumi.ComponentResource):
         """Declare metadata and policy.
 
         Args:
-            name: resource name.
             args: the path and what is recorded of it.
             opts: resource options; children inherit the Vault provider.
         """

@@ -131,7 +131,6 @@ def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient | N
     """Compare what the stack declares with what the cluster holds and what was seeded.
 
     Args:
-        config: the stack's configuration.
         cluster: the cluster, as an auditor.
         vault: Vault, for its metadata; None for a stack that has none.
     """
@@ -183,8 +182,6 @@ def coverage(
     """Return a row for each registry and concerned namespace.
 
     Args:
-        config: the stack's configuration.
-        found: the cluster as it was read.
         concerned: by registry, the namespaces that should have its Secret.
         seeded: by registry, the digest recorded in Vault.
     """

@@ -17,7 +17,6 @@ def parse_expiry(at: str | None, within: str | None, now: datetime) -> datetime 
     Args:
         at: RFC 3339 time, or a date, which means its first moment in UTC.
         within: a time from now on such as `90d`, `12h` or `6w`.
-        now: the present.
 
     Raises:
         BadInputError: when both are given, one has another form, or the moment is past.

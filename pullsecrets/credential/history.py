@@ -52,8 +52,6 @@ def plan(vault: VaultClient, config: StackConfig, registry: Registry, to: int | 
 
     Args:
         vault: Vault, as a user who may read the credential.
-        config: the stack's configuration.
-        registry: whose credential.
         to: the version that is wanted.
 
     Raises:

@@ -47,7 +47,6 @@ def sealed_secret(name: str, namespace: str, encrypted: str, annotations: Mappin
 
     Args:
         name: of it and of the Secret.
-        namespace: of both.
         encrypted: base64 of the sealed dockerconfigjson document.
         annotations: facts about the document that are no secret, on it and on the Secret.
     """
@@ -71,9 +70,7 @@ def seal(
     With `kubeseal` on PATH that does the encryption; otherwise the same scheme is applied here.
 
     Args:
-        config: the stack's configuration.
         registry: a registry with `source: sealedSecret`.
-        credential: the document to seal.
         certificate: the controller's public certificate as PEM.
         expires_at: RFC 3339 time at which the credential expires.
 
@@ -135,9 +132,7 @@ def plan(
 
     Args:
         directory: the project's folder, below which the file is.
-        config: the stack's configuration.
         registry: a registry with `source: sealedSecret`.
-        credential: the document to seal.
         certificate: the controller's public certificate as PEM.
         expires_at: when the credential expires.
         again: whether a file that cannot be used is to be replaced.
@@ -162,7 +157,6 @@ def encrypt(public_key: rsa.RSAPublicKey, document: bytes, label: bytes) -> byte
 
     Args:
         public_key: of the controller.
-        document: what to encrypt.
         label: `namespace/name`, to which the message is bound (scope `strict`).
 
     Returns:

@@ -60,9 +60,6 @@ def plan(
 
     Args:
         vault: with a token that may read the path's metadata.
-        config: the stack's configuration.
-        registry: whose credential.
-        credential: the new one.
         expires_at: when the registry stops taking it, where that is known.
 
     Raises:

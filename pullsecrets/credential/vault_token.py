@@ -53,7 +53,6 @@ def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
     """Return a client for the stack's Vault, by the way that leads there from this machine.
 
     Args:
-        config: the stack's configuration.
         token: for callers that hold one. By default VAULT_TOKEN, then a login by the stack's Kubernetes auth mount
             where VAULT_KUBERNETES_ROLE names a role, then the token of `vault login`.
 

@@ -156,7 +156,6 @@ def targets_of(item: KubernetesObject, namespace: Any = None) -> Iterator[Target
     """Yield every object that one object would have written: itself, and what its controller makes of it.
 
     Args:
-        item: the object.
         namespace: where an object without a namespace of its own goes; None when nothing says so.
     """
     group, kind = group_of(item), kind_of(item)

@@ -26,8 +26,6 @@ def edit(
     no with the status of a conflict would say no forever.
 
     Args:
-        cluster: the cluster.
-        path: the object's.
         write: changes the object that was read, guarded by its resourceVersion, or sends nothing.
         first: the object where it was read already, such as by a list.
 

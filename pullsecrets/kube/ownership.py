@@ -181,7 +181,6 @@ def read_deliveries(cluster: KubernetesClient, registry: str, namespace: str | N
     """Return by namespace what there is of a registry: ExternalSecrets with their status, Secrets by metadata alone.
 
     Args:
-        cluster: the cluster.
         registry: name of the registry, and so of both objects.
         namespace: look in this one alone; None for all.
     """

@@ -167,12 +167,7 @@ class PodSpec:
 
 
 def pod_specs(item: Values, table: PodTable = KNOWN) -> list[PodSpec]:
-    """Return where an object of any version keeps the specifications of its Pods; none for what has none.
-
-    Args:
-        item: the object.
-        table: the kinds that are known.
-    """
+    """Return where an object of any version keeps the specifications of its Pods; none for what has none."""
     found: list[PodSpec] = []
     for known in table.get((group_of(item), kind_of(item)), ()):
         # What need not be there can be added; of a list only the items that are there count.

@@ -28,7 +28,6 @@ def patiently(deadline: float, act: Callable[_P, _T], *args: _P.args, **kwargs: 
         deadline: by `time.monotonic()`; it is done at least once, whatever the time.
         act: what is done.
         args: its arguments.
-        kwargs: its arguments by name.
 
     Raises:
         PullSecretsError: as it came, when it does not pass or the time is over.

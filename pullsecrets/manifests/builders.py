@@ -35,7 +35,6 @@ def named_alike(spec: type[Any], section: object, **others: Any) -> dict[str, An
     """Return the values of a specification's fields that a section of the configuration has by the same name.
 
     Args:
-        spec: a dataclass.
         section: a part of the configuration.
         others: values in the place of the section's, and of fields that it does not have.
     """

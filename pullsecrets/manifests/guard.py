@@ -290,7 +290,6 @@ def stack_objects(config: StackConfig, pod_admission: str = MUTATING_VERSIONS[0]
     """Return every admission object of a stack: the guard unless it is off, and Pod admission where it is chosen.
 
     Args:
-        config: the stack's configuration.
         pod_admission: version of the policies that append to Pods.
     """
     found: list[KubernetesObject] = []

@@ -64,7 +64,6 @@ def deployer_roles(group: str, platform: Platform, prefix: str = PREFIX) -> list
 
     Args:
         group: Kubernetes group of the deployers.
-        platform: what of the stack stands above its tenants.
         prefix: of the roles' names.
     """
     cluster_rules = [
@@ -97,7 +96,6 @@ def administrator_roles(group: str, platform: Platform, prefix: str = PREFIX) ->
 
     Args:
         group: Kubernetes group of the administrators.
-        platform: what of the stack stands above its tenants.
         prefix: of the roles' names.
     """
     cluster_rules = [
@@ -272,7 +270,6 @@ def operator_roles(
 
     Args:
         group: Kubernetes group of the operators.
-        platform: what of the stack stands above its tenants.
         registries: names of the stack's registries.
         prefix: of the roles' names.
         openshift: whether there are OpenShift's kinds, which name Secrets too.

@@ -37,8 +37,6 @@ def render(config: StackConfig, stack: str, pod_admission: str = MUTATING_VERSIO
     """Return every file of the stack's tree by its path, such as `clusters/<cluster>/secrets/<registry>/...`.
 
     Args:
-        config: the stack's configuration.
-        stack: its name.
         pod_admission: version of the policies that append to Pods, one that the cluster serves.
     """
     root = PurePosixPath("clusters", config.cluster.name)
@@ -65,7 +63,6 @@ def compare(
     what people wrote by hand is never touched.
 
     Args:
-        files: what is rendered.
         target: the folder.
         header_start: how a rendered file begins.
         below: where earlier files are looked for; by default in the folders, two deep, of those that are rendered.

@@ -20,8 +20,6 @@ def platform_objects(
     SealedSecrets are not among them: `seal` has written them already, where the repository keeps them.
 
     Args:
-        config: the stack's configuration.
-        stack: its name.
         pod_admission: version of the policies that append to Pods.
     """
     if config.declares_egress:

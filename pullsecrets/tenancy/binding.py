@@ -147,7 +147,6 @@ def bind_appearing(client: KubernetesClient, wanted: Wanted, seconds: int = WATC
     """Do the same for those that exist and for those that appear or lose an entry, until the watch ends.
 
     Args:
-        client: the cluster, as a binder.
         wanted: as `wanted_entries` returns it.
         seconds: after which the server ends the watch; the next one begins with what exists, so nothing is missed.
 

@@ -113,8 +113,6 @@ def foresee(before: Before, config: StackConfig, labels: Mapping[str, Mapping[st
     """Return what would change for tenants, what hurts first.
 
     Args:
-        before: what the state holds.
-        config: what is declared now.
         labels: of each namespace in the cluster.
     """
     tenants = {tenant.name: tenant for tenant in config.resolve_tenants()}

@@ -86,7 +86,6 @@ def plan(
     """Look at what a namespace holds of ours; changes nothing.
 
     Args:
-        config: the stack's configuration.
         cluster: the cluster, as an operator.
         namespace: to be taken out.
         registries: only these; all of the stack by default.
@@ -256,9 +255,6 @@ def guard_error(error: KubernetesApiError, namespace: str, labels: Iterable[str]
     """Return a refusal of opt-in labels as an error that names the guard; any other refusal as it is.
 
     Args:
-        error: what the server said.
-        namespace: whose labels.
-        labels: their keys.
         what: what was to be done with them, such as `taken off`.
     """
     refusal = error.refusal

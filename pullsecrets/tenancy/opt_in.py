@@ -43,10 +43,6 @@ def opt_in(
     """Put labels and annotations on a namespace and leave everything else on it alone.
 
     Args:
-        client: the cluster.
-        namespace: its name.
-        labels: what it shall carry.
-        annotations: likewise.
         registries: the selector of each registry that the labels grant. Where a label gets another value, the live
             ClusterExternalSecrets are told before: a namespace that none selects for a moment loses its Secrets.
         owner: the stack that creates the namespace where it is missing, as `manifests.owner` gives it. Only one that

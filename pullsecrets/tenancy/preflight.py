@@ -76,7 +76,6 @@ def inspect(
     Reads only, and of Vault only metadata.
 
     Args:
-        config: the stack's configuration.
         stack: the stack's name, for the commands that errors recommend and for the ownership of objects.
         project: the Pulumi project's name.
         directory: the project's folder, which holds the files of sealed registries.
@@ -190,7 +189,6 @@ def token_reviews(config: StackConfig, vault: VaultClient, cluster: KubernetesCl
     Vault, takes what is missing from there, and says so.
 
     Args:
-        config: the stack's configuration.
         vault: Vault, whose auth mount is read when not everything is declared.
         cluster: the cluster as the kubeconfig reaches it.
         mounted: whether the stack's auth mount is there.

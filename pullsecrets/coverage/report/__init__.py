@@ -23,10 +23,7 @@ def render(found: Audit, form: Format, stack: str, cluster: str) -> str:
     """Return an audit in a form for programs or for a browser.
 
     Args:
-        found: the audit.
         form: any but text, which is the command line's own.
-        stack: the stack's name.
-        cluster: the cluster's name.
     """
     return _renderer(form)(found, stack, cluster)
 

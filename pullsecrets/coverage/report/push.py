@@ -19,8 +19,6 @@ def push(found: Audit, stack: str, cluster: str, url: str) -> None:
     """Put the metrics in the place of those that the cluster's last audit sent.
 
     Args:
-        found: the audit.
-        stack: the stack's name.
         cluster: the cluster's name; with the job it is what the Pushgateway groups by.
         url: the Pushgateway's, without `/metrics`.
 
