@@ -117,7 +117,7 @@ _CNI_PLUGINS = "github.com/containernetworking/plugins/plugins"
 _SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
 
 # What tests and lint need, and the control plane does not.
-OF_TESTS: Final = frozenset({"actionlint", "eso-definitions", "promtool", "sealed-secrets"})
+OF_TESTS: Final = frozenset({"actionlint", "eso-definitions", "promtool", "pulumi-language-yaml", "sealed-secrets"})
 
 # What one make target needs, and builds itself.
 ON_DEMAND: Final = frozenset({"versitygw"})
@@ -251,6 +251,13 @@ RECIPES: Final = (
         version="v0.40.0",
         programs=(Program(".", "sealed-secrets-controller"), Program(f"{_SEALED_SECRETS}/cmd/kubeseal", "kubeseal")),
         copies=(Copy(_SEALED_SECRETS, "helm/sealed-secrets/crds", "crds"),),
+    ),
+    # No part of the control plane: it runs the examples of the components in YAML.
+    Recipe(
+        name="pulumi-language-yaml",
+        version="v1.25.0",
+        programs=(Program("github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml", "pulumi-language-yaml"),),
+        variables=(("github.com/pulumi/pulumi-yaml/pkg/version.Version", "v1.25.0"),),
     ),
     # No part of the control plane: what a stack declares is held against them.
     Recipe(

@@ -3,13 +3,14 @@
 Run as `python -m pullsecrets.components.document` to write both, with `--check` to fail when one is not current.
 """
 
+import ast
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from inspect import cleandoc
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 import yaml
@@ -24,51 +25,33 @@ _DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = _DOCS / "components.md"
 SCHEMA = _DOCS / "components.schema.json"
 
-EXAMPLE = {
-    "name": "app-registry-pull",
-    "path": "prod/registries/app-registry-pull",
-    "selector": {"apps.platform/tenant": "true"},
-    "store": "vault-platform",
-    "syncWave": 10,
-}
-"""Inputs of a `RegistryPullSecret`, what it requires and one more."""
-_OF_PYTHON = {"sync_wave" if key == "syncWave" else key: value for key, value in EXAMPLE.items()}
-_OF_YAML = {"resources": {"app": {"type": "pullsecrets:RegistryPullSecret", "properties": EXAMPLE}}}
-_SHOWN = {
-    "python": indent(f'RegistryPullSecret("app", {json.dumps(_OF_PYTHON, indent=4)})', "    "),
-    "yaml": indent(yaml.safe_dump(_OF_YAML, sort_keys=False).rstrip(), "    "),
-    "typescript": indent(f'new pullsecrets.RegistryPullSecret("app", {json.dumps(EXAMPLE, indent=4)});', "    "),
-}
+EXAMPLES = _DOCS / "examples"
+"""One program in each language, which the tests run; the page shows its parts."""
 
-_INTRODUCTION = f"""\
-<!-- Written by `make docs` from pullsecrets/components; change that, not this file. -->
+_INTRODUCTION = """\
+<!-- Written by `make docs` from pullsecrets/components and docs/examples; change those, not this file. -->
 # Components
 
-What the program is made of, for programs of your own. In Python import a component from its module, with
-`pull-secrets[pulumi]` installed; its arguments are a dictionary with keys in snake_case, such as `sync_wave`:
+What the program is made of, for programs of your own. Each component has an example in Python, YAML and TypeScript.
+Together they are one program in each language ([Python](examples/python/__main__.py),
+[YAML](examples/yaml/Pulumi.yaml), [TypeScript](examples/typescript/index.ts)), and all three declare the same.
+**Required** inputs have no default; the others have that of a stack file ([configuration](configuration.md)).
 
-    from pullsecrets.components.registry_pull_secret import RegistryPullSecret
+- **Python**: install `pull-secrets[pulumi]` and import a component from its module. Its arguments are a dictionary with
+  keys in snake_case, such as `sync_wave`.
+- **YAML**: `packages` of Pulumi.yaml names the folder `pullsecrets/components` of a clone after `uv sync`.
+- **TypeScript** and every other language: `pulumi package add FOLDER` makes an SDK from that folder, `pulumi package
+  get-schema FOLDER` [the schema](components.schema.json). FOLDER begins with `./` or `/`; any other name is looked for
+  in Pulumi's registry.
 
-{_SHOWN["python"]}
+`ImagePullSecretBinding`, `TenantNamespace` and `VaultRegistryEntry` hold dynamic resources of Pulumi's Python SDK. The
+engine runs these in the program's own Python, which a program in another language has to name, or an error says so: set
+`virtualenv` among the options of `runtime` in Pulumi.yaml to an environment with `pull-secrets[pulumi]`:
 
-Every other language has them as the package `pullsecrets`, which a clone's folder `pullsecrets/components` serves:
-`pulumi package add FOLDER` makes its SDK, `pulumi package get-schema FOLDER` [the schema](components.schema.json).
-FOLDER begins with `./` or `/`; any other name is looked for in Pulumi's registry.
-In YAML:
-
-{_SHOWN["yaml"]}
-
-In TypeScript:
-
-{_SHOWN["typescript"]}
-
-`VaultRegistryEntry` and `TenantNamespace` hold dynamic resources of Python's SDK. For these the engine starts the
-program's Python, which a program in another language does not have: name an environment with `pull-secrets[pulumi]` in
-the option `virtualenv` of `runtime` in Pulumi.yaml, or in `PULUMI_RUNTIME_VIRTUALENV` for each run, or it fails with
-`could not read plugin [pulumi-resource-pulumi-python]`. A program in YAML (its language host 1.25.0) has been deployed,
-previewed without a change and destroyed with that variable;
-TypeScript has not been tried. **Required** inputs have no default; the others have that of a stack file
-([configuration](configuration.md)).
+    runtime:
+      name: yaml
+      options:
+        virtualenv: ../../../.venv
 """
 
 
@@ -80,7 +63,7 @@ def schema() -> dict[str, Any]:
 
 
 def document(package: Mapping[str, Any]) -> str:
-    """Return the page: inputs and outputs of each component.
+    """Return the page: inputs, outputs and examples of each component.
 
     Args:
         package: the package's schema.
@@ -97,6 +80,37 @@ def _component(name: str, resource: Mapping[str, Any], package: Mapping[str, Any
     yield from _rows(resource["inputProperties"], resource.get("requiredInputs", ()), package)
     yield from ("", "| output | type | meaning |", "|---|---|---|")
     yield from _rows(resource["properties"], (), package)
+    for language, part in examples(name).items():
+        yield from ("", f"```{language}", part, "```")
+
+
+def examples(component: str) -> dict[str, str]:
+    """Return how the programs of `EXAMPLES` declare a component, by language."""
+    return {
+        "python": _of_python(component, (EXAMPLES / "python" / "__main__.py").read_text("utf-8")),
+        "yaml": _of_yaml(component, (EXAMPLES / "yaml" / "Pulumi.yaml").read_text("utf-8")),
+        "typescript": _of_typescript(component, (EXAMPLES / "typescript" / "index.ts").read_text("utf-8")),
+    }
+
+
+def _of_python(component: str, program: str) -> str:
+    (found,) = (
+        ast.get_source_segment(program, statement) or ""
+        for statement in ast.parse(program).body
+        if f" = {component}(" in ast.unparse(statement)
+    )
+    return found
+
+
+def _of_yaml(component: str, program: str) -> str:
+    kinds = {resource["type"]: name for name, resource in yaml.safe_load(program)["resources"].items()}
+    (found,) = re.findall(rf"^  {kinds[f'{PACKAGE}:{component}']}:\n(?:    .*\n)+", program, re.MULTILINE)
+    return f"resources:\n{found.rstrip()}"
+
+
+def _of_typescript(component: str, program: str) -> str:
+    (found,) = re.findall(rf"^const \w+ = new {PACKAGE}\.{component}\(.*?^}}.*?;$", program, re.MULTILINE | re.DOTALL)
+    return found
 
 
 def _rows(properties: Mapping[str, Any], required: Any, package: Mapping[str, Any]) -> Iterator[str]:

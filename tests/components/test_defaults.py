@@ -6,6 +6,7 @@ import pulumi
 import pytest
 
 from pullsecrets.components import document
+from pullsecrets.components.binding import ImagePullSecretBinding
 from pullsecrets.components.eso_egress import EsoEgress
 from pullsecrets.components.pull_secret_monitoring import PullSecretMonitoring
 from pullsecrets.components.registry_pull_secret import RegistryPullSecret
@@ -17,6 +18,7 @@ from tests.components.program import Declared, RecordingMocks
 
 REQUIRED: dict[Any, dict[str, Any]] = {
     EsoEgress: {"name": "egress", "vault_port": 8200},
+    ImagePullSecretBinding: {"namespace": "shop", "secrets": ["app"]},
     PullSecretMonitoring: {
         "name": "pull-secrets-dev",
         "namespace": "monitoring",

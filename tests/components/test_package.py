@@ -1,13 +1,17 @@
 """The components can be served as a package: their arguments are analysed into a schema, each one described."""
 
+import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
 from pulumi import ComponentResource
 from pulumi.provider.experimental.analyzer import Analyzer, ComponentDefinition
+from pydantic.alias_generators import to_camel
 
 from pullsecrets import components
 from pullsecrets.components import __main__ as package
@@ -59,6 +63,13 @@ def test_the_page_of_the_components_and_their_schema_are_current() -> None:
     assert document.main(["--check"]) == 0
 
 
-def test_the_example_of_the_page_has_the_inputs_that_are_required() -> None:
-    component = document.schema()["resources"]["pullsecrets:index:RegistryPullSecret"]
-    assert set(component["requiredInputs"]) < set(document.EXAMPLE) < set(component["inputProperties"])
+@pytest.mark.parametrize("component", package.COMPONENTS, ids=lambda component: component.__name__)
+def test_the_examples_give_what_is_required_and_the_same_in_each_language(component: type[ComponentResource]) -> None:
+    shown = document.examples(component.__name__)
+    (resource,) = yaml.safe_load(shown["yaml"])["resources"].values()
+    arguments = next(node for node in ast.walk(ast.parse(shown["python"])) if isinstance(node, ast.Dict))
+    of_python = [str(ast.literal_eval(key)) for key in arguments.keys if key]
+    of_typescript = re.findall(r"^    (\w+):", shown["typescript"], re.MULTILINE)
+    assert [*resource["properties"]] == of_typescript == [to_camel(key) for key in of_python]
+    declared = document.schema()["resources"][f"pullsecrets:index:{component.__name__}"]
+    assert {*declared["requiredInputs"]} <= {*of_typescript} <= {*declared["inputProperties"]}

@@ -30,6 +30,7 @@ from pullsecrets.tenancy import preflight
 from tests.e2e.stack import DEADLINE, Stack, namespace
 from tests.ops.test_documents import platform_engineer, try_as
 from tests.pages import Scenario
+from tests.prometheus import RULES, rule_definition
 from tests.unit.pushgateway import Pushgateway, pushgateway
 
 pytestmark = pytest.mark.controlplane
@@ -37,25 +38,10 @@ pytestmark = pytest.mark.controlplane
 NAMESPACE, ACCOUNT = "platform-monitoring", "pull-secrets-ops-audit"
 BATCH = f"/apis/batch/v1/namespaces/{NAMESPACE}"
 AUDIT = "labelSelector=app.kubernetes.io/name=pull-secrets-audit"
-CRD = "prometheusrules.monitoring.coreos.com"
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 # Errors are counted from the first one on.
 SELECTOR = re.compile(r"((?:externalsecret|clustersecretstore)_(?!sync_calls_error)\w+)\{([^}]*)\}")
 MATCHER = re.compile(r'(\w+)=~?\\?"([^"\\]*)\\?"')
 EARLIER = datetime.now(UTC) - timedelta(minutes=5)
-
-
-def rule_definition() -> dict[str, Any]:
-    """The kind as the Prometheus Operator brings it, without its schema."""
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
-    kinds = {"kind": "PrometheusRule", "plural": "prometheusrules", "singular": "prometheusrule"}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": CRD},
-        "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": kinds, "versions": [version]},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +58,7 @@ def cluster_with_prometheus(stack: Stack) -> Iterator[Stack]:
     with pytest.raises(BadInputError, match=r"PrometheusRule; install the Prometheus Operator") as raised:
         preflight.require_monitoring(stack.client(stack.plane.kubeconfig("pulumi")), stack.config())
     assert f"found no namespace '{NAMESPACE}'" in str(raised.value)
-    stack.admin.apply_raw(f"{CRDS}/{CRD}", json.dumps(rule_definition()).encode())
+    stack.admin.apply_raw(RULES, json.dumps(rule_definition()).encode())
     stack.admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     restricted = {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
     stack.patch(namespace(NAMESPACE), {"metadata": restricted})
@@ -89,11 +75,11 @@ def cluster_with_prometheus(stack: Stack) -> Iterator[Stack]:
     until(served, DEADLINE, "PrometheusRule served")
     yield stack
     stack.delete_namespace(NAMESPACE)
-    stack.admin.call("DELETE", f"{CRDS}/{CRD}")
+    stack.admin.call("DELETE", RULES)
     for item in roles[:2]:
         kind, name = item["kind"].lower(), item["metadata"]["name"]
         stack.admin.call("DELETE", f"/apis/rbac.authorization.k8s.io/v1/{kind}s/{name}")
-    stack.gone(f"{CRDS}/{CRD}")
+    stack.gone(RULES)
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,7 @@ def test_what_tests_need_is_built_with_the_rest_in_one_go(monkeypatch: pytest.Mo
     monkeypatch.setattr(toolchain, "_build", lambda missing: asked.append({item.name for item in missing.values()}))
     toolchain.ensure()
     toolchain.ensure(for_tests=True)
-    assert asked[1] - asked[0] == {"actionlint", "eso-definitions", "promtool", "sealed-secrets"}
+    assert asked[1] - asked[0] == recipes.OF_TESTS
     assert asked[0] < asked[1]
 
 
