@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pulumi
@@ -23,7 +23,7 @@ def drop_debug_messages() -> None:
 
 
 @contextmanager
-def short_stack_traces() -> Iterator[None]:
+def short_stack_traces() -> Generator[None]:
     """Have resources name the line that declares them, and not all that led there, down to the interpreter's start.
 
     Measured at 1,000 tenants: a tenth of the program's time, and a third of the state.
