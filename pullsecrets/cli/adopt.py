@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from pullsecrets.adoption import adopt, undo
 from pullsecrets.adoption.adopt import Adoption, Migration, Terms
@@ -39,9 +38,7 @@ def command(  # noqa: PLR0913 - each is an option
     accept_gap: Annotated[
         bool, typer.Option("--accept-gap", help="Accept that a Secret in use must be deleted and recreated.")
     ] = False,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
-    json: options.Json = False,
+    change: options.Change,
 ) -> None:
     """Replace hand-made pull Secrets with delivered ones, without interrupting pulls.
 
@@ -64,51 +61,39 @@ def command(  # noqa: PLR0913 - each is an option
     chosen = require_registry(config, registry, stack, "--registry")
     cluster = reach.connect(config)
     where = Migration(config, cluster, vault_token.open_vault(config), chosen)
-    steps: list[str] = []
-    on_step = steps.append if json else console.print_step
     if undo:
         if namespace:
             raise BadInputError("--undo: does not take further namespaces")
-        _undo(where, undo, timeout, steps, dry_run=dry_run, yes=yes, json=json)
+        _undo(where, undo, timeout, change)
         return
     seeded = adopt.read_seeded(where)
     terms = Terms(accept_other_login, accept_gap, tuple(by_hand or ()))
     planned = adopt.plan(where, seeded, namespace or (), terms)
     wanted = [item for item in planned if item.wanted]
-    if not json:
+    if not change.json:
         _show(planned)
-    if wanted and not dry_run:
-        console.confirm(f"Adopt {counted(len(wanted), 'namespace')}?", yes=yes)
-        adopt.carry_out(where, seeded, planned, timeout, on_step)
-    outcome = "nothing to do" if not wanted else "planned" if dry_run else "done"
-    if json:
-        console.print_json({"outcome": outcome, "steps": steps, "namespaces": [_document(item) for item in planned]})
-    else:
-        console.output.print("dry run: nothing was changed" if outcome == "planned" else outcome)
+    if wanted and not change.dry_run:
+        change.confirm(f"Adopt {counted(len(wanted), 'namespace')}?")
+        adopt.carry_out(where, seeded, planned, timeout, change.step)
+    change.tell(wanted=bool(wanted), namespaces=[_document(item) for item in planned])
     if any(item.problems for item in planned):
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-def _undo(
-    where: Migration, namespace: str, timeout: float, steps: list[str], *, dry_run: bool, yes: bool, json: bool
-) -> None:
+def _undo(where: Migration, namespace: str, timeout: float, change: options.Change) -> None:
     planned = undo.plan(where, namespace)
     declarations = planned.offboarding.declarations
-    if not json:
+    if not change.json:
         for item in planned.backups:
             console.output.print(
                 f"restores          Secret {namespace}/{item.secret} from {item.path} version {item.version}"
             )
         console.print_declarations(declarations)
-    if not dry_run:
-        console.confirm(f"Bring namespace {namespace} back?", yes=yes)
-        undo.carry_out(where, planned, timeout, steps.append if json else console.print_step)
-    outcome = "planned" if dry_run else "done"
-    if json:
-        kept = [{"secret": item.secret, "path": item.path, "version": item.version} for item in planned.backups]
-        console.print_json({"outcome": outcome, "steps": steps, "backups": kept, "declarations": declarations})
-    else:
-        console.output.print("dry run: nothing was changed" if dry_run else "done")
+    if not change.dry_run:
+        change.confirm(f"Bring namespace {namespace} back?")
+        undo.carry_out(where, planned, timeout, change.step)
+    kept = [{"secret": item.secret, "path": item.path, "version": item.version} for item in planned.backups]
+    change.tell(backups=kept, declarations=declarations)
     if declarations:
         raise typer.Exit(ExitCode.PROBLEM)
 
@@ -140,9 +125,7 @@ def _show(planned: list[Adoption]) -> None:
     if not planned:
         console.output.print("no namespace holds a hand-made pull Secret for it")
         return
-    table = Table(title="Hand-made pull Secrets", header_style="bold")
-    for column in ("namespace", "Secret", "origin", "compared", "action"):
-        table.add_column(column, overflow="fold")
+    table = console.table("Hand-made pull Secrets", ("namespace", "Secret", "origin", "compared", "action"))
     for item in planned:
         for found in item.found:
             secret = found.secret

@@ -132,7 +132,7 @@ def _plain(found: Audit, stack: str) -> str:
 
 
 def _show(found: Audit, stack: str, screen: Console) -> None:
-    table = _table(f"Coverage of stack {stack}", _COLUMNS)
+    table = console.table(f"Coverage of stack {stack}", _COLUMNS)
     for row in found.rows:
         table.add_row(*_cells(row), style=None if row.green else "bold")
     screen.print(table)
@@ -167,16 +167,9 @@ def _show_strays(found: Audit, stack: str, screen: Console) -> None:
 
 
 def _filled(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = _table(title, columns)
+    table = console.table(title, columns)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    return table
-
-
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=escape(title), header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
     return table
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from pullsecrets.adoption import cleanup
 from pullsecrets.adoption.cleanup import Legacy
@@ -29,9 +28,7 @@ def command(  # noqa: PLR0913 - each is an option
     ] = None,
     *,
     reach: options.Cluster,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
-    json: options.Json = False,
+    change: options.Change,
 ) -> None:
     """Remove hand-made pull Secrets that nothing uses any more, and list the others with their users.
 
@@ -50,30 +47,24 @@ def command(  # noqa: PLR0913 - each is an option
     """
     config = console.load(stack, directory)
     cluster = reach.connect(config)
-    steps: list[str] = []
-    on_step = steps.append if json else console.print_step
     if secret and not restore:
         raise BadInputError("--secret: found no --restore; allowed: with --restore NAMESPACE")
     if restore:
-        if namespace or dry_run:
+        if namespace or change.dry_run:
             raise BadInputError("--restore: does not take further namespaces or --dry-run")
-        console.confirm(f"Restore the backups of {restore}?", yes=yes)
-        cleanup.restore(config, cluster, vault_token.open_vault(config), restore, secret or (), on_step)
-        if json:
-            console.print_json({"outcome": "restored", "steps": steps})
+        change.confirm(f"Restore the backups of {restore}?")
+        cleanup.restore(config, cluster, vault_token.open_vault(config), restore, secret or (), change.step)
+        if change.json:
+            console.print_json({"outcome": "restored", "steps": change.steps})
         return
     planned = cleanup.plan(config, cluster, namespace or (), by_hand or ())
     going = [item for item in planned if item.stays is None]
-    if not json:
+    if not change.json:
         _show(planned)
-    if going and not dry_run:
-        console.confirm(f"Remove {len(going)} Secrets?", yes=yes)
-        cleanup.carry_out(config, cluster, vault_token.open_vault(config), planned, on_step)
-    outcome = "nothing to do" if not going else "planned" if dry_run else "done"
-    if json:
-        console.print_json({"outcome": outcome, "steps": steps, "secrets": [_document(item) for item in planned]})
-    else:
-        console.output.print("dry run: nothing was changed" if outcome == "planned" else outcome)
+    if going and not change.dry_run:
+        change.confirm(f"Remove {len(going)} Secrets?")
+        cleanup.carry_out(config, cluster, vault_token.open_vault(config), planned, change.step)
+    change.tell(wanted=bool(going), secrets=[_document(item) for item in planned])
     if any(item.stays and item.registry for item in planned):
         raise typer.Exit(ExitCode.PROBLEM)
 
@@ -87,9 +78,8 @@ def _show(planned: list[Legacy]) -> None:
     if not planned:
         console.output.print("no hand-made pull Secret is left")
         return
-    table = Table(title="Hand-made pull Secrets", header_style="bold")
-    for column in ("namespace", "Secret", "origin", "opens", "named by", "action"):
-        table.add_column(column, overflow="fold")
+    columns = ("namespace", "Secret", "origin", "opens", "named by", "action")
+    table = console.table("Hand-made pull Secrets", columns)
     for item in planned:
         fate = f"stays: {item.stays}" if item.stays else f"removed; {item.registry} serves"
         table.add_row(item.namespace, item.name, item.origin, ", ".join(item.hosts), ", ".join(item.users), fate)

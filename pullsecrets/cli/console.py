@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
 from pullsecrets.config import StackConfig, load_stack
@@ -56,6 +57,14 @@ def marked(state: State, text: str) -> Text:
 def print_step(text: str) -> None:
     """Say that a step is done."""
     output.print(f"[green]✓[/] {escape(text)}")
+
+
+def table(title: str, columns: Iterable[str]) -> Table:
+    """Return a table without rows yet, whose cells fold where they do not fit."""
+    found = Table(title=escape(title), header_style="bold")
+    for column in columns:
+        found.add_column(column, overflow="fold")
+    return found
 
 
 def print_declarations(declarations: Iterable[str]) -> None:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import typer
 
-from pullsecrets.cli import console
+from pullsecrets.cli import console, options
 from pullsecrets.config import Registry, StackConfig, require_registry
 from pullsecrets.credential import registry_login
 from pullsecrets.credential.document import DockerConfig, require_hosts
-from pullsecrets.credential.sources import Source
 from pullsecrets.errors import BadInputError
 
 
@@ -28,17 +27,20 @@ def registry_of(config: StackConfig, name: str, stack: str) -> Registry:
     return found
 
 
-def read(source: Source, registry: Registry) -> DockerConfig:
-    """Read the credential from where the caller chose, and check that it is one for this registry.
+def read(given: options.NewCredential, registry: Registry) -> DockerConfig:
+    """Read the credential from where the caller chose, check that it is one for this registry, and log in if asked to.
 
     What is stored otherwise than it was read is told on standard error.
 
     Raises:
         BadInputError: when it cannot be read, is no credential, or its hosts are not the registry's.
+        LoginRefusedError: when a registry refuses it.
     """
-    credential = source.read(registry.hosts, ask_password)
+    credential = given.source().read(registry.hosts, ask_password)
     require_hosts(credential, registry.hosts, registry.rejected_hosts, registry.name)
     show_notes(credential)
+    if given.verify_login:
+        verify_login(credential, given.registry_ca)
     return credential
 
 

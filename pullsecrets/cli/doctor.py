@@ -147,9 +147,7 @@ def command(  # noqa: PLR0913 - each is an option
         typer.Option("--list", help="List every check and exit.", is_eager=True, callback=_list_checks),
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name the checks that found nothing too.")] = False,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
-    json: options.Json = False,
+    change: options.Change,
 ) -> None:
     """Diagnose why namespaces have no working pull Secret: ranked causes with evidence, fix and prevention.
 
@@ -188,20 +186,20 @@ def command(  # noqa: PLR0913 - each is an option
         return snapshot, diagnose(snapshot, checks, suppressions)
 
     def show_left(now: Seen) -> None:
-        if not json:
+        if not change.json:
             console.output.print("\n[bold]What is left[/]")
             _show(*now, verbose=verbose)
 
     def fix_each(remedies: Sequence[Remedy]) -> list[Outcome]:
-        return _fix(cluster, remedies, dry_run=dry_run, yes=yes, quiet=json)
+        return _fix(cluster, remedies, change)
 
     seen, outcomes = look_until(look, lambda now: now[1].passes(fail_on), seconds), list[Outcome]()
-    if not json:
+    if not change.json:
         _show(*seen, verbose=verbose)
     if fix:
         seen, outcomes = follow_up(seen, look, fix_each, show_left)
     snapshot, report = seen
-    if json:
+    if change.json:
         document = as_document(report, stack, namespace, chains_of(snapshot))
         cost = {"requests": cluster.requests, "seconds": time.monotonic() - started}
         console.print_json({**document, "fixes": [asdict(item) for item in outcomes], **cost})
@@ -210,16 +208,14 @@ def command(  # noqa: PLR0913 - each is an option
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-def _fix(
-    cluster: KubernetesClient, remedies: Sequence[Remedy], *, dry_run: bool, yes: bool, quiet: bool
-) -> list[Outcome]:
-    if not quiet:
+def _fix(cluster: KubernetesClient, remedies: Sequence[Remedy], change: options.Change) -> list[Outcome]:
+    if not change.json:
         _show_remedies(remedies)
-    if dry_run or not remedies:
+    if change.dry_run or not remedies:
         return [Outcome(item.description, applied=False) for item in remedies]
-    console.confirm(f"Apply {counted(len(remedies), 'fix', 'fixes')}?", yes=yes)
+    change.confirm(f"Apply {counted(len(remedies), 'fix', 'fixes')}?")
     outcomes = apply_each(cluster, remedies)
-    if not quiet:
+    if not change.json:
         for item in outcomes:
             mark = "[green]✓[/]" if item.applied else "[red]✗[/]"
             console.output.print(mark, Text(item.description + (f": {item.error}" if item.error else "")))

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pullsecrets.cli import console, options
+from pullsecrets.cli.render import show_changes
 from pullsecrets.config import StackConfig, load_stack
 from pullsecrets.config.gitops import GitOps
 from pullsecrets.errors import BadInputError, ExitCode
@@ -25,16 +25,6 @@ from pullsecrets.policy import lint
 from pullsecrets.policy.lint import settings_of
 from pullsecrets.policy.workloads import REFERENCES, table_of
 from pullsecrets.text import counted, listed
-
-
-class Format(StrEnum):
-    """Forms of the check's report."""
-
-    TEXT = "text"
-    JSON = "json"
-    SARIF = "sarif"
-    JUNIT = "junit"
-
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -151,9 +141,7 @@ def migrate_command(  # noqa: PLR0913 - each is an option
         bool, typer.Option("--charts", help="Write the values of charts that Argo CD or Flux renders, too.")
     ] = False,
     layout: Layout,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
-    json: options.Json = False,
+    change: options.Change,
 ) -> None:
     """Move the repository to a shared Kustomize component, and remove hard-coded entries of its Secret.
 
@@ -170,14 +158,14 @@ def migrate_command(  # noqa: PLR0913 - each is an option
     config = load_stack(stack, directory)
     found_in = _survey(path, config, layout, keeping=False)
     planned = migrate.plan(found_in, found_in.registry(config, registry), place, charts=charts)
-    outcome = "unchanged" if not planned.edits else "planned" if dry_run else "written"
-    if not json:
+    outcome = "unchanged" if not planned.edits else "planned" if change.dry_run else "written"
+    if not change.json:
         _show_plan(planned)
     if outcome == "written":
         migrate.refuse_dirty(path, planned)
-        console.confirm(f"Write {counted(len(planned.edits), 'file')}?", yes=yes)
+        change.confirm(f"Write {counted(len(planned.edits), 'file')}?")
         migrate.apply(path, planned)
-    if json:
+    if change.json:
         console.print_json(_plan_document(planned, outcome))
     else:
         console.output.print(_sentence(planned, outcome))
@@ -192,7 +180,7 @@ def check_command(  # noqa: PLR0913 - each is an option
     stack: options.Stack,
     registry: RegistryName = None,
     directory: options.Directory = Path(),
-    report_format: Annotated[Format, typer.Option("--format", "-f", help="Format of the report.")] = Format.TEXT,
+    report_format: options.ReportFormat = options.Format.TEXT,
     changed_since: Annotated[
         str | None,
         typer.Option(
@@ -221,7 +209,7 @@ def check_command(  # noqa: PLR0913 - each is an option
         return
     report = checking.check(found_in, config, found_in.registry(config, registry), partly=partly)
     # Not through the console: it would wrap lines and read markup into them.
-    sys.stdout.write(lint.render(report, Format.JSON if json else report_format) + "\n")
+    sys.stdout.write(lint.render(report, options.Format.JSON if json else report_format) + "\n")
     if report.mandatory:
         raise typer.Exit(ExitCode.PROBLEM)
 
@@ -274,7 +262,8 @@ def render_command(  # noqa: PLR0913 - each is an option
         paths = {name: [str(file) for file in getattr(changes, name)] for name in rendering.FIELDS}
         console.print_json({**paths, "unplaced": rendered.unplaced, "withoutOverlay": rendered.without_overlay})
     else:
-        _show_rendered(rendered, changes, writes=writes)
+        show_changes(changes, done=writes)
+        _show_unplaced(rendered)
     if rendered.unplaced or (check and (changes.written or changes.removed)):
         raise typer.Exit(ExitCode.PROBLEM)
 
@@ -312,9 +301,7 @@ def _show_discovery(found: discover.Discovery) -> None:
     console.output.print(table)
     if not found.gaps:
         return
-    gaps = Table(title=f"Gaps: {len(found.gaps)}", header_style="bold")
-    for column in ("gap", "where", "problem", "fix"):
-        gaps.add_column(column, overflow="fold")
+    gaps = console.table(f"Gaps: {len(found.gaps)}", ("gap", "where", "problem", "fix"))
     for gap in found.gaps:
         gaps.add_row(gap.kind, f"{gap.file}:{gap.line}", gap.problem, gap.fix)
     console.output.print(gaps)
@@ -357,15 +344,7 @@ def _sentence(planned: migrate.MigrationPlan, outcome: str) -> str:
     return f"dry run, nothing was written: {done}" if outcome == "planned" else f"[green]written[/] {done}"
 
 
-def _show_rendered(rendered: applications.Applications, changes: rendering.RenderChanges, *, writes: bool) -> None:
-    for verb, paths in (("write", changes.written), ("remove", changes.removed)):
-        for path in paths:
-            console.output.print(f"{verb:7} {path}", soft_wrap=True)
-    tense = "" if writes else "would be "
-    console.output.print(
-        f"{len(changes.written)} {tense}written, {len(changes.removed)} {tense}removed, "
-        f"{len(changes.unchanged)} unchanged"
-    )
+def _show_unplaced(rendered: applications.Applications) -> None:
     for name in rendered.without_overlay:
         console.output.print(f"no Application for {name}: its service has no overlay for the environment")
     for name in rendered.unplaced:

@@ -1,7 +1,6 @@
 """`pull-secrets lint`: checks manifests in files against the rules of the policy packs."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,18 +12,9 @@ from pullsecrets.policy import lint
 from pullsecrets.text import counted
 
 
-class Format(StrEnum):
-    """Forms of the report."""
-
-    TEXT = "text"
-    JSON = "json"
-    SARIF = "sarif"
-    JUNIT = "junit"
-
-
 def command(  # noqa: PLR0913 - each is an option
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders; - reads standard input.")],
-    report_format: Annotated[Format, typer.Option("--format", "-f", help="Format of the report.")] = Format.TEXT,
+    report_format: options.ReportFormat = options.Format.TEXT,
     stack: Annotated[
         str | None,
         typer.Option("--stack", "-s", envvar="PULL_SECRETS_STACK", help="Stack whose registries to check by."),

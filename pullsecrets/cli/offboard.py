@@ -33,9 +33,7 @@ def command(  # noqa: PLR0913 - each is an option
     force: Annotated[bool, typer.Option("--force", help="Continue although Pods or workloads still pull with it.")] = (
         False
     ),
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
-    json: options.Json = False,
+    change: options.Change,
 ) -> None:
     """Remove a namespace from the delivery: ServiceAccount entries, label, ExternalSecret, Secret and finalizer.
 
@@ -57,19 +55,14 @@ def command(  # noqa: PLR0913 - each is an option
     cluster = reach.connect(config)
     registries = [require_registry(config, name, stack, "--registry") for name in registry or ()]
     planned = offboard.plan(config, cluster, namespace, registries, delete=delete)
-    steps: list[str] = []
-    if not json:
+    if not change.json:
         _show(planned)
-    if not dry_run and not planned.nothing_to_do:
+    if not change.dry_run and not planned.nothing_to_do:
         if not force:
             offboard.require_unused(planned)
-        console.confirm(f"Remove namespace {namespace} from the delivery?", yes=yes)
-        offboard.carry_out(config, cluster, planned, timeout, steps.append if json else console.print_step)
-    outcome = "nothing to do" if planned.nothing_to_do else "planned" if dry_run else "done"
-    if json:
-        console.print_json({**asdict(planned), "outcome": outcome, "steps": steps})
-    else:
-        console.output.print("dry run: nothing was changed" if outcome == "planned" else outcome)
+        change.confirm(f"Remove namespace {namespace} from the delivery?")
+        offboard.carry_out(config, cluster, planned, timeout, change.step)
+    change.tell(wanted=not planned.nothing_to_do, **asdict(planned))
     if planned.declarations:
         raise typer.Exit(ExitCode.PROBLEM)
 

@@ -3,13 +3,15 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from pullsecrets.cli import console
 from pullsecrets.config import StackConfig
 from pullsecrets.credential.expiry import parse_expiry
 from pullsecrets.credential.sources import Source
@@ -42,6 +44,18 @@ ByHand = Annotated[
     list[str] | None,
     typer.Option("--by-hand", help="Field manager to treat as a person, such as a script's; repeatable."),
 ]
+
+
+class Format(StrEnum):
+    """Forms of the report of a lint."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    JUNIT = "junit"
+
+
+ReportFormat = Annotated[Format, typer.Option("--format", "-f", help="Format of the report.")]
 ProofTimeout = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the proof.")]
 
 
@@ -68,6 +82,35 @@ class Cluster:
         """Return a client for the cluster; where no context was named, in the stack's."""
         reach = Reach(self.kubeconfig, self.context, self.impersonated, tuple(self.groups or ()))
         return KubernetesClient(reach.or_context(config.cluster.context))
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a command changes something: only shown or done, with or without a question, told as text or as JSON."""
+
+    dry_run: DryRun = False
+    yes: Yes = False
+    json: Json = False
+    steps: list[str] = field(default_factory=list[str], init=False)
+    """What was done."""
+
+    def confirm(self, question: str) -> None:
+        """Ask before something is changed, as `console.confirm` does."""
+        console.confirm(question, yes=self.yes)
+
+    def step(self, text: str) -> None:
+        """Take down that a step is done, and say so where no JSON is printed at the end."""
+        self.steps.append(text)
+        if not self.json:
+            console.print_step(text)
+
+    def tell(self, *, wanted: bool = True, **facts: object) -> None:
+        """Say how it ended, with the facts where JSON is wanted; `wanted` is whether there was anything to do."""
+        outcome = "nothing to do" if not wanted else "planned" if self.dry_run else "done"
+        if self.json:
+            console.print_json({**facts, "outcome": outcome, "steps": self.steps})
+        else:
+            console.output.print("dry run: nothing was changed" if outcome == "planned" else outcome)
 
 
 @dataclass(frozen=True)

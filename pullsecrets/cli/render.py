@@ -46,7 +46,7 @@ class Tree:
         if self.json:
             console.print_json({name: [str(path) for path in getattr(changes, name)] for name in render.FIELDS})
         else:
-            _show(changes, self.out, done=done)
+            show_changes(changes, self.out, done=done)
         if self.check and (changes.written or changes.removed):
             raise typer.Exit(ExitCode.PROBLEM)
 
@@ -83,12 +83,13 @@ def command(
     tree.bring(render.render(console.load(stack, directory), stack, pod_admission))
 
 
-def _show(changes: render.RenderChanges, out: Path, *, done: bool) -> None:
+def show_changes(changes: render.RenderChanges, out: Path | None = None, *, done: bool) -> None:
+    """Print which files are written and removed, and how many; in a folder, where one is named."""
     for verb, paths in (("write", changes.written), ("remove", changes.removed)):
         for path in paths:
-            console.output.print(f"{verb:7} {out / path}", soft_wrap=True)
+            console.output.print(f"{verb:7} {out / path if out else path}", soft_wrap=True)
     tense = "" if done else "would be "
     console.output.print(
         f"{len(changes.written)} {tense}written, {len(changes.removed)} {tense}removed, "
-        f"{len(changes.unchanged)} unchanged in {out}"
+        f"{len(changes.unchanged)} unchanged{f' in {out}' if out else ''}"
     )

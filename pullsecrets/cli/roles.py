@@ -1,6 +1,7 @@
 """`pull-secrets roles`: prints the RBAC roles of a stack's people and pipelines, as YAML for an administrator."""
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,36 +12,40 @@ from pullsecrets.manifests.render import as_yaml
 from pullsecrets.manifests.roles import Groups, stack_roles
 
 
-def command(  # noqa: PLR0913 - each option of the command line is a parameter
-    stack: options.Stack,
+@dataclass(frozen=True)
+class Names:
+    """The names of the groups."""
+
     deployers: Annotated[
         str, typer.Option(metavar="GROUP", help="Who runs `pulumi`: tenants, and what is delivered to them.")
-    ] = Groups.deployers,
+    ] = Groups.deployers
     administrators: Annotated[
         str, typer.Option(metavar="GROUP", help="Deployers who may also create stores, admission policies and egress.")
-    ] = Groups.administrators,
-    auditors: Annotated[str, typer.Option(metavar="GROUP", help="Who runs `audit`.")] = Groups.auditors,
+    ] = Groups.administrators
+    auditors: Annotated[str, typer.Option(metavar="GROUP", help="Who runs `audit`.")] = Groups.auditors
     surveyors: Annotated[
         str, typer.Option(metavar="GROUP", help="Auditors who may list every Secret, unmanaged ones too.")
-    ] = Groups.surveyors,
+    ] = Groups.surveyors
     operators: Annotated[
         str, typer.Option(metavar="GROUP", help="The on-call: `rotate`, `rollback`, `doctor`, `offboard`, `rollout`.")
-    ] = Groups.operators,
+    ] = Groups.operators
     diagnosticians: Annotated[
         str, typer.Option(metavar="GROUP", help="Operators whose `doctor` may log in to Vault as ESO does.")
-    ] = Groups.diagnosticians,
-    offboarders: Annotated[
-        str, typer.Option(metavar="GROUP", help="Operators who may also `offboard --delete`.")
-    ] = Groups.offboarders,
+    ] = Groups.diagnosticians
+    offboarders: Annotated[str, typer.Option(metavar="GROUP", help="Operators who may also `offboard --delete`.")] = (
+        Groups.offboarders
+    )
     migrators: Annotated[
         str, typer.Option(metavar="GROUP", help="Operators who may also `adopt` and `cleanup`: they read Secrets.")
-    ] = Groups.migrators,
+    ] = Groups.migrators
     verifiers: Annotated[
         str, typer.Option(metavar="GROUP", help="Operators who may also `verify`: they create Pods in tenants.")
-    ] = Groups.verifiers,
-    directory: options.Directory = Path(),
-    *,
-    json: options.Json = False,
+    ] = Groups.verifiers
+
+
+@options.expanded
+def command(
+    stack: options.Stack, groups: Names, directory: options.Directory = Path(), *, json: options.Json = False
 ) -> None:
     """Print the RBAC roles of the stack's people and pipelines, each bound to a group, for an administrator to apply.
 
@@ -53,18 +58,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
         pull-secrets roles --stack prod > platform-gitops/clusters/prod/roles.yaml
     """
-    groups = Groups(
-        deployers,
-        administrators,
-        auditors,
-        surveyors,
-        operators,
-        diagnosticians,
-        offboarders,
-        migrators,
-        verifiers,
-    )
-    items = stack_roles(console.load(stack, directory), groups)
+    items = stack_roles(console.load(stack, directory), Groups(**asdict(groups)))
     if json:
         console.print_json({"apiVersion": "v1", "kind": "List", "items": items})
     else:

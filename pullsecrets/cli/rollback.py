@@ -15,7 +15,7 @@ from pullsecrets.errors import ExitCode
 
 
 @options.expanded
-def command(  # noqa: PLR0913 - each is an option
+def command(
     registry: options.RegistryArgument,
     stack: options.Stack,
     directory: options.Directory = Path(),
@@ -25,9 +25,7 @@ def command(  # noqa: PLR0913 - each is an option
     timeout: options.ProofTimeout = DEFAULT_TIMEOUT,
     *,
     reach: options.Cluster,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
-    json: options.Json = False,
+    change: options.Change,
 ) -> None:
     """Restore an earlier version of a credential, and prove its delivery in every namespace.
 
@@ -48,21 +46,21 @@ def command(  # noqa: PLR0913 - each is an option
     vault = vault_token.open_vault(config)
     target = prechecks.Target(config, chosen, cluster, vault)
     planned = history.plan(vault, config, chosen, to)
-    if not json:
+    if not change.json:
         _show(planned)
-    elif dry_run:
+    elif change.dry_run:
         console.print_json({**_document(planned), "outcome": "planned"})
     # After the versions, which a person wants to see even when ESO is down.
     installation = prechecks.prepare(target)
-    if dry_run:
-        if not json:
+    if change.dry_run:
+        if not change.json:
             console.output.print("dry run: nothing was written")
         return
     if not planned.unchanged:
-        console.confirm(f"Write version {planned.source} of {planned.path} over version {planned.version}?", yes=yes)
-    with delivering.progress(quiet=json) as on_progress:
+        change.confirm(f"Write version {planned.source} of {planned.path} over version {planned.version}?")
+    with delivering.progress(quiet=change.json) as on_progress:
         delivered = roll_back(target, planned, installation, timeout, on_progress)
-    if json:
+    if change.json:
         outcome = "unchanged" if planned.unchanged else "restored"
         console.print_json({**_document(planned), **delivered.document(), "outcome": outcome})
     else:

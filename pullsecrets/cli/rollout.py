@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from pullsecrets.cli import console, options
 from pullsecrets.cli.verify import ending_on_terminate
@@ -60,9 +59,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     abort: Annotated[
         bool, typer.Option("--abort", help="Roll the unfinished wave back, or the one named with --wave.")
     ] = False,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
-    json: options.Json = False,
+    change: options.Change,
 ) -> None:
     """Roll services out to a registry's pull Secret in the waves of the stack file, canary first.
 
@@ -84,8 +81,8 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     config = console.load(stack, directory)
     chosen = require_registry(config, registry, stack)
     waves = plan(config, chosen, environment, wave or ())
-    if dry_run:
-        _show_plan(waves, json=json)
+    if change.dry_run:
+        _show_plan(waves, json=change.json)
         return
     cluster = reach.connect(config)
     argocd = ArgoCd(cluster, argocd_namespace) if via == "argocd" else None
@@ -98,15 +95,15 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     rollout = Rollout(config, cluster, chosen, digest, Settings(timeout, smoke, argocd, trial))
     if abort:
         unfinished = require_unfinished(rollout, waves, named=bool(wave))
-        console.confirm(f"Roll back wave {unfinished.name} ({', '.join(unfinished.namespaces)})?", yes=yes)
+        change.confirm(f"Roll back wave {unfinished.name} ({', '.join(unfinished.namespaces)})?")
         reports = [rollout.abort(unfinished)]
     else:
         services = sum(len(item.targets) for item in waves)
-        console.confirm(f"Roll out {counted(services, 'service')} in {counted(len(waves), 'wave')}?", yes=yes)
-        may_go_on = _Asker(quiet=json) if pause else None
+        change.confirm(f"Roll out {counted(services, 'service')} in {counted(len(waves), 'wave')}?")
+        may_go_on = _Asker(quiet=change.json) if pause else None
         with ending_on_terminate():
-            reports = rollout.run(waves, None if json else _Lines().show, may_go_on)
-    if json:
+            reports = rollout.run(waves, None if change.json else _Lines().show, may_go_on)
+    if change.json:
         console.print_json({"registry": chosen.name, "digest": digest, "waves": [asdict(item) for item in reports]})
     else:
         _show_end(reports)
@@ -155,9 +152,7 @@ def _show_plan(waves: Sequence[Wave], *, json: bool) -> None:
 
 
 def _show_end(reports: Sequence[WaveReport]) -> None:
-    table = Table(title="Waves", header_style="bold")
-    for column in ("wave", "namespaces", "state", "seconds"):
-        table.add_column(column, overflow="fold")
+    table = console.table("Waves", ("wave", "namespaces", "state", "seconds"))
     for report in reports:
         style = "green" if report.state in GOOD else "red" if report.problems else None
         seconds = f"{report.seconds:.1f}" if report.seconds else ""

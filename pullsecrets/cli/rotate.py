@@ -82,9 +82,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
         str, typer.Option("--grace", metavar="DURATION", help="How long a replaced version stays, such as 24h.")
     ] = retirement.DEFAULT_GRACE,
     given: options.NewCredential,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
-    json: options.Json = False,
+    change: options.Change,
 ) -> None:
     """Write a new credential to Vault, force its delivery, and prove it in every namespace.
 
@@ -129,23 +127,23 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
                 f"registry {registry!r} is sealed: its credential, expiry and history are in the file that git keeps; "
                 f"renew it with `pull-secrets seal {registry}` and `pulumi up`, then run this without them"
             )
-        carry_out(Target(config, chosen, reach.connect(config), None), choices, Dialog(json, dry_run, yes=True))
+        carry_out(
+            Target(config, chosen, reach.connect(config), None),
+            choices,
+            Dialog(change.dry_run, yes=True, json=change.json),
+        )
         return
     source, expires = given.source(), given.expiry()
-    content = credential.read(source, chosen)
-    if given.verify_login:
-        credential.verify_login(content, given.registry_ca)
+    content = credential.read(given, chosen)
     target = Target(config, chosen, reach.connect(config), vault_token.open_vault(config))
-    carry_out(target, choices, Dialog(json, dry_run, yes, source.takes_standard_input), content, expires)
+    dialog = Dialog(change.dry_run, change.yes, change.json, source.takes_standard_input)
+    carry_out(target, choices, dialog, content, expires)
 
 
 @dataclass(frozen=True)
-class Dialog:
+class Dialog(options.Change):
     """How a command talks to whoever runs it."""
 
-    json: bool = False
-    dry_run: bool = False
-    yes: bool = False
     piped: bool = False
     """Whether standard input is the credential, so that no question can be answered there."""
 

@@ -49,13 +49,10 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
 
         pull-secrets seal app-registry-pull --stack k3d --certificate cert.pem --from-file ./dockerconfig.json
     """
-    source = given.source()
     config = console.load(stack, directory)
     chosen = _sealed_registry(config, registry, stack)
     expires = given.expiry()
-    content = credential.read(source, chosen)
-    if given.verify_login:
-        credential.verify_login(content, given.registry_ca)
+    content = credential.read(given, chosen)
     file, key = directory / str(chosen.sealed_file), sealed.read_certificate(certificate)
     planned = sealed.plan(directory, config, chosen, content, key, expires, again=again)
     outcome = "unchanged" if planned.unchanged and not again else "planned" if dry_run else "written"

@@ -42,9 +42,7 @@ def command(
     config = console.load(stack, directory)
     chosen = credential.registry_of(config, registry, stack)
     expires = given.expiry()
-    content = credential.read(source, chosen)
-    if given.verify_login:
-        credential.verify_login(content, given.registry_ca)
+    content = credential.read(given, chosen)
     vault = vault_token.open_vault(config)
     planned = vault_entry.plan(vault, config, chosen, content, expires)
     outcome = _outcome(planned, dry_run=dry_run)

@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 from typer.testing import CliRunner
 
-from pullsecrets.cli import doctor
+from pullsecrets.cli import doctor, options
 from pullsecrets.cli.app import app
 from pullsecrets.doctor import fix
 from pullsecrets.doctor.checks import all_checks
@@ -89,7 +89,7 @@ def test_a_fix_that_fails_does_not_keep_the_others_from_helping(capsys: pytest.C
     broken = replace(SEALED, remedy=Remedy("first", refuse))
     working = replace(SEALED, cause="another", remedy=Remedy("second", lambda _: applied.append("second")))
     report = Report(rank([broken, working], CHECKS), ())
-    outcomes = doctor._fix(FakeCluster(), report.remedies(), dry_run=False, yes=True, quiet=False)
+    outcomes = doctor._fix(FakeCluster(), report.remedies(), options.Change(yes=True))
     assert {item.description: item.error for item in outcomes} == {"first": "somebody else wrote", "second": None}
     assert applied == ["second"]
     assert "somebody else wrote" in capsys.readouterr().out
