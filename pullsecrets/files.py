@@ -24,13 +24,19 @@ def keep_page(file: Path, text: str, source: str, arguments: Sequence[str]) -> i
     return 1
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Put a text into a file at once, making its folders; whoever reads meanwhile sees the old one or the new one."""
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Put content into a file at once, making its folders; whoever reads meanwhile sees the old one or the new one.
+
+    A file that is there keeps its permissions, and a link stays one: what it points to is written.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    target = file.resolve()
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        draft.write_text(text, encoding="utf-8", newline="")
-        draft.replace(file)
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        if target.exists():
+            draft.chmod(target.stat().st_mode & 0o777)
+        draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
 

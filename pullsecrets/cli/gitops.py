@@ -18,6 +18,7 @@ from pullsecrets.errors import BadInputError, ExitCode
 from pullsecrets.gitops import applications, discover, migrate
 from pullsecrets.gitops import check as checking
 from pullsecrets.gitops.builds import cache_folder
+from pullsecrets.gitops.changes import apply, refuse_dirty
 from pullsecrets.gitops.repository import load
 from pullsecrets.gitops.survey import Survey, survey
 from pullsecrets.manifests import render as rendering
@@ -162,9 +163,9 @@ def migrate_command(  # noqa: PLR0913 - each is an option
     if not change.json:
         _show_plan(planned)
     if outcome == "written":
-        migrate.refuse_dirty(path, planned)
+        refuse_dirty(path, planned.edits)
         change.confirm(f"Write {counted(len(planned.edits), 'file')}?")
-        migrate.apply(path, planned)
+        apply(path, planned.edits)
     if change.json:
         console.print_json(_plan_document(planned, outcome))
     else:

@@ -15,7 +15,6 @@ from pullsecrets.gitops.check import fix_of
 from pullsecrets.gitops.repository import LIST, Repository, Workload
 from pullsecrets.gitops.survey import Survey
 from pullsecrets.guard.targets import Answer, targets_of
-from pullsecrets.kube.objects import kind_of
 from pullsecrets.text import counted
 
 DEFAULT_PATTERN = "{service}-{environment}"
@@ -101,7 +100,11 @@ def discover(survey: Survey, config: StackConfig, registries: Sequence[Registry]
         _workload_files(repository),
         _registries(survey),
         _secrets(repository),
-        tuple(_hard_coded(item) for item in repository.workloads if item.references),
+        tuple(
+            HardCoded(str(item.file), item.line, f"{item.kind} {item.name}", item.references, item.patch)
+            for item in repository.workloads
+            if item.references
+        ),
         tuple(_gaps(survey, registries)),
         repository.not_looked_at,
     )
@@ -146,10 +149,6 @@ def _definitions(repository: Repository, name: str) -> Iterator[str]:
             yield str(file)
 
 
-def _hard_coded(item: Workload) -> HardCoded:
-    return HardCoded(str(item.file), item.line, f"{item.kind} {item.name}", item.references, item.patch)
-
-
 def _gaps(survey: Survey, registries: Sequence[Registry]) -> Iterator[Gap]:
     repository = survey.repository
     for used in _secrets(repository):
@@ -189,7 +188,7 @@ def _without_reference(survey: Survey, registry: Registry) -> Iterator[Gap]:
             continue
         source = survey.source(found)
         file = str(source.file if source else found.file or found.root)
-        name = f"{kind_of(found.item)} {source.name if source else dig(found.item, ('metadata', 'name'))}"
+        name = f"{found.kind} {source.name if source else found.name}"
         if (file, name) not in told:
             told.add((file, name))
             problem = f"{name} pulls from {registry.name}'s registry and does not name that Secret"

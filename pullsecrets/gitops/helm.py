@@ -7,10 +7,10 @@ https://argo-cd.readthedocs.io/en/stable/user-guide/helm/ and https://fluxcd.io/
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
@@ -104,21 +104,22 @@ def value_paths(item: Values, settings: GitOps) -> set[Path]:
     """Return where an object that renders a chart can have a list of pull Secrets in its values."""
     if kind_of(item) not in {"Application", "HelmRelease"}:
         return set()
-    sources = [("spec", "source"), *(("spec", "sources", index) for index, _ in enumerate(_sources(item)))]
+    sources = [
+        ("spec", "source"),
+        *(("spec", "sources", index) for index, _ in enumerate(sequence(dig(item, ("spec", "sources"))))),
+    ]
     holders: list[Path] = [("spec", "values"), *((*source, "helm", "valuesObject") for source in sources)]
     keys = [*KEYS, *(tuple(key.split(".")) for key in settings.charts.values())]
     return {(*holder, *key) for holder in holders for key in keys}
-
-
-def _sources(item: Values) -> Sequence[Any]:
-    return sequence(dig(item, ("spec", "sources")))
 
 
 def uses(repository: Repository, release: Release, registry: Registry) -> bool:
     """Tell whether a release's values, or those of its chart, name a host of a registry."""
     texts = [str(dig(release.manifest.item, ("spec",)))]
     files = [*release.value_files, *([release.folder / "values.yaml"] if release.folder else [])]
-    texts += [(repository.root / file).read_text(errors="replace") for file in files if _is_file(repository, file)]
+    texts += [
+        (repository.root / file).read_text(errors="replace") for file in files if (repository.root / file).is_file()
+    ]
     return any(host in text for host in registry.hosts for text in texts)
 
 
@@ -139,7 +140,11 @@ def value_of(repository: Repository, release: Release) -> Value:
     own = dig(release.manifest.item, release.values)
     chart = _values(repository, release.folder / "values.yaml") if release.folder else None
     keys = _declared(repository, release)
-    keys = keys or [key for key in KEYS if dig(own, key) is not None] or [key for key in KEYS if _stands(chart, key)]
+    keys = (
+        keys
+        or [key for key in KEYS if dig(own, key) is not None]
+        or [key for key in KEYS if key[-1] in mapping(dig(chart, key[:-1]))]
+    )
     how = f"name it in the stack file: `gitops.charts: {{{release.chart}: ...}}`, as `helm show values` has it"
     if len(keys) != 1:
         known = " and ".join(map(shown, keys)) or "none of the usual ones, and the chart is not here"
@@ -156,10 +161,6 @@ def value_of(repository: Repository, release: Release) -> Value:
 def _declared(repository: Repository, release: Release) -> list[Path]:
     declared = repository.settings.charts.get(release.chart)
     return [tuple(declared.split("."))] if declared else []
-
-
-def _stands(values: Any, key: Path) -> bool:
-    return key[-1] in mapping(dig(values, key[:-1]))
 
 
 def _named_by_templates(repository: Repository, release: Release, key: Path) -> bool | None:
@@ -180,7 +181,3 @@ def _values(repository: Repository, file: PurePosixPath) -> Values:
         return mapping(yaml.safe_load((repository.root / file).read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-
-
-def _is_file(repository: Repository, file: PurePosixPath) -> bool:
-    return (repository.root / file).is_file()

@@ -1,30 +1,26 @@
-"""Moves a GitOps repository to the shared component: planned as a diff, proved by building, written all or nothing."""
+"""Moves a GitOps repository to the shared component: the edits of its files, and what is left."""
 
-import difflib
 import json
-import os
 import posixpath
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
-from typing import Any, Final, cast
+from pathlib import PurePosixPath
+from typing import Final
 
 from pullsecrets.config import Registry
 from pullsecrets.data import Path as ValuePath
-from pullsecrets.data import Values, dig, mapping, shown
-from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
+from pullsecrets.data import Values, dig, shown
+from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.gitops import component, helm
-from pullsecrets.gitops.builds import Built, Made, build_all
+from pullsecrets.gitops.changes import FileEdit, read, refuse_outside
 from pullsecrets.gitops.edits import NotEditableError, add_entries, add_to_kustomization, add_value, remove_entries
-from pullsecrets.gitops.repository import LIST, Repository, Root, Workload, references_of
+from pullsecrets.gitops.proof import problems
+from pullsecrets.gitops.repository import LIST, Repository, Root, Workload
 from pullsecrets.gitops.survey import Deployment, Survey
 from pullsecrets.kube.objects import group_of, kind_of
-from pullsecrets.kube.podspec import PodSpec, pod_specs
+from pullsecrets.kube.podspec import PodSpec
 
 
 class Place(StrEnum):
@@ -36,15 +32,6 @@ class Place(StrEnum):
     """The component, in each folder that is built."""
     MANIFESTS = "manifests"
     """An entry in each manifest."""
-
-
-@dataclass(frozen=True)
-class FileEdit:
-    """One file before and after; before is None for a new one."""
-
-    file: PurePosixPath
-    before: bytes | None
-    after: bytes
 
 
 @dataclass(frozen=True)
@@ -82,7 +69,7 @@ class MigrationPlan:
 
     def diff(self) -> str:
         """Return the edits as a unified diff."""
-        return "".join(line for edit in self.edits for line in _diff(edit))
+        return "".join(line for edit in self.edits for line in edit.diff())
 
 
 def plan(survey: Survey, registry: Registry, place: Place = Place.BASE, *, charts: bool = False) -> MigrationPlan:
@@ -106,10 +93,10 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE, *, chart
     while True:
         planner = _Planner(survey, registry, place, frozenset(left), charts)
         planned = planner.plan()
-        problems = _problems(survey, planned, planner.untouched)
-        if not problems:
+        found = problems(survey, registry, planned.edits, planner.untouched)
+        if not found:
             break
-        left |= problems
+        left |= found
     builds = {root for root, built in survey.built.items() if not built.failure}
     told = tuple(
         Left(str(root), reason if root in builds else f"does not build: {reason}; {_BROKEN}")
@@ -123,17 +110,8 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE, *, chart
             )
         if _Planner(survey, registry, place, frozenset(), charts).plan().edits or not any(survey.deployments):
             raise BadInputError(f"does not build as it is, so a change cannot be proved; fix it first:\n  {text}")
-    found = MigrationPlan(
-        registry,
-        planned.edits,
-        planned.referenced,
-        planned.removed,
-        planned.kept,
-        (*told, *planned.left),
-        planned.neighbours,
-    )
-    _refuse_outside(survey.repository.root, found.edits)
-    return found
+    refuse_outside(survey.repository.root, planned.edits)
+    return replace(planned, left=(*told, *planned.left))
 
 
 _BROKEN: Final = "nothing that it takes in was changed: fix it, or leave it out with --path or --root"
@@ -164,7 +142,9 @@ class _Planner:
         referenced = len(edits)
         removed, kept = self._without_entries(edits, owners)
         shared = component.folder(self.repository.settings, self.registry.name) / "kustomization.yaml"
-        if owners and (before := _read(self.repository.root / shared)) != (after := _rendered(self.registry)):
+        if owners and (before := read(self.repository.root / shared)) != (
+            after := component.render(self.registry.name).encode()
+        ):
             edits = {shared: FileEdit(shared, before, after), **edits}
         neighbours = tuple(sorted(self._neighbours(owners)))
         return MigrationPlan(
@@ -200,7 +180,7 @@ class _Planner:
             listing = self._listing(found)
             if self.place is Place.BASE and listing:
                 owners |= listing
-            elif self._is_without(found) and not (self.place is Place.MANIFESTS and listing):
+            elif self._lacks(found) and not self._is_own(found) and not (self.place is Place.MANIFESTS and listing):
                 owners.add(found.root.folder)
         return owners
 
@@ -211,8 +191,8 @@ class _Planner:
         folders = self.repository.taken_in(found.root) & self.repository.kustomizations.keys()
         return {folder for folder in folders if found.file in self.repository.kustomizations[folder].resources}
 
-    def _is_without(self, found: Deployment) -> bool:
-        return self.registry.name not in found.references and not self._is_own(found)
+    def _lacks(self, found: Deployment) -> bool:
+        return self.registry.name not in found.references
 
     def _is_own(self, found: Deployment) -> bool:
         """Tell whether the kustomization that is built generates a workload itself."""
@@ -224,7 +204,7 @@ class _Planner:
         for found in self._using:
             source = self._source(found)
             by_hand = self.place is Place.MANIFESTS or (found.root and not component.covers(found.item))
-            if source and by_hand and self.registry.name not in found.references and source.file not in self.untouched:
+            if source and by_hand and self._lacks(found) and source.file not in self.untouched:
                 wanted.setdefault(source.file, set()).add((source.kind, source.name, found.pod.path))
         return [(file, self._with_entries(names)) for file, names in wanted.items()]
 
@@ -260,7 +240,7 @@ class _Planner:
             elif dig(release.manifest.item, (*release.values[:-1], "values")) and release.values[-1] == "valuesObject":
                 left.append(Left(str(release), f"its values are a text: write {shown(value.key)} there by hand"))
             else:
-                yield file, partial(_with_value, at, item)
+                yield file, partial(add_value, at=at, item=item)
 
     def _patched(self) -> Mapping[PurePosixPath, list[Values]]:
         """Return the patches of what is fetched or generated and that the component cannot reach, by folder."""
@@ -269,7 +249,7 @@ class _Planner:
             reached = component.covers(found.item) and not self._is_own(found)
             if found.root is None or reached or self._source(found) or found.root.folder in self.untouched:
                 continue
-            if self.registry.name not in found.references:
+            if self._lacks(found):
                 patches.setdefault(found.root.folder, []).append(_patch(found, self.registry))
         return patches
 
@@ -325,30 +305,22 @@ class _Planner:
             folder for folder in owners if shared not in self.repository.kustomizations[folder].components
         }  # fmt: skip
         return {
-            f"{kind_of(found.item)} {dig(found.item, ('metadata', 'name'))} in {found.root}"
+            f"{found.kind} {found.name} in {found.root}"
             for found in self.survey.deployments
             if found.root and not found.pulls_from(self.registry) and component.covers(found.item)
-            if (found.file in files or found.root.folder in owners) and self.registry.name not in found.references
+            if (found.file in files or found.root.folder in owners) and self._lacks(found)
             if carried & self.repository.taken_in(found.root)
         }
 
 
-def _rendered(registry: Registry) -> bytes:
-    return component.render(registry.name).encode()
-
-
 def _patch(found: Deployment, registry: Registry) -> Values:
     """Return a kustomization's patch that adds the entry to one workload, behind those that are there."""
-    target = {"group": group_of(found.item), "kind": kind_of(found.item), "name": dig(found.item, ("metadata", "name"))}
+    target = {"group": group_of(found.item), "kind": found.kind, "name": found.name}
     pointer = "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (*found.pod.path, LIST))
     entry = {"name": registry.name}
     has_list = dig(found.item, (*found.pod.path, LIST)) is not None
     step = {"op": "add", "path": f"{pointer}/-" if has_list else pointer, "value": entry if has_list else [entry]}
     return {"target": {key: value for key, value in target.items() if value}, "patch": json.dumps([step])}
-
-
-def _with_value(at: ValuePath, item: Values | str, text: str) -> str:
-    return add_value(text, at, item)
 
 
 def _with_patches(patches: list[Values]) -> Callable[[str], str]:
@@ -358,222 +330,3 @@ def _with_patches(patches: list[Values]) -> Callable[[str], str]:
         return text
 
     return edit
-
-
-def refuse_dirty(root: Path, planned: MigrationPlan) -> None:
-    """Refuse to change a folder whose changes could not be told from what was there, or undone.
-
-    Raises:
-        BadInputError: when it is in no git work tree.
-        ConflictError: when files are modified, or untracked in a folder in which something is written.
-    """
-    tops = {edit.file.parts[0] for edit in planned.edits if len(edit.file.parts) > 1}
-    changed = _git_status(root, "--untracked-files=no", ".")
-    changed += _git_status(root, "--untracked-files=all", *sorted(tops)) if tops else []
-    if changed:
-        shown_files = ", ".join(dict.fromkeys(changed[:5]))
-        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise ConflictError(
-            f"{root}: the work tree has uncommitted changes ({shown_files}{more}); commit or stash them first"
-        )
-
-
-def _problems(survey: Survey, planned: MigrationPlan, untouched: frozenset[PurePosixPath]) -> dict[Root, str]:
-    """Build in a copy what the edits reach, and return what would change that should not, by root."""
-    repository = survey.repository
-    edited = {edit.file for edit in planned.edits}
-    roots = [root for root, built in survey.built.items() if not built.failure]
-    roots = [root for root in roots if not edited.isdisjoint(repository.inputs(root))]
-    if not roots:
-        return {}
-    with tempfile.TemporaryDirectory(prefix="pull-secrets-") as folder:
-        copy = Path(folder, "repository").resolve()
-        shutil.copytree(repository.root, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-        _keep_links_inside(copy, repository.root)
-        for edit in planned.edits:
-            _write(copy / edit.file, edit.after)
-        after = build_all(repository, roots, survey.builder, top=copy)
-    proof = _Proof(planned.registry, repository, untouched)
-    found = {root: list(proof.differences(survey.built[root], after[root])) for root in roots}
-    return {root: "; ".join(texts) for root, texts in found.items() if texts}
-
-
-def apply(root: Path, planned: MigrationPlan) -> None:
-    """Write the planned edits; when one cannot be written, those before it are taken back.
-
-    Raises:
-        ConflictError: when a file changed since the plan was made.
-        PullSecretsError: when a file cannot be written.
-    """
-    for edit in planned.edits:
-        if _read(root / edit.file) != edit.before:
-            raise ConflictError(
-                f"{edit.file}: changed by another process meanwhile; nothing was changed, run this again"
-            )
-    done: list[FileEdit] = []
-    try:
-        for edit in planned.edits:
-            _write(root / edit.file, edit.after)
-            done.append(edit)
-    except BaseException as error:
-        # An interrupt, too, must leave nothing half done.
-        for edit in done:
-            _restore(root / edit.file, edit.before)
-        if not isinstance(error, OSError):
-            raise
-        raise PullSecretsError(
-            f"{error.filename}: {error.strerror}; nothing was changed, make it writable and run this again"
-        ) from None
-
-
-@dataclass(frozen=True)
-class _Proof:
-    registry: Registry
-    repository: Repository
-    untouched: frozenset[PurePosixPath]
-    """Files of which nothing was changed: what they hold may lack the reference as before."""
-
-    def differences(self, before: Built, after: Built) -> Iterator[str]:
-        """Yield what differs between two builds of a root beyond new entries of the registry's Secret."""
-        if after.failure:
-            yield f"would not build: {after.failure}"
-            return
-        old, new = _by_identity(before), _by_identity(after)
-        for identity in sorted(old.keys() ^ new.keys()):
-            yield f"{' '.join(identity)} would {'disappear' if identity in old else 'appear'}"
-        for identity in sorted(old.keys() & new.keys()):
-            yield from (f"{_named(identity)} {text}" for text in self._changes(old[identity].item, new[identity]))
-
-    def _changes(self, old: Values, made: Made) -> Iterator[str]:
-        new, name = made.item, self.registry.name
-        pods = pod_specs(old, self.repository.table)
-        ignored = {(*pod.path, LIST) for pod in pods} | helm.value_paths(old, self.repository.settings)
-        if (path := _first_difference(old, new, ignored)) is not None:
-            yield f"would change at {shown(path) or 'the whole object'}; try `--place overlay` or `--place manifests`"
-        for pod in pods:
-            found = Deployment(new, pod, None, None)
-            held, holds = set(references_of(old, pod)), set(found.references)
-            lost = sorted(held - holds)
-            if lost:
-                yield f"would lose {', '.join(lost)} from {LIST}"
-            if found.pulls_from(self.registry) and name not in {*holds, *lost} and made.origin not in self.untouched:
-                yield f"would still be without {name}: a patch or another transformer replaces its list afterwards"
-            if holds - held - {name}:
-                yield f"would gain more than {name} in {LIST}"
-
-
-def _refuse_outside(root: Path, edits: tuple[FileEdit, ...]) -> None:
-    for edit in edits:
-        target = (root / edit.file).resolve()
-        if not target.is_relative_to(root.resolve()):
-            raise BadInputError(
-                f"{edit.file}: leads to {target}, outside the repository, where a change could not be undone with it; "
-                "put the file itself into the repository"
-            )
-
-
-def _keep_links_inside(copy: Path, root: Path) -> None:
-    """Let absolute links of a copy that point into the original point into the copy instead."""
-    for folder, folders, files in os.walk(copy):
-        for link in (path for name in (*folders, *files) if (path := Path(folder, name)).is_symlink()):
-            target = link.readlink()
-            inside = Path(os.path.realpath(target))
-            if target.is_absolute() and inside.is_relative_to(root.resolve()):
-                link.unlink()
-                link.symlink_to(copy / inside.relative_to(root.resolve()))
-
-
-def _diff(edit: FileEdit) -> Iterator[str]:
-    before = (edit.before or b"").decode().splitlines(keepends=True)
-    after = edit.after.decode().splitlines(keepends=True)
-    old = f"a/{edit.file}" if edit.before is not None else "/dev/null"
-    for line in difflib.unified_diff(before, after, old, f"b/{edit.file}"):
-        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-
-
-def _git_status(root: Path, *arguments: str) -> list[str]:
-    untracked, *places = arguments
-    command = ["git", "-C", str(root), "status", "--porcelain", untracked, "--", *places]
-    try:
-        ended = subprocess.run(command, capture_output=True, check=False)
-    except FileNotFoundError:
-        raise BadInputError(
-            "git: not installed; install it, so that a change of the repository can be undone"
-        ) from None
-    if ended.returncode:
-        reason = ended.stderr.decode(errors="replace").strip().splitlines()[0]
-        raise BadInputError(f"{root}: {reason}; a change is made in a git work tree only, where it can be undone")
-    return [line[3:] for line in ended.stdout.decode(errors="replace").splitlines()]
-
-
-Identity = tuple[str, str, str, str]
-
-
-def _by_identity(built: Built) -> Mapping[Identity, Made]:
-    return {_identity(made.item): made for made in built.objects}
-
-
-def _identity(item: Values) -> Identity:
-    metadata = mapping(item.get("metadata"))
-    parts = (item.get("apiVersion"), item.get("kind"), metadata.get("namespace"), metadata.get("name"))
-    version, kind, namespace, name = (str(part or "") for part in parts)
-    return version, kind, namespace, name
-
-
-def _named(identity: Identity) -> str:
-    return f"{identity[1]} {identity[3]}"
-
-
-def _first_difference(old: Any, new: Any, ignored: set[ValuePath], path: ValuePath = ()) -> ValuePath | None:
-    """Return where two objects differ first, but for lists at some paths and fields that a merge drops: null ones."""
-    if path in ignored:
-        return None
-    if old is None and isinstance(new, Mapping):
-        old = {}
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        left, right = cast("Values", old), cast("Values", new)
-        for key in dict.fromkeys([*left, *right]):
-            found = _first_difference(left.get(key), right.get(key), ignored, (*path, key))
-            if found is not None:
-                return found
-        return None
-    if isinstance(old, list) and isinstance(new, list):
-        before, after = cast("list[Any]", old), cast("list[Any]", new)
-        for index, (one, other) in enumerate(zip(before, after, strict=False)):
-            found = _first_difference(one, other, ignored, (*path, index))
-            if found is not None:
-                return found
-        return None if len(before) == len(after) else path
-    old, new = cast("tuple[object, object]", (old, new))
-    return None if old == new and type(old) is type(new) else path
-
-
-_NEW_FILE_MODE: Final = 0o644
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file at once or not at all, with the permissions that it has."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # A link stays one: what it points to is written.
-    target = file.resolve()
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(content)
-        draft.chmod(target.stat().st_mode & 0o777 if target.exists() else _NEW_FILE_MODE)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _restore(file: Path, before: bytes | None) -> None:
-    if before is None:
-        file.unlink(missing_ok=True)
-    else:
-        _write(file, before)
-
-
-def _read(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None

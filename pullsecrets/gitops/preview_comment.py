@@ -10,11 +10,11 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from pullsecrets.data import mapping
+from pullsecrets.data import mapping, walk
 from pullsecrets.errors import BadInputError
 from pullsecrets.gitops.preview_impact import Changed, TenantRow, sentences, tenant_rows
 
@@ -129,7 +129,11 @@ def read(text: str) -> Preview:
     """
     try:
         documents = list(_documents(text))
-        output = _from_digest(documents[0]) if _is_digest(documents) else _from_events(documents)
+        output = (
+            _from_digest(documents[0])
+            if len(documents) == 1 and "sequence" not in documents[0]
+            else _from_events(documents)
+        )
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise BadInputError(
             "the preview: found something other than the output of `pulumi preview --json`; "
@@ -266,10 +270,6 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
         rest = rest[end:].lstrip()
 
 
-def _is_digest(documents: Sequence[Mapping[str, Any]]) -> bool:
-    return len(documents) == 1 and "sequence" not in documents[0]
-
-
 def _from_digest(document: Mapping[str, Any]) -> _Output:
     if not {"steps", "changeSummary", "diagnostics", "config"} & set(document):
         raise ValueError("not a preview")
@@ -397,7 +397,8 @@ def _redaction(output: _Output) -> _Redaction:
         line
         for step in output.steps
         for state in step.states
-        for value in _leaves(_properties(state))
+        for part in ("inputs", "outputs")
+        for value in _leaves(mapping(state).get(part))
         # The engine and the comment both break up text that has several lines.
         for line in (value.strip(), *(part.strip() for part in value.splitlines()))
     }
@@ -415,21 +416,6 @@ def _public(value: Any) -> list[str]:
         return [str(value)]
 
 
-def _properties(state: Any) -> list[Any]:
-    if not isinstance(state, dict):
-        return []
-    known = cast("dict[str, Any]", state)
-    return [known.get("inputs"), known.get("outputs")]
-
-
 def _leaves(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in cast("dict[str, Any]", value).values():
-            yield from _leaves(item)
-    elif isinstance(value, list):
-        for item in cast("list[Any]", value):
-            yield from _leaves(item)
-    elif value is not None and not isinstance(value, bool):
-        yield str(value)
+    leaves = (found for _, found in walk(value) if isinstance(found, str | int | float))
+    return (str(found) for found in leaves if not isinstance(found, bool))

@@ -108,7 +108,9 @@ def _secrets(changed: Iterable[Changed]) -> Iterator[str]:
 def _egress(changed: Iterable[Changed]) -> Iterator[str]:
     for item in changed:
         if item.kind == _EGRESS:
-            difference = _difference(*(_cidrs(side) for side in (item.old, item.new)))
+            difference = _difference(
+                *([str(found) for path, found in walk(side) if path[-1:] == ("cidr",)] for side in (item.old, item.new))
+            )
             yield f"ESO's egress changes{f': {difference}' if difference else ''}"
 
 
@@ -129,10 +131,6 @@ def _difference(old: Sequence[str], new: Sequence[str]) -> str:
     """Return lists as sets: what comes with `+`, what goes with `-`; nothing when both hold the same."""
     gone, come = sorted({*old} - {*new}), sorted({*new} - {*old})
     return ", ".join([*(f"+{name}" for name in come), *(f"-{name}" for name in gone)])
-
-
-def _cidrs(policy: Mapping[str, Any]) -> list[str]:
-    return [str(found) for path, found in walk(policy) if path[-1:] == ("cidr",)]
 
 
 def _pairs(labels: Any) -> list[str]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from pullsecrets.config import Registry
 from pullsecrets.config.gitops import GitOps
 from pullsecrets.data import Values, dig, every_text, mapping, sequence
 from pullsecrets.errors import BadInputError
@@ -25,19 +26,13 @@ _OF_CHART: Final = frozenset({"charts", "templates"})
 
 
 @dataclass(frozen=True)
-class Workload:
-    """One object of a file that has Pods made, or a patch of one."""
+class Pulling:
+    """An object that has Pods made, what they pull and which Secrets they name."""
 
-    file: PurePosixPath
-    manifest: Manifest
+    item: Values
     pod: PodSpec
-    patch: bool
-    """Whether a kustomization names the file as a patch, not as a resource."""
-
-    @property
-    def item(self) -> Values:
-        """The object."""
-        return self.manifest.item
+    file: PurePosixPath | None
+    """The file of the repository that it comes from; None for what was fetched."""
 
     @property
     def kind(self) -> str:
@@ -52,27 +47,32 @@ class Workload:
     @cached_property
     def hosts(self) -> frozenset[str]:
         """Hosts of the registries that its containers of every sort pull from."""
-        return hosts_of(self.item, self.pod)
+        return frozenset(written_host(image) for _, image in self.pod.images(self.item))
 
     @cached_property
     def references(self) -> tuple[str, ...]:
         """Names in its list of pull Secrets."""
-        return references_of(self.item, self.pod)
+        entries = sequence(dig(self.item, (*self.pod.path, LIST)))
+        return tuple(str(mapping(entry).get("name")) for entry in entries)
+
+    def pulls_from(self, registry: Registry) -> bool:
+        """Tell whether one of its containers pulls from a registry."""
+        return not self.hosts.isdisjoint(registry.hosts)
+
+
+@dataclass(frozen=True)
+class Workload(Pulling):
+    """One object of a file that has Pods made, or a patch of one."""
+
+    file: PurePosixPath
+    manifest: Manifest
+    patch: bool
+    """Whether a kustomization names the file as a patch, not as a resource."""
 
     @property
     def line(self) -> int:
         """Line of the list of pull Secrets, or of what would hold it."""
         return self.manifest.position((*self.pod.path, LIST))[0]
-
-
-def hosts_of(item: Values, pod: PodSpec) -> frozenset[str]:
-    """Return the hosts that some of a workload's Pods pull from."""
-    return frozenset(written_host(image) for _, image in pod.images(item))
-
-
-def references_of(item: Values, pod: PodSpec) -> tuple[str, ...]:
-    """Return the names in a list of pull Secrets."""
-    return tuple(str(mapping(entry).get("name")) for entry in sequence(dig(item, (*pod.path, LIST))))
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ class Repository:
     def workloads_in(self, file: PurePosixPath) -> tuple[Workload, ...]:
         """Return the workloads of a file, or the patches of them."""
         return tuple(
-            Workload(file, item, pod, file in self.patches)
+            Workload(item.item, pod, file, item, file in self.patches)
             for item in self.manifests(file)
             for pod in pod_specs(item.item, self.table)
         )

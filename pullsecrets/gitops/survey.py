@@ -7,41 +7,21 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.data import Values, dig
 from pullsecrets.errors import BadInputError
 from pullsecrets.gitops.builds import Built, build_all
 from pullsecrets.gitops.kustomize import Builder, find_builder
-from pullsecrets.gitops.repository import Repository, Root, Workload, hosts_of, references_of
-from pullsecrets.kube.objects import kind_of
-from pullsecrets.kube.podspec import PodSpec, pod_specs
+from pullsecrets.gitops.repository import Pulling, Repository, Root, Workload
+from pullsecrets.kube.podspec import pod_specs
 from pullsecrets.text import listed
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Deployment(Pulling):
     """A workload as it is deployed: as a root builds it, or as it stands in a file that nothing builds."""
 
-    item: Values
-    pod: PodSpec
-    file: PurePosixPath | None
-    """The file of the repository that it comes from; None for what was fetched."""
-    root: Root | None
+    root: Root | None = None
     generated: bool = False
     """Whether the file says how it is generated, such as from a chart."""
-
-    @cached_property
-    def hosts(self) -> frozenset[str]:
-        """Hosts of the registries that its containers of every sort pull from."""
-        return hosts_of(self.item, self.pod)
-
-    @cached_property
-    def references(self) -> tuple[str, ...]:
-        """Names in its list of pull Secrets."""
-        return references_of(self.item, self.pod)
-
-    def pulls_from(self, registry: Registry) -> bool:
-        """Tell whether one of its containers pulls from a registry."""
-        return not self.hosts.isdisjoint(registry.hosts)
 
 
 @dataclass(frozen=True)
@@ -61,7 +41,7 @@ class Survey:
             for item in found.objects
             for pod in pod_specs(item.item, self.repository.table)
         )
-        plain = (Deployment(item.item, item.pod, item.file, None) for item in self.repository.plain)
+        plain = (Deployment(item.item, item.pod, item.file) for item in self.repository.plain)
         return (*made, *plain)
 
     @property
@@ -73,7 +53,10 @@ class Survey:
         """Return the workload of a file that a deployed one comes from."""
         if deployed.file is None or deployed.generated:
             return None
-        return source_of(deployed.item, self.repository.workloads_in(deployed.file))
+        sources = self.repository.workloads_in(deployed.file)
+        # An overlay may have put something before or behind its name.
+        alike = (found for found in sources if found.kind == deployed.kind and found.name in deployed.name)
+        return max(alike, key=lambda found: len(found.name), default=None)
 
     def registries(self, config: StackConfig, name: str | None) -> tuple[Registry, ...]:
         """Return the registry of a name, or those of the stack that the repository pulls from.
@@ -108,13 +91,6 @@ class Survey:
 
 def _known(config: StackConfig) -> str:
     return ", ".join(registry.name for registry in config.registries)
-
-
-def source_of(built: Values, sources: tuple[Workload, ...]) -> Workload | None:
-    """Find what a built object comes from; an overlay may have put something before or behind its name."""
-    name = str(dig(built, ("metadata", "name")))
-    same_kind = (found for found in sources if found.kind == kind_of(built) and found.name in name)
-    return max(same_kind, key=lambda found: len(found.name), default=None)
 
 
 def survey(repository: Repository, *, kept_in: Path | None = None, changed_since: str | None = None) -> Survey:

@@ -8,7 +8,7 @@ import yaml
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.gitops import GitOps
-from pullsecrets.gitops import migrate
+from pullsecrets.gitops import changes, migrate
 from pullsecrets.gitops.discover import discover
 from pullsecrets.gitops.repository import load
 from pullsecrets.gitops.survey import survey
@@ -78,7 +78,7 @@ def test_the_value_is_written_where_the_chart_is_used(
     assert gap.fix.endswith("by hand or with `pull-secrets gitops migrate --charts`")
     assert migrate.plan(before, registry).edits == ()
     planned = migrate.plan(before, registry, charts=True)
-    migrate.apply(tmp_path, planned)
+    changes.apply(tmp_path, planned.edits)
     written = yaml.safe_load((tmp_path / file).read_text())
     spec = written.get("spec", {})
     assert value in (written, spec.get("values"), spec.get("source", {}).get("helm", {}).get("valuesObject"))

@@ -10,7 +10,7 @@ import pytest
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.gitops import GitOps
 from pullsecrets.errors import BadInputError, PullSecretsError
-from pullsecrets.gitops import migrate
+from pullsecrets.gitops import changes, migrate
 from pullsecrets.gitops.check import check
 from pullsecrets.gitops.discover import discover
 from pullsecrets.gitops.migrate import MigrationPlan, Place
@@ -36,7 +36,7 @@ def moved(request: pytest.FixtureRequest, registry: Registry, tmp_path_factory: 
     layout.write(root)
     before = survey(load(root, GitOps()))
     planned = migrate.plan(before, registry)
-    migrate.apply(root, planned)
+    changes.apply(root, planned.edits)
     return Moved(layout, before, planned, survey(load(root, GitOps())))
 
 
@@ -76,7 +76,7 @@ def test_in_manifests_what_nothing_builds_gets_it_too(moved: Moved, config: Stac
     if moved.layout.left:
         return
     planned = migrate.plan(moved.after, registry, Place.MANIFESTS)
-    migrate.apply(moved.after.repository.root, planned)
+    changes.apply(moved.after.repository.root, planned.edits)
     found = survey(load(moved.after.repository.root, GitOps()))
     assert lacking(found, config, registry) == 0
     assert objects(found) == objects(moved.before)
@@ -120,7 +120,7 @@ def test_what_has_no_file_and_no_merge_gets_a_patch_where_it_is_built(
         for root, one in found.built.items()
     }
     planned = migrate.plan(replace(found, built=built), registry)
-    migrate.apply(tmp_path, planned)
+    changes.apply(tmp_path, planned.edits)
     text = (tmp_path / "base/kustomization.yaml").read_text()
     assert text.startswith("resources:\n  - x.yaml\npatches:\n  - {")
     assert steps.replace('"', '\\"') in text

@@ -17,7 +17,7 @@ from pullsecrets.cli.app import app
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.config.gitops import Build, GitOps
 from pullsecrets.errors import BadInputError, ConflictError, ExitCode, PullSecretsError
-from pullsecrets.gitops import component, migrate
+from pullsecrets.gitops import changes, component, migrate
 from pullsecrets.gitops.builds import build_all
 from pullsecrets.gitops.check import check
 from pullsecrets.gitops.discover import discover
@@ -59,8 +59,8 @@ def migrated(sample: Repository, registry: Registry, tmp_path_factory: pytest.Te
     root = tmp_path_factory.mktemp("migrated") / "gitops"
     shutil.copytree(sample.root, root)
     planned = plan(load(root, GitOps()), registry)
-    migrate.refuse_dirty(root, planned)
-    migrate.apply(root, planned)
+    changes.refuse_dirty(root, planned.edits)
+    changes.apply(root, planned.edits)
     return Migrated(planned, survey(load(root, GitOps())))
 
 
@@ -202,7 +202,7 @@ def test_a_dirty_work_tree_is_refused(shop: Shop, name: str) -> None:
 def test_an_untracked_file_elsewhere_is_no_hindrance(shop: Shop, registry: Registry) -> None:
     root = shop({}).root
     (root / "notes.txt").write_text("mine")
-    migrate.refuse_dirty(root, plan(load(root, GitOps()), registry))
+    changes.refuse_dirty(root, plan(load(root, GitOps()), registry).edits)
 
 
 def test_a_folder_that_is_no_git_work_tree_is_refused(shop: Shop) -> None:
@@ -289,7 +289,7 @@ def test_a_failed_write_takes_the_others_back(
 ) -> None:
     repository = shop({})
     planned = plan(repository, registry)
-    write = migrate._write
+    write = changes.write_whole
     last = repository.root / planned.edits[-1].file
 
     def failing(file: Path, content: bytes) -> None:
@@ -297,9 +297,9 @@ def test_a_failed_write_takes_the_others_back(
             raise failure
         write(file, content)
 
-    monkeypatch.setattr(migrate, "_write", failing)
+    monkeypatch.setattr(changes, "write_whole", failing)
     with pytest.raises(raised, match=text):
-        migrate.apply(repository.root, planned)
+        changes.apply(repository.root, planned.edits)
     assert status(repository.root) == ""
 
 
@@ -308,7 +308,7 @@ def test_a_file_changed_meanwhile_is_a_conflict(shop: Shop, registry: Registry) 
     planned = plan(repository, registry)
     (repository.root / "apps/shop/base/deployment.yaml").write_text("# rewritten\n")
     with pytest.raises(ConflictError, match=r"apps/shop/base/deployment\.yaml: changed by another process meanwhile"):
-        migrate.apply(repository.root, planned)
+        changes.apply(repository.root, planned.edits)
     assert not (repository.root / "components").exists()
 
 
