@@ -77,10 +77,8 @@ def deliver(
     Where all hold it already, ESO is left alone.
 
     Args:
-        target: what is delivered, and where.
         installation: as `prepare` gives it.
         version: the version in Vault; 0 for what was sealed.
-        digest: of its content.
         timeout: seconds.
         only: wait for these namespaces alone.
         on_progress: called whenever what is missing changes.
@@ -148,7 +146,6 @@ def write_back(target: Target, version: int, timeout: float) -> tuple[int, str]:
 
     Args:
         target: what did not arrive, and where.
-        version: the one that did not.
         timeout: seconds for which a Vault that is away is waited for.
 
     Raises:

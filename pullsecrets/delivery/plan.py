@@ -126,8 +126,6 @@ def plan(
     """Check, before anything is written, that the rotation may do what was chosen and that it will arrive.
 
     Args:
-        target: the registry; without a Vault what is sealed is delivered.
-        choices: what the caller chose.
         credential: the new one; None for what is sealed.
         expires_at: when the registry stops accepting it, where that is known.
 

@@ -61,7 +61,6 @@ def prepare(target: Target, only: Collection[str] | None = None) -> Installation
     """Check, before anything is written, that what is written would arrive; return the controller that will sync.
 
     Args:
-        target: what is to be delivered, and where.
         only: the namespaces that are to be proved; None for all.
 
     Raises:
@@ -79,7 +78,6 @@ def foresee(target: Target, only: Collection[str] | None, timeout: float) -> Out
     """Look for what will go wrong with a rotation although nothing forbids it; changes nothing.
 
     Args:
-        target: what is to be delivered, and where.
         only: the namespaces that are to be proved; None for all.
         timeout: seconds that the rotation may take.
     """

@@ -50,8 +50,6 @@ def selected_namespaces(
     """Return the namespaces that carry a registry's opt-in label and are not being deleted.
 
     Args:
-        cluster: the cluster.
-        registry: whose label.
         only: leave out all others; None for none.
     """
     items = cluster.items("/api/v1/namespaces", {"labelSelector": written(registry.selector)}, metadata_only=True)
@@ -89,7 +87,6 @@ def prove_digest(
 
     Args:
         cluster: the cluster, as a user who may list and watch Secrets.
-        registry: whose Secret.
         digest: of the content that is wanted.
         namespaces: wait for these alone, as far as they carry the label; None for all that carry it.
         timeout: seconds; with 0 it looks once.

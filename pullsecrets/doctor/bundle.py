@@ -40,8 +40,6 @@ def write_bundle(file: Path, snapshot: Snapshot, report: Mapping[str, Any]) -> N
 
     Args:
         file: a gzipped tar archive, replaced if it is there.
-        snapshot: what the report was made from.
-        report: the report's JSON document.
 
     Raises:
         BadInputError: when the file cannot be written.

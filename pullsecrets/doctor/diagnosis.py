@@ -156,9 +156,7 @@ def diagnose(
     suppressed explains nothing: what follows from it is shown by itself.
 
     Args:
-        snapshot: what to look at.
         checks: by default all that look at a stack that is up.
-        suppressions: findings that are accepted.
     """
     chosen = checks_of(Phase.RUNNING) if checks is None else tuple(checks)
     accepted = [item for item in suppressions if item.until >= snapshot.now.date()]

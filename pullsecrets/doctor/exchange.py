@@ -113,8 +113,6 @@ def as_sarif(report: Report, stack: str, cluster: str) -> dict[str, Any]:
     A result is of the stack's file, for code scanning shows none without one, and of the namespace as a logical place.
 
     Args:
-        report: what was found.
-        stack: the stack's name.
         cluster: the cluster's name, which results of several clusters are distinguished by.
     """
     rules = {check.name: number for number, check in enumerate(report.checks)}

@@ -42,8 +42,6 @@ def follow_up(
     """Fix what was seen, and look and fix again while that makes other fixes possible; none is applied twice.
 
     Args:
-        seen: the diagnosis.
-        look: takes another one.
         fix: applies remedies, or only lists them in a dry run.
         on_look: shows each further diagnosis.
         pause: seconds between two looks while a fix takes effect.

@@ -11,7 +11,6 @@ def choose(checks: Collection[Check], only: Iterable[str], skip: Iterable[str]) 
     """Return the checks that were asked for.
 
     Args:
-        checks: those that there are.
         only: names of those to run; all when empty.
         skip: names of those to leave out.
 

@@ -39,9 +39,7 @@ class Snapshot:
         """Read nothing yet.
 
         Args:
-            config: the stack's configuration.
             stack: the stack's name, for the commands that findings recommend.
-            cluster: the cluster, as the user who runs doctor.
             vault: Vault as the user who runs doctor; by default opened with the caller's token when a check needs it.
             now: the time to judge by; the clock's by default.
             only: the namespace that is asked about; None for all.

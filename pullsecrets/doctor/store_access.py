@@ -138,7 +138,6 @@ def refusal_of(answer: Answer, unknown_role: Answer) -> Refusal:
     """Tell refused logins apart by Vault's words.
 
     Args:
-        answer: the refusal.
         unknown_role: the answer to a login to a role that does not exist.
     """
     words = {

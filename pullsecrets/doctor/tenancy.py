@@ -216,9 +216,6 @@ def adoption(snapshot: Snapshot, registry: Registry, namespace: str, *, gap: boo
     """Return the command that takes a hand-made Secret of the registry's name over once it is kept in Vault.
 
     Args:
-        snapshot: what is looked at.
-        registry: the registry of that name.
-        namespace: where the Secret is.
         gap: whether it serves Pods and must be deleted and recreated, which `adopt` wants to be accepted.
     """
     if registry.sealed:

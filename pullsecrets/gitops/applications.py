@@ -47,9 +47,7 @@ def render(
 
     Args:
         root: the GitOps repository, whose overlays decide which Applications there are.
-        config: the stack.
         stack: the stack's name, for the files' headers.
-        argo: what the Applications say of Argo CD.
         infrastructure: folder of the repository with the stack's own objects, applied before every service.
         sets: whether one ApplicationSet for each of the stack's matrices stands for the services' Applications.
 

@@ -62,9 +62,6 @@ def build_all(
     """Build roots of a repository, as many at a time as the machine has processors.
 
     Args:
-        repository: the repository.
-        roots: what to build.
-        builder: what to build it with.
         top: folder of a copy of the repository to build in.
         kept_in: folder of what was built before, in which only what Pods pull is kept; without one everything is built,
             and every object is returned whole.

@@ -25,8 +25,6 @@ def check(survey: Survey, config: StackConfig, registry: Registry, *, partly: bo
     """Judge every workload as it is built, and those in files that nothing builds as they stand.
 
     Args:
-        survey: the repository and what it builds.
-        config: the stack.
         registry: the registry whose hosts and Secret count.
         partly: whether only what changed was built, which can be nothing.
 

@@ -68,7 +68,6 @@ def deployed_by(file: PurePosixPath, item: Values, folders: Iterable[PurePosixPa
     Args:
         file: where the object stands.
         item: an Application, an ApplicationSet or Flux's Kustomization.
-        folders: every folder of the repository.
     """
     name = f"{kind_of(item)} {dig(item, ('metadata', 'name'))}"
     known = sorted(folders)

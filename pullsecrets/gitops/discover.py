@@ -82,7 +82,6 @@ def discover(survey: Survey, config: StackConfig, registries: Sequence[Registry]
     """Audit a repository.
 
     Args:
-        survey: the repository and what it builds.
         config: the stack, whose matrices say how a service's namespaces are named.
         registries: the registries whose hosts and Secrets count.
     """

@@ -52,7 +52,6 @@ def remove_entries(text: str, secret: str, covered: Callable[[Values], bool]) ->
 
     Args:
         text: a file of YAML documents.
-        secret: name in the entries.
         covered: tells which objects lose the entry.
     """
     kept: dict[tuple[Any, ...], Kept] = {}
@@ -77,7 +76,6 @@ def add_entries(text: str, secret: str, wanted: Callable[[Values, PodSpec], bool
         text: a file of YAML documents.
         secret: name of the new entry.
         wanted: tells which Pods of which objects get it.
-        table: the kinds that have Pods made.
 
     Raises:
         NotEditableError: when it cannot be added without changing more.
@@ -99,7 +97,6 @@ def add_value(text: str, at: Path, item: Values | str) -> str:
     Args:
         text: a file of YAML documents.
         at: number of the document, and where in it the list is.
-        item: the new item.
 
     Raises:
         NotEditableError: when it cannot be added without changing more.
@@ -312,9 +309,6 @@ def _with_item(text: str, holder: Any, key: str, line: str, inline: str) -> str:
     """Add an item to the list at a key of a mapping, which is made where there is none.
 
     Args:
-        text: the text.
-        holder: the mapping's node.
-        key: the list's key.
         line: the item as it stands behind a dash.
         inline: the item as it stands in brackets.
     """

@@ -79,8 +79,6 @@ def plan(survey: Survey, registry: Registry, place: Place = Place.BASE, *, chart
     everything that they take in.
 
     Args:
-        survey: the repository and what it builds, whole.
-        registry: the registry.
         place: where workloads get the reference.
         charts: whether the values of charts that Argo CD or Flux renders are written too.
 

@@ -146,8 +146,6 @@ def render(preview: Preview, stack: str, link: str = "", limit: int = LIMIT) -> 
     """Return the comment, its first line the stack's marker.
 
     Args:
-        preview: what `read` returned.
-        stack: the stack's name.
         link: address of the pipeline's run, where the log is.
         limit: bytes that the comment may have; rows that do not fit are counted, not shown.
 

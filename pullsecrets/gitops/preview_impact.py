@@ -50,7 +50,6 @@ def sentences(changed: Sequence[Changed], tenants: Iterable[TenantRow]) -> list[
     """Return the impact, what matters to tenants first; the last says what is deleted, even when nothing is.
 
     Args:
-        changed: what changes.
         tenants: the rows of it, as `tenant_rows` returns them.
     """
     by_change = {word: [row.namespace for row in tenants if row.change == word] for word in _WORDS.values()}

@@ -377,9 +377,7 @@ def load(root: Path, settings: GitOps, table: PodTable = KNOWN) -> Repository:
     """Find a repository's manifests.
 
     Args:
-        root: its folder.
         settings: how it is laid out.
-        table: the kinds that have Pods made.
 
     Raises:
         BadInputError: when there is no folder at that path or at one of the settings, or no manifest in it.

@@ -97,7 +97,6 @@ def survey(repository: Repository, *, kept_in: Path | None = None, changed_since
     """Build what a repository deploys.
 
     Args:
-        repository: the repository.
         kept_in: folder of what earlier runs built.
         changed_since: a revision of git; roots of which nothing changed since are left out.
 

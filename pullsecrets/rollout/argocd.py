@@ -48,7 +48,6 @@ class ArgoCd:
         The revision that runs before is kept on each, unless an earlier run kept one for the same reason.
 
         Args:
-            applications: names.
             reason: what they are synced for; the same for each run that shall finish the same rollout.
             timeout: seconds until all are.
 
@@ -80,7 +79,6 @@ class ArgoCd:
         forward again.
 
         Args:
-            applications: names.
             reason: what they were synced for.
             timeout: seconds until all are synced and healthy.
 

@@ -77,7 +77,6 @@ def pull_events(cluster: KubernetesClient, namespaces: Sequence[str], since: dat
 
     Args:
         cluster: the cluster, as an operator.
-        namespaces: where to look.
         since: by the clock of the API server.
     """
     query = {"fieldSelector": "involvedObject.kind=Pod,type=Warning"}

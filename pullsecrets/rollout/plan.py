@@ -35,7 +35,6 @@ def plan(
     """Return the waves of a registry's rollout in one environment.
 
     Args:
-        config: the stack's configuration.
         registry: whose Secret the services pull with.
         environment: one of the tenants' matrices; needed only where there are several.
         only: names of waves; all by default.

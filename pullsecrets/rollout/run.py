@@ -70,11 +70,9 @@ class Rollout:
         """Prepare; nothing is read yet.
 
         Args:
-            config: the stack's configuration.
             cluster: the cluster, as an operator.
             registry: whose Secret the services pull with.
             digest: of the seeded content, which each namespace must hold.
-            settings: see `Settings`.
         """
         self._config = config
         self._cluster = cluster
@@ -95,7 +93,6 @@ class Rollout:
         Waves that an earlier run proved good are passed over.
 
         Args:
-            waves: as `plan` gives them.
             on_change: called with each gate that was passed, and of each wave that ends.
             may_go_on: asked before each wave after the first one that was rolled out; False stops there.
         """
@@ -229,7 +226,6 @@ def require_unfinished(rollout: Rollout, waves: Sequence[Wave], *, named: bool) 
 
     Args:
         rollout: of which.
-        waves: those that were planned.
         named: whether the caller named them.
 
     Raises:

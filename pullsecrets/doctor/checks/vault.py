@@ -154,7 +154,6 @@ def judge_clocks(snapshot: Snapshot, offsets: dict[str, timedelta]) -> Iterator[
     """Yield one finding when the servers differ from each other, or from here.
 
     Args:
-        snapshot: for the commands to recommend.
         offsets: by server, how much its clock is ahead of this machine's.
     """
     clocks = {**offsets, "this machine": timedelta(0)}
