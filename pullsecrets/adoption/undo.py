@@ -9,7 +9,7 @@ from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.editing import update
 from pullsecrets.kube.marks import PULL_SECRET_TYPE
-from pullsecrets.kube.objects import secret_path
+from pullsecrets.kube.objects import namespace_path, secret_path
 from pullsecrets.tenancy import binding, offboard
 from pullsecrets.text import counted
 
@@ -77,7 +77,7 @@ def _append(cluster: KubernetesClient, namespace: str, kept: backups.Kept) -> No
 
 def _hold(cluster: KubernetesClient, namespace: str, name: str) -> None:
     """Make the namespace a second owner of the Secret: the garbage collector deletes only what has no owner left."""
-    owner = cluster.get(f"/api/v1/namespaces/{namespace}")["metadata"]
+    owner = cluster.get(namespace_path(namespace))["metadata"]
     anchor = {"apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": owner["uid"]}
 
     def add(secret: dict[str, Any]) -> bool:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar, cast
 
 from pullsecrets.config import StackConfig
 from pullsecrets.kube import admission
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import KubernetesClient, unless_refused
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
 from pullsecrets.kube.objects import annotations_of, entries_of, managed_fields
 from pullsecrets.kube.ownership import Delivery, content_fields
+from pullsecrets.kube.selectors import by_name
 from pullsecrets.manifests import guard
 from pullsecrets.workloads.pods import PodPull, list_pods
 
@@ -80,11 +81,12 @@ def read_inventory(config: StackConfig, cluster: KubernetesClient) -> Inventory:
             return pool.submit(lambda: [read(item) for item in cluster.items(path, query, metadata_only=metadata_only)])
 
         # The slowest first: they are what the others run beside.
-        pods = pool.submit(_permitted, _pods, cluster)
+        pods = pool.submit(unless_refused, lambda: tuple(list_pods(cluster)), 403)
         accounts = listing("/api/v1/serviceaccounts", SMALL_OBJECTS, _account)
-        external = {name: listing(EXTERNAL_SECRETS, {**LARGE_OBJECTS, **_named(name)}, _status) for name in names}
-        pull_secrets = pool.submit(_permitted, _of_type, cluster)
-        others = {name: listing("/api/v1/secrets", {**SMALL_OBJECTS, **_mistyped(name)}, bare) for name in names}
+        external = {name: listing(EXTERNAL_SECRETS, {**LARGE_OBJECTS, **by_name(name)}, _status) for name in names}
+        pull_secrets = pool.submit(unless_refused, lambda: _of_type(cluster), 403)
+        mistyped = {name: by_name(name, f"type!={PULL_SECRET_TYPE}") for name in names}
+        others = {name: listing("/api/v1/secrets", {**SMALL_OBJECTS, **mistyped[name]}, bare) for name in names}
         namespaces = listing("/api/v1/namespaces", SMALL_OBJECTS, bare)
         by_admission = config.binding == guard.ADMISSION
         admitted = pool.submit(_admitted, cluster) if by_admission else None
@@ -139,29 +141,6 @@ def _account(item: Object) -> tuple[str, str, list[str]]:
 def _of_type(cluster: KubernetesClient, selector: str = "") -> tuple[Object, ...]:
     query = {**SMALL_OBJECTS, "fieldSelector": f"{selector}type={PULL_SECRET_TYPE}"}
     return tuple(bare(item) for item in cluster.items("/api/v1/secrets", query, metadata_only=True))
-
-
-def _permitted(
-    read: Callable[[KubernetesClient], tuple[Value, ...]], cluster: KubernetesClient
-) -> tuple[Value, ...] | None:
-    try:
-        return read(cluster)
-    except KubernetesApiError as error:
-        if error.status == 403:
-            return None
-        raise
-
-
-def _pods(cluster: KubernetesClient) -> tuple[PodPull, ...]:
-    return tuple(list_pods(cluster))
-
-
-def _named(name: str) -> dict[str, str]:
-    return {"fieldSelector": f"metadata.name={name}"}
-
-
-def _mistyped(name: str) -> dict[str, str]:
-    return {"fieldSelector": f"metadata.name={name},type!={PULL_SECRET_TYPE}"}
 
 
 def _name(item: Object) -> str:

@@ -20,6 +20,7 @@ from pullsecrets.kube.eso import Installation
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY
 from pullsecrets.kube.objects import annotations_of, secret_path
 from pullsecrets.kube.ownership import Delivery, not_synced, read_deliveries
+from pullsecrets.kube.selectors import by_name
 from pullsecrets.kube.waiting import patiently
 
 DEFAULT_TIMEOUT = 300
@@ -261,7 +262,6 @@ def _pass_relay(target: Target, version: int, digest: str, deadline: float) -> N
 
 
 def _relayed_digest(target: Target) -> str | None:
-    query = {"fieldSelector": f"metadata.name={target.registry.name}"}
     path = f"/api/v1/namespaces/{target.config.eso.namespace}/secrets"
-    items = target.cluster.items(path, query, metadata_only=True)
+    items = target.cluster.items(path, by_name(target.registry.name), metadata_only=True)
     return next((annotations_of(item).get(CONTENT_DIGEST_ANNOTATION) for item in items), None)

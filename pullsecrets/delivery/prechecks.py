@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from pullsecrets import redaction
 from pullsecrets.config import Registry, StackConfig
@@ -21,12 +20,14 @@ from pullsecrets.kube.client import (
     KubernetesApiError,
     KubernetesClient,
     last_seen,
+    may,
+    unless_refused,
 )
 from pullsecrets.kube.eso import Installation
 from pullsecrets.kube.marks import PULL_SECRET_TYPE
-from pullsecrets.kube.objects import is_leaving, secret_path, status_of
+from pullsecrets.kube.objects import is_leaving, secret_path
 from pullsecrets.kube.ownership import Delivery, read_deliveries
-from pullsecrets.kube.selectors import written
+from pullsecrets.kube.selectors import by_name, written
 from pullsecrets.text import counted
 
 _PARALLEL = 8
@@ -89,7 +90,7 @@ def foresee(target: Target, only: Collection[str] | None, timeout: float) -> Out
         **_refused_before(cluster, name, {item: found[item] for item in chosen & found.keys()}),
     }
     unchecked: list[str] = []
-    if _may(cluster, "patch", name):
+    if may(cluster, "patch", "secrets", name=name):
         there = [namespace for namespace in sorted(chosen) if namespace in found and found[namespace].secret]
         with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
             tried = dict(zip(there, pool.map(partial(_dry_run, cluster, name), there), strict=True))
@@ -106,7 +107,7 @@ def require_readable(target: Target) -> None:
         BadInputError: naming what is missing.
     """
     name = target.registry.name
-    if not _may(target.cluster, "get", name):
+    if not may(target.cluster, "get", "secrets", name=name):
         raise BadInputError(
             f"--by-content: you may not get Secrets named {name!r} in all namespaces; leave it out, and delivery is "
             "proved by metadata, or run as a user who may"
@@ -119,7 +120,7 @@ def require_verifier(target: Target) -> None:
     Raises:
         BadInputError: naming the role.
     """
-    if not _may(target.cluster, "create", resource="pods"):
+    if not may(target.cluster, "create", "pods"):
         raise BadInputError(
             "--verify: you may not create Pods in all namespaces; run as one of the verifiers (`pull-secrets roles`), "
             "or leave it out"
@@ -205,7 +206,7 @@ def _require_kept(target: Target, namespaces: Collection[str]) -> None:
     mistyped = {
         item["metadata"]["namespace"]: f"it is no {PULL_SECRET_TYPE}, and a Secret's type cannot be changed"
         for item in target.cluster.items(
-            "/api/v1/secrets", {"fieldSelector": f"metadata.name={name},type!={PULL_SECRET_TYPE}"}, metadata_only=True
+            "/api/v1/secrets", by_name(name, f"type!={PULL_SECRET_TYPE}"), metadata_only=True
         )
     }
     lines = [
@@ -232,22 +233,13 @@ def _leaving(target: Target, only: Collection[str] | None) -> dict[str, str]:
 
 def _refused_before(cluster: KubernetesClient, name: str, found: Mapping[str, Delivery]) -> dict[str, str]:
     """Return the namespaces whose Secret the API server refuses to ESO, by a quota or a policy."""
-    failing = {namespace for namespace, delivery in found.items() if not _is_synced(delivery)}
+    failing = {name for name, delivery in found.items() if delivery.secret is None or delivery.unproved() is not None}
     if not failing:
         return {}
     query = {"fieldSelector": f"involvedObject.kind=ExternalSecret,involvedObject.name={name},type=Warning"}
-    try:
-        events = sorted(cluster.items("/api/v1/events", query), key=last_seen)
-    except KubernetesApiError as error:
-        if error.status != 403:
-            raise
-        return {}
+    events = unless_refused(lambda: sorted(cluster.items("/api/v1/events", query), key=last_seen), 403) or ()
     told = {str(event["involvedObject"].get("namespace")): str(event.get("message", "")) for event in events}
     return {item: redaction.redact(told[item]) for item in failing if item in told and _STANDING.search(told[item])}
-
-
-def _is_synced(found: Delivery) -> bool:
-    return found.secret is not None and found.unproved() is None
 
 
 def _vault_warnings(target: Target, timeout: float) -> Iterator[str]:
@@ -278,15 +270,3 @@ def _dry_run(cluster: KubernetesClient, name: str, namespace: str) -> str | None
     except KubernetesApiError as error:
         return None if error.status == 404 else redaction.redact(error.server_message)
     return None
-
-
-def _may(cluster: KubernetesClient, verb: str, name: str = "", resource: str = "secrets") -> bool:
-    """Ask the server whether the caller may do something to objects, or those of a name, in all namespaces."""
-    attributes = {"verb": verb, "resource": resource, "name": name}
-    review: dict[str, Any] = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    }
-    answer = cluster.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
-    return bool(status_of(answer).get("allowed"))

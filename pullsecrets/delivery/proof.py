@@ -8,9 +8,10 @@ from typing import Any
 
 from pullsecrets.config import Registry
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.eso import read_external_secrets
 from pullsecrets.kube.objects import is_leaving
-from pullsecrets.kube.ownership import Delivery, read_external_secrets
-from pullsecrets.kube.selectors import written
+from pullsecrets.kube.ownership import Delivery
+from pullsecrets.kube.selectors import by_name, written
 from pullsecrets.kube.waiting import patiently
 
 LOOK_AGAIN_SECONDS = 5
@@ -167,7 +168,9 @@ class _Delivery:
 
     def _look(self) -> None:
         self._wanted = selected_namespaces(self._cluster, self._registry, self._only)
-        found, self._version = self._cluster.snapshot("/api/v1/secrets", _named(self._registry), metadata_only=True)
+        found, self._version = self._cluster.snapshot(
+            "/api/v1/secrets", by_name(self._registry.name), metadata_only=True
+        )
         self._found = {item["metadata"]["namespace"]: Delivery(self._registry.name, None, item) for item in found}
         self._proved = set()
         self._judge(read_external_secrets(self._cluster, self._registry.name))
@@ -199,7 +202,7 @@ class _Delivery:
         return unbroken
 
     def _watch(self, seconds: float) -> bool:
-        query = {**_named(self._registry), "resourceVersion": self._version, "allowWatchBookmarks": "true"}
+        query = {**by_name(self._registry.name), "resourceVersion": self._version, "allowWatchBookmarks": "true"}
         try:
             for event in self._cluster.watch("/api/v1/secrets", query, math.ceil(seconds), metadata_only=True):
                 if event["type"] == "ERROR":
@@ -230,7 +233,3 @@ class _Delivery:
         if self._on_progress and progress != self._told:
             self._on_progress(progress)
         self._told = progress
-
-
-def _named(registry: Registry) -> dict[str, str]:
-    return {"fieldSelector": f"metadata.name={registry.name}"}

@@ -8,7 +8,6 @@ from pullsecrets.coverage.rows import Coverage, State, Step
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.selectors import written
-from pullsecrets.workloads.pods import PodPull
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def chains(snapshot: Snapshot, namespace: str) -> tuple[Chain, ...]:
     Empty when that is no registry of the stack.
     """
     rows = {row.registry: row for row in snapshot.coverage if row.namespace == namespace}
-    pods = [pod for pod in _pods(snapshot) or () if pod.namespace == namespace]
+    pods = snapshot.inventory.pods_in(namespace)
     return tuple(
         Chain(namespace, registry.name, tuple(_steps(snapshot, registry, namespace, rows.get(registry.name))))
         for registry in snapshot.config.registries
@@ -89,18 +88,10 @@ def _label(snapshot: Snapshot, registry: Registry, namespace: str, row: Coverage
 
 
 def _pulls(snapshot: Snapshot, registry: Registry, namespace: str) -> Step:
-    found = _pods(snapshot)
-    if found is None:
+    if snapshot.inventory.pods is None:
         return Step("Pods", State.UNKNOWN, "listing Pods is not permitted to you")
-    pods = [pod for pod in found if pod.namespace == namespace and pod.uses(registry)]
+    pods = [pod for pod in snapshot.inventory.pods_in(namespace) if pod.uses(registry)]
     failing = [pod.name for pod in pods if pod.fails_on(registry.hosts)]
     if failing:
         return Step("Pods", State.BROKEN, f"{len(failing)} of {len(pods)} cannot pull: {', '.join(failing[:3])}")
     return Step("Pods", State.GOOD, f"{len(pods)} pull from {', '.join(registry.hosts)}")
-
-
-def _pods(snapshot: Snapshot) -> list[PodPull] | None:
-    try:
-        return snapshot.pods
-    except PullSecretsError:
-        return None

@@ -8,7 +8,7 @@ from pullsecrets.config import Registry, VaultStore
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.store_access import Login, Refusal, StoreAccess
 from pullsecrets.doctor.vault_server import Condition, VaultServer, provider_of
-from pullsecrets.kube.client import KubernetesApiError, last_seen
+from pullsecrets.kube.client import last_seen, unless_refused
 from pullsecrets.kube.objects import condition
 from pullsecrets.redaction import redact
 
@@ -144,12 +144,7 @@ def revalidate_command(*names: str) -> str:
 
 def permitted_items(snapshot: Snapshot, path: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Return the objects that a path lists; none for anyone who may not list them, or where there is no such kind."""
-    try:
-        return list(snapshot.cluster.items(path, query))
-    except KubernetesApiError as error:
-        if error.status in {403, 404}:
-            return []
-        raise
+    return unless_refused(lambda: list(snapshot.cluster.items(path, query)), 403, 404) or []
 
 
 def warnings(snapshot: Snapshot, kind: str, reason: str) -> Messages:

@@ -15,7 +15,7 @@ from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.doctor.store_access import StoreAccess, open_as_eso
 from pullsecrets.doctor.vault_server import VaultServer, probe
 from pullsecrets.errors import PullSecretsError
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import KubernetesClient, unless_refused
 from pullsecrets.kube.eso import GROUP, Installation, find_installations
 from pullsecrets.workloads.pods import PodPull
 
@@ -88,16 +88,6 @@ class Snapshot:
         return self.inventory.secrets
 
     @property
-    def typed(self) -> Mapping[str, frozenset[str]]:
-        """Namespaces in which the Secret of each registry is a pull Secret by its type."""
-        return self.inventory.typed
-
-    @property
-    def admitted(self) -> frozenset[str]:
-        """Names of the bound policies that append entries to Pods; empty where ServiceAccounts are bound."""
-        return self.inventory.admitted
-
-    @property
     def pods(self) -> list[PodPull]:
         """Pods that have not finished, of the namespace asked about or of all.
 
@@ -154,12 +144,8 @@ class Snapshot:
         """Deployments of ESO's controller; those of ESO's namespace alone for anyone who may list no others."""
 
         def read() -> tuple[Installation, ...]:
-            try:
-                return find_installations(self.cluster)
-            except KubernetesApiError as error:
-                if error.status != 403:
-                    raise
-                return find_installations(self.cluster, self.config.eso.namespace)
+            found = unless_refused(lambda: find_installations(self.cluster), 403)
+            return find_installations(self.cluster, self.config.eso.namespace) if found is None else found
 
         return self.once("installations", read)
 

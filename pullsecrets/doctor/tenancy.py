@@ -15,6 +15,7 @@ from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import OLD_PULL_SECRET_TYPE
 from pullsecrets.kube.objects import controller_of, finalizers_of, is_leaving, labels_of, managed_fields
 from pullsecrets.kube.ownership import Fault
+from pullsecrets.kube.selectors import by_name
 from pullsecrets.manifests import guard
 from pullsecrets.text import listed
 from pullsecrets.workloads.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_templates
@@ -77,7 +78,7 @@ def severity_of(failed: Sequence[PodPull]) -> Severity:
 
 def entry_is_appended(snapshot: Snapshot, registry: Registry) -> bool:
     """Tell whether each new Pod gets the entry at admission, whatever ServiceAccount it runs as."""
-    return guard.PodAdmissionSpec.of(snapshot.config, registry).name in snapshot.admitted
+    return guard.PodAdmissionSpec.of(snapshot.config, registry).name in snapshot.inventory.admitted
 
 
 def owner_of(item: Object) -> tuple[str, str] | None:
@@ -205,7 +206,7 @@ def has_old_form(snapshot: Snapshot, namespace: str, registry: Registry) -> bool
     """
 
     def read() -> frozenset[str]:
-        query = {"fieldSelector": f"metadata.name={registry.name},type={OLD_PULL_SECRET_TYPE}"}
+        query = by_name(registry.name, f"type={OLD_PULL_SECRET_TYPE}")
         items = snapshot.cluster.items("/api/v1/secrets", query, metadata_only=True)
         return frozenset(item["metadata"]["namespace"] for item in items)
 

@@ -2,11 +2,11 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 import urllib3
@@ -24,6 +24,8 @@ METADATA_EVENTS = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 PAGE_SIZE = 500
+Value = TypeVar("Value")
+
 _LASTING = (Refuser.POLICY, Refuser.WEBHOOK, Refuser.QUOTA)
 
 _NO_OBJECT = {"reason": "NotKubernetes", "message": "the answer is no JSON object; is this a Kubernetes API server?"}
@@ -93,12 +95,7 @@ class KubernetesClient:
 
     def find(self, path: str) -> dict[str, Any] | None:
         """Return one object, or None when it does not exist."""
-        try:
-            return self.get(path)
-        except KubernetesApiError as error:
-            if error.status == 404:
-                return None
-            raise
+        return unless_refused(lambda: self.get(path), 404)
 
     def items(
         self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
@@ -261,6 +258,27 @@ class KubernetesClient:
             f"Kubernetes API at {self.server} does not answer ({_cause(error)}); check the kubeconfig's server "
             "and context (cluster.context), the network and the cluster"
         )
+
+
+def unless_refused(read: Callable[[], Value], *statuses: int) -> Value | None:
+    """Return what is read; None where the API server refuses it with one of these statuses."""
+    try:
+        return read()
+    except KubernetesApiError as error:
+        if error.status not in statuses:
+            raise
+        return None
+
+
+def may(cluster: KubernetesClient, verb: str, resource: str, **attributes: str) -> bool:
+    """Ask the API server whether the caller may do something, by a SelfSubjectAccessReview with these attributes."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": verb, "resource": resource, **attributes}},
+    }
+    answer = cluster.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+    return bool(answer["status"].get("allowed"))
 
 
 def served_kinds(cluster: KubernetesClient, group_version: str) -> set[str]:

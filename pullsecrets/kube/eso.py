@@ -15,8 +15,9 @@ from pullsecrets.kube import eso_versions
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.eso_versions import Version, parse_version
 from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION
-from pullsecrets.kube.objects import annotations_of, labels_of, status_of
+from pullsecrets.kube.objects import Object, annotations_of, collection, labels_of, status_of
 from pullsecrets.kube.podspec import DEPLOYMENT, template_of
+from pullsecrets.kube.selectors import by_name
 
 GROUP = "/apis/external-secrets.io/v1"
 CONTROLLER = {"labelSelector": "app.kubernetes.io/name=external-secrets"}
@@ -65,6 +66,12 @@ def _request() -> dict[str, Any]:
 def external_secret_path(namespace: str, name: str) -> str:
     """Return the path of an ExternalSecret; the one by which a namespace receives a registry's Secret has its name."""
     return f"{GROUP}/namespaces/{namespace}/externalsecrets/{name}"
+
+
+def read_external_secrets(cluster: KubernetesClient, registry: str, namespace: str | None = None) -> dict[str, Object]:
+    """Return the ExternalSecrets of a registry's name by namespace."""
+    path = collection("external-secrets.io/v1", "ExternalSecret", namespace)
+    return {str(item["metadata"]["namespace"]): item for item in cluster.items(path, by_name(registry))}
 
 
 def find_installations(cluster: KubernetesClient, namespace: str | None = None) -> tuple[Installation, ...]:
@@ -188,14 +195,14 @@ def sync_relay(cluster: KubernetesClient, registry: Registry, namespace: str) ->
 def _annotate_each(
     cluster: KubernetesClient, registry: Registry, change: Mapping[str, Any], namespaces: Iterable[str]
 ) -> None:
-    before = _external_secrets(cluster, registry)
+    before = read_external_secrets(cluster, registry.name)
     left = sorted(set(namespaces) & before.keys())
     for attempt in range(_ATTEMPTS):
         with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
             list(pool.map(partial(_annotate, cluster, registry, change), left))
         if attempt:
             time.sleep(_PAUSE_SECONDS)
-        now = _external_secrets(cluster, registry)
+        now = read_external_secrets(cluster, registry.name)
         value = change["metadata"]["annotations"][FORCE_SYNC_ANNOTATION]
         left = [name for name in left if name in now and not _took(before[name], now[name], value)]
         if not left:
@@ -224,11 +231,6 @@ def _took(before: Mapping[str, Any], now: Mapping[str, Any], value: str) -> bool
 def _synced_at(external_secret: Mapping[str, Any]) -> str:
     # RFC 3339 in UTC, so that later times sort later.
     return str(status_of(external_secret).get("refreshTime") or "")
-
-
-def _external_secrets(cluster: KubernetesClient, registry: Registry) -> dict[str, dict[str, Any]]:
-    query = {"fieldSelector": f"metadata.name={registry.name}"}
-    return {item["metadata"]["namespace"]: item for item in cluster.items(f"{GROUP}/externalsecrets", query)}
 
 
 def _installation(deployment: Mapping[str, Any]) -> Installation | None:

@@ -29,6 +29,11 @@ def _resource(kind: str) -> str:
     return f"{kind[:-1]}ies".lower() if kind.endswith("y") else f"{kind}s".lower()
 
 
+def namespace_path(name: str) -> str:
+    """Return the path of a Namespace."""
+    return f"/api/v1/namespaces/{name}"
+
+
 def secret_path(namespace: str, name: str) -> str:
     """Return the path of a Secret."""
     return f"/api/v1/namespaces/{namespace}/secrets/{name}"

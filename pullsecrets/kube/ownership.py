@@ -15,11 +15,12 @@ from hashlib import sha3_224
 from typing import Any, cast
 
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.eso import GROUP
+from pullsecrets.kube.eso import read_external_secrets
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, MANAGED_LABEL, PULL_SECRET_KEY
 from pullsecrets.kube.objects import (
     Object,
     annotations_of,
+    collection,
     condition,
     controller_of,
     labels_of,
@@ -27,6 +28,7 @@ from pullsecrets.kube.objects import (
     metadata_of,
     status_of,
 )
+from pullsecrets.kube.selectors import by_name
 
 _KEPT = "secret retained due to DeletionPolicy=Retain"
 """What a Ready ExternalSecret says when the store held nothing and the Secret was left as it was."""
@@ -184,18 +186,12 @@ def read_deliveries(cluster: KubernetesClient, registry: str, namespace: str | N
         registry: name of the registry, and so of both objects.
         namespace: look in this one alone; None for all.
     """
-    path = f"/api/v1{_scope(namespace)}/secrets"
     # First the Secrets: a status that is read later is of the Secret, or of a newer one.
-    secrets = {_namespace(item): item for item in cluster.items(path, _named(registry), metadata_only=True)}
+    items = cluster.items(collection("v1", "Secret", namespace), by_name(registry), metadata_only=True)
+    secrets = {str(item["metadata"]["namespace"]): item for item in items}
     external = read_external_secrets(cluster, registry, namespace)
     names = sorted(external.keys() | secrets.keys())
     return {name: Delivery(registry, external.get(name), secrets.get(name)) for name in names}
-
-
-def read_external_secrets(cluster: KubernetesClient, registry: str, namespace: str | None = None) -> dict[str, Object]:
-    """Return the ExternalSecrets of a registry's name by namespace."""
-    path = f"{GROUP}{_scope(namespace)}/externalsecrets"
-    return {_namespace(item): item for item in cluster.items(path, _named(registry))}
 
 
 def content_fields(field: Object) -> dict[str, Any]:
@@ -218,18 +214,6 @@ def field_manager(external_secret: str) -> str:
 
 _DIGEST_FIELD = f"f:{CONTENT_DIGEST_ANNOTATION}"
 _DATA_FIELD = f"f:{PULL_SECRET_KEY}"
-
-
-def _scope(namespace: str | None) -> str:
-    return f"/namespaces/{namespace}" if namespace else ""
-
-
-def _named(registry: str) -> dict[str, str]:
-    return {"fieldSelector": f"metadata.name={registry}"}
-
-
-def _namespace(item: Object) -> str:
-    return str(item["metadata"]["namespace"])
 
 
 def _is_esos(owner: Object, kind: str) -> bool:

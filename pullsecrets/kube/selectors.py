@@ -56,6 +56,11 @@ def written(labels: Mapping[str, str], between: str = ",") -> str:
     return between.join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
+def by_name(name: str, *conditions: str) -> dict[str, str]:
+    """Return the query for the objects of a name, with further conditions on their fields such as `type!=Opaque`."""
+    return {"fieldSelector": ",".join((f"metadata.name={name}", *conditions))}
+
+
 def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     value = labels.get(expression["key"])
     values = cast("list[str]", expression.get("values") or [])

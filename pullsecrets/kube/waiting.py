@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from pullsecrets.errors import PullSecretsError, UnreachableError
-from pullsecrets.kube.client import KubernetesApiError
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.selectors import by_name
 
 RETRY_SECONDS = 1.0
 """How long it waits before it tries again."""
@@ -39,6 +40,20 @@ def patiently(deadline: float, act: Callable[_P, _T], *args: _P.args, **kwargs: 
             if not passes(error) or time.monotonic() + RETRY_SECONDS >= deadline:
                 raise
             time.sleep(RETRY_SECONDS)
+
+
+def is_gone(cluster: KubernetesClient, path: str, seconds: float, uid: str | None = None) -> bool:
+    """Wait until an object is gone, or, with a UID, another one has its name; tell whether that came to be in time."""
+    listing, _, name = path.rpartition("/")
+    deadline = time.monotonic() + seconds
+    while (found := cluster.find(path)) and uid in {None, found["metadata"]["uid"]}:
+        left = int(deadline - time.monotonic())
+        if left <= 0:
+            return False
+        query = {**by_name(name), "resourceVersion": found["metadata"]["resourceVersion"]}
+        if any(event["type"] == "DELETED" for event in cluster.watch(listing, query, left)):
+            return True
+    return True
 
 
 def look_until(look: Callable[[], _T], done: Callable[[_T], bool], seconds: float, pause: float = RETRY_SECONDS) -> _T:

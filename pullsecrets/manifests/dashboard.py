@@ -11,7 +11,7 @@ from typing import Any
 from pullsecrets.durations import parse_duration
 from pullsecrets.kube.marks import STANDARD_LABELS
 from pullsecrets.kube.objects import KubernetesObject
-from pullsecrets.manifests.alerts import MISSED_REFRESHES
+from pullsecrets.manifests.alerts import MISSED_REFRESHES, STALE_SECONDS
 from pullsecrets.manifests.monitoring import MonitoringSpec
 
 SCHEMA_VERSION = 39
@@ -184,7 +184,7 @@ def _age(moment: str) -> _Panel:
         ((f"time() - {moment}", "ago"),),
         unit="s",
         width=6,
-        steps=(("green", None), ("red", 129600)),
+        steps=(("green", None), ("red", STALE_SECONDS)),
     )
 
 

@@ -9,7 +9,7 @@ from pullsecrets.delivery import verify
 from pullsecrets.delivery.verify import Trial
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.objects import annotations_of
+from pullsecrets.kube.objects import annotations_of, namespace_path
 from pullsecrets.kube.waiting import look_until
 from pullsecrets.rollout import gates
 from pullsecrets.rollout.argocd import ArgoCd
@@ -218,7 +218,7 @@ class Rollout:
     def _mark(self, wave: Wave, value: str | None) -> None:
         for namespace in wave.namespaces:
             change = {"metadata": {"annotations": {self._annotation: value}}}
-            self._cluster.merge_patch(f"/api/v1/namespaces/{namespace}", change)
+            self._cluster.merge_patch(namespace_path(namespace), change)
 
 
 def require_unfinished(rollout: Rollout, waves: Sequence[Wave], *, named: bool) -> Wave:

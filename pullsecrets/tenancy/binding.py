@@ -22,9 +22,10 @@ from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.editing import EDIT_ATTEMPTS, patch
 from pullsecrets.kube.eso import external_secret_path
 from pullsecrets.kube.marks import FINALIZER_PREFIX
-from pullsecrets.kube.objects import entries_of, finalizers_of, holds, labels_of
+from pullsecrets.kube.objects import entries_of, finalizers_of, holds, labels_of, namespace_path
 from pullsecrets.kube.ownership import fanned_out, last_writer
-from pullsecrets.kube.selectors import selects
+from pullsecrets.kube.selectors import by_name, selects
+from pullsecrets.kube.waiting import is_gone
 from pullsecrets.text import listed
 
 ACCOUNT_SECONDS = 30
@@ -223,7 +224,7 @@ def await_delivery(client: KubernetesClient, namespace: str, registries: Iterabl
     for registry in registries:
         collection, _, name = external_secret_path(namespace, registry).rpartition("/")
         deadline = time.monotonic() + timeout
-        selector = {"fieldSelector": f"metadata.name={name}"}
+        selector = by_name(name)
         while not _delivers(client, f"{collection}/{name}", selector, int(deadline - time.monotonic())):
             if time.monotonic() >= deadline:
                 raise PullSecretsError(
@@ -259,7 +260,7 @@ def release_finalizers(client: KubernetesClient, namespace: str, registries: Ite
     for registry in registries:
         _await_absence(client, namespace, registry)
         finalizer = f"{FINALIZER_PREFIX}{registry}"
-        patch(client, f"/api/v1/namespaces/{namespace}", partial(_release, finalizer))
+        patch(client, namespace_path(namespace), partial(_release, finalizer))
 
 
 def release_abandoned(client: KubernetesClient, namespace: str, registries: Iterable[str]) -> None:
@@ -271,7 +272,7 @@ def release_abandoned(client: KubernetesClient, namespace: str, registries: Iter
     Raises:
         PullSecretsError: when an ExternalSecret stays although the label is gone.
     """
-    found = client.find(f"/api/v1/namespaces/{namespace}")
+    found = client.find(namespace_path(namespace))
     if found is None:
         return
     finalizers = finalizers_of(found)
@@ -300,9 +301,8 @@ def _list_accounts(client: KubernetesClient, namespace: str) -> dict[str, dict[s
 def _await_account(client: KubernetesClient, namespace: str, account: str) -> dict[str, Any]:
     # A watch without a resourceVersion begins with what exists, so nothing is missed before it.
     deadline = time.monotonic() + ACCOUNT_SECONDS
-    selector = {"fieldSelector": f"metadata.name={account}"}
     while (left := int(deadline - time.monotonic())) > 0:
-        for event in client.watch(_accounts(namespace), selector, left):
+        for event in client.watch(_accounts(namespace), by_name(account), left):
             if event["type"] in {"ADDED", "MODIFIED"}:
                 return event["object"]
     raise PullSecretsError(
@@ -313,20 +313,8 @@ def _await_account(client: KubernetesClient, namespace: str, account: str) -> di
 
 def _await_absence(client: KubernetesClient, namespace: str, registry: str) -> None:
     path = external_secret_path(namespace, registry)
-    collection, _, name = path.rpartition("/")
     found = client.find(path)
-    if found and not fanned_out(found, registry):
-        return
-    deadline = time.monotonic() + EXTERNAL_SECRET_SECONDS
-    while found and (left := int(deadline - time.monotonic())) > 0:
-        selector = {
-            "fieldSelector": f"metadata.name={name}",
-            "resourceVersion": found["metadata"]["resourceVersion"],
-        }
-        if any(event["type"] == "DELETED" for event in client.watch(collection, selector, left)):
-            return
-        found = client.find(path)
-    if found:
+    if found and fanned_out(found, registry) and not is_gone(client, path, EXTERNAL_SECRET_SECONDS):
         raise PullSecretsError(
             f"ExternalSecret {path}: still there {EXTERNAL_SECRET_SECONDS} s after its namespace lost the label; "
             "does ESO run (`kubectl get pods -A -l app.kubernetes.io/name=external-secrets`)?"

@@ -17,7 +17,7 @@ from pullsecrets.config.tenants import expand
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.client import FIELD_MANAGER, MERGE_PATCH, KubernetesApiError, KubernetesClient
 from pullsecrets.kube.marks import FINALIZER_PREFIX
-from pullsecrets.kube.objects import conditions_of, finalizers_of, is_leaving, labels_of
+from pullsecrets.kube.objects import conditions_of, finalizers_of, is_leaving, labels_of, namespace_path
 from pullsecrets.kube.ownership import read_deliveries
 from pullsecrets.kube.refusal import Refuser
 from pullsecrets.manifests.guard import OPT_IN_SUFFIX
@@ -96,7 +96,7 @@ def plan(
     """
     chosen = tuple(registries) or config.registries
     _require_deletable(config, namespace, registries, delete=delete)
-    found = cluster.find(_path(namespace))
+    found = cluster.find(namespace_path(namespace))
     declarations = tuple(declared_in(config, namespace, chosen))
     finalizers = finalizers_of(found)
     ours = [item for item in finalizers if item in {f"{FINALIZER_PREFIX}{registry.name}" for registry in chosen}]
@@ -245,7 +245,7 @@ def _unlabel(cluster: KubernetesClient, planned: OffboardPlan, *, dry_run: bool 
     query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
     body = {"metadata": {"labels": dict.fromkeys(planned.labels)}}
     try:
-        cluster.request("PATCH", _path(planned.namespace), query, body=body, content_type=MERGE_PATCH)
+        cluster.request("PATCH", namespace_path(planned.namespace), query, body=body, content_type=MERGE_PATCH)
     except KubernetesApiError as error:
         if error.status != 404:
             raise guard_error(error, planned.namespace, planned.labels, "taken off") from None
@@ -292,7 +292,7 @@ def _await_gone(cluster: KubernetesClient, planned: OffboardPlan, deadline: floa
 def _delete(cluster: KubernetesClient, planned: OffboardPlan, deadline: float, on_step: OnStep) -> None:
     if not planned.terminating:
         try:
-            cluster.request("DELETE", _path(planned.namespace), {"propagationPolicy": "Foreground"})
+            cluster.request("DELETE", namespace_path(planned.namespace), {"propagationPolicy": "Foreground"})
         except KubernetesApiError as error:
             if error.status == 403:
                 raise PullSecretsError(
@@ -302,7 +302,7 @@ def _delete(cluster: KubernetesClient, planned: OffboardPlan, deadline: float, o
             if error.status != 404:
                 raise
         on_step("deletion of the namespace began")
-    while found := cluster.find(_path(planned.namespace)):
+    while found := cluster.find(namespace_path(planned.namespace)):
         if _content_is_gone(found):
             # Nothing of ESO's is in there any more, so its finalizer keeps nothing from being cleaned up.
             _release_forgotten(cluster, planned, found, on_step)
@@ -349,7 +349,7 @@ def _why_stuck(planned: OffboardPlan, found: dict[str, Any]) -> str:
 
 def _require_released(cluster: KubernetesClient, planned: OffboardPlan, selectors: dict[str, dict[str, str]]) -> None:
     """Look once more: a label that somebody put back in between brings everything back."""
-    found = cluster.find(_path(planned.namespace))
+    found = cluster.find(namespace_path(planned.namespace))
     back = [name for name, selector in selectors.items() if selector.items() <= labels_of(found).items()]
     if back:
         raise PullSecretsError(
@@ -372,7 +372,3 @@ def _delivered(cluster: KubernetesClient, namespace: str, names: Iterable[str]) 
             if found.secret is not None:
                 secrets[name] = found.delivered
     return external, secrets
-
-
-def _path(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}"

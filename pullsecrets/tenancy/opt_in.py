@@ -1,6 +1,5 @@
 """A tenant namespace's labels and annotations: set and removed again, without touching those of others."""
 
-import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, cast
@@ -11,8 +10,9 @@ from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.editing import patch
 from pullsecrets.kube.eso import GROUP
 from pullsecrets.kube.marks import STACK_ANNOTATION
-from pullsecrets.kube.objects import is_leaving
+from pullsecrets.kube.objects import is_leaving, namespace_path
 from pullsecrets.kube.selectors import selects
+from pullsecrets.kube.waiting import is_gone
 from pullsecrets.manifests import builders
 from pullsecrets.tenancy import binding
 
@@ -26,7 +26,7 @@ def read_marks(
     client: KubernetesClient, namespace: str, labels: Iterable[str], annotations: Iterable[str]
 ) -> tuple[dict[str, str], dict[str, str]] | None:
     """Return the labels and annotations that a namespace holds under some keys; None when it does not exist."""
-    found = client.find(_path(namespace))
+    found = client.find(namespace_path(namespace))
     if found is None:
         return None
     return _held(found, "labels", labels), _held(found, "annotations", annotations)
@@ -52,7 +52,7 @@ def opt_in(
         BadInputError: when the namespace does not exist and is its owner's to make.
         PullSecretsError: when it is being deleted.
     """
-    found = client.find(_path(namespace))
+    found = client.find(namespace_path(namespace))
     if found is None and owner is None:
         raise BadInputError(
             f"namespace {namespace!r} is to be adopted and does not exist; create it, or drop adopt: true"
@@ -70,7 +70,9 @@ def opt_in(
     if any(value != labels[key] for key, value in _held(found, "labels", labels).items()):
         for registry, selector in (registries or {}).items():
             patch(client, f"{GROUP}/clusterexternalsecrets/{registry}", partial(_widening, selector))
-    client.merge_patch(_path(namespace), {"metadata": {"labels": dict(labels), "annotations": dict(annotations or {})}})
+    client.merge_patch(
+        namespace_path(namespace), {"metadata": {"labels": dict(labels), "annotations": dict(annotations or {})}}
+    )
 
 
 def _widening(selector: Marks, fanout: dict[str, Any]) -> list[dict[str, Any]]:
@@ -98,7 +100,7 @@ def take_off(client: KubernetesClient, namespace: str, labels: Marks, annotation
     ]
     if any(ours):
         change = {"metadata": {"labels": ours[0], "annotations": ours[1]}}
-        client.merge_patch(_path(namespace), change)
+        client.merge_patch(namespace_path(namespace), change)
 
 
 def delete_if_owned(client: KubernetesClient, namespace: str, owner: str) -> None:
@@ -107,27 +109,17 @@ def delete_if_owned(client: KubernetesClient, namespace: str, owner: str) -> Non
     Raises:
         PullSecretsError: when something holds it.
     """
-    found = client.find(_path(namespace))
+    found = client.find(namespace_path(namespace))
     if found is None or _held(found, "annotations", [STACK_ANNOTATION]).get(STACK_ANNOTATION) != owner:
         return
     uid = found["metadata"]["uid"]
     # Never one of the same name that somebody made since it was looked at.
-    client.request("DELETE", _path(namespace), body={"preconditions": {"uid": uid}})
-    deadline = time.monotonic() + DELETION_SECONDS
-    selector = {"fieldSelector": f"metadata.name={namespace}"}
-    while (left := int(deadline - time.monotonic())) > 0:
-        found = client.find(_path(namespace))
-        if found is None or found["metadata"]["uid"] != uid:
-            return
-        version = {"resourceVersion": found["metadata"]["resourceVersion"]}
-        if any(
-            event["type"] == "DELETED" for event in client.watch("/api/v1/namespaces", {**selector, **version}, left)
-        ):
-            return
-    raise PullSecretsError(
-        f"namespace {namespace!r} is still there {DELETION_SECONDS} s after it was deleted; what holds it: "
-        f"pull-secrets doctor {namespace}"
-    )
+    client.request("DELETE", namespace_path(namespace), body={"preconditions": {"uid": uid}})
+    if not is_gone(client, namespace_path(namespace), DELETION_SECONDS, uid):
+        raise PullSecretsError(
+            f"namespace {namespace!r} is still there {DELETION_SECONDS} s after it was deleted; what holds it: "
+            f"pull-secrets doctor {namespace}"
+        )
 
 
 def leave(
@@ -145,7 +137,3 @@ def leave(
 def _held(found: Mapping[str, Any], kind: str, keys: Iterable[str]) -> dict[str, str]:
     held = cast("dict[str, str]", found["metadata"].get(kind) or {})
     return {key: held[key] for key in keys if key in held}
-
-
-def _path(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}"

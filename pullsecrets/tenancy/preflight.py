@@ -342,7 +342,7 @@ def require_monitoring(cluster: KubernetesClient, config: StackConfig) -> None:
             "--create-namespace), or set monitoring.enabled: false"
         )
     namespace = config.monitoring.namespace
-    if cluster.find(f"/api/v1/namespaces/{namespace}") is None:
+    if cluster.find(objects.namespace_path(namespace)) is None:
         problems.append(
             f"monitoring.namespace: found no namespace {namespace!r} in the cluster; create it, or name the one of "
             "your Prometheus"

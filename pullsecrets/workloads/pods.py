@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from pullsecrets.config import Registry
 from pullsecrets.image import image_host
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import KubernetesClient, unless_refused
 from pullsecrets.kube.objects import Object, controller_of, entries_of, is_leaving, status_of
 from pullsecrets.kube.podspec import (
     DAEMON_SET,
@@ -96,15 +96,10 @@ def list_templates(cluster: KubernetesClient, kind: str, namespace: str | None =
     maker = _MAKERS.get(kind)
     if maker is None:
         return {}
-    try:
-        return {
-            (item["metadata"]["namespace"], item["metadata"]["name"]): tuple(entries_of(maker.spec(item)))
-            for item in cluster.items(maker.collection(namespace))
-        }
-    except KubernetesApiError as error:
-        if error.status not in {403, 404}:
-            raise
-        return {}
+    items = unless_refused(lambda: list(cluster.items(maker.collection(namespace))), 403, 404) or ()
+    return {
+        (item["metadata"]["namespace"], item["metadata"]["name"]): tuple(entries_of(maker.spec(item))) for item in items
+    }
 
 
 def brings_own_list(

@@ -10,7 +10,7 @@ from pullsecrets.doctor.platform import PROJECT
 from pullsecrets.doctor.snapshot import Object, Snapshot
 from pullsecrets.errors import BadInputError, ConflictError
 from pullsecrets.kube.admission import MUTATING_VERSIONS, mutating_version
-from pullsecrets.kube.client import APPLY, FIELD_MANAGER, KubernetesApiError
+from pullsecrets.kube.client import APPLY, FIELD_MANAGER, KubernetesApiError, may
 from pullsecrets.kube.objects import path_of
 from pullsecrets.kube.refusal import Refuser
 from pullsecrets.manifests import builders
@@ -124,21 +124,8 @@ def right_missing(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _is_allowed(snapshot: Snapshot, right: Right) -> bool:
     resource, _, subresource = right.resource.partition("/")
-    attributes = {
-        "verb": right.verb,
-        "group": right.group,
-        "resource": resource,
-        "subresource": subresource,
-        "name": right.name,
-        "namespace": right.namespace,
-    }
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    }
-    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    return bool(snapshot.cluster.request("POST", path, body=review)["status"].get("allowed"))
+    where = {"group": right.group, "subresource": subresource, "name": right.name, "namespace": right.namespace}
+    return may(snapshot.cluster, right.verb, resource, **where)
 
 
 class _Refused(NamedTuple):

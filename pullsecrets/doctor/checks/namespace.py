@@ -33,7 +33,7 @@ from pullsecrets.doctor.tenancy import (
 from pullsecrets.guard import GUARDED_OBJECTS
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import FINALIZER_PREFIX
-from pullsecrets.kube.objects import conditions_of, finalizers_of, is_leaving, labels_of
+from pullsecrets.kube.objects import conditions_of, finalizers_of, is_leaving, labels_of, namespace_path
 from pullsecrets.kube.selectors import written
 from pullsecrets.manifests.rbac import RBAC_GROUP
 from pullsecrets.tenancy.binding import release_finalizers
@@ -133,7 +133,7 @@ def _adopt(snapshot: Snapshot, registry: Registry, namespace: str, secret: Objec
     kept = (
         (f"# remove {' '.join(owner)} first, which keeps the Secret, or give its Secret another name",) if owner else ()
     )
-    gap = namespace not in snapshot.typed[registry.name] and has_old_form(snapshot, namespace, registry)
+    gap = namespace not in snapshot.inventory.typed[registry.name] and has_old_form(snapshot, namespace, registry)
     return (*kept, adoption(snapshot, registry, namespace, gap=gap))
 
 
@@ -298,7 +298,7 @@ def _held_by_others(snapshot: Snapshot, item: Object) -> Iterator[Finding]:
 
 def _conditions(snapshot: Snapshot, name: str) -> Iterator[str]:
     """Yield what the namespace controller says is left (`Namespace*Remaining`, `Namespace*Failure`)."""
-    found = snapshot.once(f"namespace/{name}", partial(snapshot.cluster.find, f"/api/v1/namespaces/{name}"))
+    found = snapshot.once(f"namespace/{name}", partial(snapshot.cluster.find, namespace_path(name)))
     for condition in conditions_of(found):
         if condition["status"] == "True":
             yield f"namespace {name}: {condition['type']}: {condition.get('message', '')}"

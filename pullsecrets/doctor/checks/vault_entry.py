@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pullsecrets.config import Registry
+from pullsecrets.coverage.report.summary import EXPIRY_NOTICE
 from pullsecrets.credential.retention import Retention, retention
 from pullsecrets.credential.sealed import EXPIRES_AT_ANNOTATION
 from pullsecrets.credential.vault import EntryMetadata, MountSettings, VersionState
@@ -269,9 +270,6 @@ def credential_lacks_host(snapshot: Snapshot) -> Iterator[Finding]:
             prevention="After adding a host to a registry, seed a credential that has a login for it.",
             registry=registry.name,
         )
-
-
-EXPIRY_NOTICE = timedelta(days=14)
 
 
 @check("No credential expires within two weeks", explains=("pod-cannot-pull",))
