@@ -17,11 +17,10 @@ from rich.text import Text
 from pullsecrets.cli import console, options
 from pullsecrets.doctor.bundle import write_bundle
 from pullsecrets.doctor.chain import Chain, chains_of, require_namespace
-from pullsecrets.doctor.checks import all_checks, checks_of
+from pullsecrets.doctor.checks import all_checks, checks_of, choose
 from pullsecrets.doctor.diagnosis import Diagnosis, Report, Unchecked, diagnose
 from pullsecrets.doctor.exchange import as_document, as_junit, as_sarif
 from pullsecrets.doctor.fix import Outcome, Seen, apply_each, follow_up
-from pullsecrets.doctor.gate import choose
 from pullsecrets.doctor.model import Check, Phase, Remedy, Severity
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.suppression import Suppression, read_suppressions, stale

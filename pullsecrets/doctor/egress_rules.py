@@ -1,11 +1,13 @@
 """What NetworkPolicies let a Pod send, judged as the union that Kubernetes makes of them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_network
 from typing import Any, cast
 
+from pullsecrets.data import sequence
 from pullsecrets.kube.selectors import selects
 
 Object = Mapping[str, Any]
@@ -40,29 +42,30 @@ def denied(
     judging = isolating(policies, labels)
     if not judging:
         return []
-    rules = [rule for item in judging for rule in cast("list[Object]", item["spec"].get("egress") or [])]
+    rules = [rule for item in judging for rule in sequence(item["spec"].get("egress"))]
     return [item for item in destinations if not _permitted(rules, item)]
 
 
 def _is_egress(spec: Object) -> bool:
-    types = cast("list[str]", spec.get("policyTypes") or [])
+    types = sequence(spec.get("policyTypes"))
     # Without types a policy judges egress only if it has rules for it.
     return "Egress" in types if types else bool(spec.get("egress"))
 
 
 def _permitted(rules: Iterable[Object], destination: Destination) -> bool:
-    opened = [rule for rule in rules if _has_port(rule, destination)]
-    if not destination.cidrs:
-        return any(_has_peer(rule, destination, None) for rule in opened)
-    return all(any(_has_peer(rule, destination, cidr) for rule in opened) for cidr in destination.cidrs)
+    opened = [rule for rule in rules if _admits(rule.get("ports"), partial(_is_port, destination))]
+    return all(
+        any(_admits(rule.get("to"), partial(_is_peer, destination, cidr)) for rule in opened)
+        for cidr in destination.cidrs or (None,)
+    )
 
 
-def _has_port(rule: Object, destination: Destination) -> bool:
-    ports = cast("list[Object]", rule.get("ports") or [])
-    return not ports or any(_is_port(port, destination) for port in ports)
+def _admits(parts: Any, fits: Callable[[Object], bool]) -> bool:
+    """Tell whether one of a rule's ports, or peers, fits; a rule without any admits every one."""
+    return not parts or any(map(fits, sequence(parts)))
 
 
-def _is_port(port: Object, destination: Destination) -> bool:
+def _is_port(destination: Destination, port: Object) -> bool:
     if port.get("protocol", "TCP") != destination.protocol:
         return False
     number = port.get("port")
@@ -72,58 +75,44 @@ def _is_port(port: Object, destination: Destination) -> bool:
     return int(number) <= destination.port <= int(port.get("endPort") or number)
 
 
-def _has_peer(rule: Object, destination: Destination, cidr: str | None) -> bool:
-    peers = cast("list[Object]", rule.get("to") or [])
-    return not peers or any(_is_peer(peer, destination, cidr) for peer in peers)
-
-
-def _is_peer(peer: Object, destination: Destination, cidr: str | None) -> bool:
-    block = cast("Object | None", peer.get("ipBlock"))
+def _is_peer(destination: Destination, cidr: str | None, peer: Object) -> bool:
+    block = peer.get("ipBlock")
     if cidr is not None:
         return block is not None and _contains(block, cidr)
     if destination.namespace_labels is None:
         return True
     # Labels of the Pods behind it are not known: a podSelector beside the namespace's is taken to fit.
-    selector = cast("Object | None", peer.get("namespaceSelector"))
-    return block is not None or selects(selector, destination.namespace_labels)
+    return block is not None or selects(peer.get("namespaceSelector"), destination.namespace_labels)
 
 
 def _contains(block: Object, cidr: str) -> bool:
-    wanted, permitted = ip_network(cidr), ip_network(block["cidr"], strict=False)
-    if wanted.version != permitted.version or not _within(wanted, permitted):
+    wanted, permitted = (cast("Any", ip_network(text, strict=False)) for text in (cidr, block["cidr"]))
+    if wanted.version != permitted.version or not wanted.subnet_of(permitted):
         return False
-    exceptions = (ip_network(item, strict=False) for item in cast("list[str]", block.get("except") or []))
+    exceptions = (ip_network(item, strict=False) for item in sequence(block.get("except")))
     return not any(item.version == wanted.version and item.overlaps(wanted) for item in exceptions)
-
-
-def _within(inner: Any, outer: Any) -> bool:
-    return bool(inner.subnet_of(outer))
 
 
 def described(rules: Iterable[Object]) -> str:
     """Return egress rules in one line, such as `10.0.0.0/8 TCP 8200; anywhere UDP 53, TCP 53`."""
-    return "; ".join(f"{_peers(rule)} {_ports(rule)}" for rule in rules) or "nothing"
+    return "; ".join(map(_described, rules)) or "nothing"
 
 
-def _peers(rule: Object) -> str:
-    peers = cast("list[Object]", rule.get("to") or [])
-    return ", ".join(map(_peer, peers)) or "anywhere"
+def _described(rule: Object) -> str:
+    peers = ", ".join(map(_peer, sequence(rule.get("to")))) or "anywhere"
+    ports = ", ".join(map(_port, sequence(rule.get("ports")))) or "on any port"
+    return f"{peers} {ports}"
 
 
 def _peer(peer: Object) -> str:
-    block = cast("Object | None", peer.get("ipBlock"))
+    block = peer.get("ipBlock")
     if block is None:
         # Pods by their labels, in namespaces by theirs.
         return " in ".join(f"{key.removesuffix('Selector')}s {json.dumps(peer[key])}" for key in sorted(peer)[::-1])
-    exceptions = cast("list[str]", block.get("except") or [])
+    exceptions = sequence(block.get("except"))
     return f"{block['cidr']} except {', '.join(exceptions)}" if exceptions else str(block["cidr"])
-
-
-def _ports(rule: Object) -> str:
-    ports = cast("list[Object]", rule.get("ports") or [])
-    return ", ".join(f"{item.get('protocol', 'TCP')} {_port(item)}" for item in ports) or "on any port"
 
 
 def _port(item: Object) -> str:
     last = item.get("endPort")
-    return f"{item.get('port', 'any')}{f'-{last}' if last else ''}"
+    return f"{item.get('protocol', 'TCP')} {item.get('port', 'any')}{f'-{last}' if last else ''}"

@@ -97,31 +97,24 @@ def eso_not_running(snapshot: Snapshot) -> Iterator[Finding]:
     if not snapshot.installations or any(item.ready for item in snapshot.installations):
         return
     for item in snapshot.installations:
+        kubectl = f"kubectl -n {item.namespace}"
+        cause = f"Controller {item} is scaled to zero."
+        fix: tuple[str, ...] = (f"{kubectl} scale deployment {item.name} --replicas=1",)
+        if item.replicas:
+            cause = f"Controller {item} has no ready Pod of {item.replicas}."
+            fix = (
+                f"{kubectl} describe deployment {item.name}",
+                f"{kubectl} get pods -l app.kubernetes.io/name=external-secrets",
+                f"{kubectl} logs deployment/{item.name} --previous",
+            )
         yield Finding(
             severity=Severity.CLUSTER,
             symptom=ESO_STOPS,
-            cause=_stopped_cause(item),
+            cause=cause,
             evidence=(f"Deployment {item.namespace}/{item.name}: {item.ready} of {item.replicas} Pods ready",),
-            fix=(*_stopped_fix(item), again_command(snapshot)),
+            fix=(*fix, again_command(snapshot)),
             prevention="Alert on the Deployment's ready Pods, run two replicas with leader election.",
         )
-
-
-def _stopped_cause(item: Installation) -> str:
-    if item.replicas == 0:
-        return f"Controller {item} is scaled to zero."
-    return f"Controller {item} has no ready Pod of {item.replicas}."
-
-
-def _stopped_fix(item: Installation) -> tuple[str, ...]:
-    where = f"-n {item.namespace}"
-    if item.replicas == 0:
-        return (f"kubectl {where} scale deployment {item.name} --replicas=1",)
-    return (
-        f"kubectl {where} describe deployment {item.name}",
-        f"kubectl {where} get pods -l app.kubernetes.io/name=external-secrets",
-        f"kubectl {where} logs deployment/{item.name} --previous",
-    )
 
 
 LATE = timedelta(minutes=10)
@@ -196,12 +189,9 @@ def _unseen(snapshot: Snapshot) -> tuple[str, timedelta] | None:
     if not times:  # Events are forgotten after an hour.
         return None
     unseen = snapshot.now - max(times)
-    requeue = max((_requeue(item.flags) for item in snapshot.installations), default=timedelta(minutes=5))
+    requeues = (item.flags.get("store-requeue-interval", "5m") for item in snapshot.installations)
+    requeue = max(map(parse_duration, requeues), default=timedelta(minutes=5))
     return (store, unseen) if unseen > requeue + LATE else None
-
-
-def _requeue(flags: Mapping[str, str]) -> timedelta:
-    return parse_duration(flags.get("store-requeue-interval", "5m"))
 
 
 @check("One controller of ESO works on the cluster", phase=Phase.ALWAYS)

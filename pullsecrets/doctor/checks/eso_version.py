@@ -176,7 +176,9 @@ def eso_token_forbidden(snapshot: Snapshot) -> Iterator[Finding]:
         if ready == "True":
             continue
         events = warnings(snapshot, "ClusterSecretStore", "InvalidProviderConfig").get(("", store.name), ())
-        told = next((text for text in (message, *events) if _is_token_refused(text)), None)
+        # `errGetKubeSATokenRequest` in the provider's auth.go, and behind it the API server's own words.
+        refused = "cannot request Kubernetes service account token"
+        told = next((text for text in (message, *events) if refused in text and "forbidden" in text), None)
         if told is None:
             continue
         bound = f"kubectl -n {snapshot.config.eso.namespace} create"
@@ -193,8 +195,3 @@ def eso_token_forbidden(snapshot: Snapshot) -> Iterator[Finding]:
             prevention=f"Where {eso_versions.MAY_REQUEST_TOKENS} is false, keep this Role with ESO's installation.",
             registry=sole(store.registries),
         )
-
-
-def _is_token_refused(message: str) -> bool:
-    # `errGetKubeSATokenRequest` in the provider's auth.go, and behind it the API server's own words.
-    return "cannot request Kubernetes service account token" in message and "forbidden" in message

@@ -261,21 +261,17 @@ def namespace_stuck_terminating(snapshot: Snapshot) -> Iterator[Finding]:
     for name, item in snapshot.namespaces.items():
         if not is_leaving(item) or snapshot.only not in {None, name}:
             continue
-        held = [found.removeprefix(FINALIZER_PREFIX) for found in finalizers_of(item) if is_esos(found)]
+        finalizers = [found for found in finalizers_of(item) if found.startswith(FINALIZER_PREFIX)]
+        held = [found.removeprefix(FINALIZER_PREFIX) for found in finalizers]
         for fanout in held:
             yield from _judge_stuck(snapshot, item, fanout, registries.get(fanout))
         if not held and any(row.namespace == name for row in snapshot.coverage):
             yield from _held_by_others(snapshot, item)
 
 
-def is_esos(finalizer: str) -> bool:
-    """Tell whether a finalizer is one that ESO puts on the namespaces of a ClusterExternalSecret."""
-    return finalizer.startswith(FINALIZER_PREFIX)
-
-
 def _held_by_others(snapshot: Snapshot, item: Object) -> Iterator[Finding]:
     name, others = item["metadata"]["name"], finalizers_of(item)
-    waited = snapshot.now - (parse_time(item["metadata"]["deletionTimestamp"]) or snapshot.now)
+    waited = _leaving_for(snapshot, item)
     if waited < PATIENCE:
         return
     yield Finding(
@@ -305,68 +301,55 @@ def _conditions(snapshot: Snapshot, name: str) -> Iterator[str]:
 
 
 def _judge_stuck(snapshot: Snapshot, item: Object, fanout: str, registry: Registry | None) -> Iterator[Finding]:
-    since = parse_time(item["metadata"]["deletionTimestamp"]) or snapshot.now
-    waited = snapshot.now - since
-    name = item["metadata"]["name"]
-    external_secret = registry is not None and name in snapshot.external_secrets[registry.name]
+    name, waited = item["metadata"]["name"], _leaving_for(snapshot, item)
+    guarding = registry is not None and name in snapshot.external_secrets[registry.name]
     selected = registry is None or carries(item, registry)
-    if (selected or external_secret) and waited < PATIENCE:
+    if (selected or guarding) and waited < PATIENCE:
         return
+    finalizer = f"{FINALIZER_PREFIX}{fanout}"
+    others = [found for found in finalizers_of(item) if found != finalizer]
+    release = release_command(item, finalizer)
+    if registry is None:
+        cause = "It holds ESO's finalizer of a ClusterExternalSecret that is not this stack's."
+        fix = (f"kubectl -n {name} get externalsecrets   # none left? then:", release)
+    elif guarding:
+        cause = "ESO has not deleted the ExternalSecret that its finalizer guards: it does not run, or is far behind."
+        fix = (f"{again_command(snapshot)}   # start ESO: it deletes the ExternalSecret",)
+    else:
+        cause = (
+            "ESO has not taken its finalizer off: it does not run, or is far behind."
+            if selected
+            else "It lost the opt-in label before it was deleted, and ESO removes its finalizer from selected namespaces "
+            "only."
+        )
+        fix = (fix_command(snapshot, name), release)
     yield Finding(
         severity=Severity.TENANT,
         symptom=f"Namespace {name} stays in Terminating.",
-        cause=_stuck_cause(registry, selected, external_secret=external_secret),
-        evidence=_stuck_evidence(item, registry, fanout, ago(waited), external_secret=external_secret),
-        fix=_stuck_fix(snapshot, item, fanout, registry, external_secret=external_secret),
+        cause=cause,
+        evidence=(
+            f"namespace {name}: in deletion for {ago(waited)}, finalizer {finalizer}",
+            *((f"ExternalSecret {name}/{fanout} {'is still there' if guarding else 'is gone'}",) if registry else ()),
+            *((f"namespace {name}: other finalizers that hold it as well: {', '.join(others)}",) if others else ()),
+        ),
+        fix=fix,
         prevention=(
             "Remove tenants with `pull-secrets offboard`, which removes the finalizer after the label; or delete a "
             "namespace while it still carries the label."
         ),
         namespace=name,
         registry=registry.name if registry else None,
-        remedy=_release(name, registry) if registry and not external_secret else None,
+        remedy=_release(name, registry, "is being deleted") if registry and not guarding else None,
     )
 
 
-def _stuck_cause(registry: Registry | None, selected: bool, *, external_secret: bool) -> str:
-    if registry is None:
-        return "It holds ESO's finalizer of a ClusterExternalSecret that is not this stack's."
-    if external_secret:
-        return "ESO has not deleted the ExternalSecret that its finalizer guards: it does not run, or is far behind."
-    if selected:
-        return "ESO has not taken its finalizer off: it does not run, or is far behind."
-    return (
-        "It lost the opt-in label before it was deleted, and ESO removes its finalizer from selected namespaces only."
-    )
+def _leaving_for(snapshot: Snapshot, item: Object) -> timedelta:
+    return snapshot.now - (parse_time(item["metadata"]["deletionTimestamp"]) or snapshot.now)
 
 
-def _stuck_evidence(
-    item: Object, registry: Registry | None, fanout: str, waited: str, *, external_secret: bool
-) -> tuple[str, ...]:
-    name = item["metadata"]["name"]
-    others = [found for found in finalizers_of(item) if found != f"{FINALIZER_PREFIX}{fanout}"]
-    kept = (f"namespace {name}: other finalizers that hold it as well: {', '.join(others)}",) if others else ()
-    there = "is still there" if external_secret else "is gone"
-    guarded = (f"ExternalSecret {name}/{fanout} {there}",) if registry else ()
-    held = f"namespace {name}: in deletion for {waited}, finalizer {FINALIZER_PREFIX}{fanout}"
-    return (held, *guarded, *kept)
-
-
-def _stuck_fix(
-    snapshot: Snapshot, item: Object, fanout: str, registry: Registry | None, *, external_secret: bool
-) -> tuple[str, ...]:
-    name = item["metadata"]["name"]
-    release = release_command(item, f"{FINALIZER_PREFIX}{fanout}")
-    if registry is None:
-        return (f"kubectl -n {name} get externalsecrets   # none left? then:", release)
-    if external_secret:
-        return (f"{again_command(snapshot)}   # start ESO: it deletes the ExternalSecret",)
-    return (fix_command(snapshot, name), release)
-
-
-def _release(namespace: str, registry: Registry) -> Remedy:
+def _release(namespace: str, registry: Registry, why: str) -> Remedy:
     return Remedy(
-        f"take the finalizer {FINALIZER_PREFIX}{registry.name} off namespace {namespace}, which is being deleted",
+        f"take the finalizer {FINALIZER_PREFIX}{registry.name} off namespace {namespace}, which {why}",
         partial(release_finalizers, namespace=namespace, registries=[registry.name]),
     )
 
@@ -395,10 +378,7 @@ def finalizer_left_behind(snapshot: Snapshot) -> Iterator[Finding]:
                 prevention="Remove tenants with `pull-secrets offboard`: it removes the finalizer after the label.",
                 namespace=name,
                 registry=registry.name,
-                remedy=Remedy(
-                    f"take the finalizer {finalizer} off namespace {name}, which no longer has the registry",
-                    partial(release_finalizers, namespace=name, registries=[registry.name]),
-                ),
+                remedy=_release(name, registry, "no longer has the registry"),
             )
 
 

@@ -228,14 +228,11 @@ def content_stale(snapshot: Snapshot) -> Iterator[Finding]:
     """
     # Asked for first: where Vault cannot be read, rows hold no seeded digest to differ from.
     credentials = {registry.name: snapshot.credential(registry) for registry in snapshot.config.registries}
-    stale = [row for row in rows(snapshot) if _is_stale(row)]
+    labelled = [row for row in rows(snapshot) if row.typed and row.labelled]
+    stale = [row for row in labelled if None is not row.digest != row.seeded_digest is not None]
     for row in stale:
         together = [other.namespace for other in stale if other.registry == row.registry]
         yield _stale(snapshot, row, credentials[row.registry].seeded_at, together)
-
-
-def _is_stale(row: Coverage) -> bool:
-    return row.typed and row.labelled and None is not row.digest != row.seeded_digest is not None
 
 
 def _stale(snapshot: Snapshot, row: Coverage, seeded: datetime | None, stale: list[str]) -> Finding:

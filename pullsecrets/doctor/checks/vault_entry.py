@@ -34,6 +34,15 @@ def current(metadata: EntryMetadata | None) -> VersionState | None:
     return next((item for item in versions if metadata and item.version == metadata.current_version), None)
 
 
+def _current_that_is(snapshot: Snapshot, state: str) -> Iterator[tuple[Registry, EntryMetadata, VersionState]]:
+    """Yield the registries whose path's current version is in a state."""
+    for registry in snapshot.config.vault_registries:
+        metadata = snapshot.metadata[registry.name]
+        version = current(metadata)
+        if metadata and version and version.state == state:
+            yield registry, metadata, version
+
+
 def last_live(metadata: EntryMetadata) -> str:
     """Return which version could be gone back to, as evidence."""
     live = [item.version for item in metadata.versions if item.state == "live"]
@@ -111,11 +120,7 @@ def vault_version_deleted(snapshot: Snapshot) -> Iterator[Finding]:
     `vault kv delete` does it, and so does `delete_version_after`. ESO keeps the Secrets that it delivered. Reads metadata
     only.
     """
-    for registry in snapshot.config.vault_registries:
-        metadata = snapshot.metadata[registry.name]
-        version = current(metadata)
-        if metadata is None or version is None or version.state != "deleted":
-            continue
+    for registry, metadata, version in _current_that_is(snapshot, "deleted"):
         path = entry_path(snapshot, registry)
         mount = snapshot.config.vault.mount
         yield Finding(
@@ -143,11 +148,7 @@ def vault_version_destroyed(snapshot: Snapshot) -> Iterator[Finding]:
     An older version may still be live, and `pull-secrets rollback` writes it again; otherwise seed again. Reads metadata
     only.
     """
-    for registry in snapshot.config.vault_registries:
-        metadata = snapshot.metadata[registry.name]
-        version = current(metadata)
-        if metadata is None or version is None or version.state != "destroyed":
-            continue
+    for registry, metadata, version in _current_that_is(snapshot, "destroyed"):
         path = entry_path(snapshot, registry)
         older = any(item.state == "live" for item in metadata.versions)
         back = f"pull-secrets rollback {registry.name} --stack {snapshot.stack}   # writes the last live version again"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pullsecrets.doctor.checks import choose
 from pullsecrets.doctor.diagnosis import Report, Unchecked, diagnose
-from pullsecrets.doctor.gate import choose
 from pullsecrets.doctor.model import Check, Finding, Severity
 from pullsecrets.doctor.suppression import Suppression, read_suppressions, stale
 from pullsecrets.errors import BadInputError
