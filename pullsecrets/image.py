@@ -4,6 +4,7 @@ The grammar is that of https://github.com/distribution/reference, which the kube
 """
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
@@ -46,6 +47,11 @@ class Image:
     def name(self) -> str:
         """Host and path: what the kubelet compares keys of `auths` with."""
         return f"{self.host}/{self.path}"
+
+
+def any_from(images: Iterable[str], hosts: Collection[str]) -> bool:
+    """Tell whether one of the images comes from one of these hosts."""
+    return any(image_host(image) in hosts for image in images)
 
 
 def parse(reference: str) -> Image | None:

@@ -24,10 +24,11 @@ from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
 from pullsecrets.kube.editing import edit, update
 from pullsecrets.kube.eso import GROUP, external_secret_path, force_sync
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
-from pullsecrets.kube.objects import entries_of, is_leaving, labels_of
+from pullsecrets.kube.objects import is_leaving, labels_of
 from pullsecrets.manifests.guard import ADMISSION
 from pullsecrets.tenancy import binding, offboard, opt_in
 from pullsecrets.text import counted
+from pullsecrets.workloads.pods import entries_by_account
 from pullsecrets.workloads.references import list_users
 
 OnStep = Callable[[str], None]
@@ -146,7 +147,7 @@ def plan(
         serves = item.trouble or (item.entries and item.compared(registry, seeded.entries) is not Verdict.NONE)
         if item.name == registry.name or serves:
             by_namespace.setdefault(item.namespace, []).append(item)
-    accounts = _accounts(cluster, by_namespace)
+    accounts = entries_by_account(cluster.items("/api/v1/serviceaccounts"))
     images = _images(cluster, by_namespace)
     return [
         _adoption(where, seeded, terms, live[name], items, accounts.get(name, {}), images.get(name, set()))
@@ -324,14 +325,6 @@ def _require_allowed(registry: Registry, namespaces: Sequence[str], live: Collec
                 f"namespace {name!r}: registry {registry.name!r} may be delivered to "
                 f"{', '.join(registry.namespaces)} only"
             )
-
-
-def _accounts(cluster: KubernetesClient, namespaces: Collection[str]) -> dict[str, dict[str, list[str]]]:
-    found: dict[str, dict[str, list[str]]] = {}
-    for item in cluster.items("/api/v1/serviceaccounts"):
-        if item["metadata"]["namespace"] in namespaces:
-            found.setdefault(item["metadata"]["namespace"], {})[item["metadata"]["name"]] = entries_of(item)
-    return found
 
 
 def _images(cluster: KubernetesClient, namespaces: Collection[str]) -> dict[str, set[str]]:

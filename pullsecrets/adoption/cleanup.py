@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pullsecrets.adoption import backups
 from pullsecrets.adoption.handmade import HandMade, read_hand_made
 from pullsecrets.config import Registry, StackConfig
+from pullsecrets.coverage.audit import concerned_namespaces
 from pullsecrets.credential.vault import VaultClient
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.objects import labels_of
 from pullsecrets.kube.ownership import read_deliveries
 from pullsecrets.workloads.references import User, list_users
 
@@ -54,7 +54,8 @@ def plan(
     Raises:
         BadInputError: when a namespace is no tenant of the stack.
     """
-    tenants = _tenants(config, cluster)
+    live = {item["metadata"]["name"]: item for item in cluster.items("/api/v1/namespaces", metadata_only=True)}
+    tenants = {name for names in concerned_namespaces(config, live).values() for name in names}
     strangers = [name for name in namespaces if name not in tenants]
     if strangers:
         raise BadInputError(
@@ -174,15 +175,6 @@ def _replaced_by(config: StackConfig, item: HandMade) -> Registry | None:
         registry for registry in config.vault_registries if {*registry.hosts, *registry.rejected_hosts} & {*item.hosts}
     )
     return by_name or next(opened, None)
-
-
-def _tenants(config: StackConfig, cluster: KubernetesClient) -> set[str]:
-    labelled = {
-        item["metadata"]["name"]
-        for item in cluster.items("/api/v1/namespaces", metadata_only=True)
-        if any(registry.selects(labels_of(item)) for registry in config.registries)
-    }
-    return labelled | {tenant.name for tenant in config.resolve_tenants()}
 
 
 def _delivered(config: StackConfig, cluster: KubernetesClient) -> dict[str, set[str]]:

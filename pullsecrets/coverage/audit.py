@@ -28,7 +28,7 @@ from pullsecrets.credential.vault import EntryMetadata, VaultClient
 from pullsecrets.credential.vault_entry import EXPIRES_AT_KEY, SEEDED_AT_KEY, seeded_digest
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, VERIFIED_PREFIX
-from pullsecrets.kube.objects import annotations_of, condition, is_leaving, labels_of
+from pullsecrets.kube.objects import Object, annotations_of, condition, is_leaving, labels_of
 from pullsecrets.manifests import guard
 from pullsecrets.names import matches
 
@@ -147,7 +147,7 @@ def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient | N
         sealed_credential(config, registry, found) if registry.sealed else credential(registry, metadata[registry.name])
         for registry in config.registries
     )
-    concerned = concerned_namespaces(config, found)
+    concerned = concerned_namespaces(config, found.namespaces)
     seeded = {item.registry: item.digest for item in credentials}
     return Audit(
         rows=coverage(config, found, _lasting(config, found, concerned), seeded),
@@ -163,15 +163,13 @@ def audit(config: StackConfig, cluster: KubernetesClient, vault: VaultClient | N
     )
 
 
-def concerned_namespaces(config: StackConfig, found: Inventory) -> dict[str, frozenset[str]]:
-    """Return by registry the namespaces that should have its Secret: those declared and those labelled."""
+def concerned_namespaces(config: StackConfig, namespaces: Mapping[str, Object]) -> dict[str, frozenset[str]]:
+    """Return by registry the namespaces that should have its Secret: those declared and those that are labelled so."""
     tenants = config.resolve_tenants()
 
     def of(registry: Registry) -> frozenset[str]:
         declared = {tenant.name for tenant in tenants if registry.name in tenant.registries}
-        return frozenset(
-            declared | {name for name, item in found.namespaces.items() if registry.selects(labels_of(item))}
-        )
+        return frozenset(declared | {name for name, item in namespaces.items() if registry.selects(labels_of(item))})
 
     return {registry.name: of(registry) for registry in config.registries}
 

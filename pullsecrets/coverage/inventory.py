@@ -10,11 +10,11 @@ from pullsecrets.config import StackConfig
 from pullsecrets.kube import admission
 from pullsecrets.kube.client import KubernetesClient, unless_refused
 from pullsecrets.kube.marks import LAST_APPLIED, PULL_SECRET_TYPE
-from pullsecrets.kube.objects import annotations_of, entries_of, managed_fields
+from pullsecrets.kube.objects import annotations_of, managed_fields
 from pullsecrets.kube.ownership import Delivery, content_fields
 from pullsecrets.kube.selectors import by_name
 from pullsecrets.manifests import guard
-from pullsecrets.workloads.pods import PodPull, list_pods
+from pullsecrets.workloads.pods import PodPull, entries_by_account, list_pods
 
 Object = dict[str, Any]
 Value = TypeVar("Value")
@@ -82,7 +82,7 @@ def read_inventory(config: StackConfig, cluster: KubernetesClient) -> Inventory:
 
         # The slowest first: they are what the others run beside.
         pods = pool.submit(unless_refused, lambda: tuple(list_pods(cluster)), 403)
-        accounts = listing("/api/v1/serviceaccounts", SMALL_OBJECTS, _account)
+        accounts = pool.submit(lambda: entries_by_account(cluster.items("/api/v1/serviceaccounts", SMALL_OBJECTS)))
         external = {name: listing(EXTERNAL_SECRETS, {**LARGE_OBJECTS, **by_name(name)}, _status) for name in names}
         pull_secrets = pool.submit(unless_refused, lambda: _of_type(cluster), 403)
         mistyped = {name: by_name(name, f"type!={PULL_SECRET_TYPE}") for name in names}
@@ -99,7 +99,7 @@ def read_inventory(config: StackConfig, cluster: KubernetesClient) -> Inventory:
         typed = {name: _by_namespace(item for item in of_type if _name(item) == name) for name in names}
         return Inventory(
             namespaces={_name(item): item for item in namespaces.result()},
-            accounts=_accounts_by_namespace(accounts.result()),
+            accounts=accounts.result(),
             external_secrets={name: _by_namespace(future.result()) for name, future in external.items()},
             secrets={name: {**_by_namespace(others[name].result()), **typed[name]} for name in names},
             typed={name: frozenset(typed[name]) for name in names},
@@ -134,10 +134,6 @@ def _status(item: Object) -> Object:
     return {**bare(item), "spec": item.get("spec") or {}, "status": item.get("status") or {}}
 
 
-def _account(item: Object) -> tuple[str, str, list[str]]:
-    return item["metadata"]["namespace"], _name(item), entries_of(item)
-
-
 def _of_type(cluster: KubernetesClient, selector: str = "") -> tuple[Object, ...]:
     query = {**SMALL_OBJECTS, "fieldSelector": f"{selector}type={PULL_SECRET_TYPE}"}
     return tuple(bare(item) for item in cluster.items("/api/v1/secrets", query, metadata_only=True))
@@ -149,10 +145,3 @@ def _name(item: Object) -> str:
 
 def _by_namespace(items: Iterable[Object]) -> dict[str, Object]:
     return {item["metadata"]["namespace"]: item for item in items}
-
-
-def _accounts_by_namespace(accounts: Iterable[tuple[str, str, list[str]]]) -> dict[str, dict[str, list[str]]]:
-    found: dict[str, dict[str, list[str]]] = {}
-    for namespace, name, entries in accounts:
-        found.setdefault(namespace, {})[name] = entries
-    return found

@@ -110,7 +110,7 @@ class Snapshot:
         def read() -> tuple[Coverage, ...]:
             seeded = {registry.name: self._digest(registry) for registry in self.config.registries}
             found = self.inventory
-            return coverage(self.config, found, concerned_namespaces(self.config, found), seeded)
+            return coverage(self.config, found, concerned_namespaces(self.config, found.namespaces), seeded)
 
         return self.once("coverage", read)
 

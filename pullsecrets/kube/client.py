@@ -311,8 +311,4 @@ def _decode(data: bytes) -> dict[str, Any] | None:
 
 def _cause(error: Exception) -> str:
     reason = getattr(error, "reason", None)
-    return _first_line(reason if isinstance(reason, Exception) else error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return str(reason if isinstance(reason, Exception) else error).partition("\n")[0]

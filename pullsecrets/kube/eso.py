@@ -12,7 +12,7 @@ from pullsecrets import image
 from pullsecrets.config import Registry
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube import eso_versions
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.kube.client import KubernetesClient, unless_refused
 from pullsecrets.kube.eso_versions import Version, parse_version
 from pullsecrets.kube.marks import FORCE_SYNC_ANNOTATION
 from pullsecrets.kube.objects import Object, annotations_of, collection, labels_of, status_of
@@ -214,13 +214,8 @@ def _annotate_each(
 
 
 def _annotate(cluster: KubernetesClient, registry: Registry, change: Mapping[str, Any], namespace: str) -> None:
-    path = external_secret_path(namespace, registry.name)
-    try:
-        cluster.merge_patch(path, change)
-    except KubernetesApiError as error:
-        # The namespace lost its label, or is being deleted: it is no target any more.
-        if error.status != 404:
-            raise
+    # Where it is not there, the namespace lost its label or is being deleted: it is no target any more.
+    unless_refused(lambda: cluster.merge_patch(external_secret_path(namespace, registry.name), change), 404)
 
 
 def _took(before: Mapping[str, Any], now: Mapping[str, Any], value: str) -> bool:

@@ -47,7 +47,10 @@ def rule_file(spec: MonitoringSpec) -> dict[str, Any]:
         "groups": [
             {"name": "pull-secrets.pods", "rules": list(_pod_rules(spec))},
             {"name": "pull-secrets.delivery", "rules": list(_delivery_rules(spec))},
-            {"name": "pull-secrets.audit", "rules": list(_audit_rules(spec))},
+            {
+                "name": "pull-secrets.audit",
+                "rules": list(_pushed_rules(spec) if spec.pushgateway else _job_rules(spec)),
+            },
         ]
     }
 
@@ -140,11 +143,6 @@ def _overdue(registry: RegistryWatch) -> str:
     now, before = _namespaced(condition), _namespaced(f"{condition} offset {window}")
     parts = (f"sum by (namespace) ({calls}) == 0", f"max by (namespace) ({now})", f"max by (namespace) ({before})")
     return " and on (namespace) ".join(parts)
-
-
-def _audit_rules(spec: MonitoringSpec) -> Iterator[Rule]:
-    """Judge what the audit pushed; where nobody takes its metrics, judge its Jobs, as such rules would never fire."""
-    return _pushed_rules(spec) if spec.pushgateway else _job_rules(spec)
 
 
 def _pushed_rules(spec: MonitoringSpec) -> Iterator[Rule]:

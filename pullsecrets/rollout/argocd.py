@@ -3,10 +3,12 @@
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+from pullsecrets.data import mapping, sequence
 from pullsecrets.errors import BadInputError
 from pullsecrets.kube.client import FIELD_MANAGER, KubernetesClient
+from pullsecrets.kube.objects import annotations_of, status_of
 
 GROUP = "/apis/argoproj.io/v1alpha1"
 REFRESH_ANNOTATION = "argocd.argoproj.io/refresh"
@@ -135,8 +137,8 @@ def unfinished(application: Mapping[str, Any], finished_before: str, *, synced: 
         finished_before: when its last operation had ended before the sync was asked for.
         synced: whether it must be at the revision that its source names.
     """
-    status = _part(application, "status")
-    operation = _part(status, "operationState")
+    status = status_of(application)
+    operation = mapping(status.get("operationState"))
     phase = str(operation.get("phase") or "")
     if application.get("operation") or _finished_at(application) == finished_before:
         return Unfinished("Argo CD has not begun; does its application controller run?")
@@ -144,7 +146,7 @@ def unfinished(application: Mapping[str, Any], finished_before: str, *, synced: 
         return Unfinished(f"syncs ({phase or 'no phase yet'})")
     if phase != "Succeeded":
         return Unfinished(f"sync {phase.lower()}: {operation.get('message', '')}", failed=True)
-    found, health = (str(_part(status, key).get("status", "Unknown")) for key in ("sync", "health"))
+    found, health = (str(mapping(status.get(key)).get("status", "Unknown")) for key in ("sync", "health"))
     if synced and found != "Synced":
         return Unfinished(f"is {found}")
     if health == "Degraded":
@@ -162,8 +164,8 @@ def _operation(revision: str | None = None, annotations: Mapping[str, str | None
 
 def _fixed(application: Mapping[str, Any]) -> str | None:
     """Tell why an Application cannot be rolled back."""
-    spec = _part(application, "spec")
-    automated = cast("dict[str, Any] | None", _part(spec, "syncPolicy").get("automated"))
+    spec = mapping(application.get("spec"))
+    automated = mapping(spec.get("syncPolicy")).get("automated")
     # An empty object turns it on (https://argo-cd.readthedocs.io/en/stable/user-guide/auto_sync/).
     if automated is not None and automated.get("enabled") is not False:
         return "syncs by itself; revert the commit in its repository instead"
@@ -174,7 +176,7 @@ def _fixed(application: Mapping[str, Any]) -> str | None:
 
 def _running(application: Mapping[str, Any]) -> str:
     """Return the revision that was synced last with success; empty when there is none, or one for each source."""
-    history = cast("list[dict[str, Any]]", _part(application, "status").get("history") or [])
+    history = sequence(status_of(application).get("history"))
     return str(history[-1].get("revision") or "") if history else ""
 
 
@@ -183,16 +185,12 @@ def _kept(reason: str | None, revision: str | None) -> dict[str, str | None]:
 
 
 def _synced_for(application: Mapping[str, Any]) -> str | None:
-    return cast("str | None", _part(application["metadata"], "annotations").get(SYNCED_FOR_ANNOTATION))
+    return annotations_of(application).get(SYNCED_FOR_ANNOTATION)
 
 
 def _synced_from(application: Mapping[str, Any]) -> str:
-    return str(_part(application["metadata"], "annotations").get(SYNCED_FROM_ANNOTATION) or "")
+    return annotations_of(application).get(SYNCED_FROM_ANNOTATION) or ""
 
 
 def _finished_at(application: Mapping[str, Any]) -> str:
-    return str(_part(_part(application, "status"), "operationState").get("finishedAt") or "")
-
-
-def _part(item: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", item.get(key) or {})
+    return str(mapping(status_of(application).get("operationState")).get("finishedAt") or "")

@@ -50,7 +50,7 @@ def undelivered(
     """Return the namespaces that are not bound or do not hold the seeded content, and what each lacks."""
     found = read_inventory(config, cluster)
     seeded = {item.name: digest if item.name == registry.name else None for item in config.registries}
-    rows = coverage(config, found, concerned_namespaces(config, found), seeded)
+    rows = coverage(config, found, concerned_namespaces(config, found.namespaces), seeded)
     return {
         row.namespace: "; ".join(row.faults)
         for row in rows

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ParamSpec
 
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.delivery import verify
@@ -21,6 +22,7 @@ MARK_PREFIX = "rollout.apps.platform/"
 """Annotation on a namespace, followed by the registry: the content with which its wave was proved good."""
 
 POLL_SECONDS = 1.0
+_P = ParamSpec("_P")
 WHOLE = "100%"
 
 DELIVERY, PULL, UPDATE, PODS = "Secret proved", "test pull", "workloads", "Pods"
@@ -153,12 +155,15 @@ class Rollout:
         began, (since, _) = time.monotonic(), self._cluster.clock()
         cluster, registry, namespaces = self._cluster, self._registry, wave.namespaces
         steps: tuple[tuple[str, Callable[[], Mapping[str, str]]], ...] = (
-            (DELIVERY, lambda: self._settled(self._undelivered, wave)),
+            (
+                DELIVERY,
+                lambda: self._settled(gates.undelivered, self._config, cluster, registry, self._digest, namespaces),
+            ),
             (PULL, lambda: self._pull(wave)),
             (UPDATE, lambda: self._update(wave, report)),
-            (PODS, lambda: self._settled(lambda _: gates.failing_pods(cluster, registry, namespaces), wave)),
+            (PODS, lambda: self._settled(gates.failing_pods, cluster, registry, namespaces)),
             (EVENTS, lambda: gates.pull_events(cluster, namespaces, since)),
-            (SMOKE, lambda: self._settled(self._smoke, wave)),
+            (SMOKE, lambda: self._settled(gates.failed_smoke_checks, cluster, self._settings.smoke, wave.targets)),
         )
         for gate, problems_of in steps:
             if (gate == SMOKE and not self._settings.smoke) or (gate == PULL and not self._settings.pull):
@@ -174,15 +179,9 @@ class Rollout:
         self._mark(wave, self.reason)
         report.state = "done"
 
-    def _undelivered(self, wave: Wave) -> Mapping[str, str]:
-        return gates.undelivered(self._config, self._cluster, self._registry, self._digest, wave.namespaces)
-
     def _pull(self, wave: Wave) -> Mapping[str, str]:
         trial = self._settings.pull
         return verify.failures(verify.run(self._cluster, trial, wave.namespaces)) if trial else {}
-
-    def _smoke(self, wave: Wave) -> Mapping[str, str]:
-        return gates.failed_smoke_checks(self._cluster, self._settings.smoke, wave.targets)
 
     def _update(self, wave: Wave, report: WaveReport) -> Mapping[str, str]:
         if self._settings.argocd:
@@ -192,9 +191,13 @@ class Rollout:
         report.restarted = len(result.restarted) + len(result.already)
         return _problems(result)
 
-    def _settled(self, problems_of: Callable[[Wave], Mapping[str, str]], wave: Wave) -> Mapping[str, str]:
+    def _settled(
+        self, problems_of: Callable[_P, Mapping[str, str]], *args: _P.args, **rest: _P.kwargs
+    ) -> Mapping[str, str]:
         """Look until there is no problem any more or the time is over; return what there is then."""
-        return look_until(lambda: problems_of(wave), lambda found: not found, self._settings.timeout, POLL_SECONDS)
+        return look_until(
+            lambda: problems_of(*args, **rest), lambda found: not found, self._settings.timeout, POLL_SECONDS
+        )
 
     def _is_begun(self, wave: Wave) -> bool:
         if self._settings.argocd:

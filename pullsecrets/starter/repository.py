@@ -90,7 +90,7 @@ def place(
     try:
         present = {path for path in wanted if (folder / path).exists()}
         ours = [path for path in wanted if path in present and not (TEMPLATE / path).is_file()]
-        other = [path for path in ours if not _has(folder / path, wanted[path])]
+        other = [path for path in ours if (folder / path).read_text(encoding="utf-8") != wanted[path]]
         if other and not (keep or overwrite):
             listed = ", ".join(map(str, other))
             raise ConflictError(
@@ -115,10 +115,6 @@ def _write(folder: Path, texts: Mapping[PurePosixPath, str]) -> None:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
         for path in texts:
             (Path(draft) / path).replace(folder / path)
-
-
-def _has(file: Path, text: str) -> bool:
-    return file.read_text(encoding="utf-8") == text
 
 
 def _read(path: str) -> str:

@@ -9,9 +9,16 @@ from typing import Any
 from pullsecrets import redaction
 from pullsecrets.config import Registry, StackConfig
 from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
-from pullsecrets.kube.objects import entries_of
 from pullsecrets.manifests.guard import ADMISSION
-from pullsecrets.workloads.pods import STATIC_POD, PodPull, Templates, brings_own_list, list_pods, list_templates
+from pullsecrets.workloads.pods import (
+    STATIC_POD,
+    PodPull,
+    Templates,
+    brings_own_list,
+    entries_by_account,
+    list_pods,
+    list_templates,
+)
 
 POLL_SECONDS = 1.0
 BLOCKED = 429
@@ -43,7 +50,7 @@ def find_lacking(
 ) -> LackingPods:
     """Return the Pods of some namespaces that lack a registry's reference."""
     pods = [pod for pod in list_pods(cluster) if pod.namespace in namespaces and pod.lacks(registry)]
-    accounts = _accounts(cluster) if pods else {}
+    accounts = entries_by_account(cluster.items("/api/v1/serviceaccounts") if pods else ())
     templates = cache(partial(list_templates, cluster))
     obstacles = {pod: _obstacle(pod, accounts, config, registry, templates) for pod in pods}
     return LackingPods(
@@ -104,7 +111,7 @@ def _cause(error: KubernetesApiError) -> str:
 
 def _obstacle(
     pod: PodPull,
-    accounts: Mapping[tuple[str, str], list[str]],
+    accounts: Mapping[str, Mapping[str, list[str]]],
     config: StackConfig,
     registry: Registry,
     templates: Callable[[str], Templates],
@@ -115,7 +122,7 @@ def _obstacle(
         return STATIC_POD
     if config.binding == ADMISSION:
         return None
-    entries = accounts.get((pod.namespace, pod.service_account), [])
+    entries = accounts.get(pod.namespace, {}).get(pod.service_account, [])
     if registry.name not in entries:
         return f"its ServiceAccount {pod.service_account!r} lacks the entry: run `pulumi up` first"
     return _own_list(pod, registry, brings_own_list(pod, registry, entries, templates))
@@ -130,8 +137,3 @@ def _own_list(pod: PodPull, registry: Registry, own: bool | None) -> str | None:
     if own:
         return f"{pod.owner} has its own imagePullSecrets: add {registry.name!r} there, or bind by admission"
     return None
-
-
-def _accounts(cluster: KubernetesClient) -> dict[tuple[str, str], list[str]]:
-    items = cluster.items("/api/v1/serviceaccounts")
-    return {(item["metadata"]["namespace"], item["metadata"]["name"]): entries_of(item) for item in items}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets.config import Registry
-from pullsecrets.image import image_host
+from pullsecrets.image import any_from
 from pullsecrets.kube.client import KubernetesClient, unless_refused
 from pullsecrets.kube.objects import Object, controller_of, entries_of, is_leaving, status_of
 from pullsecrets.kube.podspec import (
@@ -65,7 +65,7 @@ class PodPull:
 
     def uses(self, registry: Registry) -> bool:
         """Tell whether one of the images comes from a canonical host of the registry."""
-        return any(image_host(image) in registry.hosts for image in self.images)
+        return any_from(self.images, registry.hosts)
 
     def lacks(self, registry: Registry) -> bool:
         """Tell whether the Pod pulls from the registry without naming its Secret: only recreating it can help."""
@@ -79,16 +79,31 @@ class PodPull:
             since: RFC 3339 time in UTC, by the clock of the API server.
         """
         named = registry.name in self.references and self.created > since > ""
-        return named and any(image_host(image) in registry.hosts for image in self.pulled_images)
+        return named and any_from(self.pulled_images, registry.hosts)
 
     def fails_on(self, hosts: Collection[str]) -> bool:
         """Tell whether an image that cannot be pulled comes from one of the hosts."""
-        return any(image_host(image) in hosts for image in self.failed_images)
+        return any_from(self.failed_images, hosts)
+
+
+def live_pods(cluster: KubernetesClient, namespace: str | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the Pods that have not finished and are not being deleted, of one namespace or of all."""
+    for item in cluster.items(POD.collection(namespace), _UNFINISHED):
+        if status_of(item).get("phase") not in _FINISHED and not is_leaving(item):
+            yield item
+
+
+def entries_by_account(accounts: Iterable[Object]) -> dict[str, dict[str, list[str]]]:
+    """Return what each ServiceAccount's `imagePullSecrets` lists, by namespace and name."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for item in accounts:
+        found.setdefault(item["metadata"]["namespace"], {})[item["metadata"]["name"]] = entries_of(item)
+    return found
 
 
 def list_pods(cluster: KubernetesClient, namespace: str | None = None) -> list[PodPull]:
-    """Return the Pods that have not finished and are not being deleted, of one namespace or of all."""
-    return list(_live(cluster.items(POD.collection(namespace), _UNFINISHED)))
+    """Return what these Pods pull, as one list."""
+    return [_pod(item) for item in live_pods(cluster, namespace)]
 
 
 def list_templates(cluster: KubernetesClient, kind: str, namespace: str | None = None) -> Templates:
@@ -130,12 +145,6 @@ def brings_own_list(
     if set(pod.references) <= set(entries):
         return False
     return True if kind in {"", "Node"} else None
-
-
-def _live(items: Iterable[dict[str, Any]]) -> Iterator[PodPull]:
-    for item in items:
-        if status_of(item).get("phase") not in _FINISHED and not is_leaving(item):
-            yield _pod(item)
 
 
 def _pod(item: dict[str, Any]) -> PodPull:

@@ -7,9 +7,9 @@ from itertools import chain
 from typing import Any, cast
 
 from pullsecrets.config import Registry
-from pullsecrets.image import image_host
+from pullsecrets.image import any_from
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.objects import Object, collection, controller_of, entries_of, holds, is_leaving, status_of
+from pullsecrets.kube.objects import Object, collection, controller_of, entries_of, holds
 from pullsecrets.kube.podspec import (
     CRON_JOB,
     DAEMON_SET,
@@ -23,12 +23,12 @@ from pullsecrets.kube.podspec import (
     containers_of,
     images_of,
 )
+from pullsecrets.workloads.pods import live_pods
 
 _MAKERS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, REPLICA_SET, JOB, CRON_JOB)
 _OF_OPENSHIFT = (DEPLOYMENT_CONFIG, BUILD_CONFIG := PodKind("build.openshift.io/v1", "BuildConfig"))
 """Not served elsewhere. Between builds no Pod names what a BuildConfig pulls and pushes with."""
 _SECRETS_OF_BUILDS = frozenset({"pushSecret", "pullSecret", "sourceSecret", "secret"})
-_FINISHED_PODS = frozenset({"Succeeded", "Failed"})
 _FINISHED_JOB = frozenset({"Complete", "Failed"})
 
 
@@ -51,7 +51,7 @@ class User:
 
     def pulls_from(self, registry: Registry) -> bool:
         """Tell whether one of the images comes from a canonical host of the registry."""
-        return any(image_host(image) in registry.hosts for image in self.images)
+        return any_from(self.images, registry.hosts)
 
     def names(self, secret: str) -> bool:
         """Tell whether a Secret would be missed here."""
@@ -66,17 +66,11 @@ def list_users(cluster: KubernetesClient, namespace: str | None = None) -> list[
     """
     service_accounts = collection("v1", "ServiceAccount", namespace)
     with ThreadPoolExecutor(max_workers=4) as pool:
-        pods = pool.submit(lambda: list(_pods(cluster.items(POD.collection(namespace)))))
+        pods = pool.submit(lambda: [_user(POD, item) for item in live_pods(cluster, namespace)])
         accounts = pool.submit(lambda: [_account(item) for item in cluster.items(service_accounts)])
         templates = [pool.submit(_read, cluster, kind, namespace) for kind in (*_MAKERS, *_OF_OPENSHIFT)]
         found = chain(pods.result(), *(future.result() for future in templates), accounts.result())
         return sorted(found, key=lambda user: (user.namespace, user.kind, user.name))
-
-
-def _pods(items: Iterable[Object]) -> Iterator[User]:
-    for item in items:
-        if status_of(item).get("phase") not in _FINISHED_PODS and not is_leaving(item):
-            yield _user(POD, item)
 
 
 def _read(cluster: KubernetesClient, kind: PodKind, namespace: str | None) -> list[User]:

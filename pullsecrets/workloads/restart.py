@@ -11,8 +11,8 @@ from pullsecrets import redaction
 from pullsecrets.config import Registry
 from pullsecrets.data import dig
 from pullsecrets.errors import BadInputError, PullSecretsError
-from pullsecrets.image import image_host
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient
+from pullsecrets.image import any_from
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, unless_refused
 from pullsecrets.kube.objects import annotations_of, collection, conditions_of, is_leaving, labels_of, status_of
 from pullsecrets.kube.podspec import DAEMON_SET, DEPLOYMENT, STATEFUL_SET, images_of, template_of
 from pullsecrets.kube.selectors import selects
@@ -106,8 +106,7 @@ def list_workloads(cluster: KubernetesClient, registry: Registry, namespaces: Co
         _workload(kind.kind, item)
         for kind in KINDS
         for item in cluster.items(kind.collection())
-        if item["metadata"]["namespace"] in namespaces
-        and any(image_host(image) in registry.hosts for image in images_of(kind.spec(item)))
+        if item["metadata"]["namespace"] in namespaces and any_from(images_of(kind.spec(item)), registry.hosts)
     ]
     return sorted(found, key=lambda workload: (workload.namespace, workload.kind, workload.name))
 
@@ -372,13 +371,7 @@ def _patch(
         "metadata": {"annotations": noted},
         "spec": {"template": {"metadata": {"annotations": {RESTARTED_AT_ANNOTATION: restarted_at}}}},
     }
-    try:
-        cluster.merge_patch(workload.path, change)
-    except KubernetesApiError as error:
-        if error.status != 404:
-            raise
-        return False
-    return True
+    return unless_refused(lambda: cluster.merge_patch(workload.path, change), 404) is not None
 
 
 def _workload(kind: str, item: Mapping[str, Any]) -> Workload:

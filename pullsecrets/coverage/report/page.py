@@ -3,19 +3,17 @@
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
-from typing import cast
+from typing import Any, cast
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pullsecrets.coverage.audit import Audit, RegistryTotals
+from pullsecrets.coverage.audit import Audit
 from pullsecrets.coverage.report.summary import actions, expires_soon, headline, removal
-from pullsecrets.coverage.rows import Coverage
 from pullsecrets.kube.marks import PULL_SECRET_TYPE
 
 MOST_CAUSES = 5
@@ -46,7 +44,7 @@ def render(found: Audit, stack: str, cluster: str) -> str:
         numbers=_numbers(found),
         headline=headline(found),
         actions=actions(found, stack),
-        totals=[(item, _share(item)) for item in found.totals()],
+        totals=[(item, _percent(item.green, item.expected)) for item in found.totals()],
         credentials={item.registry: (item, expires_soon(item, found)) for item in found.credentials},
         removal=removal,
         exceptions=exceptions,
@@ -78,13 +76,8 @@ def _numbers(found: Audit) -> Headline:
     namespaces = {row.namespace for row in found.rows}
     covered = namespaces - {row.namespace for row in found.rows if not row.green}
     left = [(item.expires_at - found.finished_at).days for item in found.credentials if item.expires_at]
-    return Headline(
-        len(namespaces), len(covered), _percent(_green(found.rows), len(found.rows)), min(left, default=None)
-    )
-
-
-def _green(rows: Iterable[Coverage]) -> int:
-    return sum(row.green for row in rows)
+    delivered = _percent(sum(row.green for row in found.rows), len(found.rows))
+    return Headline(len(namespaces), len(covered), delivered, min(left, default=None))
 
 
 def _percent(part: int, whole: int) -> str:
@@ -92,10 +85,6 @@ def _percent(part: int, whole: int) -> str:
     if part == whole:
         return "100"
     return f"{min(part / whole * 100, 99.9):.1f}" if part else "0"
-
-
-def _share(item: RegistryTotals) -> str:
-    return _percent(item.green, item.expected)
 
 
 def _commands(text: str) -> Markup:
@@ -119,6 +108,6 @@ def _environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = cast("dict[str, Callable[..., object]]", environment.filters)  # pyright: ignore[reportUnknownMemberType]
+    filters = cast("dict[str, Any]", environment.filters)  # pyright: ignore[reportUnknownMemberType]
     filters.update({"commands": _commands, "day": _day})
     return environment

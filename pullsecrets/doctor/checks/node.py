@@ -1,7 +1,7 @@
 """What nodes do beside a namespace's Secret: images that they have, logins of their own, mirrors that they ask."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from pullsecrets.config import Registry
 from pullsecrets.doctor.mirrors import mirror_login, mirrors_of, opened_by_namespace
@@ -9,7 +9,7 @@ from pullsecrets.doctor.model import Finding, Severity, check
 from pullsecrets.doctor.platform import again_command, permitted_items
 from pullsecrets.doctor.snapshot import Snapshot
 from pullsecrets.doctor.tenancy import pod_evidence, remake
-from pullsecrets.image import image_host
+from pullsecrets.image import any_from
 from pullsecrets.text import listed
 from pullsecrets.workloads.pods import PodPull
 
@@ -30,7 +30,7 @@ def pod_runs_from_cache(snapshot: Snapshot) -> Iterator[Finding]:
     """
     for registry in snapshot.config.registries:
         for namespace, found in _by_namespace(snapshot, registry):
-            pods = [pod for pod in found if _of(registry, pod.cached_images)]
+            pods = [pod for pod in found if any_from(pod.cached_images, registry.hosts)]
             if not pods:
                 continue
             versions = {pod.node: _versions(snapshot).get(pod.node, "unknown") for pod in pods if pod.node}
@@ -72,7 +72,7 @@ def host_opened_by_node(snapshot: Snapshot) -> Iterator[Finding]:
     """
     for registry in snapshot.config.registries:
         for namespace, found in _by_namespace(snapshot, registry):
-            pods = [pod for pod in found if _of(registry, pod.pulled_images)]
+            pods = [pod for pod in found if any_from(pod.pulled_images, registry.hosts)]
             if not pods:
                 continue
             yield Finding(
@@ -112,10 +112,6 @@ def _may_be_opened(snapshot: Snapshot, pod: PodPull) -> bool:
         lambda: {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in inventory.pull_secrets},
     )
     return any((pod.namespace, name) in there for name in pod.references)
-
-
-def _of(registry: Registry, images: Iterable[str]) -> bool:
-    return any(image_host(image) in registry.hosts for image in images)
 
 
 def _versions(snapshot: Snapshot) -> Mapping[str, str]:

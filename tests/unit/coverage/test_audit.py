@@ -360,7 +360,10 @@ def test_an_expiry_that_is_no_time_is_not_known(cluster: FakeCluster) -> None:
 
 def test_concerned_are_the_declared_and_the_labelled(cluster: FakeCluster) -> None:
     add_namespace(cluster, "by-label", {"test.platform/web": "true", "x": "y"})
-    assert concerned_namespaces(CONFIG, read_inventory(CONFIG, cluster)) == {"app": {"t-one"}, "web": {"by-label"}}
+    assert concerned_namespaces(CONFIG, read_inventory(CONFIG, cluster).namespaces) == {
+        "app": {"t-one"},
+        "web": {"by-label"},
+    }
 
 
 def test_a_labelled_namespace_that_is_being_deleted_is_expected_to_have_nothing(cluster: FakeCluster) -> None:
