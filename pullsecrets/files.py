@@ -1,10 +1,14 @@
 """Files that are written whole or not at all, pages that are made from code, and what a process leaves behind."""
 
+import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.util import Finalize
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 
 def keep_page(file: Path, text: str, source: str, arguments: Sequence[str]) -> int:
@@ -22,6 +26,17 @@ def keep_page(file: Path, text: str, source: str, arguments: Sequence[str]) -> i
         return 0
     sys.stderr.write(f"{file} is not current with {source}; run `make docs`\n")
     return 1
+
+
+def as_yaml(item: Mapping[str, Any], header: str) -> str:
+    """Return an object as YAML below a header."""
+    writer: Any = YAML()
+    writer.default_flow_style = False
+    writer.width = 4096
+    writer.indent(mapping=2, sequence=4, offset=2)
+    stream = io.StringIO()
+    writer.dump(item, stream)
+    return header + stream.getvalue()
 
 
 def write_whole(file: Path, content: str | bytes) -> None:

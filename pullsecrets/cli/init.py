@@ -11,8 +11,6 @@ from pullsecrets import names
 from pullsecrets.cli import console, options
 from pullsecrets.config.load import stack_names
 from pullsecrets.errors import BadInputError
-from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.kube.kubeconfig import Reach
 from pullsecrets.starter import repository, stack_file, survey
 
 PROJECT = "pull-secrets"
@@ -102,17 +100,13 @@ def command(
     written_before = has_file and first == FirstStack(stack=first.stack) and not from_cluster
     stack_files: dict[PurePosixPath, str] = {}
     if not written_before:
-        answers = _answers(first, survey.look(_client(reach)) if from_cluster else survey.Found(), project)
+        answers = _answers(first, survey.look(reach.connect()) if from_cluster else survey.Found(), project)
         stack_files[PurePosixPath(f"Pulumi.{answers.stack}.yaml")] = stack_file.write(answers)
     wanted = repository.files(project, files.requirement) | stack_files
     written = repository.place(folder, wanted, keep=files.keep, overwrite=files.overwrite)
     for path in sorted(wanted):
         console.output.print(f"{'write' if path in written else 'keep':7} {folder / path}", soft_wrap=True)
     console.output.print(f"Next: the steps of {folder / 'README.md'}", soft_wrap=True)
-
-
-def _client(reach: options.Cluster) -> KubernetesClient:
-    return KubernetesClient(Reach(reach.kubeconfig, reach.context, reach.impersonated, tuple(reach.groups or ())))
 
 
 def _answers(first: FirstStack, found: survey.Found, project: str) -> stack_file.Answers:

@@ -78,10 +78,10 @@ class Cluster:
         typer.Option("--as-group", metavar="GROUP", help="Group to impersonate, with --as; may be repeated."),
     ] = None
 
-    def connect(self, config: StackConfig) -> KubernetesClient:
-        """Return a client for the cluster; where no context was named, in the stack's."""
-        reach = Reach(self.kubeconfig, self.context, self.impersonated, tuple(self.groups or ()))
-        return KubernetesClient(reach.or_context(config.cluster.context))
+    def connect(self, config: StackConfig | None = None) -> KubernetesClient:
+        """Return a client for the cluster; where no context was named, in that of the stack, if there is one."""
+        context = self.context or (config.cluster.context if config else None)
+        return KubernetesClient(Reach(self.kubeconfig, context, self.impersonated, tuple(self.groups or ())))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pullsecrets.cli import console, options
-from pullsecrets.manifests.render import as_yaml
+from pullsecrets.files import as_yaml
 from pullsecrets.manifests.roles import Groups, stack_roles
 
 

@@ -15,8 +15,8 @@ from pullsecrets.cli import console, options
 from pullsecrets.delivery import verify
 from pullsecrets.delivery.verify import Node, Pull, Trial
 from pullsecrets.errors import ExitCode
+from pullsecrets.files import as_yaml
 from pullsecrets.kube.client import KubernetesClient
-from pullsecrets.manifests.render import as_yaml
 from pullsecrets.text import counted
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from pullsecrets.config.model import StackConfig
 from pullsecrets.config.rules import Problem, check
+from pullsecrets.data import dig, shown
 from pullsecrets.errors import BadInputError
 from pullsecrets.redaction import PLACEHOLDER
 from pullsecrets.text import counted
@@ -95,26 +96,18 @@ def _without_unused_vault(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _causes(error: ValidationError) -> list[Any]:
     """Leave out that a list is too short when that is only because one of its items was refused."""
     details = error.errors()
-    refused = [detail["loc"] for detail in details]
-    return [
-        detail
-        for detail in details
-        if detail["type"] != "too_short" or not any(_is_inside(loc, detail["loc"]) for loc in refused)
-    ]
-
-
-def _is_inside(location: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
-    return len(location) > len(outer) and location[: len(outer)] == outer
+    around = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
+    return [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in around]
 
 
 def _problem(detail: Any, raw: Any) -> Problem:
     location = tuple(part for part in detail["loc"] if part not in {"tuple", "dict"})
-    kind, found = detail["type"], _at(raw, location)
+    kind, found = detail["type"], dig(raw, location)
     if location[-1:] == ("[key]",):
         # Pydantic's mark of a mapping's key: that is what was refused, and not the value under it.
         location, found = location[:-2], location[-2]
-    if _dotted(location) in _REFUSED_KEYS:
-        return Problem(_dotted(location), _shown(found), _REFUSED_KEYS[_dotted(location)])
+    if shown(location) in _REFUSED_KEYS:
+        return Problem(shown(location), _shown(found), _REFUSED_KEYS[shown(location)])
     if kind == "extra_forbidden":
         return _unknown_key(location)
     if kind == "missing":
@@ -124,8 +117,8 @@ def _problem(detail: Any, raw: Any) -> Problem:
                 "the https URL at which the cluster reaches Vault, which an existing store names: kubectl "
                 "get clustersecretstores -o yaml; VAULT_ADDR only says how this machine reaches it"
             )
-        return Problem(_dotted(location), None, allowed)
-    return Problem(_dotted(location), _shown(found), _allowed(detail))
+        return Problem(shown(location), None, allowed)
+    return Problem(shown(location), _shown(found), _allowed(detail))
 
 
 def _allowed(detail: Any) -> str:
@@ -138,7 +131,7 @@ def _unknown_key(location: tuple[str | int, ...]) -> Problem:
     known = sorted(_keys_at(StackConfig, parents))
     close = difflib.get_close_matches(str(key), known, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return Problem(_dotted(location), "an unknown key", f"{', '.join(known)}{hint}")
+    return Problem(shown(location), "an unknown key", f"{', '.join(known)}{hint}")
 
 
 def _keys_at(model: type[BaseModel], parents: Sequence[str | int]) -> set[str]:
@@ -158,16 +151,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
-def _at(raw: Any, location: Sequence[str | int]) -> Any:
-    current = raw
-    for part in location:
-        try:
-            current = current[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return current
-
-
 def _shown(found: Any) -> str:
     text = without_logins(repr(found))
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -176,7 +159,3 @@ def _shown(found: Any) -> str:
 def without_logins(text: str) -> str:
     """Take user and password out of URLs: not everything that prints the exception redacts, such as Pulumi's engine."""
     return _USER_INFO.sub(rf"\g<start>{PLACEHOLDER}@", text)
-
-
-def _dotted(location: Sequence[str | int]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")

@@ -1,5 +1,7 @@
 """The tenants of a stack file: namespaces by name, and matrices that multiply out to namespaces."""
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -44,6 +46,12 @@ class TenantMatrix(TenantSettings):
     """Environments of the matrix."""
     pattern: str = "{service}-{environment}"
     """Name of each namespace, with both placeholders once."""
+
+    def products(self) -> Iterator[tuple[str, str, str]]:
+        """Yield each service in each environment, and the name of their namespace."""
+        for service, environment in product(self.services, self.environments):
+            name = self.pattern.replace("{service}", service).replace("{environment}", environment)
+            yield service, environment, name
 
     @model_validator(mode="after")
     def _both_placeholders(self) -> "TenantMatrix":
@@ -92,10 +100,4 @@ def expand(matrix: TenantMatrix) -> tuple[NamespaceTenant, ...]:
         pydantic.ValidationError: when a product is no DNS label, such as one that is too long.
     """
     settings = matrix.model_dump(by_alias=True, exclude={"services", "environments", "pattern"})
-    return tuple(
-        NamespaceTenant.model_validate(
-            {**settings, "name": matrix.pattern.replace("{service}", service).replace("{environment}", environment)}
-        )
-        for service in matrix.services
-        for environment in matrix.environments
-    )
+    return tuple(NamespaceTenant.model_validate({**settings, "name": name}) for _, _, name in matrix.products())

@@ -6,7 +6,6 @@ again, instead of being rolled back itself.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from pullsecrets.config import Registry, StackConfig
@@ -58,7 +57,7 @@ def plan(vault: VaultClient, config: StackConfig, registry: Registry, to: int | 
         BadInputError: when the mount keeps no versions, or the version is not there, not live, or no credential for
             the registry's canonical hosts.
     """
-    require_versions(vault, config)
+    vault_entry.require_mount(vault, config)
     history = _History(vault, config.vault.mount, registry)
     source = history.require_live(to) if to is not None else history.default()
     current = history.metadata.current_version
@@ -95,32 +94,12 @@ def restore(vault: VaultClient, config: StackConfig, registry: Registry, planned
     version = planned.version
     if not planned.unchanged:
         version = vault.write_with_cas(config.vault.mount, registry.path, planned.data, planned.version)
-    facts: dict[str, str | None] = {
-        vault_entry.DIGEST_KEY: planned.digest,
-        vault_entry.VERSION_KEY: str(version),
-        vault_entry.SEEDED_AT_KEY: datetime.now(UTC).isoformat(timespec="seconds"),
-        # The one recorded was of the credential that is replaced; when the old one expires is not known.
-        vault_entry.EXPIRES_AT_KEY: None,
-    }
-    if planned.source != version:
-        facts |= {RESTORED_FROM_KEY: str(planned.source), RESTORED_AS_KEY: str(version)}
-    vault.patch_metadata(config.vault.mount, registry.path, facts)
+    restored = {RESTORED_FROM_KEY: str(planned.source), RESTORED_AS_KEY: str(version)}
+    # The expiry that is recorded was of the credential that is replaced; when the old one expires is not known.
+    vault_entry.record(
+        vault, config, registry, planned.hosts, planned.digest, version, restored if planned.source != version else {}
+    )
     return version
-
-
-def require_versions(vault: VaultClient, config: StackConfig) -> None:
-    """Refuse a mount that keeps no versions.
-
-    Raises:
-        BadInputError: when the mount is no KV v2 mount.
-    """
-    found = vault.mount_version(config.vault.mount)
-    if found != "2":
-        kind = "no KV mount" if found is None else f"a KV v{found} mount"
-        raise BadInputError(
-            f"vault.mount: found {kind} at {config.vault.mount!r}; allowed: a KV v2 mount, because the others keep no "
-            "earlier version to go back to and no check-and-set; seed the old credential again with `pull-secrets seed`"
-        )
 
 
 class _History:

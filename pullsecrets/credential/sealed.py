@@ -1,7 +1,6 @@
 """Sealed credentials: dockerconfigjson documents encrypted for one cluster's sealed-secrets controller, fit for git."""
 
 import base64
-import io
 import os
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from pullsecrets.credential.document import DockerConfig, require_hosts
 from pullsecrets.credential.expiry import format_expiry, read_expiry
 from pullsecrets.data import mapping
 from pullsecrets.errors import BadInputError, PullSecretsError, UnreachableError
-from pullsecrets.files import write_whole
+from pullsecrets.files import as_yaml, write_whole
 from pullsecrets.kube.client import KubernetesClient
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, PULL_SECRET_KEY, PULL_SECRET_TYPE, STANDARD_LABELS
 from pullsecrets.kube.objects import KubernetesObject, annotations_of
@@ -222,13 +221,8 @@ def read_sealed(directory: Path, config: StackConfig, registry: Registry) -> Kub
 
 def write_sealed(file: Path, item: KubernetesObject) -> None:
     """Write a SealedSecret as YAML, all of it or nothing."""
-    writer = YAML()
-    writer.default_flow_style = False
-    writer.width = 4096
-    stream = io.StringIO()
-    stream.write("# Sealed by `pull-secrets seal` for one cluster's controller: safe for git, useless elsewhere.\n")
-    cast("Any", writer).dump(item, stream)
-    write_whole(file, stream.getvalue())
+    header = "# Sealed by `pull-secrets seal` for one cluster's controller: safe for git, useless elsewhere.\n"
+    write_whole(file, as_yaml(item, header))
 
 
 def sealed_secret_path(config: StackConfig, registry: Registry) -> str:

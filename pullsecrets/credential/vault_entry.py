@@ -1,5 +1,6 @@
 """Seeding: writes a checked pull credential to its Vault path and records what may be shown of it."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -114,7 +115,7 @@ def write(
     if not planned.stored:
         data = {registry.property: credential.to_json()}
         version = vault.write_with_cas(config.vault.mount, registry.path, data, version)
-    record(vault, config, registry, credential, version, planned.new_expiry)
+    record(vault, config, registry, credential.hosts, credential.digest, version, {EXPIRES_AT_KEY: planned.new_expiry})
     return version
 
 
@@ -122,23 +123,29 @@ def record(
     vault: VaultClient,
     config: StackConfig,
     registry: Registry,
-    credential: DockerConfig,
+    hosts: Iterable[str],
+    digest: str,
     version: int,
-    expires_at: str | None = None,
+    others: Mapping[str, str | None],
 ) -> None:
     """Record what is known of a version in the path's metadata, beside what others keep there.
 
     Owner and hosts are what the program declares too; they are there even when the path is seeded before the first
     `up`. An expiry that is not known is taken away: the one recorded was the old credential's.
+
+    Args:
+        hosts: those that the credential has a login for.
+        others: further facts, such as when it expires.
     """
     facts: dict[str, str | None] = {
         OWNER_KEY: registry.owner,
         HOSTS_KEY: ",".join(registry.hosts),
-        SEEDED_HOSTS_KEY: ",".join(credential.hosts),
-        DIGEST_KEY: credential.digest,
+        SEEDED_HOSTS_KEY: ",".join(hosts),
+        DIGEST_KEY: digest,
         VERSION_KEY: str(version),
         SEEDED_AT_KEY: datetime.now(UTC).isoformat(timespec="seconds"),
-        EXPIRES_AT_KEY: expires_at,
+        EXPIRES_AT_KEY: None,
+        **others,
     }
     vault.patch_metadata(config.vault.mount, registry.path, facts)
 

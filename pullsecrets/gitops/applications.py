@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from pullsecrets.config import StackConfig
-from pullsecrets.config.tenants import TenantMatrix, expand
+from pullsecrets.config.tenants import TenantMatrix
 from pullsecrets.errors import BadInputError
+from pullsecrets.files import as_yaml
 from pullsecrets.gitops.repository import overlay_pattern
-from pullsecrets.manifests.render import as_yaml
 
 HEADER = "# Rendered by `pull-secrets gitops render --stack {stack}`: change Pulumi.{stack}.yaml and render again.\n"
 FOLDER: Final = PurePosixPath("environments")
@@ -98,16 +98,15 @@ class _Placed:
 
 def _placed(config: StackConfig, matrix: TenantMatrix) -> list[_Placed]:
     """Return each product of a matrix whose service is in a wave."""
-    pairs = [(service, environment) for service in matrix.services for environment in matrix.environments]
     return [
         _Placed(
             service,
             environment,
-            tenant.name,
+            namespace,
             overlay_pattern(config.gitops).format(service=service, environment=environment),
             wave + 1,
         )
-        for (service, environment), tenant in zip(pairs, expand(matrix), strict=True)
+        for service, environment, namespace in matrix.products()
         if (wave := config.rollout.wave_of(service)) is not None
     ]
 

@@ -12,7 +12,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
@@ -48,10 +48,6 @@ class Reach:
     """Whom to impersonate (`--as`)."""
     groups: tuple[str, ...] = ()
     """Groups to impersonate (`--as-group`), with a user only."""
-
-    def or_context(self, context: str | None) -> "Reach":
-        """Return the same, in a context where none was named."""
-        return replace(self, context=self.context or context)
 
 
 CURRENT = Reach()

@@ -1,15 +1,11 @@
 """Writes the program's objects as YAML for a GitOps repository: one folder per object, each with a kustomization."""
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
-
-from ruamel.yaml import YAML
 
 from pullsecrets.config import StackConfig
-from pullsecrets.files import write_whole
+from pullsecrets.files import as_yaml, write_whole
 from pullsecrets.kube.admission import MUTATING_VERSIONS
 from pullsecrets.kube.objects import KubernetesObject
 from pullsecrets.manifests import builders
@@ -104,17 +100,6 @@ def kustomization(resources: list[str]) -> KubernetesObject:
 
 def _yaml(item: KubernetesObject, stack: str) -> str:
     return as_yaml(item, HEADER.format(stack=stack))
-
-
-def as_yaml(item: KubernetesObject, header: str) -> str:
-    """Return an object as YAML below a header."""
-    writer = YAML()
-    writer.default_flow_style = False
-    writer.width = 4096
-    writer.indent(mapping=2, sequence=4, offset=2)
-    stream = io.StringIO()
-    cast("Any", writer).dump(item, stream)
-    return header + stream.getvalue()
 
 
 def _rendered_files(

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.config.tenants import TenantMatrix, expand
+from pullsecrets.config.tenants import TenantMatrix
 from pullsecrets.errors import BadInputError
 
 
@@ -48,8 +48,8 @@ def plan(
     namespaces = {
         service: namespace
         for matrix in matrices
-        if environment in matrix.environments
-        for service, namespace in _namespaces(matrix, environment)
+        for service, other, namespace in matrix.products()
+        if other == environment
     }
     if not config.rollout.waves:
         raise BadInputError(
@@ -85,8 +85,3 @@ def _environment(registry: Registry, matrices: Collection[TenantMatrix], chosen:
         found = "nothing" if chosen is None else repr(chosen)
         raise BadInputError(f"--environment: found {found}; allowed: {', '.join(known)}")
     return chosen
-
-
-def _namespaces(matrix: TenantMatrix, environment: str) -> list[tuple[str, str]]:
-    tenants = expand(matrix.model_copy(update={"environments": (environment,)}))
-    return [(service, tenant.name) for service, tenant in zip(matrix.services, tenants, strict=True)]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pullsecrets.config import Registry, StackConfig
-from pullsecrets.config.tenants import expand
 from pullsecrets.errors import BadInputError, PullSecretsError
 from pullsecrets.kube.client import FIELD_MANAGER, MERGE_PATCH, KubernetesApiError, KubernetesClient
 from pullsecrets.kube.marks import FINALIZER_PREFIX
@@ -180,17 +179,13 @@ def declared_in(config: StackConfig, namespace: str, registries: Sequence[Regist
             what = f"the entry {namespace!r}" if whole else f"{', '.join(granted)} from its registries"
             yield f"tenants.namespaces[{index}]: remove {what}"
     for index, matrix in enumerate(config.tenants.matrices):
-        granted = [name for name in matrix.registries if name in names]
-        if not granted or all(product.name != namespace for product in expand(matrix)):
+        if names.isdisjoint(matrix.registries):
             continue
-        service, environment = next(
-            (service, environment)
-            for service in matrix.services
-            for environment in matrix.environments
-            if matrix.pattern.replace("{service}", service).replace("{environment}", environment) == namespace
-        )
-        more = "" if len(matrix.environments) == 1 else f" (which also takes its other environments than {environment})"
-        yield f"tenants.matrices[{index}].services: remove {service!r}{more}, or list its namespaces one by one"
+        for service, environment, name in matrix.products():
+            if name == namespace:
+                others = f" (which also takes its other environments than {environment})"
+                more = "" if len(matrix.environments) == 1 else others
+                yield f"tenants.matrices[{index}].services: remove {service!r}{more}, or list its namespaces one by one"
 
 
 def removable_labels(config: StackConfig, chosen: Sequence[Registry], labels: Mapping[str, str]) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ from pullsecrets.config import parse
 from pullsecrets.doctor.chain import chains_of
 from pullsecrets.doctor.diagnosis import diagnose
 from pullsecrets.doctor.exchange import as_document
-from pullsecrets.manifests.render import as_yaml, render
+from pullsecrets.files import as_yaml
+from pullsecrets.manifests.render import render
 from pullsecrets.manifests.roles import Groups, stack_roles
 from tests.components.program import run_program, stack_file
 from tests.components.test_program import ENVIRONMENT

@@ -13,7 +13,7 @@ from pullsecrets.config import StackConfig
 from pullsecrets.credential import history
 from pullsecrets.credential.document import content_digest
 from pullsecrets.credential.vault import NEVER, EntryMetadata, MountSettings, VaultClient, VersionState
-from pullsecrets.credential.vault_entry import DIGEST_KEY, EXPIRES_AT_KEY, VERSION_KEY
+from pullsecrets.credential.vault_entry import DIGEST_KEY, EXPIRES_AT_KEY, SEEDED_HOSTS_KEY, VERSION_KEY
 from pullsecrets.errors import BadInputError, ConflictError
 from tests.unit.kube.test_eso import REGISTRY
 
@@ -108,13 +108,15 @@ class Versions(VaultClient):
 def test_the_newest_earlier_version_that_differs_is_written_byte_for_byte() -> None:
     vault = Versions("old", "same", "same")
     vault.data[3] = vault.data[2]
+    vault.custom[SEEDED_HOSTS_KEY] = "elsewhere.example.com"
     planned, version = vault.run()
     assert (planned.source, version, planned.users) == (1, 4, ("old",))
     assert vault.data[4] == vault.data[1]
     assert vault.custom[DIGEST_KEY] == content_digest(credential("old"))
     assert (vault.custom["restored-from"], vault.custom["restored-as"]) == ("1", "4")
-    # It was the expiry of the credential that was replaced.
+    # Expiry and hosts were those of the credential that was replaced.
     assert EXPIRES_AT_KEY not in vault.custom
+    assert vault.custom[SEEDED_HOSTS_KEY] == "app.example.com"
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=6), st.booleans(), st.integers(1, 4))

@@ -65,7 +65,7 @@ def test_a_cluster_without_eso_is_refused_with_what_to_install() -> None:
 
 
 def test_what_the_cluster_says_needs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pullsecrets.cli.init.KubernetesClient", lambda _: FakeCluster(*CLUSTER))
+    monkeypatch.setattr("pullsecrets.cli.options.KubernetesClient", lambda _: FakeCluster(*CLUSTER))
     done = CliRunner().invoke(app, ["init", str(tmp_path), "--from-cluster", "--cluster", "east"])
     assert done.exit_code == 0, done.exception
     config = load_stack("east", tmp_path)
