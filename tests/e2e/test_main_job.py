@@ -63,13 +63,13 @@ def test_the_cluster_and_vault_hold_what_state_says(deployed: Stack) -> None:
     deployed.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_a_new_tenant_costs_three_resources_and_is_gone_without_hanging_when_it_leaves(deployed: Stack) -> None:
+def test_a_new_tenant_costs_one_resource_and_is_gone_without_hanging_when_it_leaves(deployed: Stack) -> None:
     printed = deployed.up(tenants("e2e-new"))
-    assert changes(printed)["created"] == 3
+    assert changes(printed)["created"] == 1
     assert deployed.get(secret("e2e-new", "e2e-web"))["type"] == "kubernetes.io/dockerconfigjson"
     assert deployed.entries("e2e-new") == ["e2e-web"]
     printed = deployed.up()
-    assert changes(printed)["deleted"] == 3
+    assert changes(printed)["deleted"] == 1
     deployed.gone(namespace("e2e-new"))
 
 
