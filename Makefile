@@ -54,10 +54,11 @@ mutants: .venv/.installed ## Small changes of what guards the promises, and whic
 	@$(RUN) tests.mutants $(MUTANTS)
 
 # Terraform takes part where PEER_TERRAFORM and PEER_TERRAFORM_PROVIDER name it and its kubernetes provider.
-bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, beside peers, rotations, audits, lints and GitOps checks; asserts nothing
+bench: .venv/.installed build ## Timings for 25, 100, 400 and 1,000 tenants, beside peers, rotations, fleets, audits, lints and GitOps checks; asserts nothing
 	@$(RUN) local bench
 	@$(RUN) local bench --peer
 	@$(RUN) local bench --rotation
+	@$(RUN) local bench --fleet
 	@$(RUN) local bench --audit
 	@$(RUN) local bench --lint
 	@$(RUN) local bench --gitops

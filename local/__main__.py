@@ -193,11 +193,13 @@ def demo() -> None:
 
 
 @app.command()
-def bench(
+def bench(  # noqa: PLR0913 - each is an option
     sizes: Annotated[list[int] | None, typer.Option("--size", help="Tenants; repeat for several.")] = None,
+    stacks: Annotated[int, typer.Option(help="Stacks of the fleet that answer, at most 18.", max=18)] = 18,
     kills: Annotated[int, typer.Option(help="Runs to kill at random points; each must converge on a rerun.")] = 20,
     *,
     audit: Annotated[bool, typer.Option("--audit", help="Measure the audit of namespaces instead.")] = False,
+    fleet: Annotated[bool, typer.Option("--fleet", help="Measure many stacks against one instead.")] = False,
     gitops: Annotated[bool, typer.Option("--gitops", help="Measure the check of a GitOps repository instead.")] = False,
     lint: Annotated[bool, typer.Option("--lint", help="Measure the lint of files instead.")] = False,
     peer: Annotated[
@@ -208,6 +210,8 @@ def bench(
     """Measure create, preview, add, destroy and delivery for a number of tenants; reports and asserts nothing."""
     from local.audit_bench import NAMESPACES, AuditBenchmark  # noqa: PLC0415 - as below
     from local.bench import SIZES, Benchmark  # noqa: PLC0415 - slow to import, and `up` and `status` do not need it
+    from local.fleet_bench import NAMESPACES as IN_EACH  # noqa: PLC0415 - as above
+    from local.fleet_bench import FleetBenchmark  # noqa: PLC0415 - as above
     from local.gitops_bench import GitOpsBenchmark  # noqa: PLC0415 - as above
     from local.lint_bench import LintBenchmark  # noqa: PLC0415 - as above
     from local.peer_bench import PeerBenchmark  # noqa: PLC0415 - as above
@@ -228,6 +232,10 @@ def bench(
             return
         if peer:
             PeerBenchmark(plane, console).run(sizes or SIZES)
+            return
+        if fleet:
+            for size in sizes or [IN_EACH]:
+                FleetBenchmark(plane, console).run(size, stacks)
             return
         if audit:
             for size in sizes or [NAMESPACES]:

@@ -184,28 +184,34 @@ class Benchmark:
         self.console.print(f"{converged} of {kills} killed runs converged; namespaces left over: {left or 'none'}")
 
 
-def measure(command: Sequence[str], workspace: Workspace) -> Measured:
+def measure(command: Sequence[str], workspace: Workspace, *, stdin: str | None = None, fails: bool = False) -> Measured:
     """Run a command to its end, sampling the memory of all its processes.
 
+    Args:
+        command: its argument list.
+        workspace: whose variables it gets.
+        stdin: what it reads.
+        fails: whether it is to fail.
+
     Raises:
-        RuntimeError: when it fails; the message is what it printed.
+        RuntimeError: when it does otherwise; the message is what it printed.
     """
     started, before = time.monotonic(), _cpu_seconds()
     process = subprocess.Popen(
         list(command),
         env=workspace.environment,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     sampler = _Sampler(process.pid)
     sampler.start()
-    printed, _ = process.communicate(timeout=RUN_SECONDS)
+    printed, _ = process.communicate(stdin, timeout=RUN_SECONDS)
     seconds = time.monotonic() - started
     sampler.finished.set()
     sampler.join()
-    if process.returncode:
+    if bool(process.returncode) != fails:
         raise RuntimeError(f"`{' '.join(command)}` exited with {process.returncode}:\n{printed}")
     return Measured(seconds, _cpu_seconds() - before, sampler.peak, printed)
 
