@@ -66,7 +66,7 @@ class Stranger:
         """Run a command in the repository and return what it printed; it must end with 0."""
         self.repository.mkdir(exist_ok=True)
         done = subprocess.run(
-            [shutil.which(command[0], path=self.environment["PATH"]) or command[0], *command[1:]],
+            [shutil.which(command[0], path=self.environment["PATH"]) or self.repository / command[0], *command[1:]],
             cwd=self.repository,
             env={**self.environment, **variables},
             input=stdin,
@@ -158,6 +158,13 @@ def test_a_new_repository_previews(stranger: Stranger) -> None:
     stranger.run("pulumi", "stack", "init", CLUSTERS[0])
     printed = stranger.run("pulumi", "preview", "--stack", CLUSTERS[0], "--non-interactive")
     assert re.search(r"\+ \d+ to create", printed), printed
+
+
+def test_a_pipeline_previews_with_the_packs_of_the_package(stranger: Stranger) -> None:
+    stranger.run(".ci/stack", "preview", CLUSTERS[0])
+    comment = (stranger.repository / "build" / f"comment-{CLUSTERS[0]}.md").read_text()
+    assert f"{CLUSTERS[0]}-made" in comment, comment
+    assert "mandatory" not in comment, comment
 
 
 def test_pulumi_new_takes_the_template_of_the_installed_package(stranger: Stranger) -> None:
