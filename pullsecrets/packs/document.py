@@ -166,6 +166,8 @@ def _settings(policy: Policy) -> Iterator[str]:
 
 def _default(schema: dict[str, Any]) -> str:
     default = schema.get("default")
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     if not default:
         return "none"
     if isinstance(default, list):

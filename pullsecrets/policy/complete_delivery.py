@@ -43,6 +43,11 @@ COMPLETE: Final = PolicyInfo(
             "items": {"type": "string"},
             "default": [],
         },
+        "egress": {
+            "type": "boolean",
+            "description": "Whether a store needs an egress rule beside it; false where others see to egress.",
+            "default": True,
+        },
     },
 )
 
@@ -77,8 +82,10 @@ class _Delivery:
         elif kind == ("", "Namespace"):
             self.labels[named(item)].update(mapping(dig(item, ("metadata", "labels"))))
 
-    def missing_egress(self) -> Iterator[Finding]:
+    def missing_egress(self, settings: Settings) -> Iterator[Finding]:
         """Find stores without an egress rule in the namespace that reads through them."""
+        if not COMPLETE.setting(settings, "egress"):
+            return
         account: Path = ("spec", "provider", "vault", "auth", "kubernetes", "serviceAccountRef", "namespace")
         for item, where in self.stores:
             namespace = dig(item, account) or "external-secrets"
@@ -126,7 +133,7 @@ def judge_stack(resources: Iterable[Resource], settings: Settings) -> Iterator[F
     registries = known_registries(COMPLETE, settings)
     tenants = [str(name) for name in sequence(COMPLETE.setting(settings, "tenants"))]
     for delivery in stacks.values():
-        yield from delivery.missing_egress()
+        yield from delivery.missing_egress(settings)
         yield from delivery.missing_labels(registries)
         yield from delivery.unlabelled(tenants, registries)
 
@@ -162,9 +169,9 @@ def takes_part(item: Values) -> bool:
     return (group_of(item), kind_of(item)) in _PARTS
 
 
-def stores_without_egress(items: Iterable[tuple[Values, str]]) -> Iterator[Finding]:
+def stores_without_egress(items: Iterable[tuple[Values, str]], settings: Settings) -> Iterator[Finding]:
     """Find stores in a set of files that hold no egress rule for them; each object comes with its place."""
     delivery = _Delivery()
     for item, where in items:
         delivery.add(item, where)
-    yield from delivery.missing_egress()
+    yield from delivery.missing_egress(settings)

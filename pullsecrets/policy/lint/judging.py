@@ -136,7 +136,7 @@ def lint(
     files, passed = files_in(paths)
     judged = list(_in_parallel(files, partial(_judge_file, settings)))
     violations = [violation for one in judged for violation in one.violations]
-    violations += _without_egress([part for one in judged for part in one.parts])
+    violations += _without_egress([part for one in judged for part in one.parts], settings)
     if generating := sum(one.generating for one in judged):
         passed = [*passed, f"what kustomizations generate or fetch ({generating})"]
     chosen = [_at_level(found, settings, lenient) for found in violations if not rules or found.policy.name in rules]
@@ -183,10 +183,12 @@ def _judge(manifest: Manifest, settings: Mapping[str, Settings]) -> Iterator[Vio
             yield _violation(rule.policy, rule.level, manifest, finding)
 
 
-def _without_egress(manifests: list[Manifest]) -> Iterator[Violation]:
+def _without_egress(manifests: list[Manifest], settings: Mapping[str, Settings]) -> Iterator[Violation]:
     """Yield stores without an egress rule; advisory, because the rule may stand where the lint did not look."""
     places = {str(index): manifest for index, manifest in enumerate(manifests)}
-    for finding in complete_delivery.stores_without_egress((item.item, place) for place, item in places.items()):
+    items = ((item.item, place) for place, item in places.items())
+    own = settings.get(complete_delivery.COMPLETE.name, {})
+    for finding in complete_delivery.stores_without_egress(items, own):
         yield _violation(complete_delivery.COMPLETE, Level.ADVISORY, places[finding.urn or ""], finding)
 
 

@@ -61,13 +61,16 @@ def settings_of(config: StackConfig) -> dict[str, Settings]:
     ]
     rows = [row.model_dump() for row in config.workloads]
     shared: dict[str, Any] = {"registries": registries} | ({"workloads": rows} if rows else {})
-    given: dict[str, Settings] = {
+    given: dict[str, dict[str, Any]] = {
         policy.name: {key: value for key, value in shared.items() if key in policy.settings}
         for policy in POLICIES
         if "registries" in policy.settings
     }
     prefixes = [{"mount": config.vault.mount, "path": registry.path} for registry in config.registries]
-    return given | {vault_access.VAULT_ACCESS.name: {"prefixes": prefixes}}
+    if not config.declares_egress:
+        given[complete_delivery.COMPLETE.name]["egress"] = False
+    given[vault_access.VAULT_ACCESS.name] = {"prefixes": prefixes}
+    return dict(given)
 
 
 def read_settings(file: Path) -> dict[str, Settings]:

@@ -296,6 +296,10 @@ def test_a_store_needs_an_egress_rule_where_it_is_read() -> None:
     assert judged(of(STORE), of(changed(EGRESS, "metadata.namespace", "vault")))
 
 
+def test_a_stack_that_leaves_egress_to_others_needs_no_rule() -> None:
+    assert judged(of(STORE), egress=False) == []
+
+
 def test_red_hats_operator_has_the_egress_rule_in_its_configuration() -> None:
     config = {
         "apiVersion": "operator.openshift.io/v1alpha1",

@@ -199,6 +199,9 @@ def test_a_store_without_egress_beside_it_is_advisory(folder: Path) -> None:
         "spec: {podSelector: {}, policyTypes: [Egress], egress: [{}]}\n"
     )
     assert linted(store + policy, folder) == []
+    assert linted(store, folder)
+    elsewhere = {"require-complete-delivery": {"egress": False}}
+    assert lint.lint([Path("a.yaml")], elsewhere).violations == ()
 
 
 def test_folders_are_read_without_what_is_hidden_or_something_else(folder: Path) -> None:
@@ -316,6 +319,14 @@ def test_settings_of_a_stack_are_settings_that_the_file_takes(folder: Path) -> N
     (folder / "settings.json").write_text(json.dumps(settings))
     assert lint.read_settings(folder / "settings.json") == settings
     assert "restrict-opt-in-labels" in settings
+
+
+def test_a_stack_that_leaves_egress_to_others_says_so_to_the_packs() -> None:
+    values = stack_file("prod")
+    assert "egress" not in lint.settings_of(parse(values, "prod"))["require-complete-delivery"]
+    vault = {key: value for key, value in values["vault"].items() if key != "egress"}
+    without = parse({**values, "vault": vault}, "prod")
+    assert lint.settings_of(without)["require-complete-delivery"]["egress"] is False
 
 
 @pytest.mark.parametrize(
