@@ -39,7 +39,7 @@ unit: build-tests ## Tests that need no running control plane
 	.venv/bin/pytest -q -m "not controlplane and not backends" -n auto --dist loadfile
 
 e2e: build-tests ## Tests on real control planes: the one of `make up`, left running, one that they break, one with a real node
-	.venv/bin/pytest -q -m controlplane -n 4 --dist loadscope --durations 15
+	.venv/bin/pytest -q -m controlplane -n 3 --dist loadscope --durations 15
 
 # On demand, and in no pipeline: it builds an S3 server, and PostgreSQL has to be on the machine.
 backends: .venv/.installed build ## Backends that hold a team's state: killed runs, locks, servers that go away

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -203,6 +204,9 @@ def test_an_interrupted_run_ends_its_runs_in_order_and_unlocks_their_stacks(thre
 
 def require_runs(process: subprocess.Popen[str]) -> None:
     """Wait for `pulumi` among the processes of a command; it is the fork server's grandchild."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    if not any("preview" in " ".join(child.cmdline()) for child in children):
-        raise NotYet("pulumi does not run")
+    for child in psutil.Process(process.pid).children(recursive=True):
+        # Some of them end meanwhile.
+        with suppress(psutil.NoSuchProcess):
+            if "preview" in child.cmdline():
+                return
+    raise NotYet("pulumi does not run")
