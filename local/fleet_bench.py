@@ -70,10 +70,11 @@ class FleetBenchmark:
             names = [f"{stack}-{index:04}" for index in range(namespaces)]
             fleet.use_stack(workspace, stack, fleet.configuration(stack, names))
         options = ("--parallel", str(parallel), "--timeout", str(LIMIT if servers else 1800), "--yes", "--json")
+        identities = {"deployer": Path(self.plane.env()["KUBECONFIG"])}
+        identities["operator"] = self.plane.kubeconfig_for("operator", [OPERATORS])
+        contexts = {who: fleet.kubeconfig(self.plane, file, every, servers) for who, file in identities.items()}
+        workspace.environment["KUBECONFIG"] = str(contexts["deployer"])
         try:
-            identities = {"deployer": Path(self.plane.env()["KUBECONFIG"])}
-            identities["operator"] = self.plane.kubeconfig_for("operator", [OPERATORS])
-            contexts = {who: fleet.kubeconfig(self.plane, file, every, servers) for who, file in identities.items()}
             up = self._run(workspace, contexts["deployer"], ["up", *options], servers)
             workspace.environment["VAULT_TOKEN"] = seeder_token(self.plane)
             arguments = ["rotate", "fleet-*", "--from-file", "-", "--skip-unready", *options]
