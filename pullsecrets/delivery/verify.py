@@ -18,11 +18,11 @@ from pullsecrets.config import Registry, StackConfig
 from pullsecrets.delivery.proof import selected_namespaces
 from pullsecrets.errors import BadInputError
 from pullsecrets.image import image_host
-from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen
+from pullsecrets.kube.client import KubernetesApiError, KubernetesClient, last_seen, unless_refused
 from pullsecrets.kube.marks import CONTENT_DIGEST_ANNOTATION, STANDARD_LABELS, VERIFIED_PREFIX, VERIFY_POD_NAME
 from pullsecrets.kube.objects import KubernetesObject, annotations_of, condition, holds, status_of
 from pullsecrets.kube.pull_failure import LASTING, PULL_FAILURES, Cause, read_pull_failure
-from pullsecrets.kube.selectors import written
+from pullsecrets.kube.selectors import by_name, written
 from pullsecrets.redaction import redact
 
 DEFAULT_TIMEOUT = 120
@@ -245,13 +245,8 @@ def _digest(cluster: KubernetesClient, registry: Registry, namespace: str) -> st
 
 def _secrets(cluster: KubernetesClient, name: str, namespace: str) -> list[dict[str, Any]] | None:
     """Return a namespace's Secret of a name, or an empty list where there is none; None where it may not be seen."""
-    query = {"fieldSelector": f"metadata.name={name}"}
-    try:
-        return list(cluster.items(f"/api/v1/namespaces/{namespace}/secrets", query, metadata_only=True))
-    except KubernetesApiError as error:
-        if error.status != 403:
-            raise
-        return None
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    return unless_refused(lambda: list(cluster.items(path, by_name(name), metadata_only=True)), 403)
 
 
 def _record(cluster: KubernetesClient, registry: Registry, namespace: str, digest: str | None, at: str | None) -> bool:
@@ -259,13 +254,8 @@ def _record(cluster: KubernetesClient, registry: Registry, namespace: str, diges
     if _digest(cluster, registry, namespace) != digest:
         return False
     mark = {f"{VERIFIED_PREFIX}{registry.name}": f"{digest} {at}"}
-    try:
-        cluster.merge_patch(f"/api/v1/namespaces/{namespace}", {"metadata": {"annotations": mark}})
-    except KubernetesApiError as error:
-        if error.status != 403:
-            raise
-        return False
-    return True
+    change = {"metadata": {"annotations": mark}}
+    return unless_refused(lambda: cluster.merge_patch(f"/api/v1/namespaces/{namespace}", change), 403) is not None
 
 
 def _pull(cluster: KubernetesClient, trial: Trial, namespace: str, node: Node | None, stop: threading.Event) -> Pull:
@@ -388,12 +378,8 @@ def _events(cluster: KubernetesClient, pod: Mapping[str, Any], reason: str) -> l
     """Return the messages of the kubelet's events about the Pod, newest first; none where they may not be read."""
     metadata = pod["metadata"]
     query = {"fieldSelector": f"involvedObject.uid={metadata['uid']},reason={reason}"}
-    try:
-        found = list(cluster.items(f"/api/v1/namespaces/{metadata['namespace']}/events", query))
-    except KubernetesApiError as error:
-        if error.status != 403:
-            raise
-        return []
+    path = f"/api/v1/namespaces/{metadata['namespace']}/events"
+    found = unless_refused(lambda: list(cluster.items(path, query)), 403) or ()
     return [str(event.get("message", "")) for event in sorted(found, key=last_seen, reverse=True)]
 
 
