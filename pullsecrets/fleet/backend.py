@@ -38,13 +38,8 @@ _LOGIN: Final = (
     "the backend refuses the login",
     "give it one that may read and write the state: PULUMI_ACCESS_TOKEN, AWS_* or PGPASSWORD",
 )
+_LOCKED: Final = re.compile(r"currently locked by \d+ lock|Another update is currently in progress")
 _CASES: Final = (
-    _case(
-        r"currently locked by \d+ lock|Another update is currently in progress",
-        ConflictError,
-        "another run holds it{holder}",
-        "wait for it; if it was killed, free the stack with `pulumi cancel --stack {stack}`",
-    ),
     _case(
         r"passphrase must be set|incorrect passphrase",
         BadInputError,
@@ -77,9 +72,22 @@ def refusal(printed: str, stack: str) -> PullSecretsError | None:
         printed: what Pulumi wrote.
         stack: the stack's name.
     """
+    if _LOCKED.search(printed):
+        holder = _HOLDER.search(printed)
+        return locked(stack, holder[1] if holder else "")
     for words, error, problem, fix in _CASES:
         if words.search(printed):
-            holder = _HOLDER.search(printed)
-            known = {"stack": stack, "holder": f" ({holder[1]})" if holder else ""}
-            return error(f"stack {stack}: {problem}; {fix}".format(**known))
+            return error(f"stack {stack}: {problem}; {fix}")
     return None
+
+
+def locked(stack: str, holder: str) -> ConflictError:
+    """Return what is said of a stack that another run holds.
+
+    Args:
+        stack: its name.
+        holder: who, from where and since when; empty where that is not known.
+    """
+    by = f" ({holder})" if holder else ""
+    fix = f"wait for it; if it was killed, free the stack with `pulumi cancel --stack {stack}`"
+    return ConflictError(f"stack {stack}: another run holds it{by}; {fix}")

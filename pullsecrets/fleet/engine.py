@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 import yaml
 
 from pullsecrets.errors import BadInputError, ExitCode, PullSecretsError
-from pullsecrets.fleet.backend import refusal
+from pullsecrets.fleet.backend import locked, refusal
 from pullsecrets.fleet.stacks import FleetStack
 from pullsecrets.fleet.worker import Done, Say, surviving_interrupts
 from pullsecrets.text import counted
@@ -188,7 +188,4 @@ def _require_unlocked(stack: FleetStack, backend: str) -> None:
     for file in (root / ".pulumi" / "locks").glob(f"*/{project}/{stack.name}/*.json"):
         held = json.loads(file.read_text(encoding="utf-8"))
         by = f"{held.get('username')}@{held.get('hostname')} (pid {held.get('pid')}) at {held.get('timestamp')}"
-        # As Pulumi would say it once it ran.
-        error = refusal(f"the stack is currently locked by 1 lock(s): created by {by}", stack.name)
-        assert error  # noqa: S101 - that is what it reads
-        raise error
+        raise locked(stack.name, by)
