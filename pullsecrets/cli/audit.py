@@ -78,7 +78,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         raise BadInputError("--push: not with --only, because alerts read the metrics as those of the whole stack")
     config = console.load(stack, directory)
     cluster = reach.connect(config)
-    vault = vault_token.open_vault(config) if config.has_vault else None
+    vault = vault_token.open_vault_of(config)
     found = look_until(lambda: _look(config, cluster, vault, only), lambda seen: seen.green, wait)
     if form is Format.TEXT and output is None:
         _show(found, stack, console.output)

@@ -90,7 +90,7 @@ def command(  # noqa: PLR0913 - each option of the command line is a parameter
     trial = None
     if verify_image is not None:
         trial = Trial(config, registry_of_image(config, verify_image, chosen.name), verify_image)
-    vault = vault_token.open_vault(config) if config.has_vault else None
+    vault = vault_token.open_vault_of(config)
     digest = expected_digest(config, cluster, vault, chosen)
     rollout = Rollout(config, cluster, chosen, digest, Settings(timeout, smoke, argocd, trial))
     if abort:

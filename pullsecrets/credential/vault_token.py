@@ -66,6 +66,11 @@ def open_vault(config: StackConfig, token: str | None = None) -> VaultClient:
     return VaultClient(address, certificates, found)
 
 
+def open_vault_of(config: StackConfig) -> VaultClient | None:
+    """Return a client for the stack's Vault, as `open_vault`; None for a stack that reads none."""
+    return open_vault(config) if config.has_vault else None
+
+
 def token_of_environment(address: str, ca_bundle: str | None, mount: str) -> str | None:
     """Log in as VAULT_KUBERNETES_ROLE says and return a token that is revoked when the process ends.
 

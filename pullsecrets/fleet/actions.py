@@ -66,7 +66,7 @@ def audit(stack: FleetStack, say: Say) -> Done:
     """Report the coverage of a stack."""
     say("reading the cluster")
     config = _config(stack)
-    found = audit_stack(config, _cluster(config), _vault(config))
+    found = audit_stack(config, _cluster(config), vault_token.open_vault_of(config))
     code = ExitCode.DONE if found.green else ExitCode.PROBLEM
     return Done(code, headline(found), advice(found, stack.name), document.build(found, stack.name, stack.cluster))
 
@@ -89,7 +89,7 @@ def doctor(stack: FleetStack, say: Say) -> Done:
 def status(stack: FleetStack, say: Say) -> Done:
     """Say which credential each registry has, until when, and how many namespaces hold it."""
     config = _config(stack)
-    cluster, vault = _cluster(config), _vault(config)
+    cluster, vault = _cluster(config), vault_token.open_vault_of(config)
     say(str(cluster.get("/version").get("gitVersion", "")))
     found = [_registry_status(config, registry, cluster, vault) for registry in config.registries]
     problems = tuple(problem for item in found for problem in item.problems())
@@ -201,7 +201,7 @@ class Rotate:
             redaction.register(self.content)
             credential = credentials.parse(self.content)
             credentials.require_hosts(credential, registry.hosts, registry.rejected_hosts, registry.name)
-        vault = None if registry.sealed else _vault(config)
+        vault = None if registry.sealed else vault_token.open_vault_of(config)
         return plan(Target(config, registry, _cluster(config), vault), self.choices, credential, self.expires_at)
 
 
@@ -253,7 +253,7 @@ class RollBack:
         config = _config(stack)
         registry = require_registry(config, self.registry, stack.name)
         prechecks.require_in_vault(registry)
-        return Target(config, registry, _cluster(config), _vault(config))
+        return Target(config, registry, _cluster(config), vault_token.open_vault_of(config))
 
 
 class _Listener(rotation.Listener):
@@ -293,10 +293,6 @@ def _config(stack: FleetStack) -> StackConfig:
 
 def _cluster(config: StackConfig) -> KubernetesClient:
     return KubernetesClient(Reach(context=config.cluster.context))
-
-
-def _vault(config: StackConfig) -> VaultClient | None:
-    return vault_token.open_vault(config) if config.has_vault else None
 
 
 def _vault_of(target: Target) -> VaultClient:

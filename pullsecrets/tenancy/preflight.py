@@ -12,7 +12,7 @@ from pullsecrets.config import StackConfig, Tenant
 from pullsecrets.credential import vault_entry
 from pullsecrets.credential.sealed import SEALED_GROUP_VERSION, read_sealed, sealed_secret_path
 from pullsecrets.credential.vault import VaultClient, VaultDeniedError
-from pullsecrets.credential.vault_token import open_vault
+from pullsecrets.credential.vault_token import open_vault_of
 from pullsecrets.errors import BadInputError, ConflictError, PullSecretsError
 from pullsecrets.kube import marks, objects
 from pullsecrets.kube.admission import MUTATING_SINCE, MUTATING_VERSIONS, mutating_version
@@ -93,7 +93,7 @@ def inspect(
     """
     cluster = KubernetesClient(Reach(context=config.cluster.context))
     sealed = {item.name: read_sealed(directory, config, item) for item in config.registries if item.sealed}
-    vault = open_vault(config) if config.has_vault else None
+    vault = open_vault_of(config)
     with ThreadPoolExecutor(max_workers=4) as pool:
         served = pool.submit(require_eso, cluster)
         admitted = pool.submit(require_admission, cluster, config)
